@@ -1,0 +1,176 @@
+"""Augmentation of log-mel features: batched, on the batch's device, random by utterance key alone.
+
+Each piece maps (Padded [B, T, F], keys [B]) to Padded. Values are log energies as stored, not normalised.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+from ser.randomness import uniform
+
+
+class Augment(nn.Module):
+    """Apply pieces one after another.
+
+    Args:
+        pieces: name -> piece, in order; a piece that is None is left out, so a config can switch one off.
+    """
+
+    def __init__(self, **pieces: nn.Module | None) -> None:
+        super().__init__()
+        self.pieces = nn.ModuleDict({name: piece for name, piece in pieces.items() if piece is not None})
+
+    @torch.no_grad()
+    def forward(self, audio: Padded, keys: Tensor) -> Padded:
+        """[B, T, F] -> [B, T', F]."""
+        for piece in self.pieces.values():
+            audio = piece(audio, keys)
+        return audio
+
+
+class TimeStretch(nn.Module):
+    """Play faster or slower without a change of pitch, by linear interpolation between frames.
+
+    Args:
+        max_change: the speed is uniform in 1 - max_change .. 1 + max_change, 0..0.5.
+    """
+
+    def __init__(self, max_change: float = 0.2) -> None:
+        super().__init__()
+        self.max_change = max_change
+
+    def forward(self, audio: Padded, keys: Tensor) -> Padded:
+        """[B, T, F] -> [B, T', F]."""
+        speed = 1 + self.max_change * (2 * uniform(keys, "stretch") - 1)
+        lengths = (audio.lengths / speed[:, 0]).round().long().clamp_min(1)
+        steps = torch.arange(int(lengths.max()), device=audio.values.device)
+        position = torch.minimum(steps * speed, (audio.lengths - 1)[:, None].float())
+        return Padded(_interpolate(audio.values, position), lengths)
+
+
+class FrequencyWarp(nn.Module):
+    """Stretch the mel axis, as a longer or shorter vocal tract would.
+
+    Args:
+        max_change: the axis is scaled by 1 - max_change .. 1 + max_change, 0..0.3.
+
+    Source: Jaitly and Hinton, "Vocal tract length perturbation improves speech recognition", 2013.
+    """
+
+    def __init__(self, max_change: float = 0.1) -> None:
+        super().__init__()
+        self.max_change = max_change
+
+    def forward(self, audio: Padded, keys: Tensor) -> Padded:
+        """[B, T, F] -> [B, T, F]."""
+        bands = torch.arange(audio.values.shape[2], device=audio.values.device)
+        scale = 1 + self.max_change * (2 * uniform(keys, "warp") - 1)
+        position = (bands * scale).clamp_max(len(bands) - 1)
+        warped = _interpolate(audio.values.transpose(1, 2), position).transpose(1, 2)
+        return audio.with_values(warped)
+
+
+class Gain(nn.Module):
+    """Make the whole utterance louder or softer.
+
+    Args:
+        max_change: added to every natural-log energy, uniform in +-max_change; 1.15 is 5 dB.
+    """
+
+    def __init__(self, max_change: float = 1.15) -> None:
+        super().__init__()
+        self.max_change = max_change
+
+    def forward(self, audio: Padded, keys: Tensor) -> Padded:
+        """[B, T, F] -> [B, T, F]."""
+        change = self.max_change * (2 * uniform(keys, "gain") - 1)
+        return audio.with_values(audio.values + change.unsqueeze(-1))
+
+
+class SpecAugment(nn.Module):
+    """Replace stretches of time and bands of frequency by the utterance's mean.
+
+    Args:
+        time_masks: how many stretches.
+        max_time_share: the longest stretch as a share of the utterance, 0..1.
+        frequency_masks: how many bands.
+        max_bands: the widest band, in mel bands.
+
+    Source: Park et al., "SpecAugment", Interspeech 2019.
+    """
+
+    def __init__(
+        self,
+        time_masks: int = 1,
+        max_time_share: float = 0.1,
+        frequency_masks: int = 1,
+        max_bands: int = 4,
+    ) -> None:
+        super().__init__()
+        self.time_masks = time_masks
+        self.max_time_share = max_time_share
+        self.frequency_masks = frequency_masks
+        self.max_bands = max_bands
+
+    def forward(self, audio: Padded, keys: Tensor) -> Padded:
+        """[B, T, F] -> [B, T, F]."""
+        _, steps, bands = audio.values.shape
+        length = audio.lengths[:, None].float()
+        hidden = _stretches(keys, "time", self.time_masks, self.max_time_share * length, length, steps)[
+            :, :, None
+        ]
+        width = torch.full_like(length, self.max_bands)
+        height = torch.full_like(length, bands)
+        hidden = hidden | _stretches(keys, "freq", self.frequency_masks, width, height, bands)[:, None]
+        total = (audio.values * audio.mask.unsqueeze(-1)).sum((1, 2), keepdim=True)
+        mean = total / (length.unsqueeze(-1) * bands)
+        return audio.with_values(torch.where(hidden, mean, audio.values))
+
+
+class Mixup(nn.Module):
+    """Mix each utterance with its neighbour in the batch, as if both were heard at once.
+
+    Energies are added, not logarithms, and where the neighbour has ended nothing is added.
+
+    Args:
+        max_share: the neighbour's share is uniform in 0..max_share, 0..0.5.
+
+    Source: Zhang et al., "mixup: Beyond empirical risk minimization", 2018; adding energies: Niizumi et al.,
+    "BYOL for audio", 2021.
+    """
+
+    def __init__(self, max_share: float = 0.5) -> None:
+        super().__init__()
+        self.max_share = max_share
+
+    @torch.no_grad()
+    def forward(self, audio: Padded, keys: Tensor) -> tuple[Padded, Tensor]:
+        """[B, T, F] -> the mixed [B, T, F] and the neighbour's share [B]; the neighbours are `roll(1)`."""
+        share = self.max_share * uniform(keys, "mixup")
+        mine = audio.values + torch.log1p(-share).unsqueeze(-1)
+        theirs = audio.values.roll(1, 0) + share.log().unsqueeze(-1)
+        heard = (audio.mask & audio.mask.roll(1, 0)).unsqueeze(-1)
+        mixed = torch.where(heard, torch.logaddexp(mine, theirs), mine)
+        return audio.with_values(mixed), share[:, 0]
+
+
+def _stretches(keys: Tensor, salt: str, count: int, widest: Tensor, extent: Tensor, size: int) -> Tensor:
+    """[B, size] bool: true in `count` random stretches of at most `widest` [B, 1] in `extent` [B, 1]."""
+    positions = torch.arange(size, device=keys.device)
+    hidden = torch.zeros(len(keys), size, dtype=torch.bool, device=keys.device)
+    draws = uniform(keys, salt, 2 * count).reshape(len(keys), count, 2)
+    for draw in draws.unbind(1):
+        width = draw[:, :1] * widest
+        start = draw[:, 1:] * (extent - width)
+        hidden |= (positions >= start) & (positions < start + width)
+    return hidden
+
+
+def _interpolate(values: Tensor, position: Tensor) -> Tensor:
+    """Values [B, N, F] read at fractional positions [B, M] of the second axis, 0..N-1 -> [B, M, F]."""
+    lower = position.floor()
+    weight = (position - lower).unsqueeze(-1)
+    index = lower.long().unsqueeze(-1).expand(-1, -1, values.shape[2])
+    upper = (index + 1).clamp_max(values.shape[1] - 1)
+    return torch.lerp(values.gather(1, index), values.gather(1, upper), weight)
