@@ -1,0 +1,116 @@
+"""From a sequence of steps to one vector. All sums run in float32 and over real steps only."""
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+
+
+class Pooling(nn.Module):
+    """Interface: Padded [B, T, D] -> [B, out_dim].
+
+    Args:
+        in_dim: D.
+    """
+
+    def __init__(self, in_dim: int) -> None:
+        super().__init__()
+        self.in_dim = in_dim
+        self.out_dim = in_dim
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> [B, out_dim]."""
+        raise NotImplementedError
+
+    def __call__(self, steps: Padded) -> Tensor:
+        """Pool in float32, whatever autocast does around it: half precision loses long sums."""
+        with torch.autocast(steps.values.device.type, enabled=False):
+            pooled: Tensor = super().__call__(steps.with_values(steps.values.float()))
+        return pooled
+
+
+class MeanPooling(Pooling):
+    """The mean over time."""
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> [B, D]."""
+        return masked_mean(steps)
+
+
+class MaxPooling(Pooling):
+    """The largest value over time."""
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> [B, D]."""
+        return steps.values.masked_fill(~steps.mask.unsqueeze(-1), -torch.inf).amax(1)
+
+
+class LastPooling(Pooling):
+    """The last step: what a causal encoder knows once it has heard everything."""
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> [B, D]."""
+        last = (steps.lengths - 1)[:, None, None].expand(-1, 1, steps.values.shape[2])
+        return steps.values.gather(1, last).squeeze(1)
+
+
+class AttentionPooling(Pooling):
+    """A weighted mean; a small network scores each step.
+
+    Args:
+        in_dim: D.
+        hidden_dim: width of the scoring network.
+
+    Source: Mirsamadi, Barsoum, Zhang, "Automatic speech emotion recognition using recurrent neural networks
+    with local attention", ICASSP 2017.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 64) -> None:
+        super().__init__(in_dim)
+        self.score = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, 1))
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> [B, D]."""
+        return (masked_softmax(self.score(steps.values), steps) * steps.values).sum(1)
+
+
+class AttentiveStatisticsPooling(Pooling):
+    """Weighted mean and weighted standard deviation, with weights for each dimension.
+
+    The scoring network sees, beside the step, the plain mean and deviation of the whole utterance.
+
+    Args:
+        in_dim: D.
+        hidden_dim: width of the scoring network.
+
+    Source: Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker embedding", Interspeech
+    2018; context: Desplanques, Thienpondt, Demuynck, "ECAPA-TDNN", Interspeech 2020.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 64) -> None:
+        super().__init__(in_dim)
+        self.out_dim = 2 * in_dim
+        self.step_score = nn.Linear(in_dim, hidden_dim)
+        self.context_score = nn.Linear(2 * in_dim, hidden_dim, bias=False)
+        self.weight = nn.Linear(hidden_dim, in_dim)
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> [B, 2 * D]."""
+        mean = masked_mean(steps)
+        deviation = masked_mean(steps.with_values((steps.values - mean[:, None]).square())).add(1e-5).sqrt()
+        context = self.context_score(torch.cat([mean, deviation], -1))
+        hidden = torch.tanh(self.step_score(steps.values) + context[:, None])
+        weights = masked_softmax(self.weight(hidden), steps)
+        mean = (weights * steps.values).sum(1)
+        deviation = (weights * (steps.values - mean[:, None]).square()).sum(1).add(1e-5).sqrt()
+        return torch.cat([mean, deviation], -1)
+
+
+def masked_mean(steps: Padded) -> Tensor:
+    """[B, T, D] -> [B, D], the mean over real steps."""
+    return (steps.values * steps.mask.unsqueeze(-1)).sum(1) / steps.lengths[:, None]
+
+
+def masked_softmax(scores: Tensor, steps: Padded) -> Tensor:
+    """Scores [B, T, N] -> weights that sum to 1 over each sequence's real steps and are 0 on padding."""
+    return scores.masked_fill(~steps.mask.unsqueeze(-1), -torch.inf).softmax(1)
