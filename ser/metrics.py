@@ -1,0 +1,89 @@
+"""Scores over a whole split, from one confusion matrix.
+
+Rows are true classes, columns predicted ones. Everything is a function of the matrix, so an update costs one
+count, nothing is a mean of batch values, and ranks are merged by adding matrices.
+"""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+
+class ClassificationScores(Metric):
+    """Accuracy, UAR, macro-F1 and the majority floor.
+
+    Args:
+        num_classes: C.
+    """
+
+    full_state_update = False
+    confusion: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        empty = torch.zeros(num_classes, num_classes, dtype=torch.long)
+        self.add_state("confusion", empty, dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, labels: Tensor) -> None:
+        """Count scores [B, C] against labels [B]."""
+        cells = labels * self.num_classes + scores.argmax(-1)
+        self.confusion += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.confusion)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Name -> value in 0..1."""
+        return {
+            "accuracy": accuracy(self.confusion),
+            "uar": uar(self.confusion),
+            "macro_f1": macro_f1(self.confusion),
+            "majority_floor": majority_floor(self.confusion),
+        }
+
+
+class QuadrantScores(ClassificationScores):
+    """The same for the challenge's four classes, with the accuracy of each bit."""
+
+    def __init__(self) -> None:
+        super().__init__(4)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Name -> value in 0..1; `accuracy` has both bits right."""
+        by_bits = self.confusion.view(2, 2, 2, 2)  # true valence, true activation, predicted ones
+        return super().compute() | {
+            "valence_accuracy": accuracy(by_bits.sum((1, 3))),
+            "activation_accuracy": accuracy(by_bits.sum((0, 2))),
+        }
+
+
+def accuracy(confusion: Tensor) -> Tensor:
+    """Share of utterances on the diagonal of a confusion matrix [C, C]; the field's WA."""
+    return confusion.trace() / confusion.sum()
+
+
+def recall(confusion: Tensor) -> Tensor:
+    """[C], the share of each true class that was found; NaN where a class has no utterance."""
+    return confusion.diagonal() / confusion.sum(1)
+
+
+def precision(confusion: Tensor) -> Tensor:
+    """[C], the share of each predicted class that was right; NaN where a class was never predicted."""
+    return confusion.diagonal() / confusion.sum(0)
+
+
+def uar(confusion: Tensor) -> Tensor:
+    """Unweighted average recall: over the classes that have utterances, as scikit-learn's balanced accuracy.
+
+    torchmetrics' macro recall counts a class that is absent but was predicted as 0, which is another number.
+    """
+    return recall(confusion).nanmean()
+
+
+def macro_f1(confusion: Tensor) -> Tensor:
+    """F1 averaged over the classes that occur among labels or predictions."""
+    support, predicted = confusion.sum(1), confusion.sum(0)
+    return (2 * confusion.diagonal() / (support + predicted)).nanmean()
+
+
+def majority_floor(confusion: Tensor) -> Tensor:
+    """Accuracy of always answering the most frequent class of this split."""
+    return confusion.sum(1).max() / confusion.sum()

@@ -1,0 +1,150 @@
+"""What is predicted: how labels become tensors, logits become scores, and scores become an answer.
+
+Everything in which one job differs from another is here, so that the task has no case distinctions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchmetrics import Metric
+
+from ser.metrics import QuadrantScores
+
+QUADRANTS = ("sadness", "anger", "pleasure", "joy")
+"""Class names by index 2 * valence + activation. Activation is the challenge's word for arousal."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One categorical question put to the logits; the loss of a target is the weighted sum over its views.
+
+    Args:
+        name: short and unique within the target.
+        logits: [B, C].
+        labels: [B] int64, 0..C-1.
+        weight: its share of the loss.
+    """
+
+    name: str
+    logits: Tensor
+    labels: Tensor
+    weight: float = 1.0
+
+
+class Target(Protocol):
+    """The interface of everything that can be predicted for an utterance."""
+
+    out_dim: int
+    """Logits the head must give."""
+    label_names: tuple[str, ...]
+    """Fields of a manifest this target reads and answers with."""
+    class_names: tuple[str, ...]
+    """Names of the classes that scores and pictures are about."""
+    monitor: str
+    """Metric by which a checkpoint is chosen, larger is better."""
+
+    def encode(self, labels: np.ndarray) -> Tensor:
+        """Labels [N, K] in the order of `label_names` -> class index [N] int64."""
+        ...
+
+    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
+        """Logits [B, out_dim] and class indices [B] -> the questions that the loss sums."""
+        ...
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits [B, out_dim] -> probabilities [B, C] over `class_names`."""
+        ...
+
+    def decode(self, classes: Tensor) -> list[dict[str, int]]:
+        """Class indices [B] -> the answer in the label fields, plain numbers."""
+        ...
+
+    def metrics(self) -> Metric:
+        """A metric with `update(scores [B, C], labels [B])` whose `compute()` is a dict of floats."""
+        ...
+
+
+class Quadrant:
+    """The challenge's four classes, valence x activation, from four logits."""
+
+    out_dim = 4
+    label_names = ("valence", "activation")
+    class_names = QUADRANTS
+    monitor: ClassVar[str] = "accuracy"
+
+    def encode(self, labels: np.ndarray) -> Tensor:
+        """Valence and activation bits [N, 2] -> class index [N]."""
+        bits = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        return 2 * bits[:, 0] + bits[:, 1]
+
+    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
+        """One question: which quadrant."""
+        return [View("quadrant", logits, labels)]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """[B, out_dim] -> [B, 4]."""
+        return logits[:, :4].softmax(-1)
+
+    def decode(self, classes: Tensor) -> list[dict[str, int]]:
+        """[B] -> `{"valence": 0 or 1, "activation": 0 or 1}` each."""
+        return [{"valence": index // 2, "activation": index % 2} for index in classes.tolist()]
+
+    def metrics(self) -> Metric:
+        """Accuracy with both bits right, and what goes with it."""
+        return QuadrantScores()
+
+
+class TwoBinary(Quadrant):
+    """The same four classes from two independent logits, valence and activation."""
+
+    out_dim = 2
+
+    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
+        """Two questions, one a bit."""
+        return _bit_views(logits, labels)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """[B, 2] -> [B, 4], the products of the bits' probabilities."""
+        valence, activation = logits.sigmoid().unbind(-1)
+        pairs = [(1 - valence) * (1 - activation), (1 - valence) * activation]
+        pairs += [valence * (1 - activation), valence * activation]
+        return torch.stack(pairs, -1)
+
+
+class MultiView(Quadrant):
+    """Four classes, and both bits as helpers that shape the embedding; the answer is the four classes'.
+
+    Args:
+        bit_weight: weight of each bit's loss beside the four classes' 1, 0 or more.
+
+    Source: Neumann and Vu, "Attentive convolutional neural network based speech emotion recognition", 2017.
+    """
+
+    out_dim = 6
+
+    def __init__(self, bit_weight: float = 0.5) -> None:
+        self.bit_weight = bit_weight
+
+    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
+        """Three questions: the quadrant, and each bit."""
+        return [View("quadrant", logits[:, :4], labels), *_bit_views(logits[:, 4:], labels, self.bit_weight)]
+
+
+def _bit_views(logits: Tensor, labels: Tensor, weight: float = 1.0) -> list[View]:
+    """Logits [B, 2] of valence and activation; one logit z of a bit is the pair (0, z) of its two classes."""
+    pairs = functional.pad(logits.unsqueeze(-1), (1, 0))
+    return [
+        View("valence", pairs[:, 0], labels // 2, weight),
+        View("activation", pairs[:, 1], labels % 2, weight),
+    ]
+
+
+def class_counts(target: Target, labels: Tensor) -> Mapping[str, Tensor]:
+    """View name -> utterances of each class [C], from the training split's class indices [N]."""
+    views = target.views(torch.zeros(len(labels), target.out_dim), labels)
+    return {view.name: torch.bincount(view.labels, minlength=view.logits.shape[-1]) for view in views}
