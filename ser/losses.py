@@ -15,11 +15,16 @@ class CrossEntropy(nn.Module):
 
     Args:
         label_smoothing: share of the label's mass spread over all classes, 0..1.
+        class_weights: `balanced` weights a class by its inverse frequency, with mean 1 over the utterances of
+            the training split; `none` treats every utterance alike.
     """
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, label_smoothing: float = 0.0, class_weights: Literal["none", "balanced"] = "none"
+    ) -> None:
         super().__init__()
         self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits [B, C], labels [B] -> [B]."""
@@ -35,12 +40,18 @@ class Focal(CrossEntropy):
         gamma: how much; each utterance is weighted by (1 - p)**gamma, p the probability of its label. 0 is
             cross-entropy.
         label_smoothing: as in CrossEntropy.
+        class_weights: as in CrossEntropy.
 
     Source: Lin et al., "Focal loss for dense object detection", ICCV 2017.
     """
 
-    def __init__(self, gamma: float = 2.0, label_smoothing: float = 0.0) -> None:
-        super().__init__(label_smoothing)
+    def __init__(
+        self,
+        gamma: float = 2.0,
+        label_smoothing: float = 0.0,
+        class_weights: Literal["none", "balanced"] = "none",
+    ) -> None:
+        super().__init__(label_smoothing, class_weights)
         self.gamma = gamma
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -56,22 +67,23 @@ class Objective(nn.Module):
         target: says which views there are.
         criterion: loss of one view, in float32 whatever the precision of training.
         class_counts: view name -> utterances of each class in the training split.
-        class_weights: `balanced` weights a class by its inverse frequency, with mean 1 over the utterances of
-            the training split; `none` treats every utterance alike.
     """
 
     def __init__(
         self,
         target: Target,
-        criterion: nn.Module,
+        criterion: CrossEntropy,
         class_counts: Mapping[str, Tensor],
-        class_weights: Literal["none", "balanced"] = "none",
     ) -> None:
         super().__init__()
         self.target = target
         self.criterion = criterion
         for name, counts in class_counts.items():
-            weights = inverse_frequency(counts) if class_weights == "balanced" else torch.ones(len(counts))
+            weights = (
+                inverse_frequency(counts)
+                if criterion.class_weights == "balanced"
+                else torch.ones(len(counts))
+            )
             self.register_buffer(f"weights_{name}", weights, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -31,8 +31,9 @@ class ClassificationScores(Metric):
         self.confusion += torch.bincount(cells, minlength=self.num_classes**2).view_as(self.confusion)
 
     def compute(self) -> dict[str, Tensor]:
-        """Name -> value in 0..1."""
+        """Name -> value in 0..1, and the matrix itself as `confusion` [C, C]."""
         return {
+            "confusion": self.confusion.clone(),
             "accuracy": accuracy(self.confusion),
             "uar": uar(self.confusion),
             "macro_f1": macro_f1(self.confusion),

@@ -3,6 +3,8 @@
 Each piece maps (Padded [B, T, F], keys [B]) to Padded. Values are log energies as stored, not normalised.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -11,22 +13,48 @@ from ser.randomness import uniform
 
 
 class Augment(nn.Module):
-    """Apply pieces one after another.
+    """Speed, vocal tract, loudness, masks, mixtures, in this order; 0 switches a piece off.
 
     Args:
-        pieces: name -> piece, in order; a piece that is None is left out, so a config can switch one off.
+        time_stretch: speed changes by at most this share, 0..0.5.
+        frequency_warp: the mel axis is scaled by at most this share, 0..0.3.
+        gain_db: loudness changes by at most so many decibels; meant for natural-log energies.
+        time_masks: stretches of time replaced by the mean, each at most a tenth of the utterance.
+        frequency_masks: bands replaced by the mean, each at most 4 mel bands wide.
+        mixup: a neighbour from the batch is mixed in with at most this share, 0..0.5.
     """
 
-    def __init__(self, **pieces: nn.Module | None) -> None:
+    def __init__(
+        self,
+        *,
+        time_stretch: float = 0.0,
+        frequency_warp: float = 0.0,
+        gain_db: float = 0.0,
+        time_masks: int = 0,
+        frequency_masks: int = 0,
+        mixup: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.pieces = nn.ModuleDict({name: piece for name, piece in pieces.items() if piece is not None})
+        self.pieces = nn.ModuleList()
+        if time_stretch:
+            self.pieces.append(TimeStretch(time_stretch))
+        if frequency_warp:
+            self.pieces.append(FrequencyWarp(frequency_warp))
+        if gain_db:
+            self.pieces.append(Gain(gain_db))
+        if time_masks or frequency_masks:
+            self.pieces.append(SpecAugment(time_masks, frequency_masks=frequency_masks))
+        self.mixup = Mixup(mixup) if mixup else None
 
     @torch.no_grad()
-    def forward(self, audio: Padded, keys: Tensor) -> Padded:
-        """[B, T, F] -> [B, T', F]."""
-        for piece in self.pieces.values():
+    def forward(self, audio: Padded, keys: Tensor) -> tuple[Padded, Tensor]:
+        """[B, T, F] -> [B, T', F], and the share [B] that the neighbour `roll(1)` has in each utterance."""
+        for piece in self.pieces:
             audio = piece(audio, keys)
-        return audio
+        if self.mixup is None:
+            return audio, torch.zeros(len(keys), device=keys.device)
+        mixed: tuple[Padded, Tensor] = self.mixup(audio, keys)
+        return mixed
 
 
 class TimeStretch(nn.Module):
@@ -75,12 +103,12 @@ class Gain(nn.Module):
     """Make the whole utterance louder or softer.
 
     Args:
-        max_change: added to every natural-log energy, uniform in +-max_change; 1.15 is 5 dB.
+        max_db: the change is uniform in -max_db..max_db.
     """
 
-    def __init__(self, max_change: float = 1.15) -> None:
+    def __init__(self, max_db: float = 5.0) -> None:
         super().__init__()
-        self.max_change = max_change
+        self.max_change = max_db * math.log(10) / 10  # decibels of power, in natural logarithm
 
     def forward(self, audio: Padded, keys: Tensor) -> Padded:
         """[B, T, F] -> [B, T, F]."""

@@ -1,19 +1,21 @@
 """From the stored features to what an encoder sees; part of the model, so it travels in the checkpoint."""
 
 from collections.abc import Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
-from ser.features.normalize import Normalizer
+from ser.features.normalize import NORMALIZERS
 
 
 class Frontend(nn.Module):
     """Floor, normalise, add deltas.
 
     Args:
-        normalizer: fitted on the training split by `fit`.
+        feature_dim: F, values of a stored frame.
+        normalize: `global` z-scores with statistics of the training split, `utterance` with its own.
         floor: log-mels below are raised to it, in the unit of the stored features; None leaves them. Digital
             silence is stored as -36 and would dominate the z-score.
         delta_scale: deltas times this are added as a second channel; 0 adds none. Deltas of normalised
@@ -21,22 +23,27 @@ class Frontend(nn.Module):
     """
 
     def __init__(
-        self, normalizer: Normalizer, *, floor: float | None = None, delta_scale: float = 0.0
+        self,
+        feature_dim: int,
+        *,
+        normalize: Literal["global", "utterance", "none"] = "global",
+        floor: float | None = None,
+        delta_scale: float = 0.0,
     ) -> None:
         super().__init__()
-        self.normalizer = normalizer
+        self.normalizer = NORMALIZERS[normalize](feature_dim)
         self.floor = floor
         self.delta_scale = delta_scale
         self.num_channels = 2 if delta_scale else 1
-        self.out_dim = normalizer.feature_dim * self.num_channels
+        self.out_dim = feature_dim * self.num_channels
 
     def fit(self, frames: Iterable[Tensor]) -> None:
         """Learn the normaliser's statistics from chunks of training frames [N, F]."""
         self.normalizer.fit(self._floored(chunk) for chunk in frames)
 
-    def forward(self, audio: Padded) -> Padded:
+    def forward(self, stored: Padded) -> Padded:
         """[B, T, F] -> [B, T, num_channels * F], channel by channel, padding zeroed."""
-        audio = self.normalizer(audio.with_values(self._floored(audio.values)))
+        audio: Padded = self.normalizer(stored.with_values(self._floored(stored.values)))
         if self.delta_scale:
             channels = [audio.values, self.delta_scale * deltas(audio).values]
             audio = audio.with_values(torch.cat(channels, dim=-1))

@@ -64,3 +64,6 @@ class UtteranceNormalizer(Normalizer):
         centred = (audio.values - mean) * mask
         std = (centred.square().sum(1, keepdim=True) / count).sqrt().clamp_min(_SMALLEST_STD)
         return audio.with_values(centred / std)
+
+
+NORMALIZERS = {"global": GlobalNormalizer, "utterance": UtteranceNormalizer, "none": Normalizer}

@@ -12,7 +12,8 @@ class LSTMEncoder(nn.Module):
     """Layers of LSTM or GRU, in both directions or forwards only.
 
     Args:
-        in_dim: F.
+        in_dim: F, all channels together.
+        in_channels: not used; a recurrent layer sees all values of a step alike.
         hidden_dim: units of a layer and direction.
         num_layers: how many layers.
         bidirectional: true reads both ways; false is causal, for streams.
@@ -24,6 +25,7 @@ class LSTMEncoder(nn.Module):
     def __init__(
         self,
         in_dim: int,
+        in_channels: int = 1,
         *,
         hidden_dim: int = 128,
         num_layers: int = 2,

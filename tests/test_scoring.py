@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score, recall_score
+from torch.nn import functional
+
+from ser import losses
+from ser.metrics import ClassificationScores, QuadrantScores
+from ser.targets import MultiView, Quadrant, Target, TwoBinary, class_counts
+
+BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+TARGETS = [Quadrant(), TwoBinary(), MultiView()]
+labels_and_answers = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
+
+
+def one_hot(answers: list[int]) -> torch.Tensor:
+    return functional.one_hot(torch.tensor(answers), 4).float()
+
+
+@given(labels_and_answers)
+@settings(deadline=None)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_scores_equal_scikit_learn_also_for_absent_classes(pairs: list[tuple[int, int]]) -> None:
+    truth, answers = map(list, zip(*pairs, strict=True))
+    metric = QuadrantScores()
+    metric.update(one_hot(answers), torch.tensor(truth))
+    scores = metric.compute()
+    present = sorted(set(truth))
+    assert scores["accuracy"].item() == pytest.approx(accuracy_score(truth, answers))
+    assert scores["uar"].item() == pytest.approx(
+        recall_score(truth, answers, labels=present, average="macro")
+    )
+    assert scores["macro_f1"].item() == pytest.approx(f1_score(truth, answers, average="macro"))
+    valence, activation = np.array(truth) // 2, np.array(truth) % 2
+    assert scores["valence_accuracy"].item() == pytest.approx(np.mean(valence == np.array(answers) // 2))
+    assert scores["activation_accuracy"].item() == pytest.approx(np.mean(activation == np.array(answers) % 2))
+    assert scores["majority_floor"].item() == pytest.approx(np.bincount(truth).max() / len(truth))
+
+
+def test_scores_are_of_the_whole_split_and_not_means_of_batches() -> None:
+    metric = ClassificationScores(4)
+    metric.update(one_hot([0, 0, 0]), torch.tensor([0, 0, 0]))
+    metric.update(one_hot([0]), torch.tensor([1]))
+    assert metric.compute()["accuracy"].item() == pytest.approx(0.75)
+
+
+def test_classes_are_numbered_two_valence_plus_activation() -> None:
+    target = Quadrant()
+    classes = target.encode(BITS)
+    assert classes.tolist() == [0, 1, 2, 3]
+    assert target.class_names == ("sadness", "anger", "pleasure", "joy")
+    assert target.decode(classes)[2] == {"valence": 1, "activation": 0}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: type(target).__name__)
+def test_scores_are_probabilities_and_decoding_inverts_encoding(target: Target) -> None:
+    logits = torch.randn(50, target.out_dim)
+    scores = target.scores(logits)
+    assert torch.allclose(scores.sum(-1), torch.ones(50))
+    decoded = target.decode(scores.argmax(-1))
+    bits = np.array([[answer["valence"], answer["activation"]] for answer in decoded])
+    assert torch.equal(target.encode(bits), scores.argmax(-1))
+    assert all(type(bit) is int for answer in decoded for bit in answer.values())
+
+
+def test_two_binary_answers_with_the_sign_of_each_logit() -> None:
+    logits = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
+    assert TwoBinary().scores(logits).argmax(-1).tolist() == [0, 1, 2, 3]
+
+
+def test_two_binary_loss_is_the_sum_of_both_binary_cross_entropies() -> None:
+    logits, labels = torch.randn(20, 2), torch.randint(4, (20,))
+    objective = losses.Objective(TwoBinary(), losses.CrossEntropy(), class_counts(TwoBinary(), labels))
+    bits = torch.stack([labels // 2, labels % 2], -1).float()
+    expected = functional.binary_cross_entropy_with_logits(logits, bits, reduction="none").sum(-1)
+    assert torch.allclose(objective(logits, labels), expected, atol=1e-6)
+
+
+def test_multi_view_adds_the_weighted_bits_to_the_four_classes() -> None:
+    logits, labels = torch.randn(20, 6), torch.randint(4, (20,))
+    target = MultiView(bit_weight=0.3)
+    objective = losses.Objective(target, losses.CrossEntropy(), class_counts(target, labels))
+    bits = torch.stack([labels // 2, labels % 2], -1).float()
+    binary = functional.binary_cross_entropy_with_logits(logits[:, 4:], bits, reduction="none").sum(-1)
+    expected = functional.cross_entropy(logits[:, :4], labels, reduction="none") + 0.3 * binary
+    assert torch.allclose(objective(logits, labels), expected, atol=1e-6)
+
+
+def test_balanced_weights_are_inverse_frequencies_by_class_with_mean_one_over_utterances() -> None:
+    labels = torch.tensor([3] * 6 + [1] * 3 + [0])  # first seen last: the order must not matter
+    target = Quadrant()
+    objective = losses.Objective(
+        target, losses.CrossEntropy(class_weights="balanced"), class_counts(target, labels)
+    )
+    weights = objective.get_buffer("weights_quadrant")
+    assert torch.allclose(weights, torch.tensor([10 / 3, 10 / 9, 0.0, 10 / 18]))
+    assert weights[labels].mean().item() == pytest.approx(1.0)
+
+
+def test_focal_loss_is_cross_entropy_at_gamma_zero_and_smaller_on_what_is_known() -> None:
+    logits, labels = torch.tensor([[4.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 0])
+    plain = losses.CrossEntropy()(logits, labels)
+    assert torch.allclose(losses.Focal(gamma=0.0)(logits, labels), plain)
+    ratio = losses.Focal(gamma=2.0)(logits, labels) / plain
+    assert ratio[0] < 0.001
+    assert ratio[1].item() == pytest.approx(0.25)
+
+
+def test_losses_are_computed_in_float32() -> None:
+    target = Quadrant()
+    labels = torch.tensor([0, 1])
+    objective = losses.Objective(target, losses.CrossEntropy(), class_counts(target, labels))
+    assert objective(torch.randn(2, 4, dtype=torch.bfloat16), labels).dtype == torch.float32
