@@ -1,0 +1,123 @@
+"""What the splits of a run hold: how much, how long, how balanced."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from ser.errors import DataError
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """The size of a split.
+
+    Args:
+        name: of the split.
+        utterances: how many.
+        frames_mean: of an utterance; the other three likewise.
+        frames_std: of the population, not an estimate from a sample.
+        frames_min: at least 1.
+        frames_max: the longest utterance.
+        class_counts: class name -> utterances, in the order of class indices; None without labels.
+    """
+
+    name: str
+    utterances: int
+    frames_mean: float
+    frames_std: float
+    frames_min: int
+    frames_max: int
+    class_counts: dict[str, int] | None
+
+    @property
+    def majority_floor(self) -> float | None:
+        """Share of the most frequent class: what an answer that never listens gets. None without labels."""
+        if self.class_counts is None:
+            return None
+        return max(self.class_counts.values()) / self.utterances
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values for JSON, floor included."""
+        return asdict(self) | {"majority_floor": self.majority_floor}
+
+
+def summarize(
+    name: str, lengths: np.ndarray, classes: np.ndarray | None, class_names: Sequence[str]
+) -> SplitSummary:
+    """The summary of a split.
+
+    Args:
+        name: of the split.
+        lengths: [N] frames of each utterance.
+        classes: [N] class indices, None without labels.
+        class_names: [C], by class index.
+
+    Raises:
+        DataError: there is no utterance in it.
+    """
+    if not len(lengths):
+        raise DataError(f"split '{name}': has no utterances. Give a file with at least one.")
+    counts = None
+    if classes is not None:
+        counts = np.bincount(classes, minlength=len(class_names)).tolist()
+    return SplitSummary(
+        name=name,
+        utterances=len(lengths),
+        frames_mean=float(np.mean(lengths)),
+        frames_std=float(np.std(lengths)),
+        frames_min=int(np.min(lengths)),
+        frames_max=int(np.max(lengths)),
+        class_counts=None if counts is None else dict(zip(class_names, counts, strict=True)),
+    )
+
+
+def table(summaries: Sequence[SplitSummary]) -> Table:
+    """The splits side by side, for the console."""
+    header, *rows = _cells(summaries)
+    grid = Table(box=box.SIMPLE_HEAD, title="Splits", title_justify="left", title_style="bold")
+    grid.add_column(header[0])
+    for name in header[1:]:
+        grid.add_column(name, justify="right")
+    for row in rows:
+        grid.add_row(*row)
+    return grid
+
+
+def markdown(summaries: Sequence[SplitSummary]) -> str:
+    """The same table in Markdown."""
+    header, *rows = _cells(summaries)
+    return markdown_table(header, rows)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its first column to the left and the others, numbers, to the right."""
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+
+
+def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:
+    """One column a split: there are few splits and, in other jobs than this, many classes."""
+    rows = [
+        ["", *(split.name for split in summaries)],
+        ["utterances", *(str(split.utterances) for split in summaries)],
+        ["frames, mean", *(f"{split.frames_mean:.1f}" for split in summaries)],
+        ["frames, std", *(f"{split.frames_std:.1f}" for split in summaries)],
+        ["frames, min", *(str(split.frames_min) for split in summaries)],
+        ["frames, max", *(str(split.frames_max) for split in summaries)],
+    ]
+    names = dict.fromkeys(name for split in summaries for name in split.class_counts or ())
+    rows += [[name, *(_count(split, name) for split in summaries)] for name in names]
+    floors = [split.majority_floor for split in summaries]
+    return [*rows, ["majority floor", *("-" if floor is None else f"{floor:.1%}" for floor in floors)]]
+
+
+def _count(split: SplitSummary, name: str) -> str:
+    """A class's utterances and their share, the shares of a column below each other."""
+    if split.class_counts is None:
+        return "-"
+    count = split.class_counts.get(name, 0)
+    return f"{count} ({count / split.utterances:5.1%})"

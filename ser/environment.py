@@ -1,0 +1,88 @@
+"""What a run depended on: written as environment.json, so that its numbers can be explained years later."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("ser", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+_CHECKOUT = Path(__file__).parents[1]
+_GIT_TIMEOUT_S = 5.0  # it takes some 10 ms; on a stalled network disk a run must not wait for it
+
+
+def describe(command: Sequence[str], seed: int, data_hashes: Mapping[str, str]) -> dict[str, Any]:
+    """Everything a repetition needs to know, in plain containers for JSON.
+
+    Args:
+        command: the words of the command line, such as `["python", *sys.argv]`.
+        seed: of the run.
+        data_hashes: file or split -> hash of its content.
+    """
+    return {
+        "command": shlex.join(command),
+        "seed": seed,
+        "data": dict(data_hashes),
+        "commit": commit(),
+        "dirty": dirty(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "cpus": os.cpu_count(),
+        "devices": _devices(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit(checkout: Path = _CHECKOUT) -> str | None:
+    """The commit that is checked out, None where there is no git or no checkout."""
+    return _git(checkout, "rev-parse", "--verify", "HEAD")
+
+
+def dirty(checkout: Path = _CHECKOUT) -> bool | None:
+    """Whether code or configs differ from the commit, None where that is not known.
+
+    New files count: a new model is one. Notes and data do not, they change no number or have their hash.
+    """
+    changes = _git(checkout, "status", "--porcelain", "--", "*.py", "*.yaml")
+    return None if changes is None else changes != ""
+
+
+def _git(checkout: Path, *words: str) -> str | None:
+    """What git prints, None where it fails."""
+    # Only a repository of our own: an installed package may lie in somebody else's. Named outright, as a hook
+    # that starts a run sets GIT_DIR. Without the optional locks, a commit at the same time is not disturbed.
+    place = [f"--git-dir={checkout / '.git'}", f"--work-tree={checkout}", "--no-optional-locks"]
+    try:
+        result = subprocess.run(
+            ["git", *place, *words],
+            cwd=checkout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            timeout=_GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.decode(errors="replace").strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    """Names of the GPUs, where torch is loaded anyway."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

@@ -1,0 +1,215 @@
+"""Pictures of data and scores, for TensorBoard and reports.
+
+Every picture is a figure of its own on its own canvas: no pyplot, so no global state, no window system and
+nothing to close. matplotlib is imported when the first picture is drawn, as that takes half a second.
+"""
+
+import io
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ser.files import write_atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Distinct for colour-blind readers, too. Source: Okabe and Ito, "Color universal design", 2008."""
+SPLITS = ("train", "validation", "test")
+"""These have the first colours of the palette in every picture, whichever of them it shows."""
+_INK, _FAINT = "#222222", "#D9D9D9"
+_SIZES = {"title": 12, "label": 10, "tick": 9, "note": 8}  # points
+_DPI = 120
+_MARGIN_INCHES = 0.1
+_HISTOGRAM_BINS = 30
+_DARK = 0.71  # from this share on white reads better than black; each has a contrast of 4.5 or more there
+_MOST_CLASSES_WITH_TEXT = 20
+
+
+def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str) -> "Figure":
+    """What is taken for what: each cell has its count and its share of the true class.
+
+    Args:
+        counts: [C, C] utterances, rows true, columns predicted.
+        class_names: [C], by class index.
+        title: such as the name of the split.
+    """
+    classes = len(class_names)
+    side = min(2.6 + 0.6 * classes, 14.0)
+    figure, (axes,) = _figure(title, size=(side + 0.3, side))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if classes <= _MOST_CLASSES_WITH_TEXT:
+        _write_cells(axes, counts, shares)
+    _name_columns(axes, class_names)
+    axes.set_yticks(range(classes), class_names)
+    axes.set(xlabel="predicted", ylabel="true, each row is 100%")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
+    """How long utterances are: the share of each split in bins that are equally wide on a logarithmic axis.
+
+    Args:
+        lengths: split -> [N] frames of each utterance, 1 or more.
+    """
+    figure, (axes,) = _figure("Lengths of utterances")
+    edges = _length_edges(np.concatenate(list(lengths.values())))
+    for (name, frames), color in zip(lengths.items(), _colors(lengths), strict=True):
+        shares = np.histogram(frames, edges)[0] / len(frames)
+        label = f"{name}: {len(frames)} utterances, median {np.median(frames):.0f} frames"
+        axes.stairs(shares, edges, color=color, linewidth=1.8, label=label)
+    axes.set(xscale="log", xlabel="frames", ylabel="share of the split's utterances")
+    axes.margins(y=0.08)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    _plain_log_ticks(axes)
+    _legend(figure, axes)
+    return figure
+
+
+def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
+    """How balanced the splits are: the share of each class, the majority floor of each split as a line.
+
+    Args:
+        counts: split -> class name -> utterances, the same classes in each.
+    """
+    figure, (axes,) = _figure("Classes")
+    class_names = list(next(iter(counts.values())))
+    width = 0.8 / len(counts)
+    for position, (name, color) in enumerate(zip(counts, _colors(counts), strict=True)):
+        values = np.array([counts[name][label] for label in class_names], dtype=float)
+        shares = values / max(values.sum(), 1)
+        places = np.arange(len(class_names)) + (position - (len(counts) - 1) / 2) * width
+        label = f"{name}: {values.sum():.0f} utterances, majority floor {shares.max():.1%}"
+        bars = axes.bar(places, shares, width * 0.92, color=color, label=label)
+        axes.axhline(shares.max(), color=color, linewidth=1.2, linestyle="--", zorder=0)
+        percentages = [f"{share:.0%}" for share in shares]
+        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the lines behind a number
+        axes.bar_label(bars, percentages, padding=2, fontsize=_SIZES["note"], color=_INK, bbox=paper)
+    _name_columns(axes, class_names)
+    axes.set_ylabel("share of the split's utterances")
+    axes.margins(y=0.1)
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.tick_params(axis="x", length=0)
+    _legend(figure, axes)
+    return figure
+
+
+def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: int | None = None) -> "Figure":
+    """Loss and accuracy against epoch, the best epoch marked.
+
+    Args:
+        series: metric such as `train/loss` or `validation/accuracy` -> epoch -> value; others are not shown.
+        best_epoch: the one that was chosen, counted as in `series`.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, panels = _figure("Loss", "Accuracy", size=(8.8, 3.8))
+    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        names = [split for split in SPLITS if series.get(f"{split}/{quantity}")]
+        for name, color in zip(names, _colors(names), strict=True):
+            epochs, values = zip(*sorted(series[f"{name}/{quantity}"].items()), strict=True)
+            marker = "o" if len(epochs) == 1 else ""  # one point makes no line
+            axes.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=name)
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=_INK, linewidth=1, linestyle=":", label="best epoch")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    panels[1].yaxis.set_major_formatter("{x:.0%}")
+    _legend(figure, panels[0])
+    return figure
+
+
+def to_image(figure: "Figure") -> np.ndarray:
+    """The picture as uint8 [H, W, 3], for TensorBoard's add_image with `dataformats="HWC"`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)  # every figure of this module has one
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.array(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write the picture as PNG.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    write_atomic(path, content.getvalue())
+
+
+def _figure(*titles: str, size: tuple[float, float] = (6.4, 4.4)) -> "tuple[Figure, list[Axes]]":
+    """A figure with axes side by side, one a title, in the shared look; size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
+    figure = Figure(figsize=size, dpi=_DPI, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    row: list[Axes] = list(figure.subplots(1, len(titles), squeeze=False)[0])
+    for axes, title in zip(row, titles, strict=True):
+        axes.set_title(title, fontsize=_SIZES["title"], color=_INK, pad=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_FAINT)
+        axes.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
+        axes.xaxis.label.set(fontsize=_SIZES["label"], color=_INK)
+        axes.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
+    return figure, row
+
+
+def _name_columns(axes: "Axes", names: Sequence[str]) -> None:
+    """Names at 0, 1, 2, ... below the axes, slanted where they would touch."""
+    crowded = sum(map(len, names)) > 45
+    rotation, side = (45, "right") if crowded else (0, "center")
+    axes.set_xticks(range(len(names)), names, rotation=rotation, ha=side)
+
+
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    """Below the axes, where it never hides a curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = len(labels) if sum(map(len, labels)) < 50 else 1
+    style = {"ncols": columns, "fontsize": _SIZES["tick"], "frameon": False}
+    figure.legend(handles, labels, loc="outside lower center", **style)
+
+
+def _colors(names: Iterable[str]) -> list[str]:
+    """A colour for each split, the same in every picture; splits of other names share what is left."""
+    own = dict(zip(SPLITS, PALETTE, strict=False))
+    spare = itertools.cycle(PALETTE[len(SPLITS) :])
+    return [own[name] if name in own else next(spare) for name in names]
+
+
+def _write_cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
+    """Count and share in each cell; of a class without utterances there are no shares."""
+    size = _SIZES["label"] if len(counts) <= 6 else 65 / max(len(counts), 8)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        text = f"{count}\n{share:.0%}" if counts[row].any() else "0"
+        color = "white" if share > _DARK else "black"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
+
+
+def _length_edges(frames: np.ndarray) -> np.ndarray:
+    """Bin edges between whole numbers: among short lengths, finer bins would be empty in turn."""
+    edges = np.geomspace(frames.min(), frames.max() + 1, _HISTOGRAM_BINS + 1).round()
+    return np.unique(edges) - 0.5
+
+
+def _plain_log_ticks(axes: "Axes") -> None:
+    """Ticks at 1, 2, 5 times powers of ten, written out."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())

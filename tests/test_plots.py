@@ -1,0 +1,187 @@
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from ser import plots
+from ser.errors import DataError
+from ser.targets import QUADRANTS
+
+COUNTS = np.array([[812, 120, 30, 2], [60, 2500, 14, 400], [200, 100, 300, 80], [0, 0, 0, 0]])
+CLASSES = {
+    "train": {"sadness": 16, "anger": 41, "pleasure": 13, "joy": 30},
+    "test": {"sadness": 2, "anger": 5, "pleasure": 1, "joy": 2},
+}
+CURVES = {
+    "train/loss": {1: 1.3, 2: 1.0, 3: 0.8},
+    "validation/loss": {1: 1.2, 2: 1.1, 3: 1.15},
+    "validation/accuracy": {1: 0.4, 2: 0.6, 3: 0.55},
+    "train/padding_ratio": {1: 1.04, 2: 1.04, 3: 1.04},
+}
+
+
+def lengths(count: int, seed: int = 0) -> np.ndarray:
+    drawn = np.random.default_rng(seed).lognormal(5.2, 0.6, count)
+    return np.clip(drawn, 30, 1707).astype(np.int64)
+
+
+FIGURES = {
+    "confusion": lambda: plots.confusion_matrix(COUNTS, QUADRANTS, "test"),
+    "many_classes": lambda: plots.confusion_matrix(np.eye(12, dtype=int), ["language"] * 12, "test"),
+    "lengths": lambda: plots.length_histogram({"train": lengths(300), "test": lengths(40)}),
+    "classes": lambda: plots.class_shares(CLASSES),
+    "curves": lambda: plots.learning_curves(CURVES, best_epoch=2),
+}
+
+
+@pytest.fixture(params=FIGURES)
+def figure(request: pytest.FixtureRequest) -> Figure:
+    return FIGURES[request.param]()
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_no_text_overlaps_another_or_leaves_the_picture(figure: Figure) -> None:
+    plots.to_image(figure)
+    shown = [text for axes in figure.axes for text in written(axes) if text.get_text()]
+    boxes = [text.get_window_extent() for text in shown]
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+    level = [box for text, box in zip(shown, boxes, strict=True) if text.get_rotation() in (0, 90)]
+    for index, box in enumerate(level):
+        assert not any(box.overlaps(other) for other in level[index + 1 :])
+
+
+def written(axes: Axes) -> list[Text]:
+    """All texts of the axes but the ticks beyond their limits, which exist and are not drawn."""
+    columns = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    rows = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    ticks = [label for tick, label in columns if axes.viewLim.x0 <= tick <= axes.viewLim.x1]
+    ticks += [label for tick, label in rows if min(axes.get_ylim()) <= tick <= max(axes.get_ylim())]
+    return [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label, *ticks]
+
+
+def test_an_image_is_what_tensorboard_takes(figure: Figure) -> None:
+    image = plots.to_image(figure)
+    height, width, channels = image.shape
+    assert (width, height) == figure.canvas.get_width_height()
+    assert channels == 3
+    assert image.dtype == np.uint8
+    assert image.flags["C_CONTIGUOUS"]
+    assert (image[0, 0] == 255).all()
+    assert image.min() < 100
+
+
+def test_a_saved_picture_is_a_png_of_the_same_size(tmp_path: Path) -> None:
+    figure = FIGURES["confusion"]()
+    plots.save(figure, tmp_path / "confusion.png")
+    content = (tmp_path / "confusion.png").read_bytes()
+    assert content.startswith(b"\x89PNG\r\n")
+    assert struct.unpack(">II", content[16:24]) == figure.canvas.get_width_height()
+    assert [path.name for path in tmp_path.iterdir()] == ["confusion.png"]
+
+
+def test_a_picture_without_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere/lengths.png: cannot be written.*Make the folder"):
+        plots.save(FIGURES["lengths"](), tmp_path / "nowhere" / "lengths.png")
+
+
+def test_every_cell_has_its_count_and_its_share_of_the_row() -> None:
+    cells = texts(FIGURES["confusion"]())
+    assert len(cells) == 16
+    assert cells[0] == "812\n84%"
+    assert cells[6] == "14\n0%"
+    assert cells[7] == "400\n13%"
+
+
+def test_a_class_that_does_not_occur_has_no_shares() -> None:
+    assert texts(FIGURES["confusion"]())[12:] == ["0"] * 4
+
+
+def test_text_can_be_read_on_every_shade() -> None:
+    shares = np.arange(20) * 5
+    counts = np.diag(shares) + np.roll(np.diag(100 - shares), 1, axis=1)
+    axes = plots.confusion_matrix(counts, ["name"] * 20, "test").axes[0]
+    image = axes.images[0]
+    for text, share in zip(axes.texts, np.asarray(image.get_array()).flat, strict=True):
+        paper, ink = luminance(image.cmap(image.norm(share))), luminance(to_rgb(text.get_color()))
+        contrast = (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05)
+        assert contrast >= 4.5  # what WCAG 2 asks of small text
+
+
+def luminance(color: tuple[float, ...]) -> float:
+    """Relative luminance of sRGB as WCAG 2 defines it."""
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_shares_of_lengths_add_up_to_one_in_every_split() -> None:
+    figure = plots.length_histogram({"train": lengths(7800), "test": lengths(229, seed=1)})
+    for stairs in figure.axes[0].patches:
+        assert stairs.get_data().values.sum() == pytest.approx(1)
+
+
+def test_short_lengths_leave_no_comb_of_empty_bins() -> None:
+    figure = plots.length_histogram({"train": np.arange(1, 13).repeat(5)})
+    assert (figure.axes[0].patches[0].get_data().values > 0).all()
+
+
+def test_one_length_can_be_shown() -> None:
+    figure = plots.length_histogram({"train": np.array([7, 7])})
+    assert figure.axes[0].patches[0].get_data().values.tolist() == [1]
+
+
+def test_class_shares_compare_splits_of_different_size() -> None:
+    figure = FIGURES["classes"]()
+    assert texts(figure) == ["16%", "41%", "13%", "30%", "20%", "50%", "10%", "20%"]
+    assert legend(figure)[0] == "train: 100 utterances, majority floor 41.0%"
+    assert [line.get_ydata()[0] for line in figure.axes[0].lines] == [0.41, 0.5]
+
+
+def test_a_split_has_the_same_colour_in_every_picture() -> None:
+    in_bars = to_hex(FIGURES["classes"]().axes[0].patches[4].get_facecolor())
+    in_stairs = to_hex(FIGURES["lengths"]().axes[0].patches[1].get_edgecolor())
+    assert in_bars == in_stairs == plots.PALETTE[2].lower()
+
+
+def test_other_splits_never_take_the_colours_of_the_known_ones() -> None:
+    figure = plots.length_histogram({name: np.array([5]) for name in ("test_1", "train", "test_2")})
+    colors = [to_hex(stairs.get_edgecolor()) for stairs in figure.axes[0].patches]
+    assert colors == [plots.PALETTE[index].lower() for index in (3, 0, 4)]
+
+
+def test_curves_show_the_values_and_the_best_epoch() -> None:
+    figure = FIGURES["curves"]()
+    loss, accuracy = figure.axes
+    assert loss.lines[1].get_xydata().tolist() == [[1, 1.2], [2, 1.1], [3, 1.15]]
+    assert [line.get_label() for line in loss.lines] == ["train", "validation", "best epoch"]
+    assert [line.get_label() for line in accuracy.lines] == ["validation", "best epoch"]
+    assert list(loss.lines[2].get_xdata()) == [2, 2]
+
+
+def test_a_single_epoch_can_be_seen() -> None:
+    figure = plots.learning_curves({"train/loss": {1: 0.7}})
+    assert figure.axes[0].lines[0].get_marker() == "o"
+
+
+def test_pictures_are_drawn_without_global_state() -> None:
+    code = (
+        "import sys, numpy; from ser import plots; assert 'matplotlib' not in sys.modules;"
+        "plots.to_image(plots.length_histogram({'train': numpy.array([5, 6])}));"
+        "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["True", "False"]

@@ -1,0 +1,258 @@
+import dataclasses
+import io
+import json
+import math
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from rich.console import Console
+from sklearn.metrics import precision_recall_fscore_support
+
+from ser.data.summary import summarize
+from ser.errors import DataError
+from ser.report import RunReport, closing_table, markdown, next_commands, write_metrics, write_report
+from ser.targets import QUADRANTS
+
+CONFUSION = np.array([[4, 1, 0, 0], [2, 5, 1, 0], [0, 0, 0, 0], [1, 1, 0, 2]])
+METRICS = {
+    "train/loss": 0.41,
+    "train/accuracy": 0.91,
+    "train/padding_ratio": 1.04,
+    "validation/accuracy": 11 / 17,
+    "validation/majority_floor": 8 / 17,
+    "validation/uar": 0.64,
+    "validation/loss": 0.812,
+    "test/accuracy": 0.718,
+    "test/majority_floor": 0.407,
+    "test/uar": 0.653,
+    "test/macro_f1": 0.66,
+    "test/valence_accuracy": 0.81,
+    "test/activation_accuracy": 0.89,
+    "test/loss": 0.9,
+}
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run as the default config names it, seen from the folder where it was started."""
+    monkeypatch.chdir(tmp_path)
+    run_dir = tmp_path / "logs" / "challenge" / "2026-01-02_03-04-05"
+    run_dir.mkdir(parents=True)
+    return run_dir
+
+
+@pytest.fixture
+def report(run_dir: Path) -> RunReport:
+    lengths = {split: np.array([30, 80, 200, 1707]) for split in ("train", "validation", "test")}
+    return RunReport(
+        title="cnn on challenge",
+        command="python train.py data=challenge 'data.root=my data'",
+        seed=7,
+        duration_s=252.4,
+        num_parameters=412_345,
+        epochs=40,
+        best_epoch=27,
+        monitor="validation/accuracy",
+        mode="max",
+        checkpoint=run_dir / "checkpoints" / "best.ckpt",
+        metrics=METRICS,
+        confusions={"validation": CONFUSION, "test": CONFUSION},
+        class_names=QUADRANTS,
+        splits=[summarize(name, lengths[name], np.array([1, 1, 3, 0]), QUADRANTS) for name in lengths],
+        lengths=lengths,
+        curves={"train/loss": {1: 1.2, 2: 0.8}},
+        data_overrides=["data=challenge", "data.root=my data"],
+    )
+
+
+def shown(run_dir: Path, report: RunReport) -> str:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(closing_table(run_dir, report), soft_wrap=True)
+    return console.export_text()
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def typed(command: list[str]) -> list[str]:
+    """The words a shell makes of a suggested command."""
+    return shlex.split(" ".join(command))
+
+
+def test_a_run_folder_holds_the_report_and_whole_pictures(run_dir: Path, report: RunReport) -> None:
+    write_report(run_dir, report)
+    text = (run_dir / "report.md").read_text()
+    pictures = set(re.findall(r"!\[[^]]+\]\(([^)]+)\)", text))
+    assert pictures == {
+        *("confusion_validation.png", "confusion_test.png", "lengths.png", "classes.png", "curves.png")
+    }
+    assert {path.name for path in run_dir.iterdir()} == pictures | {"report.md", "metrics.json"}
+    assert all((run_dir / name).read_bytes().endswith(b"IEND\xaeB`\x82") for name in pictures)
+
+
+def test_the_headline_has_the_floor_beside_the_test_accuracy(run_dir: Path, report: RunReport) -> None:
+    lines = [line for line in markdown(run_dir, report).splitlines() if line]
+    assert lines[0] == "# cnn on challenge"
+    assert lines[1] == "**Test accuracy 71.8%** (valence and activation both right), majority floor 40.7%."
+    assert lines[2] == "**Validation accuracy 64.7%**, majority floor 47.1%."
+
+
+def test_without_test_labels_the_headline_is_of_validation(run_dir: Path, report: RunReport) -> None:
+    metrics = {name: value for name, value in METRICS.items() if not name.startswith("test/")}
+    report = dataclasses.replace(report, metrics=metrics, confusions={"validation": CONFUSION})
+    text = markdown(run_dir, report)
+    assert text.splitlines()[2].startswith("**Validation accuracy 64.7%**")
+    assert "confusion_test.png" not in text
+
+
+def test_scores_stand_side_by_side_and_missing_ones_are_dashes(run_dir: Path, report: RunReport) -> None:
+    table = rows(markdown(run_dir, report))
+    assert ["", "train", "validation", "test"] in table
+    assert ["accuracy", "91.0%", "64.7%", "71.8%"] in table
+    assert ["majority floor", "-", "47.1%", "40.7%"] in table
+    assert ["activation accuracy", "-", "-", "89.0%"] in table
+    assert ["loss", "0.410", "0.812", "0.900"] in table
+
+
+def test_scores_of_classes_agree_with_scikit_learn(run_dir: Path, report: RunReport) -> None:
+    true, predicted = np.nonzero(CONFUSION)
+    repeats = CONFUSION[true, predicted]
+    precision, recall, _, support = precision_recall_fscore_support(
+        true.repeat(repeats), predicted.repeat(repeats), labels=range(4), zero_division=np.nan
+    )
+    expected = [
+        [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in scores), str(count)]
+        for name, *scores, count in zip(QUADRANTS, recall, precision, support, strict=True)
+    ]
+    table = rows(markdown(run_dir, report))
+    assert expected[2] == ["pleasure", "-", "0.0%", "0"]
+    assert all(row in table for row in expected)
+
+
+def test_the_confusion_matrix_is_a_table_too(run_dir: Path, report: RunReport) -> None:
+    table = rows(markdown(run_dir, report))
+    assert ["", *QUADRANTS] in table
+    assert ["anger", "2", "5", "1", "0"] in table
+
+
+def test_the_report_says_how_it_came_about(run_dir: Path, report: RunReport) -> None:
+    text = markdown(run_dir, report)
+    assert "- command: `python train.py data=challenge 'data.root=my data'`\n" in text
+    assert "- seed: 7\n" in text
+    assert "- duration: 4 min 12 s\n" in text
+    assert "- best epoch: 27 of 40, chosen by the highest validation/accuracy\n" in text
+    assert "- parameters: 412,345\n" in text
+    assert "- checkpoint: `logs/challenge/2026-01-02_03-04-05/checkpoints/best.ckpt`" in text
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.4, "0 s"), (59.7, "1 min 0 s"), (3900, "1 h 5 min")])
+def test_durations_read_naturally(run_dir: Path, report: RunReport, seconds: float, words: str) -> None:
+    assert f"- duration: {words}\n" in markdown(run_dir, dataclasses.replace(report, duration_s=seconds))
+
+
+def test_a_note_stands_above_the_numbers_in_both_places(run_dir: Path, report: RunReport) -> None:
+    note = "generated speech: a demonstration, not a result"
+    report = dataclasses.replace(report, note=note)
+    text = markdown(run_dir, report)
+    assert text.index(f"> **Note:** {note}") < text.index("Test accuracy")
+    assert note in shown(run_dir, report)
+
+
+def test_metrics_come_back_equal_and_sorted(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "metrics.json", METRICS)
+    stored = json.loads((tmp_path / "metrics.json").read_text())
+    assert stored == METRICS
+    assert list(stored) == sorted(METRICS)
+
+
+def test_metrics_of_any_number_type_become_plain_floats(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "metrics.json", {"b": np.float32(0.5), "a": 1})
+    assert (tmp_path / "metrics.json").read_text() == '{\n  "a": 1.0,\n  "b": 0.5\n}\n'
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_that_is_not_finite_is_refused(run_dir: Path, report: RunReport, value: float) -> None:
+    report = dataclasses.replace(report, metrics=METRICS | {"validation/loss": value})
+    with pytest.raises(DataError, match=r"metrics.json: validation/loss is (nan|inf).*lower optimizer.lr"):
+        write_report(run_dir, report)
+    assert not list(run_dir.iterdir())
+
+
+def test_a_missing_run_folder_is_named(tmp_path: Path, report: RunReport) -> None:
+    with pytest.raises(DataError, match=r"gone/metrics.json: cannot be written.*Make the folder"):
+        write_report(tmp_path / "gone", report)
+
+
+def test_the_closing_table_fits_into_80_columns(run_dir: Path, report: RunReport) -> None:
+    lines = shown(run_dir, report).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    words = [line.split() for line in lines]
+    assert ["accuracy", "91.0%", "64.7%", "71.8%"] in words
+    assert ["majority", "floor", "-", "47.1%", "40.7%"] in words
+    assert ["run", "folder", "logs/challenge/2026-01-02_03-04-05"] in words
+
+
+def test_folded_commands_can_be_copied_into_a_shell(run_dir: Path, report: RunReport) -> None:
+    text = shown(run_dir, report).replace("\\\n", "")
+    for purpose, command in next_commands(run_dir, report):
+        assert purpose in text
+        assert any(shlex.split(line) == typed(command) for line in text.splitlines())
+
+
+def test_a_path_wider_than_the_terminal_is_not_broken(run_dir: Path, report: RunReport) -> None:
+    checkpoint = run_dir / ("long" * 30) / "best.ckpt"
+    assert f"{'long' * 30}/best.ckpt" in shown(run_dir, dataclasses.replace(report, checkpoint=checkpoint))
+
+
+def test_brackets_in_a_path_are_not_taken_for_markup(tmp_path: Path, report: RunReport) -> None:
+    assert (
+        shown(tmp_path / "[bold]runs", report).count("[bold]runs") == 2
+    )  # the folder, and where to watch it
+
+
+def test_the_next_commands_predict_watch_and_sweep(run_dir: Path, report: RunReport) -> None:
+    predict, watch, sweep = (typed(command)[1:] for _, command in next_commands(run_dir, report))
+    checkpoint = "ckpt=logs/challenge/2026-01-02_03-04-05/checkpoints/best.ckpt"
+    assert predict == ["predict.py", checkpoint, "input=FILE", "output=pred.json"]
+    assert watch == ["--logdir", "logs"]
+    assert sweep[:4] == ["train.py", "-m", "data=challenge", "data.root=my data"]
+    assert sweep[4:] == ["optimizer.lr=1e-3,3e-4", "model=cnn,lstm"]
+
+
+def test_a_run_outside_logs_is_watched_where_it_is(tmp_path: Path, report: RunReport) -> None:
+    _, watch, _ = (typed(command) for _, command in next_commands(tmp_path / "my runs", report))
+    assert watch[1:] == ["--logdir", "my runs"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["plain", "lr=1e-3,model=cnn", "with blanks", "süß", 'a"b', "it's", "[a]{b}"]
+)
+def test_hydra_reads_the_suggested_checkpoint_back(run_dir: Path, report: RunReport, folder: str) -> None:
+    report = dataclasses.replace(report, checkpoint=run_dir / folder / "best.ckpt")
+    word = typed(next_commands(run_dir, report)[0][1])[2]
+    override = OverridesParser.create().parse_override(word)
+    assert override.key_or_group == "ckpt"
+    assert run_dir.parents[2] / str(override.value()) == report.checkpoint
+
+
+def test_a_shell_without_the_environment_gets_the_path_of_its_python(
+    run_dir: Path, report: RunReport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = Path.cwd() / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "tensorboard"):
+        (programs / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    commands = [command[0] for _, command in next_commands(run_dir, report)]
+    assert commands == [".venv/bin/python", ".venv/bin/tensorboard", ".venv/bin/python"]
+    monkeypatch.setenv("PATH", str(programs))
+    commands = [command[0] for _, command in next_commands(run_dir, report)]
+    assert commands == ["python", "tensorboard", "python"]
