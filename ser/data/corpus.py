@@ -1,0 +1,105 @@
+"""Where a run's utterances come from: each corpus gives one store a split.
+
+A further corpus is a class with a `stores` method and a YAML file in conf/data.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ser.data import demo
+from ser.data.challenge import Labels, read_challenge, read_labels
+from ser.data.store import Store
+
+
+class ChallengeCorpus:
+    """The course challenge's JSON files; train and validation are labelled.
+
+    Args:
+        root: their folder.
+        train: file of the training split.
+        validation: file of the validation split.
+        test: file to score after training; None = no test split.
+        test_labels: file with the test split's labels, where they are not in `test` itself.
+        feature_dim: values of a frame; None = as in the first frame.
+        cache_dir: where parsed files are kept.
+    """
+
+    note: str | None = None
+    """What a reader of the results must know about the data."""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        train: str = "train.json",
+        validation: str = "dev.json",
+        test: str | None = None,
+        test_labels: str | None = None,
+        feature_dim: int | None = None,
+        cache_dir: str = ".cache/ser",
+    ) -> None:
+        self.root = Path(root)
+        self.train = train
+        self.validation = validation
+        self.test = test
+        self.test_labels = test_labels
+        self.feature_dim = feature_dim
+        self.cache_dir = Path(cache_dir)
+
+    def stores(self) -> dict[str, Store]:
+        """Split name -> features, ids and labels; `test` is there if the config names a file for it.
+
+        Raises:
+            DataError: a file is missing, damaged, of the wrong shape or without labels.
+        """
+        train = self._read(self.train)
+        feature_dim = self.feature_dim or train.feature_dim
+        stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}
+        if self.test is not None:
+            stores["test"] = self._read_test(self.test, feature_dim)
+        return stores
+
+    def _read_test(self, name: str, feature_dim: int) -> Store:
+        if self.test_labels is None:
+            return self._read(name, feature_dim=feature_dim)
+        store = self._read(name, feature_dim=feature_dim, labels="optional")
+        return replace(store, labels=read_labels(self.root / self.test_labels, store.ids))
+
+    def _read(self, name: str, *, feature_dim: int | None = None, labels: Labels = "required") -> Store:
+        return read_challenge(
+            self.root / name,
+            cache_dir=self.cache_dir,
+            feature_dim=feature_dim or self.feature_dim,
+            labels=labels,
+        )
+
+
+class DemoCorpus(ChallengeCorpus):
+    """Generated speech in the challenge's format: a demonstration, not a result.
+
+    Args:
+        root: where the files are generated, once.
+        seed: of the generator.
+        test: file to score after training.
+        test_labels: file with its labels.
+        cache_dir: where parsed files are kept.
+    """
+
+    note = "generated speech: a demonstration, not a result"
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        seed: int = 0,
+        test: str | None = "ser_test_1.json",
+        test_labels: str | None = "gold_1.json",
+        cache_dir: str = ".cache/ser",
+    ) -> None:
+        super().__init__(root, test=test, test_labels=test_labels, cache_dir=cache_dir)
+        self.seed = seed
+
+    def stores(self) -> dict[str, Store]:
+        """As ChallengeCorpus, after generating what is not there."""
+        demo.generate(self.root, seed=self.seed)
+        return super().stores()

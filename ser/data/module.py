@@ -1,0 +1,119 @@
+"""The data of a run: splits, their table, and loaders of bucketed batches."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.data.bucketing import BucketLoader, BucketSampler, EvaluationSampler
+from ser.data.dataset import UtteranceDataset
+from ser.data.store import Store
+from ser.data.summary import SplitSummary, summarize
+from ser.targets import Target, class_counts
+
+_FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted in constant memory
+
+
+class SpeechData(L.LightningDataModule):
+    """Loaders over the splits `train`, `validation` and, where it is labelled, `test`.
+
+    Args:
+        stores: split name -> features, ids and labels.
+        target: makes class indices of the labels.
+        seed: of the run; order of batches, crops and augmentation follow from it.
+        max_frames: padded frames of a batch, at most.
+        max_utterances: utterances of a batch, at most.
+        pool: so many utterances are sorted by length together; smaller is more random, larger pads less.
+        crop_frames: in training, longer utterances are cut to a random stretch of so many frames.
+        num_workers: loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
+        note: what a reader of the results must know about the data.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, Store],
+        target: Target,
+        *,
+        seed: int = 0,
+        max_frames: int = 16_000,
+        max_utterances: int = 32,
+        pool: int = 512,
+        crop_frames: int | None = None,
+        num_workers: int = 0,
+        note: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.note = note
+        self.target = target
+        self.seed = seed
+        self.limits = {"max_frames": max_frames, "max_utterances": max_utterances}
+        self.pool = pool
+        self.num_workers = num_workers
+        self.datasets = {
+            name: UtteranceDataset(
+                store,
+                None if store.labels is None else target.encode(store.labels),
+                seed=seed,
+                crop_frames=crop_frames if name == "train" else None,
+            )
+            for name, store in stores.items()
+        }
+        self.feature_dim: int = stores["train"].feature_dim
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a labelled test split."""
+        return "test" in self.datasets and self.datasets["test"].targets is not None
+
+    def class_counts(self) -> Mapping[str, Tensor]:
+        """View of the target -> utterances of each class in the training split."""
+        return class_counts(self.target, self._labels("train"))
+
+    def train_frames(self) -> Iterator[Tensor]:
+        """Chunks [N, F] of all frames of the training split, and of no other."""
+        frames = self.datasets["train"].store.audio
+        for start in range(0, len(frames), _FRAMES_AT_A_TIME):
+            yield torch.from_numpy(np.array(frames[start : start + _FRAMES_AT_A_TIME]))
+
+    def summaries(self) -> list[SplitSummary]:
+        """Size, lengths and class counts of each split."""
+        return [
+            summarize(
+                name,
+                dataset.store.lengths,
+                None if dataset.targets is None else dataset.targets.numpy(),
+                self.target.class_names,
+            )
+            for name, dataset in self.datasets.items()
+        ]
+
+    def train_dataloader(self) -> BucketLoader:
+        """Shuffled batches of like length."""
+        return self._loader("train", BucketSampler, pool=self.pool, seed=self.seed)
+
+    def val_dataloader(self) -> BucketLoader:
+        """Whole utterances, longest first."""
+        return self._loader("validation", EvaluationSampler)
+
+    def test_dataloader(self) -> BucketLoader:
+        """Whole utterances, longest first."""
+        return self._loader("test", EvaluationSampler)
+
+    def _loader(self, split: str, sampler: type, **settings: int) -> BucketLoader:
+        dataset = self.datasets[split]
+        trainer: Any = self.trainer
+        ranks = {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer else {}
+        return BucketLoader(
+            dataset,
+            sampler(dataset.lengths, **self.limits, **settings, **ranks),
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _labels(self, split: str) -> Tensor:
+        labels = self.datasets[split].targets
+        assert labels is not None  # the reader refuses a training file without labels
+        return labels
