@@ -1,0 +1,97 @@
+"""What happens beside training: averaged weights, the newest checkpoint, pictures."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from ser import plots
+from ser.data.module import SpeechData
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """Validate and save an exponential moving average of the weights instead of the weights.
+
+    Args:
+        decay: share of the average that stays after a step; 0.99 averages over some 100 steps.
+    """
+
+    def __init__(self, decay: float = 0.99) -> None:
+        super().__init__(decay=decay)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Average while fitting only: afterwards the task already holds what is to be scored."""
+        super().setup(trainer, pl_module, stage)
+        if stage != "fit":
+            self._average_model = None
+
+
+class LastCheckpoint(Checkpoint):
+    """Keep `last.ckpt`, from which a run resumes: after every epoch and, in long epochs, in between.
+
+    Args:
+        every_n_steps: also after so many optimiser steps.
+    """
+
+    def __init__(self, every_n_steps: int = 500) -> None:
+        super().__init__()
+        self.every_n_steps = every_n_steps
+        self._saved_at = -1
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save in mid-epoch."""
+        if trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._saved_at:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save once the epoch is validated."""
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self._saved_at = trainer.global_step
+        trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
+
+
+class Pictures(L.Callback):
+    """Put the length histogram and the validation confusion matrix into TensorBoard.
+
+    Args:
+        every_n_epochs: epochs between two confusion matrices.
+    """
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        self.every_n_epochs = every_n_epochs
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the lengths of all splits and their classes, once."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, SpeechData)
+        lengths = {name: dataset.store.lengths for name, dataset in data.datasets.items()}
+        self._show(trainer, "lengths", plots.length_histogram(lengths))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show what is taken for what."""
+        if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs:
+            return
+        self._confusion(trainer, pl_module, "validation")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show it for the test split, too."""
+        self._confusion(trainer, pl_module, "test")
+
+    def _confusion(self, trainer: L.Trainer, task: Any, split: str) -> None:
+        counts: Tensor = task.confusions[split]
+        picture = plots.confusion_matrix(np.asarray(counts.cpu()), task.target.class_names, split)
+        self._show(trainer, f"{split}/confusion", picture)
+
+    def _show(self, trainer: L.Trainer, name: str, figure: Any) -> None:
+        logger = trainer.logger
+        if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
+            image = plots.to_image(figure)
+            logger.experiment.add_image(name, image, trainer.current_epoch, dataformats="HWC")

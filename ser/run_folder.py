@@ -1,0 +1,94 @@
+"""The folder of a run: one run at a time, and never over another's results."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ser.errors import ConfigError, DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks; there two runs in one folder are not noticed
+    fcntl = None  # type: ignore[assignment]
+
+
+class RunFolder:
+    """Paths of what a run leaves.
+
+    Args:
+        path: the folder, such as logs/challenge/2026-01-31_12-00-00.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.best = path / "checkpoints" / "best.ckpt"
+        self.last = path / "checkpoints" / "last.ckpt"
+
+    @contextmanager
+    def claimed(self, *, resuming: bool) -> Iterator[None]:
+        """Hold the folder for this run; the lock is gone with the process, however it ends.
+
+        Raises:
+            ConfigError: another run is in it, or has been and this one does not resume it; or there is nothing
+                to resume.
+            DataError: the folder cannot be made or written.
+        """
+        if (
+            int(os.environ.get("LOCAL_RANK", 0)) > 0
+        ):  # a further process of a run whose first one holds the lock
+            yield
+            return
+        if resuming and not self.last.is_file():
+            raise ConfigError(
+                f"resume={self.path}: there is no {self.last.relative_to(self.path)} to go on from. "
+                "Give the folder of a run that has ended its first epoch, or start a new one."
+            )
+        if self.config.exists() and not resuming:
+            raise ConfigError(
+                f"hydra.run.dir={self.path}: holds a run already. Choose another folder, "
+                f"or go on with it by resume={self.path}"
+            )
+        with self._lock():
+            yield
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise DataError(
+                f"{self.path}: cannot write the run's results there ({error.strerror}). "
+                "Choose another folder with hydra.run.dir=..."
+            ) from error
+        with file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise ConfigError(
+                        f"{self.path}: another run is writing there now. Wait for it, stop it, "
+                        "or choose another folder with hydra.run.dir=..."
+                    ) from None
+            yield
+
+
+def resume_arguments(arguments: list[str]) -> list[str]:
+    """Turn `resume=RUN` into what makes Hydra start from RUN/config.yaml, in RUN; others stay as they are.
+
+    A run's config.yaml is complete and resolved, so it can be the primary config of another call.
+    """
+    folders = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
+    if not folders or folders[-1] in ("", "null"):
+        return arguments
+    folder = Path(folders[-1]).absolute()
+    if not (folder / "config.yaml").is_file():
+        sys.exit(
+            f"resume={folders[-1]}: holds no run (no config.yaml). Give the folder that train.py printed."
+        )
+    others = [argument for argument in arguments if not argument.startswith("resume=")]
+    place = [f"++resume={folder}", f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
+    return ["--config-path", str(folder), "--config-name", "config", *others, *place]

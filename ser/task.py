@@ -1,0 +1,196 @@
+"""Training: one shared step, and scores over whole splits."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ser.batch import Batch
+from ser.build import build
+from ser.features.augment import Augment
+from ser.losses import Objective
+from ser.models.classifier import Classifier
+from ser.randomness import utterance_keys
+from ser.targets import Target
+
+SPLITS = ("train", "validation", "test")
+TALLY = ("loss", "correct", "frames", "utterances", "padded_frames")
+LIBRARIES = ("ser.", "torch.optim.", "lightning.")
+"""Where a config's `_target_` may point to. A checkpoint's may point to `ser.` alone."""
+
+
+class Task(L.LightningModule):
+    """Fit a classifier to a target.
+
+    Args:
+        model: features in, logits out.
+        target: what the logits mean.
+        objective: loss of each utterance.
+        augment: applied to training batches, on their device.
+        optimizer: `_target_` spec; it is given the parameters.
+        schedule: `_target_` spec of a function in ser.schedules, or None for a constant learning rate.
+        description: plain containers from which `ser.checkpoint` rebuilds model and target; stored with them.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        target: Target,
+        *,
+        objective: Objective,
+        augment: Augment,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any] | None,
+        description: Mapping[str, Any],
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.target = target
+        self.objective = objective
+        self.augment = augment
+        self.optimizer_spec = optimizer
+        self.schedule_spec = schedule
+        self.description = description
+        self.seed = seed
+        self.scores = nn.ModuleDict({split: target.metrics() for split in ("validation", "test")})
+        self.confusions: dict[str, Tensor] = {}
+        """Split -> confusion matrix [C, C] of its last evaluation, rows true."""
+        self.curves: dict[str, dict[int, float]] = {}
+        """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
+        self.tallies = {split: torch.zeros(len(TALLY), dtype=torch.float64) for split in SPLITS}
+        self.epoch_started = self.last_batch_ended = 0.0
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock of the throughput."""
+        self.epoch_started = time.monotonic()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout from (seed, step, rank), so that a resumed run draws what an uninterrupted one would."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        torch.manual_seed(int(utterance_keys(self.seed, step, torch.tensor([self.global_rank]))[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss over the batch's utterances, whatever their lengths."""
+        audio, share = self.augment(batch.audio, batch.keys)
+        logits = self.model(audio)
+        labels: Any = batch.targets
+        losses = (1 - share) * self.objective(logits, labels)
+        if self.augment.mixup is not None:
+            losses = losses + share * self.objective(logits, labels.roll(1))
+        self._tally("train", batch, losses, self.target.scores(logits.float()))
+        loss: Tensor = losses.mean()
+        trainer: Any = self.trainer
+        if self.global_step % trainer.log_every_n_steps == 0:
+            self.log("train/loss_step", loss.detach(), batch_size=len(batch))
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Note the time: validation must not count as training."""
+        self.last_batch_ended = time.monotonic()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch into the scores of the validation split."""
+        self._evaluate("validation", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the batch into the scores of the test split."""
+        self._evaluate("test", batch)
+
+    def on_train_epoch_end(self) -> None:
+        """Log loss and accuracy on augmented training batches, padding and throughput."""
+        seconds = max(self.last_batch_ended - self.epoch_started, 1e-9)
+        tally = self._take_tally("train")
+        self._record(
+            {
+                "train/loss": tally["loss"] / tally["utterances"],
+                "train/accuracy": tally["correct"] / tally["utterances"],
+                "train/padding_ratio": tally["padded_frames"] / tally["frames"],
+                "train/frames_per_second": tally["frames"] / seconds,
+            }
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the validation split."""
+        self._log_scores("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the test split."""
+        self._log_scores("test")
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, with weight decay on matrices only, and its schedule."""
+        optimizer: Optimizer = build(
+            self.optimizer_spec, allowed=LIBRARIES, params=parameter_groups(self.model)
+        )
+        if self.schedule_spec is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build(self.schedule_spec, optimizer=optimizer, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
+        checkpoint["ser"] = dict(self.description)
+        checkpoint["ser_progress"] = {"curves": self.curves, "tally": self.tallies["train"]}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the curves and the tally of the interrupted epoch."""
+        self.curves = checkpoint["ser_progress"]["curves"]
+        self.tallies["train"] = checkpoint["ser_progress"]["tally"]
+
+    def _evaluate(self, split: str, batch: Batch) -> None:
+        logits = self.model(batch.audio)
+        scores = self.target.scores(logits.float())
+        metric: Any = self.scores[split]
+        metric.update(scores, batch.targets)
+        self._tally(split, batch, self.objective(logits, batch.targets), scores)
+
+    def _tally(self, split: str, batch: Batch, losses: Tensor, scores: Tensor) -> None:
+        """Add a batch to the running sums of its split, without waiting for the device."""
+        steps = batch.audio.values.shape[1]
+        labels: Any = batch.targets
+        correct = (scores.argmax(-1) == labels).sum()
+        counts = torch.tensor([len(batch), len(batch) * steps], dtype=torch.float64)
+        sums = torch.stack([losses.detach().sum(), correct, batch.audio.lengths.sum()]).double()
+        tally = self.tallies[split]
+        self.tallies[split] = tally.to(sums.device) + torch.cat([sums, counts.to(sums.device)])
+
+    def _take_tally(self, split: str) -> dict[str, float]:
+        """Sums over all ranks since the last call."""
+        sums = self.trainer.strategy.reduce(self.tallies[split].to(self.device), reduce_op="sum")
+        self.tallies[split] = torch.zeros(len(TALLY), dtype=torch.float64)
+        return dict(zip(TALLY, sums.tolist(), strict=True))
+
+    def _log_scores(self, split: str) -> None:
+        metric: Any = self.scores[split]
+        values = metric.compute()
+        self.confusions[split] = values.pop("confusion")
+        metric.reset()
+        tally = self._take_tally(split)
+        self._record(
+            {f"{split}/{name}": float(value) for name, value in values.items()}
+            | {f"{split}/loss": tally["loss"] / tally["utterances"]}
+        )
+
+    def _record(self, values: Mapping[str, float]) -> None:
+        """Log values of an epoch; while fitting, also keep them for the learning curves."""
+        self.log_dict(dict(values))
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            for name, value in values.items():
+                self.curves.setdefault(name, {})[self.current_epoch + 1] = value
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Matrices and kernels, which the optimiser's weight decay is for; then biases and norms without any."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},
+        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+    ]

@@ -1,0 +1,223 @@
+"""The pieces of a run, in the order in which `train.py` uses them."""
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+from torch import nn
+
+from ser import checkpoint, environment, report
+from ser.build import build
+from ser.config import check_monitor
+from ser.data import summary
+from ser.data.module import SpeechData
+from ser.errors import ConfigError
+from ser.files import write_atomic
+from ser.losses import Objective
+from ser.run_folder import RunFolder
+from ser.task import LIBRARIES, Task
+
+Config = Mapping[str, Any]
+
+
+def prepare(config: Config) -> None:
+    """Seed the weights, and let the CPU treat denormal numbers as zero.
+
+    Padding makes denormals in LSTM gradients: without this a backward pass took 8.6 s instead of 1.1 s.
+    """
+    L.seed_everything(config["seed"], verbose=False)
+    torch.set_flush_denormal(True)
+
+
+def make_data(config: Config) -> SpeechData:
+    """Read the corpus and put batches together as the target asks.
+
+    Raises:
+        SerError: the files cannot be used.
+    """
+    target = build(config["target"])
+    check_monitor(config["monitor"], logged_names(target))
+    corpus = build(config["data"], allowed=LIBRARIES)
+    return SpeechData(corpus.stores(), target, seed=config["seed"], note=corpus.note, **config["batching"])
+
+
+def logged_names(target: Any) -> list[str]:
+    """What can be monitored: the scores of the validation split, and the losses."""
+    names = [name for name in target.metrics().names if name != "majority_floor"]
+    return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", "train/accuracy"]
+
+
+def make_task(config: Config, data: SpeechData) -> Task:
+    """Build model, loss and augmentation, and fit the normaliser to the training split."""
+    description = checkpoint.describe(config, feature_dim=data.feature_dim)
+    model, target = checkpoint.assemble(description)
+    model.frontend.fit(data.train_frames())
+    if config["compile"]:
+        compile_in_place(model)
+    return Task(
+        model,
+        target,
+        objective=Objective(target, build(config["loss"]), data.class_counts()),
+        augment=build(config["augment"]),
+        optimizer=config["optimizer"],
+        schedule=config.get("schedule"),
+        description=description,
+        seed=config["seed"],
+    )
+
+
+def compile_in_place(model: nn.Module) -> None:
+    """Compile a model without renaming its parameters; lengths stay dynamic.
+
+    Raises:
+        ConfigError: it has recurrent layers, around which torch.compile silently does nothing.
+    """
+    recurrent = [type(module).__name__ for module in model.modules() if isinstance(module, nn.RNNBase)]
+    if recurrent:
+        raise ConfigError(
+            f"compile=true: torch.compile passes over {recurrent[0]} layers, so nothing would be gained. "
+            "Use compile=false, or model=cnn or model=transformer."
+        )
+    model.compile(dynamic=True)
+
+
+def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = None) -> L.Trainer:
+    """Build Lightning's trainer with our callbacks and TensorBoard in the run's folder.
+
+    Raises:
+        ConfigError: the accelerator or the number of devices is not there.
+    """
+    callbacks = [build(node, allowed=LIBRARIES) for node in config["callbacks"].values() if node]
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            callback.dirpath = str(run.best.parent)
+    logger = build(
+        config["logger"],
+        allowed=LIBRARIES,
+        save_dir=run.path,
+        name="",
+        version="tensorboard",
+        purge_step=resume_step,
+    )
+    try:
+        trainer: L.Trainer = build(
+            config["trainer"],
+            allowed=LIBRARIES,
+            default_root_dir=run.path,
+            callbacks=callbacks,
+            logger=logger,
+        )
+    except (MisconfigurationException, ConfigError) as error:
+        node = config["trainer"]
+        raise ConfigError(
+            f"trainer.accelerator={node['accelerator']}, trainer.devices={node['devices']}: {error} "
+            "Use trainer=cpu, or trainer.accelerator=auto trainer.devices=1, which work everywhere."
+        ) from error
+    return trainer
+
+
+@rank_zero_only
+def record(config: Config, run: RunFolder, data: SpeechData) -> None:
+    """Print the table of splits, and write config.yaml, splits.json and environment.json."""
+    summaries = data.summaries()
+    Console().print(summary.table(summaries))
+    fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
+    facts = environment.describe(["python", *sys.argv], config["seed"], fingerprints)
+    write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
+    write_atomic(run.path / "splits.json", json.dumps([split.to_dict() for split in summaries], indent=2))
+    write_atomic(run.path / "environment.json", json.dumps(facts, indent=2))
+
+
+def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
+    """Train from the start or from the newest checkpoint, and leave the best weights in the task."""
+    resume = run.last if run.last.is_file() else None
+    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    best = checkpoint.read(run.best) if run.best.is_file() else checkpoint.read(run.last)
+    task.load_state_dict(best["state_dict"])
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the best checkpoint reaches.
+
+    Args:
+        metrics: flat names such as `validation/accuracy` -> value.
+        confusions: split -> [C, C], rows true.
+        value: of the monitored metric.
+    """
+
+    metrics: dict[str, float]
+    confusions: dict[str, np.ndarray]
+    value: float
+
+
+def evaluate(config: Config, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
+    """Score the best checkpoint on validation and, once, on test."""
+    metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
+    if config["test"] and data.has_test:
+        metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    confusions = {split: matrix.cpu().numpy() for split, matrix in task.confusions.items()}
+    best: Any = trainer.checkpoint_callback
+    value = metrics.get(config["monitor"], best.best_model_score)
+    return Scores(metrics, confusions, float(value))
+
+
+def write_report(
+    config: Config,
+    run: RunFolder,
+    trainer: L.Trainer,
+    *,
+    task: Task,
+    data: SpeechData,
+    scores: Scores,
+    seconds: float,
+) -> None:
+    """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
+    best: Any = trainer.checkpoint_callback
+    told = report.RunReport(
+        title=f"{config['experiment_name']}: {type(task.model.encoder).__name__}",
+        command=shlex.join(["python", *sys.argv]),
+        seed=config["seed"],
+        duration_s=seconds,
+        num_parameters=sum(parameter.numel() for parameter in task.model.parameters()),
+        epochs=trainer.current_epoch,
+        best_epoch=checkpoint.read(run.best)["epoch"] + 1,
+        monitor=config["monitor"],
+        mode=best.mode,
+        checkpoint=run.best,
+        metrics=scores.metrics,
+        confusions=scores.confusions,
+        class_names=task.target.class_names,
+        splits=data.summaries(),
+        lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
+        curves=task.curves,
+        data_overrides=[word for word in sys.argv[1:] if word.startswith(("data=", "data."))],
+        note=data.note,
+    )
+    report.write_report(run.path, told)
+    if isinstance(trainer.logger, TensorBoardLogger):
+        trainer.logger.log_hyperparams(flat(config), {f"hp/{k}": v for k, v in scores.metrics.items()})
+    Console().print(report.closing_table(run.path, told), soft_wrap=True)
+
+
+def flat(config: Config, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `optimizer.lr` -> value, for TensorBoard's table of hyper-parameters."""
+    leaves: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves
