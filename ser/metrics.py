@@ -17,6 +17,8 @@ class ClassificationScores(Metric):
     """
 
     full_state_update = False
+    names: tuple[str, ...] = ("accuracy", "uar", "macro_f1", "majority_floor")
+    """What `compute` gives beside the matrix."""
     confusion: Tensor
 
     def __init__(self, num_classes: int) -> None:
@@ -43,6 +45,8 @@ class ClassificationScores(Metric):
 
 class QuadrantScores(ClassificationScores):
     """The same for the challenge's four classes, with the accuracy of each bit."""
+
+    names = (*ClassificationScores.names, "valence_accuracy", "activation_accuracy")
 
     def __init__(self) -> None:
         super().__init__(4)

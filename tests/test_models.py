@@ -142,3 +142,11 @@ def test_pooling_sums_in_float32_under_autocast() -> None:
         pooled = MeanPooling(1)(steps)
     assert pooled.dtype == torch.float32
     assert pooled.item() == pytest.approx(1.001, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_batch_of_one_utterance_can_be_trained_on(name: str, audio: Padded) -> None:
+    model = classifier(name, AttentiveStatisticsPooling).train()
+    logits = model(alone(audio, 1))
+    logits.sum().backward()
+    assert logits.isfinite().all()

@@ -1,6 +1,7 @@
 """Frontend, encoder, pooling and head: features in, logits out."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ser.batch import Padded
 from ser.features.frontend import Frontend
@@ -19,12 +20,23 @@ class Head(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int, *, dropout: float = 0.3) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.BatchNorm1d(in_dim), nn.Dropout(dropout), nn.Linear(in_dim, out_dim))
+        self.layers = nn.Sequential(_Norm(in_dim), nn.Dropout(dropout), nn.Linear(in_dim, out_dim))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[B, D] -> [B, out_dim]."""
         logits: Tensor = self.layers(embedding)
         return logits
+
+
+class _Norm(nn.BatchNorm1d):
+    """Batch norm that takes its running statistics for a batch of one, which has no deviation of its own."""
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        if len(embedding) > 1:
+            return super().forward(embedding)
+        return functional.batch_norm(
+            embedding, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
 
 
 class Classifier(nn.Module):
