@@ -45,8 +45,9 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save in mid-epoch."""
-        if trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._saved_at:
+        """Save in mid-epoch; not after the last batch, from where Lightning would resume without validation."""
+        is_due = trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._saved_at
+        if is_due and not trainer.is_last_batch:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -11,6 +11,7 @@ from ser.data.bucketing import EvaluationSampler
 from ser.data.dataset import UtteranceDataset
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
+from ser.targets import Target
 
 
 def choose_device(name: str) -> torch.device:
@@ -74,3 +75,10 @@ def _check_fit(trained: Trained, first: Trained, store: Store) -> None:
         raise ConfigError(
             f"ckpt: {trained.path} and {first.path} predict different things. Average models of one target only."
         )
+
+
+def evaluate(scores: Tensor, labels: Tensor, target: Target) -> dict[str, float]:
+    """The target's metrics of scores [N, C] against class indices [N], in 0..1."""
+    metric = target.metrics()
+    metric.update(scores, labels)
+    return {name: float(value) for name, value in metric.compute().items() if value.ndim == 0}

@@ -1,8 +1,10 @@
 """The pieces of a run, in the order in which `train.py` uses them."""
 
 import json
+import logging
 import shlex
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -33,12 +35,16 @@ Config = Mapping[str, Any]
 
 
 def prepare(config: Config) -> None:
-    """Seed the weights, and let the CPU treat denormal numbers as zero.
+    """Seed the weights, let the CPU treat denormal numbers as zero, and keep Lightning's chatter off the console.
 
     Padding makes denormals in LSTM gradients: without this a backward pass took 8.6 s instead of 1.1 s.
     """
     L.seed_everything(config["seed"], verbose=False)
     torch.set_flush_denormal(True)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
+    warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
 
 
 def make_data(config: Config) -> SpeechData:
@@ -107,8 +113,8 @@ def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = No
         config["logger"],
         allowed=LIBRARIES,
         save_dir=run.path,
-        name="",
-        version="tensorboard",
+        name="tensorboard",
+        version="",
         purge_step=resume_step,
     )
     try:

@@ -62,6 +62,8 @@ class SpeechData(L.LightningDataModule):
             for name, store in stores.items()
         }
         self.feature_dim: int = stores["train"].feature_dim
+        self._train_loader: BucketLoader | None = None
+        self._resume_from: dict[str, Any] = {}
 
     @property
     def has_test(self) -> bool:
@@ -91,8 +93,12 @@ class SpeechData(L.LightningDataModule):
         ]
 
     def train_dataloader(self) -> BucketLoader:
-        """Shuffled batches of like length."""
-        return self._loader("train", BucketSampler, pool=self.pool, seed=self.seed)
+        """Shuffled batches of like length; after a resume, those that were left of the epoch."""
+        self._train_loader = self._loader("train", BucketSampler, pool=self.pool, seed=self.seed)
+        if self._resume_from:
+            self._train_loader.load_state_dict(self._resume_from)
+            self._resume_from = {}
+        return self._train_loader
 
     def val_dataloader(self) -> BucketLoader:
         """Whole utterances, longest first."""
@@ -101,6 +107,18 @@ class SpeechData(L.LightningDataModule):
     def test_dataloader(self) -> BucketLoader:
         """Whole utterances, longest first."""
         return self._loader("test", EvaluationSampler)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training loader is.
+
+        Lightning saves a loader's state itself, but drops it on resume when the length of the training has been
+        asked for before, as a learning-rate schedule does.
+        """
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there when the loader is made."""
+        self._resume_from = state_dict
 
     def _loader(self, split: str, sampler: type, **settings: int) -> BucketLoader:
         dataset = self.datasets[split]

@@ -69,7 +69,8 @@ def frame(waveform: Tensor, length: int, shift: int) -> Tensor:
 
 def power_spectrum(frames: Tensor, fft_length: int) -> Tensor:
     """|FFT|^2 / fft_length of frames [T, samples], as [T, fft_length // 2 + 1]."""
-    return torch.fft.rfft(frames, fft_length).abs().square() / fft_length
+    magnitudes: Tensor = torch.fft.rfft(frames, fft_length).abs()
+    return magnitudes.square() / fft_length
 
 
 def mel_filterbank(
@@ -84,10 +85,11 @@ def mel_filterbank(
     mels = torch.linspace(0, hertz_to_mel(top), num_mel_bins + 2, dtype=torch.float64)
     corners = torch.floor((fft_length + 1) * mel_to_hertz(mels) / sample_rate)
     low, peak, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    if (corners.diff() < 1).any():
+    empty = corners.diff() < 1
+    if empty.any():
         raise ConfigError(
-            f"num_mel_bins={num_mel_bins}: {fft_length} FFT points at {sample_rate} Hz are too coarse, filter "
-            f"{int((corners.diff() < 1).int().argmax())} covers no bin. Take fewer filters or longer frames."
+            f"num_mel_bins={num_mel_bins}: {fft_length} FFT points at {sample_rate} Hz are too coarse, "
+            f"filter {int(empty.int().argmax())} covers no bin. Take fewer filters or longer frames."
         )
     bins = torch.arange(fft_length // 2 + 1)
     return torch.minimum((bins - low) / (peak - low), (high - bins) / (high - peak)).clamp_min(0)

@@ -1,0 +1,124 @@
+"""Plain sentences in six languages whose content says nothing about the speaker's mood.
+
+A sentence is a subject, a predicate and an adverbial phrase. Every list is dealt out to the splits, so no
+phrase of one split is ever spoken in another.
+"""
+
+import numpy as np
+
+SPLITS = ("train", "dev", "ser_test_1", "ser_test_2")
+_DEAL = ("train", "dev", "train", "ser_test_1", "train", "ser_test_2")  # who gets every 1st .. 6th phrase
+
+SUBJECTS = {
+    "en": "the neighbour, my brother, the teacher, our cousin, the postman, a tall man, the baker, "
+    "her uncle, the gardener, the new student, a young woman, the driver, your sister, "
+    "the librarian, the old captain, the painter, my colleague, the woman next door",
+    "de": "der Nachbar, mein Bruder, die Lehrerin, unser Vetter, der Briefträger, ein großer Mann, "
+    "die Bäckerin, ihr Onkel, der Gärtner, die neue Schülerin, eine junge Frau, der Fahrer, "
+    "deine Schwester, der Bibliothekar, der alte Kapitän, die Malerin, mein Kollege, die Frau von nebenan",
+    "es": "el vecino, mi hermano, la profesora, nuestro primo, el cartero, un hombre alto, el panadero, "
+    "su tío, el jardinero, la nueva alumna, una mujer joven, el conductor, tu hermana, la bibliotecaria, "
+    "el viejo capitán, el pintor, mi colega, la señora de al lado",
+    "fr": "le voisin, mon frère, la maîtresse, notre cousin, le facteur, un homme grand, la boulangère, "
+    "son oncle, le jardinier, la nouvelle élève, une jeune femme, le chauffeur, ta sœur, le libraire, "
+    "le vieux capitaine, la peintre, mon collègue, la dame d'à côté",
+    "it": "il vicino, mio fratello, la maestra, nostro cugino, il postino, un uomo alto, il fornaio, "
+    "suo zio, il giardiniere, la nuova allieva, una giovane donna, l'autista, tua sorella, la bibliotecaria, "
+    "il vecchio capitano, il pittore, il mio collega, la signora accanto",
+    "nl": "de buurman, mijn broer, de lerares, onze neef, de postbode, een lange man, de bakker, haar oom, "
+    "de tuinman, de nieuwe leerling, een jonge vrouw, de chauffeur, jouw zus, de bibliothecaris, "
+    "de oude kapitein, de schilder, mijn collega, de vrouw van hiernaast",
+}
+PREDICATES = {
+    "en": "puts the cup on the table, opens the window, walks to the station, reads the second page, "
+    "carries the boxes upstairs, looks for the keys, buys bread and milk, waits for the bus, "
+    "writes a short letter, closes the garden door, counts the chairs, calls the office, "
+    "takes the blue coat, washes the dishes, folds the newspaper, draws a straight line, "
+    "moves the lamp to the corner, drinks a glass of water",
+    "de": "stellt die Tasse auf den Tisch, öffnet das Fenster, geht zum Bahnhof, liest die zweite Seite, "
+    "trägt die Kisten nach oben, sucht die Schlüssel, kauft Brot und Milch, wartet auf den Bus, "
+    "schreibt einen kurzen Brief, schließt die Gartentür, zählt die Stühle, ruft im Büro an, "
+    "nimmt den blauen Mantel, spült das Geschirr, faltet die Zeitung, zeichnet eine gerade Linie, "
+    "rückt die Lampe in die Ecke, trinkt ein Glas Wasser",
+    "es": "pone la taza en la mesa, abre la ventana, camina hasta la estación, lee la segunda página, "
+    "sube las cajas, busca las llaves, compra pan y leche, espera el autobús, escribe una carta corta, "
+    "cierra la puerta del jardín, cuenta las sillas, llama a la oficina, coge el abrigo azul, "
+    "lava los platos, dobla el periódico, dibuja una línea recta, lleva la lámpara al rincón, "
+    "bebe un vaso de agua",
+    "fr": "pose la tasse sur la table, ouvre la fenêtre, marche vers la gare, lit la deuxième page, "
+    "monte les cartons, cherche les clés, achète du pain et du lait, attend le bus, écrit une courte lettre, "
+    "ferme la porte du jardin, compte les chaises, appelle le bureau, prend le manteau bleu, "
+    "lave la vaisselle, plie le journal, trace une ligne droite, met la lampe dans le coin, "
+    "boit un verre d'eau",
+    "it": "mette la tazza sul tavolo, apre la finestra, cammina verso la stazione, legge la seconda pagina, "
+    "porta su le scatole, cerca le chiavi, compra pane e latte, aspetta l'autobus, scrive una breve lettera, "
+    "chiude la porta del giardino, conta le sedie, chiama l'ufficio, prende il cappotto blu, lava i piatti, "
+    "piega il giornale, traccia una linea dritta, sposta la lampada nell'angolo, beve un bicchiere d'acqua",
+    "nl": "zet de kop op de tafel, opent het raam, loopt naar het station, leest de tweede bladzijde, "
+    "draagt de dozen naar boven, zoekt de sleutels, koopt brood en melk, wacht op de bus, "
+    "schrijft een korte brief, sluit de tuindeur, telt de stoelen, belt het kantoor, neemt de blauwe jas, "
+    "wast de borden af, vouwt de krant op, tekent een rechte lijn, zet de lamp in de hoek, "
+    "drinkt een glas water",
+}
+ADVERBIALS = {
+    "en": "in the morning, on Monday, before lunch, at half past seven, after work, next to the church, "
+    "on the way home, in the small kitchen, at the end of the week, near the river, every other day, "
+    "on the third of May",
+    "de": "am Morgen, am Montag, vor dem Mittagessen, um halb acht, nach der Arbeit, neben der Kirche, "
+    "auf dem Heimweg, in der kleinen Küche, am Ende der Woche, nahe am Fluss, jeden zweiten Tag, "
+    "am dritten Mai",
+    "es": "por la mañana, el lunes, antes de comer, a las siete y media, después del trabajo, "
+    "al lado de la iglesia, de camino a casa, en la cocina pequeña, al final de la semana, cerca del río, "
+    "cada dos días, el tres de mayo",
+    "fr": "le matin, ce lundi, avant le déjeuner, à sept heures et demie, après le travail, "
+    "à côté de l'église, sur le chemin du retour, dans la petite cuisine, à la fin de la semaine, "
+    "près de la rivière, un jour sur deux, le trois mai",
+    "it": "di mattina, questo lunedì, prima di pranzo, alle sette e mezza, dopo il lavoro, "
+    "accanto alla chiesa, sulla via di casa, nella piccola cucina, alla fine della settimana, "
+    "vicino al fiume, ogni due giorni, il tre maggio",
+    "nl": "in de ochtend, op maandag, voor de lunch, om half acht, na het werk, naast de kerk, "
+    "op weg naar huis, in de kleine keuken, aan het eind van de week, dicht bij de rivier, om de dag, "
+    "op drie mei",
+}
+LANGUAGES = tuple(SUBJECTS)
+
+
+def phrases_of(table: dict[str, str], language: str, split: str) -> list[str]:
+    """The phrases of a table that belong to a split."""
+    phrases = table[language].split(", ")
+    return [phrase for index, phrase in enumerate(phrases) if _DEAL[index % len(_DEAL)] == split]
+
+
+def sentence(language: str, split: str, rng: np.random.Generator) -> list[str]:
+    """A sentence of the split in two phrases, such as ["the baker opens the window", "on Monday"]."""
+    choices = [phrases_of(table, language, split) for table in (SUBJECTS, PREDICATES, ADVERBIALS)]
+    subject, predicate, adverbial = (phrases[rng.integers(len(phrases))] for phrases in choices)
+    return [f"{subject} {predicate}", adverbial]
+
+
+def text(
+    language: str, split: str, num_characters: float, *, pause: float, rng: np.random.Generator
+) -> list[str]:
+    """Phrases of as many sentences as it takes, cut at the word that brings them nearest to a length.
+
+    Args:
+        language: one of `LANGUAGES`.
+        split: one of `SPLITS`.
+        num_characters: letters, spaces and pauses in all; never fewer than two words are returned.
+        pause: characters that the pause between two phrases counts for.
+        rng: draws the sentences.
+    """
+    phrases: list[str] = []
+    missing = num_characters
+    while missing > 0:
+        for phrase in sentence(language, split, rng):
+            phrases += filter(None, [_shorten(phrase, missing, fewest=0 if phrases else 2)])
+            missing -= len(phrase) + pause
+    return phrases
+
+
+def _shorten(phrase: str, num_characters: float, *, fewest: int) -> str:
+    """The first words of a phrase, as many as come nearest to a length, `fewest` at least."""
+    words = phrase.split()
+    candidates = [" ".join(words[:count]) for count in range(fewest, len(words) + 1)]
+    return min(candidates, key=lambda candidate: abs(len(candidate) - num_characters))

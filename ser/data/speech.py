@@ -1,0 +1,104 @@
+"""Synthetic speech from espeak-ng, for demonstration data only.
+
+Licence note: espeak-ng and the package `espeakng-loader`, which carries it, are GPL-3. They are no dependency
+of `ser`: the extra `demo` installs them, and nothing but the generator of demonstration data imports them.
+"""
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+
+from ser.errors import ConfigError, DataError
+
+SAMPLE_RATE = 22050
+_SYNCHRONOUS, _DEFAULT_BUFFER = 2, 0  # AUDIO_OUTPUT_SYNCHRONOUS; length of the audio buffer
+_RATE, _PITCH, _PITCH_RANGE = 1, 3, 4  # espeak_PARAMETER
+_UTF8 = 1  # espeakCHARS_UTF8
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int16), ctypes.c_int, ctypes.c_void_p)
+
+
+def require_espeak() -> tuple[str, Path]:
+    """The paths of espeak-ng's library and of its data folder.
+
+    Raises:
+        ConfigError: the package that carries espeak-ng is not installed.
+    """
+    try:
+        import espeakng_loader
+    except ImportError as error:
+        raise ConfigError(
+            "data=demo: the package espeakng-loader, which speaks the demonstration data, is not installed. "
+            'Run `pip install "ser[demo]"`, or use your own files with data=challenge data.root=DIR.'
+        ) from error
+    return espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
+
+
+class Synthesizer:
+    """espeak-ng in this process.
+
+    espeak-ng carries state from one utterance to the next: the same text sounds a little different the second
+    time. Reproducible speech needs a fresh process, one synthesizer in it and a fixed order of calls, and
+    the noise of its breathy voices a seed: espeak-ng itself takes the clock.
+
+    Raises:
+        ConfigError: espeak-ng is not installed.
+        DataError: its library or its data cannot be loaded.
+    """
+
+    def __init__(self) -> None:
+        library, self._data = require_espeak()
+        try:
+            self._espeak = ctypes.CDLL(library)
+        except OSError as error:
+            raise DataError(
+                f"{library}: cannot be loaded ({error}). Run `pip install --force-reinstall espeakng-loader`."
+            ) from error
+        data = str(self._data).encode()
+        if self._espeak.espeak_Initialize(_SYNCHRONOUS, _DEFAULT_BUFFER, data, 0) != SAMPLE_RATE:
+            raise DataError(
+                f"{self._data}: espeak-ng cannot read its data. "
+                "Run `pip install --force-reinstall espeakng-loader`."
+            )
+        self._espeak.espeak_ng_SetRandSeed(ctypes.c_long(0))
+        self._chunks: list[np.ndarray] = []
+        self._callback = _Callback(self._collect)  # kept: ctypes would free it while espeak-ng calls it
+        self._espeak.espeak_SetSynthCallback(self._callback)
+
+    def synthesize(
+        self, text: str, *, voice: str, pitch: float, pitch_range: float, rate: float
+    ) -> np.ndarray:
+        """The waveform [samples] of a text, float32 in -1..1 at 22050 Hz, without silence around it.
+
+        Args:
+            text: in the voice's language; its last character (. , ?) sets the tune.
+            voice: language and variant, such as "en+f3".
+            pitch: 0..99, 50 is the voice's own.
+            pitch_range: 0..99, 0 is monotonous, 50 the voice's own.
+            rate: 80..450 words a minute.
+
+        Raises:
+            ConfigError: espeak-ng has no such voice.
+        """
+        self._select(voice)
+        for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_PITCH_RANGE, pitch_range)):
+            self._espeak.espeak_SetParameter(parameter, round(value), 0)
+        self._chunks.clear()
+        encoded = text.encode() + b"\0"
+        self._espeak.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 1, 0, _UTF8, None, None)
+        return np.concatenate([np.zeros(0, np.int16), *self._chunks]).astype(np.float32) / 32768
+
+    def _select(self, voice: str) -> None:
+        # A variant that does not exist is silently left out by espeak-ng.
+        variant = voice.partition("+")[2]
+        missing = variant and not (self._data / "voices" / "!v" / variant).is_file()
+        if missing or self._espeak.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise ConfigError(
+                f"voice '{voice}': espeak-ng does not have it. Take a language and a variant of its list, "
+                "such as 'en+f3' or 'de+m5'."
+            )
+
+    def _collect(self, samples: "ctypes._Pointer[ctypes.c_int16]", count: int, _events: int | None) -> int:
+        if samples and count > 0:
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0

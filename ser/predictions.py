@@ -1,0 +1,134 @@
+"""Answers in the layout of the question: every utterance once, in its order and under its id."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from operator import index
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ser.data.json_stream import Layout
+from ser.errors import DataError
+from ser.files import write_atomic
+
+if TYPE_CHECKING:
+    from ser.batch import UtteranceId
+
+
+def write_predictions(
+    path: Path,
+    ids: "Sequence[UtteranceId]",
+    layout: Layout,
+    decoded: "Iterable[tuple[UtteranceId, Mapping[str, int]]]",
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write `{"0": {"valence": 1, "activation": 0}, ...}`, or a list of records with `id`, all in one step.
+
+    Args:
+        path: of the file; its folder must exist.
+        ids: N, as the input has them.
+        layout: of the input.
+        decoded: N pairs of id and labels, in any order.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises:
+        DataError: an id is missing, unknown or there twice, or the file exists or cannot be written.
+    """
+    answers = ((utterance_id, _integers(labels)) for utterance_id, labels in decoded)
+    _write(path, ids, layout, answers, overwrite=overwrite)
+
+
+def write_scores(
+    path: Path,
+    ids: "Sequence[UtteranceId]",
+    layout: Layout,
+    scores: "Iterable[tuple[UtteranceId, Mapping[str, float]]]",
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write `{"0": {"scores": {"joy": 0.7, ...}}, ...}`, or a list of records with `id`, all in one step.
+
+    Args:
+        path: of the file; its folder must exist.
+        ids: N, as the input has them.
+        layout: of the input.
+        scores: N pairs of id and the probability of each class by name, in any order.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises:
+        DataError: an id is missing, unknown or there twice, a score is not finite, or the file exists or cannot
+            be written.
+    """
+    answers = ((utterance_id, {"scores": _floats(utterance_id, row)}) for utterance_id, row in scores)
+    _write(path, ids, layout, answers, overwrite=overwrite)
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Refuse a path that cannot become a file; worth asking before a long computation.
+
+    Raises:
+        DataError: it exists and `overwrite` is false, or its folder is missing or unwritable.
+    """
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise DataError(
+            f"{path}: its folder is missing or cannot be written to. Make the folder, or give another output."
+        )
+    if path.exists() and not overwrite:
+        raise DataError(f"{path}: exists already. Set overwrite=true to replace it, or give another output.")
+
+
+def _write(
+    path: Path,
+    ids: "Sequence[UtteranceId]",
+    layout: Layout,
+    answers: "Iterable[tuple[UtteranceId, dict[str, Any]]]",
+    *,
+    overwrite: bool,
+) -> None:
+    check_output(path, overwrite=overwrite)
+    ordered = _in_order(path, ids, answers)
+    if layout == "object":
+        rows = [f"{json.dumps(key)}: {json.dumps(answer)}" for key, answer in ordered.items()]
+    else:
+        rows = [json.dumps({"id": key, **answer}) for key, answer in ordered.items()]
+    opening, closing = "{}" if layout == "object" else "[]"
+    write_atomic(path, f"{opening}\n" + ",\n".join(rows) + f"\n{closing}\n")
+
+
+def _in_order(
+    path: Path, ids: "Sequence[UtteranceId]", answers: "Iterable[tuple[UtteranceId, dict[str, Any]]]"
+) -> "dict[UtteranceId, dict[str, Any]]":
+    found: dict[UtteranceId, dict[str, Any]] = {}
+    for utterance_id, answer in answers:
+        if utterance_id in found:
+            raise _refusal(path, utterance_id, "is answered twice")
+        found[utterance_id] = answer
+    for utterance_id in found.keys() - set(ids):
+        raise _refusal(path, utterance_id, "is not in the input")
+    for utterance_id in ids:
+        if utterance_id not in found:
+            raise _refusal(path, utterance_id, "has no answer")
+    return {utterance_id: found[utterance_id] for utterance_id in ids}
+
+
+def _refusal(path: Path, utterance_id: "UtteranceId", problem: str) -> DataError:
+    return DataError(
+        f"{path}, utterance {utterance_id!r}: {problem}, so nothing was written. Predict the whole input once."
+    )
+
+
+def _integers(labels: Mapping[str, int]) -> dict[str, int]:
+    return {name: int(index(label)) for name, label in labels.items()}
+
+
+def _floats(utterance_id: "UtteranceId", scores: Mapping[str, float]) -> dict[str, float]:
+    plain = {name: float(score) for name, score in scores.items()}
+    for name, score in plain.items():
+        if not math.isfinite(score):
+            raise DataError(
+                f"utterance {utterance_id!r}: the score of '{name}' is {score}, so the model is broken. "
+                "Use the checkpoint of a run whose loss stayed finite."
+            )
+    return plain

@@ -1,0 +1,387 @@
+"""Checking configs, and the command line around it, on a small tree of configs and on the real one."""
+
+import runpy
+import subprocess
+import sys
+import textwrap
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ser.config import check, check_monitor
+from ser.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+TREE = {
+    "train.yaml": """
+        defaults:
+          - _self_
+          - model: lstm
+          - optimizer: adamw
+          - trainer: default
+          - debug: null
+        name: run
+        seed: 0
+        monitor: validation/accuracy
+        mode: max
+        resume: null
+        batching: {max_frames: 100, crop: null}
+        hydra:
+          run: {dir: "logs/${name}"}
+          sweep: {dir: "logs/sweep_${name}", subdir: "${hydra:job.num}"}
+          job: {chdir: false}
+          output_subdir: null
+    """,
+    "predict.yaml": """
+        ckpt: ???
+        input: ???
+        hydra: {output_subdir: null, run: {dir: logs/predict}}
+    """,
+    "model/cnn.yaml": "_target_: ser.models.cnn.CNNEncoder\ndropout: 0.0\n",
+    "model/lstm.yaml": "_target_: ser.models.lstm.LSTMEncoder\nhidden_dim: 8\ncell: lstm\n",
+    "optimizer/adamw.yaml": "_target_: torch.optim.AdamW\nlr: 1e-3\n",
+    "trainer/default.yaml": "_target_: lightning.pytorch.Trainer\nmax_epochs: 3\nprecision: 32-true\n",
+    "debug/fast.yaml": "# @package _global_\ntrainer: {max_epochs: 1}\n",
+}
+
+SCRIPT = """
+    import json, os, signal, sys
+    from ser.config import main
+    from ser.errors import DataError
+
+
+    @main("train", existing_paths=("resume",))
+    def train(cfg):
+        assert not sys.modules.keys() & {"torch", "lightning"}, "slow to start"
+        print("settings:", json.dumps(cfg))
+        match cfg["seed"]:
+            case 13:
+                raise DataError("train.json: is empty. Export it again.")
+            case 14:
+                raise RuntimeError("a bug")
+            case 15:
+                os.kill(os.getpid(), signal.SIGINT)
+                signal.pause()
+            case 16:
+                return float("nan")
+            case 17:  # as Lightning does
+                try:
+                    raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    sys.exit(1)
+        return 1 - cfg["optimizer"]["lr"]
+
+
+    if __name__ == "__main__":
+        train()
+"""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """A folder with a script and its configs."""
+    folder = tmp_path_factory.mktemp("app")
+    for name, text in TREE.items():
+        (folder / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "conf" / name).write_text(textwrap.dedent(text).lstrip())
+    (folder / "train.py").write_text(textwrap.dedent(SCRIPT))
+    return folder
+
+
+def run(app, *arguments, **environment):
+    """Run a script as a user does."""
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments],
+        cwd=app,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def composed(app, *overrides):
+    with initialize_config_dir(str(app / "conf"), version_base="1.3"):
+        return compose("train", [*overrides])
+
+
+def problems(cfg, **options):
+    with pytest.raises(ConfigError) as caught:
+        check(OmegaConf.create(cfg), **options)
+    head, *lines = str(caught.value).splitlines()
+    assert head == f"{len(lines)} problem{'s' * (len(lines) > 1)} in the configuration:"
+    assert all(line.startswith("  ") for line in lines)
+    return [line.strip() for line in lines]
+
+
+ADAMW = {"_target_": "torch.optim.AdamW"}
+
+
+# ---- check ----
+
+
+def test_check_returns_plain_containers_with_interpolations_resolved(app):
+    cfg = composed(app, "+model.dropout=${optimizer.lr}")
+    plain = check(cfg)
+    assert plain["model"] == {
+        "_target_": "ser.models.lstm.LSTMEncoder",
+        "hidden_dim": 8,
+        "cell": "lstm",
+        "dropout": 1e-3,
+    }
+    assert type(plain) is type(plain["batching"]) is dict
+
+
+def test_check_reports_all_problems_at_once():
+    cfg = {
+        "optimizer": ADAMW | {"lrr": 1, "lr": "abc"},
+        "model": {"_target_": "ser.models.lstm.LSTMEncoder", "cell": "gruu", "num_layers": "${nowhere}"},
+        "data": {"root": "???"},
+    }
+    lines = problems(cfg)
+    assert len(lines) == 5
+    assert "optimizer.lrr=1: unknown key. Did you mean 'optimizer.lr'?" in lines
+    assert "optimizer.lr=abc: expected float (default 0.001), found the text 'abc'." in lines
+    assert "model.cell=gruu: no such choice. Did you mean 'gru'?" in lines
+    assert "data.root=???: must be given. Add data.root=VALUE." in lines
+    [unresolved] = [
+        line for line in lines if line.startswith("model.num_layers=${nowhere}: cannot be resolved")
+    ]
+    assert "'nowhere' not found" in unresolved
+
+
+@pytest.mark.parametrize(
+    ("cfg", "line"),
+    [
+        ({"a": ADAMW | {"lr": True}}, "a.lr=true: expected float (default 0.001), found true."),
+        ({"a": ADAMW | {"lr": None}}, "a.lr=null: expected float (default 0.001), found null."),
+        (
+            {"a": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 1e3}},
+            "a.max_epochs=1000.0: expected int or null, found the number 1000.0. Write 1000.",
+        ),
+        (
+            {"a": {"_target_": "lightning.pytorch.Trainer", "accelerator": 3}},
+            "a.accelerator=3: expected str (default 'auto'), found the number 3."
+            " To mean the text, quote it: 'a.accelerator=\"3\"'.",
+        ),
+        (
+            {"a": {"_target_": "lightning.pytorch.Trainer", "precision": "16-mixd"}},
+            "a.precision=16-mixd: no such choice. Did you mean '16-mixed'?",
+        ),
+        (
+            {"a": {"_target_": "torch.optim.AdmW"}},
+            "a._target_=torch.optim.AdmW: no class or function 'AdmW' in torch.optim. Did you mean 'AdamW'?",
+        ),
+        (
+            {"a": {"b": [{"_target_": "nowhere.Class"}]}},
+            "a.b[0]._target_=nowhere.Class: no module 'nowhere'. Is the package 'nowhere' installed?",
+        ),
+        (
+            {"a": {"_target_": "Class"}},
+            "a._target_=Class: 'Class' has no module. Write the full name, package.module.Class.",
+        ),
+        (
+            {"a": {"b": [1.0, float("nan")]}},
+            "a.b[1]=nan: is not finite. Give a number, or null to turn it off.",
+        ),
+        (
+            {"a": ADAMW | {"lr": float("inf")}},
+            "a.lr=inf: is not finite. Give a number, or null to turn it off.",
+        ),
+        (
+            {"optimizer": ADAMW, "scheduler": {"_target_": "ser.schedules.cosine", "lr": 1}},
+            "scheduler.lr=1: unknown key. Did you mean 'optimizer.lr'?",
+        ),
+        (
+            {"optimizer": ADAMW | {"zzz": 1}},
+            "optimizer.zzz=1: unknown key. --cfg job prints every key.",
+        ),
+    ],
+)
+def test_each_problem_says_where_what_and_how(cfg, line):
+    assert problems(cfg) == [line]
+
+
+def test_unknown_keys_at_the_top_are_compared_with_full_keys():
+    cfg = {"lr": 1, "modle": "cnn", "optimizer": ADAMW, "model": {"_target_": "ser.models.lstm.LSTMEncoder"}}
+    assert problems(cfg, root_keys={"optimizer", "model"}) == [
+        "lr=1: unknown key. Did you mean 'optimizer.lr'?",
+        "modle=cnn: unknown key. Did you mean 'model'?",
+    ]
+
+
+def test_a_constructor_with_open_keywords_takes_any_key():
+    check(OmegaConf.create({"logger": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "x": 1}}))
+
+
+def test_paths_that_must_exist_are_checked_unless_null(tmp_path):
+    (tmp_path / "best.ckpt").touch()
+    check(
+        OmegaConf.create({"ckpt": str(tmp_path / "best.ckpt"), "resume": None}),
+        existing_paths=("ckpt", "resume", "not.there"),
+    )
+    [line] = problems({"run": {"ckpt": str(tmp_path / "bset.ckpt")}}, existing_paths=("run.ckpt",))
+    assert line.startswith(f"run.ckpt={tmp_path}/bset.ckpt: no such file or folder, seen from {Path.cwd()}.")
+    assert line.endswith(f"Did you mean '{tmp_path}/best.ckpt'?")
+
+
+def test_each_path_of_a_list_must_exist(tmp_path):
+    (tmp_path / "a").touch()
+    [line] = problems({"ckpt": [str(tmp_path / "a"), str(tmp_path / "b")]}, existing_paths=["ckpt"])
+    assert line.startswith(f"ckpt={tmp_path}/b: no such file")
+
+
+def test_a_monitor_must_be_logged():
+    logged = ["validation/accuracy", "validation/loss"]
+    check_monitor("validation/loss", logged)
+    with pytest.raises(
+        ConfigError, match=r"callbacks\.best\.monitor=val/acuracy: no such metric.*'validation/accuracy'"
+    ):
+        check_monitor("val/acuracy", logged, key="callbacks.best.monitor")
+
+
+# ---- the command line ----
+
+
+def test_a_run_gets_plain_settings_and_does_not_import_torch(app):
+    done = run(app, "optimizer.lr=0.5", "optimizer.betas=[0.5,0.9]", "trainer.limit_train_batches=0.1")
+    assert done.returncode == 0, done.stderr
+    # A constructor's parameter needs no + even where the YAML does not list it.
+    assert '"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.5, "betas": [0.5, 0.9]}' in done.stdout
+    assert '"limit_train_batches": 0.1' in done.stdout
+    assert done.stderr == ""
+
+
+def test_all_mistakes_of_a_command_line_come_in_one_message(app):
+    mistakes = {
+        "optimizer.lrr=1": "unknown key. Did you mean 'optimizer.lr'?",
+        "lr=1": "unknown key. Did you mean 'optimizer.lr'?",
+        "optimizer.lr=abc": "expected float (default 0.001), found the text 'abc'.",
+        "seed=abc": "expected int, such as 0, found the text 'abc'.",
+        "batching.max_frames=1.5": "expected int, such as 100, found the number 1.5.",
+        "batching.crops=3": "unknown key. Did you mean 'batching.crop'?",
+        "model=cnnn": "no such option. Did you mean 'cnn'? Options: cnn, lstm.",
+        "modle=cnn": "unknown key. Did you mean 'mode' or 'model'?",
+        "resume=a/epoch=3.ckpt": "a value with '=' must be quoted. Write 'resume=\"a/epoch=3.ckpt\"'.",
+        "name=a(b": "a value with such characters must be quoted. Write 'name=\"a(b\"'.",
+        "oops": "has no '='. Write oops=VALUE.",
+        "=3": "has no key before the '='. Write KEY=3.",
+        "--lr=3": "no such flag. Settings are written KEY=VALUE, without dashes.",
+        "debug=true": "no such option. Options: fast.",
+        "trainer.max_epochs=1,2": "several values make a sweep. Add -m for one run each; a list is written"
+        " trainer.max_epochs=[1,2].",
+        "~nothing": "Could not delete from config. 'nothing' does not exist.",
+        "hydra.run.dri=x": "Could not override 'hydra.run.dri'. To append to your config use +hydra.run.dri=x",
+        "hydra/launcher=jobblib": "no such option. Options: basic.",
+    }
+    done = run(app, *mistakes, "hydra.run.dir=logs/mistaken")
+    head, *lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert head == f"{len(mistakes)} problems in the configuration:"
+    assert {line.strip() for line in lines} == {f"{typed}: {words}" for typed, words in mistakes.items()}
+    assert not (app / "logs" / "mistaken").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-cn", "trian"], "there is no config 'trian'. Did you mean 'train'?"),
+        (["-cp", "nowhere"], "there is no config 'train'. Name a folder of configs."),
+        (["-cn", "predict", "input=a"], "ckpt=???: must be given. Add ckpt=VALUE."),
+        (["--cfg", "jobs"], "invalid choice: 'jobs'"),
+        (["--cfg", "job", "optimizer.lrr=1"], "optimizer.lrr=1: unknown key. Did you mean 'optimizer.lr'?"),
+        (["--cfg", "job", "-m"], "Only one of --run, --multirun, --cfg"),
+        (["hydra.run.dir=/dev/null/run"], "/dev/null/run: cannot be written: /dev/null is not a folder."),
+        (["resume=nowhere"], "resume=nowhere: no such file or folder"),
+        (["+optimizer.lr=1"], "An item is already at 'optimizer.lr'."),
+        (["+lr=1"], "lr=1: unknown key. Did you mean 'optimizer.lr'?"),
+        (["batching.max_frames.x=1"], "batching.max_frames.x=1: unknown key."),
+    ],
+)
+def test_a_mistake_is_answered_before_anything_starts(app, arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(str(app / "train.py"), run_name="__main__")
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [
+        (13, "train.json: is empty. Export it again."),
+        (16, "the run returned nan: training diverged. Lower optimizer.lr"),
+    ],
+)
+def test_a_users_mistake_in_a_run_ends_as_a_message(app, seed, words):
+    done = run(app, f"seed={seed}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(words)
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"), [(["debug=fast"], {}), ([], {"HYDRA_FULL_ERROR": "1"})]
+)
+def test_debug_or_the_environment_asks_for_a_traceback(app, arguments, environment):
+    done = run(app, "seed=13", *arguments, **environment)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "DataError: train.json: is empty" in done.stderr
+
+
+def test_a_bug_keeps_its_traceback(app):
+    done = run(app, "seed=14")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "RuntimeError: a bug" in done.stderr
+
+
+@pytest.mark.parametrize("seed", [15, 17])
+def test_an_interrupt_ends_with_one_line_and_130(app, seed):
+    done = run(app, f"seed={seed}")
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
+def test_hydras_own_flags_still_work(app):
+    assert "lr: 0.5" in run(app, "--cfg", "job", "optimizer.lr=0.5").stdout
+    shown = run(app, "--help")
+    assert shown.returncode == 0
+    assert "model: cnn, lstm" in shown.stdout
+    assert "Defaults List" in run(app, "--info", "defaults").stdout
+    assert run(app, "--version").stdout.startswith("Hydra 1.")
+
+
+def test_another_folder_of_configs_can_be_the_start(app, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3\noptimizer: {_target_: torch.optim.AdamW, lr: 0.25}\n")
+    done = run(
+        app, "--config-path", str(tmp_path), "--config-name", "config", "seed=4", f"hydra.run.dir={tmp_path}"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"seed": 4, "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.25}' in done.stdout
+
+
+# ---- the real configs ----
+
+
+def options_of(conf):
+    """Settings that together choose every option of every group at least once."""
+    groups = [
+        [f"{group.name}={option.stem}" for option in sorted(group.glob("*.yaml"))]
+        for group in sorted(conf.iterdir())
+        if group.is_dir() and group.name != "hydra"
+    ]
+    return [[option for option in choice if option] for choice in zip_longest(*groups)]
+
+
+@pytest.mark.parametrize("overrides", options_of(ROOT / "conf"), ids=" ".join)
+def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("train", [*overrides, "data.root=data"])
+    keys = {*OmegaConf.load(ROOT / "conf" / "train.yaml"), *(path.name for path in (ROOT / "conf").iterdir())}
+    check(cfg, root_keys=keys)

@@ -1,0 +1,165 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ser.data.store import DamagedStoreError, Store, discard_store, new_store, open_store
+
+IDS = ["a", "é", "", "7", "b"]
+LENGTHS = [30, 1, 700, 64, 5]
+FRAMES = [np.random.default_rng(length).normal(size=(length, 26)).astype(np.float32) for length in LENGTHS]
+LABELS = np.array([[0, 1], [1, 1], [0, 0], [1, 0], [0, 1]])
+
+
+def write(parent: Path, *, frames: list[np.ndarray] = FRAMES, labels: np.ndarray | None = LABELS) -> Store:
+    with new_store(parent) as writer:
+        for utterance in frames:
+            writer.append(utterance)
+        return writer.commit(
+            IDS[: len(frames)], labels, label_names=("valence", "activation"), layout="records"
+        )
+
+
+def folder_of(store: Store, parent: Path) -> Path:
+    return parent / store.fingerprint
+
+
+def test_what_was_written_is_what_is_opened(tmp_path: Path) -> None:
+    store = open_store(folder_of(write(tmp_path), tmp_path))
+    assert store.ids == IDS
+    assert (store.label_names, store.layout, store.feature_dim) == (("valence", "activation"), "records", 26)
+    assert store.lengths.tolist() == LENGTHS
+    assert len(store) == 5
+    assert store.labels is not None
+    assert store.labels.dtype == np.int64
+    np.testing.assert_array_equal(store.labels, LABELS)
+    np.testing.assert_array_equal(store.audio, np.concatenate(FRAMES))
+
+
+def test_integer_ids_stay_integers_and_labels_may_be_absent(tmp_path: Path) -> None:
+    with new_store(tmp_path) as writer:
+        writer.append(FRAMES[0])
+        store = writer.commit([2**70], None, label_names=("valence",), layout="object")
+    assert store.ids == [2**70]
+    assert store.labels is None
+
+
+def test_the_audio_is_mapped_and_cannot_be_written_to(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    assert type(store.audio) is np.ndarray  # a memmap is slow to slice
+    assert not store.audio.flags.owndata
+    with pytest.raises(ValueError, match="read-only"):
+        store.audio[0] = 0
+
+
+def test_only_the_finished_store_is_left(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    assert list(tmp_path.iterdir()) == [folder_of(store, tmp_path)]
+
+
+def test_an_error_leaves_nothing_behind(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with new_store(tmp_path / "cache") as writer:
+            writer.append(FRAMES[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_equal_content_is_stored_once_and_any_difference_apart(tmp_path: Path) -> None:
+    first = write(tmp_path)
+    assert write(tmp_path).fingerprint == first.fingerprint
+    others = [write(tmp_path, labels=1 - LABELS), write(tmp_path, labels=None)]
+    moved = [np.concatenate(FRAMES)[:40], np.concatenate(FRAMES)[40:], *FRAMES[:0]]
+    others += [write(tmp_path, frames=moved, labels=None), write(tmp_path, frames=FRAMES[:2], labels=None)]
+    fingerprints = {first.fingerprint} | {store.fingerprint for store in others}
+    assert len(fingerprints) == 5
+    assert {path.name for path in tmp_path.iterdir()} == fingerprints
+
+
+def test_a_damaged_store_in_the_way_is_replaced(tmp_path: Path) -> None:
+    folder = folder_of(write(tmp_path), tmp_path)
+    (folder / "audio.f32").write_bytes(b"")
+    np.testing.assert_array_equal(write(tmp_path).audio, np.concatenate(FRAMES))
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("name", ["index", "offsets.npy", "labels.npy", "audio.f32"])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "longer", "first bit", "last bit"])
+def test_any_damage_is_noticed(tmp_path: Path, name: str, damage: str) -> None:
+    folder = folder_of(write(tmp_path), tmp_path)
+    content = (folder / name).read_bytes()
+    changed = {
+        "missing": b"",
+        "empty": b"",
+        "cut": content[:-104],
+        "longer": content + bytes(104),
+        "first bit": bytes([content[0] ^ 1]) + content[1:],
+        "last bit": content[:-1] + bytes([content[-1] ^ 1]),
+    }[damage]
+    (folder / name).write_bytes(changed)
+    if damage == "missing":
+        (folder / name).unlink()
+    with pytest.raises(DamagedStoreError, match=rf"{folder}.*damaged.*Delete this folder"):
+        open_store(folder)
+
+
+def test_a_bit_in_the_middle_of_a_long_audio_file_may_pass_but_a_hole_does_not(tmp_path: Path) -> None:
+    frames = [np.ones((100_000, 26), dtype=np.float32)]
+    folder = folder_of(write(tmp_path, frames=frames, labels=None), tmp_path)
+    with (folder / "audio.f32").open(
+        "r+b"
+    ) as file:  # what is left of a file whose end never reached the disk
+        file.seek(5_000_000)
+        file.write(bytes(1_000_000))
+    with pytest.raises(DamagedStoreError, match=r"audio\.f32 is not as it was written"):
+        open_store(folder)
+
+
+def test_another_version_of_the_format_is_not_read(tmp_path: Path) -> None:
+    folder = folder_of(write(tmp_path), tmp_path)
+    index = (folder / "index").read_bytes()
+    (folder / "index").write_bytes(index.replace(b"ser-store 1 ", b"ser-store 0 ", 1))
+    with pytest.raises(DamagedStoreError, match="another version"):
+        open_store(folder)
+
+
+def test_discarding_twice_is_no_error_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = folder_of(write(tmp_path), tmp_path)
+    discard_store(folder)
+    discard_store(folder)
+    assert not list(tmp_path.iterdir())
+
+
+def test_gather_returns_whole_utterances_padded_with_zeros(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    indices = np.array([3, 0, 1])
+    batch = store.gather(indices, np.zeros(3, dtype=np.int64), store.lengths[indices])
+    assert (batch.shape, batch.dtype) == ((3, 64, 26), torch.float32)
+    for row, index in zip(batch, indices.tolist(), strict=True):
+        assert torch.equal(row[: LENGTHS[index]], torch.from_numpy(FRAMES[index]))
+        assert not row[LENGTHS[index] :].any()
+
+
+def test_gather_returns_stretches_from_where_they_start(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    batch = store.gather(np.array([2, 3]), np.array([650, 4]), np.array([50, 7]))
+    assert torch.equal(batch[0], torch.from_numpy(FRAMES[2][650:]))
+    assert torch.equal(batch[1, :7], torch.from_numpy(FRAMES[3][4:11]))
+    assert not batch[1, 7:].any()
+
+
+def test_a_batch_is_a_copy(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    batch = store.gather(np.array([0]), np.array([0]), np.array([30]))
+    batch.zero_()
+    np.testing.assert_array_equal(store.audio[:30], FRAMES[0])
+
+
+def test_lengths_follow_the_offsets_of_a_changed_store(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    assert replace(store, offsets=np.array([0, 800])).lengths.tolist() == [800]
