@@ -459,15 +459,8 @@ def _read_command(argv: list[str], app: _App) -> _Command:
     program = ["python", sys.argv[0], *(flag for flag in flags if flag not in ("-m", "--multirun"))]
     if not is_ours or argv == ["--help"]:
         return _Command(app, argv, program)  # nothing to check, or a search path that only Hydra knows
-    name = (args.config_name or app.config_name).removesuffix(".yaml")
-    app = _App(app.conf.parent / (args.config_path or app.conf), name, app.existing_paths)
-    if not (app.conf / f"{name}.yaml").is_file():
-        names = [path.stem for path in app.conf.glob("*.yaml")]
-        remedy = did_you_mean(name, names) if names else "Name a folder of configs."
-        raise ConfigError(f"{app.conf}: there is no config '{name}'. {remedy}")
-    problems = [
-        f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers
-    ]
+    app = _with_flags(app, args)
+    unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
     is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
     runs = not (args.cfg or args.help or args.info)
     with initialize_config_dir(str(app.conf), version_base="1.3", job_name=Path(sys.argv[0]).stem):
@@ -476,7 +469,7 @@ def _read_command(argv: list[str], app: _App) -> _Command:
     trials = trials if runs else [trial.to_show() for trial in trials]
     runnable = next((trial for trial in trials if not trial.problems), trials[0])
     folder = runnable.sweep_dir if is_sweep else runnable.run_dir
-    problems += [*unread, *_common_problems(trials), *(_folder_problems(folder) if runs else ())]
+    problems = [*unknown, *unread, *_common_problems(trials), *(_folder_problems(folder) if runs else ())]
     if problems:
         raise _complaint(problems)
     bare = {key for trial in trials for key in trial.bare}
@@ -485,6 +478,21 @@ def _read_command(argv: list[str], app: _App) -> _Command:
         return _Command(app, [*arguments, *flags], program)
     pinned = "hydra.sweep.dir=" + QuotedString(str(folder), Quote.double).with_quotes()
     return _Command(app, [*arguments, pinned, *flags], program, folder)
+
+
+def _with_flags(app: _App, args: argparse.Namespace) -> _App:
+    """The app with the folder and the primary config that the flags name.
+
+    Raises:
+        ConfigError: there is no such config.
+    """
+    name = (args.config_name or app.config_name).removesuffix(".yaml")
+    conf = app.conf.parent / (args.config_path or app.conf)
+    if not (conf / f"{name}.yaml").is_file():
+        names = [path.stem for path in conf.glob("*.yaml")]
+        remedy = did_you_mean(name, names) if names else "Name a folder of configs."
+        raise ConfigError(f"{conf}: there is no config '{name}'. {remedy}")
+    return replace(app, conf=conf, config_name=name)
 
 
 def _common_problems(trials: Sequence[_Trial]) -> list[str]:

@@ -1,7 +1,9 @@
 """Shared pieces of the tests: small speech-like features, and where real speech may lie."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,3 +36,31 @@ def alone(audio: Padded, index: int) -> Padded:
     """One utterance of a batch, without mates and without padding."""
     length = int(audio.lengths[index])
     return Padded(audio.values[index : index + 1, :length], audio.lengths[index : index + 1])
+
+
+def write_challenge(root: Path, sizes: dict[str, int], *, seed: int = 0) -> None:
+    """Small files in the challenge's format, of a task that can be learnt: the class shifts some bands."""
+    generator = np.random.default_rng(seed)
+    root.mkdir(parents=True, exist_ok=True)
+    for split, size in sizes.items():
+        records = {}
+        for index in range(size):
+            valence, activation = divmod(index % 4, 2)
+            frames = generator.normal(8, 2, (int(generator.integers(20, 90)), 26))
+            frames[:, :8] += 2 * activation
+            frames[:, 16:] += 2 * valence
+            records[str(index)] = {"valence": valence, "activation": activation, "features": frames.round(3).tolist()}
+        if split.startswith("ser_test"):
+            gold = {key: {name: record[name] for name in ("valence", "activation")} for key, record in records.items()}
+            (root / f"gold_{split[-1]}.json").write_text(json.dumps(gold))
+            records = {key: {"features": record["features"]} for key, record in records.items()}
+        content = [{"id": int(key), **record} for key, record in records.items()]
+        (root / f"{split}.json").write_text(json.dumps(content if split == "ser_test_2" else records))
+
+
+@pytest.fixture(scope="session")
+def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The challenge's files with a few dozen utterances."""
+    root = tmp_path_factory.mktemp("challenge")
+    write_challenge(root, {"train": 64, "dev": 32, "ser_test_1": 24, "ser_test_2": 18})
+    return root

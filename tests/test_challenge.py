@@ -257,6 +257,7 @@ def test_one_class_only_is_refused_where_labels_are_required(tmp_path: Path) -> 
         ('{"0": {"features": [[1.0}}', r"utterance '0' \(from byte 6\): not valid JSON"),
         ('{"0": {"features": [[01]]}}', r"utterance '0' \(from byte 6\): not valid JSON"),
         ('{"0": {"features": [[1]], "features": [[1]]}}', "'features' occurs twice in one object"),
+        ('{"0": {"features": [[1]], "valence": 0, "valence": 1}}', "'valence' occurs twice in one object"),
         ('{"0": {"features": ' + "[" * 100_000 + "]" * 100_000 + "}}", "not valid JSON .*recursion"),
         ('{"0": {"features": [[1]]}, "0": {"features": [[1]]}}', "id '0' occurs twice"),
         ('[{"id": 0, "features": [[1]]}, {"id": "1", "features": [[1]]}]', "have different types"),

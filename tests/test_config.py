@@ -185,6 +185,10 @@ def test_check_reports_all_problems_at_once():
             "a._target_=Class: 'Class' has no module. Write the full name, package.module.Class.",
         ),
         (
+            {"a": {"_target_": "ser.targets.Quadrant", "x": 1}},
+            "a.x=1: unknown key. ser.targets.Quadrant takes nothing.",
+        ),
+        (
             {"a": {"b": [1.0, float("nan")]}},
             "a.b[1]=nan: is not finite. Give a number, or null to turn it off.",
         ),
@@ -198,7 +202,8 @@ def test_check_reports_all_problems_at_once():
         ),
         (
             {"optimizer": ADAMW | {"zzz": 1}},
-            "optimizer.zzz=1: unknown key. --cfg job prints every key.",
+            "optimizer.zzz=1: unknown key. torch.optim.AdamW takes params, lr, betas, eps, weight_decay, amsgrad,"
+            " maximize, foreach, capturable, differentiable, fused.",
         ),
     ],
 )

@@ -22,9 +22,13 @@ def planned():
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory):
-    """A folder with 8 utterances a split, spoken by two processes one after the other."""
+def espeak():
     pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install "ser[demo]"')
+
+
+@pytest.fixture(scope="module")
+def generated(espeak, tmp_path_factory):  # noqa: ARG001
+    """A folder with 8 utterances a split, spoken by two processes one after the other."""
     root = tmp_path_factory.mktemp("demo") / "data"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "PART_SIZE", 16)
@@ -41,7 +45,7 @@ def copied(generated, tmp_path):
 
 
 @pytest.fixture
-def mute(monkeypatch, tmp_path_factory):
+def mute(espeak, monkeypatch, tmp_path_factory):  # noqa: ARG001
     """A Python whose every process fails, as if espeak-ng crashed."""
     script = tmp_path_factory.mktemp("mute") / "python"
     script.write_text("#!/bin/sh\necho 'espeak-ng is hoarse' >&2\nexit 3\n")
@@ -209,7 +213,8 @@ def test_the_spoken_length_is_the_planned_one(generated):
     assert spoken.mean() == pytest.approx(expected.mean(), rel=0.15)
 
 
-def test_a_second_call_does_nothing_and_says_nothing(generated, mute, caplog, capfd):  # noqa: ARG001
+@pytest.mark.usefixtures("mute")
+def test_a_second_call_does_nothing_and_says_nothing(generated, caplog, capfd):
     times = {path: path.stat().st_mtime_ns for path in generated.iterdir()}
     with caplog.at_level(logging.DEBUG):
         demo.generate(generated, utterances=FEW)
@@ -231,8 +236,9 @@ def test_an_interrupted_folder_is_redone_by_one_of_two_callers_to_the_same_bytes
     assert not (copied / ".partial").exists()
 
 
+@pytest.mark.usefixtures("mute")
 @pytest.mark.parametrize("damage", ["missing file", "cut file", "cut demo.json", "seed", "sizes", "version"])
-def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, mute, monkeypatch):  # noqa: ARG001
+def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatch):
     before = contents(copied)
     if damage == "missing file":
         (copied / "gold_2.json").unlink()
@@ -252,13 +258,15 @@ def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, mute, monk
     assert not (copied / ".partial").exists()
 
 
-def test_a_crash_of_espeak_is_reported_with_what_to_do(tmp_path, mute):  # noqa: ARG001
+@pytest.mark.usefixtures("mute")
+def test_a_crash_of_espeak_is_reported_with_what_to_do(tmp_path):
     with pytest.raises(
         DataError, match=r"utterances 0 to .* ended with code 3 \(espeak-ng is hoarse\).*pip install --force"
     ):
         demo.generate(tmp_path, utterances=FEW)
 
 
+@pytest.mark.usefixtures("espeak")
 def test_files_of_someone_else_are_never_overwritten(tmp_path):
     (tmp_path / "train.json").write_text("precious")
     with pytest.raises(DataError, match=r"train\.json is not from this generator.*data\.root=DIR"):
@@ -266,6 +274,7 @@ def test_files_of_someone_else_are_never_overwritten(tmp_path):
     assert (tmp_path / "train.json").read_text() == "precious"
 
 
+@pytest.mark.usefixtures("espeak")
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"file/data: cannot write the demonstration data.*data\.root=DIR"):

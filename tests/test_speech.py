@@ -60,7 +60,8 @@ def test_an_unknown_voice_is_named(synthesizer, voice):
         synthesizer.synthesize(TEXT, **{**ENGLISH, "voice": voice})
 
 
-def test_a_fresh_process_always_says_the_same(synthesizer):  # noqa: ARG001
+@pytest.mark.usefixtures("synthesizer")
+def test_a_fresh_process_always_says_the_same():
     script = (
         "import hashlib; from ser.data.speech import Synthesizer; s = Synthesizer()\n"
         f"for _ in range(3): print(hashlib.md5(s.synthesize({TEXT!r}, **{ENGLISH!r}).tobytes()).hexdigest())"

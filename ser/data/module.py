@@ -28,6 +28,8 @@ class SpeechData(L.LightningDataModule):
         max_utterances: utterances of a batch, at most.
         pool: so many utterances are sorted by length together; smaller is more random, larger pads less.
         crop_frames: in training, longer utterances are cut to a random stretch of so many frames.
+        overfit: train and validate on the first so many training utterances: a model that cannot learn them by
+            heart is broken.
         num_workers: loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
         note: what a reader of the results must know about the data.
     """
@@ -42,11 +44,15 @@ class SpeechData(L.LightningDataModule):
         max_utterances: int = 32,
         pool: int = 512,
         crop_frames: int | None = None,
+        overfit: int | None = None,
         num_workers: int = 0,
         note: str | None = None,
     ) -> None:
         super().__init__()
         self.note = note
+        if overfit is not None:
+            few = stores["train"].head(overfit)
+            stores = {"train": few, "validation": few}
         self.target = target
         self.seed = seed
         self.limits = {"max_frames": max_frames, "max_utterances": max_utterances}

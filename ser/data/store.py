@@ -12,7 +12,7 @@ import uuid
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -67,6 +67,17 @@ class Store:
     def feature_dim(self) -> int:
         """F, values of a frame."""
         return int(self.audio.shape[1])
+
+    def head(self, count: int) -> "Store":
+        """The first `count` utterances."""
+        labels = None if self.labels is None else self.labels[:count]
+        return replace(
+            self,
+            ids=self.ids[:count],
+            audio=self.audio[: self.offsets[min(count, len(self))]],
+            offsets=self.offsets[: count + 1],
+            labels=labels,
+        )
 
     def gather(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor:
         """Return a stretch of each of B utterances, padded with zeros: [B, T, F] float32.

@@ -1,0 +1,42 @@
+# Everything in two commands: `make train` and `make test`. Both make .venv first where it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install train test test-all lint type format clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+install: $(INSTALLED)  ## make .venv and install everything into it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ser needs Python 3.11 or newer: make PYTHON=python3.12 install")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
+	touch $@
+
+train: $(INSTALLED)  ## train the challenge's classifier on generated speech: make train ARGS="model=lstm"
+	$(BIN)/python train.py $(ARGS)
+
+test: lint type $(INSTALLED)  ## lint, types, and the tests that take minutes at most
+	$(BIN)/python -m pytest -n 2 -m "not slow and not shared and not gpu"
+
+test-all: lint type $(INSTALLED)  ## every test that this machine can run
+	$(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)  ## style and layout of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(INSTALLED)  ## types
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what was generated, but no run in logs/
+	rm -rf $(VENV) .cache data build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,37 @@
+"""Run the scripts as a user would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+TINY = (
+    "model.channels=[8,8]",
+    "model.time_strides=[2,2]",
+    "trainer.accelerator=cpu",
+    "trainer.max_epochs=3",
+    "batching.max_utterances=8",
+    "callbacks.progress=null",
+)
+"""Overrides that make a training of the CNN take a second or two."""
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """Variables of a child: one thread, as tests run side by side, and a cache of its own."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "SER_CACHE_DIR": str(cache), "COLUMNS": "200"}
+
+
+def run(script: str, *arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a script in a folder and check its exit code."""
+    result = subprocess.run(
+        [sys.executable, str(REPOSITORY / script), *arguments],
+        cwd=cwd,
+        env=environment(cwd / "cache"),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
+    return result
