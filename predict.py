@@ -6,7 +6,7 @@ python predict.py ckpt=RUN/checkpoints/best.ckpt input=FILE output=pred.json
 from pathlib import Path
 from typing import Any
 
-from ser.config import main
+from ser.command import main
 
 
 @main("predict", existing_paths=["input"])

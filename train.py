@@ -10,8 +10,9 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
-from ser.config import main
+from ser.command import main
 from ser.run_folder import RunFolder, resume_arguments
+from ser.sweep import record_status
 
 
 @main("train")
@@ -32,6 +33,9 @@ def train(config: dict[str, Any]) -> float:
         if trainer.is_global_zero:
             seconds = time.monotonic() - started
             training.write_report(config, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
+            record_status(
+                run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=scores.value
+            )
         return scores.value
 
 

@@ -33,7 +33,7 @@ class Task(L.LightningModule):
         objective: loss of each utterance.
         augment: applied to training batches, on their device.
         optimizer: `_target_` spec; it is given the parameters.
-        schedule: `_target_` spec of a function in ser.schedules, or None for a constant learning rate.
+        schedule: `_target_` spec of a function in ser.schedules, empty for a constant learning rate.
         description: plain containers from which `ser.checkpoint` rebuilds model and target; stored with them.
         seed: of the run.
     """
@@ -129,7 +129,7 @@ class Task(L.LightningModule):
         optimizer: Optimizer = build(
             self.optimizer_spec, allowed=LIBRARIES, params=parameter_groups(self.model)
         )
-        if self.schedule_spec is None:
+        if not self.schedule_spec:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         schedule = build(self.schedule_spec, optimizer=optimizer, total_steps=steps)

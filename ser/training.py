@@ -105,6 +105,11 @@ def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = No
     Raises:
         ConfigError: the accelerator or the number of devices is not there.
     """
+    if config["trainer"].get("overfit_batches"):
+        raise ConfigError(
+            "trainer.overfit_batches: Lightning would replace the bucketed batches by its own. "
+            "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
+        )
     callbacks = [build(node, allowed=LIBRARIES) for node in config["callbacks"].values() if node]
     for callback in callbacks:
         if isinstance(callback, ModelCheckpoint):

@@ -49,9 +49,16 @@ def write_challenge(root: Path, sizes: dict[str, int], *, seed: int = 0) -> None
             frames = generator.normal(8, 2, (int(generator.integers(20, 90)), 26))
             frames[:, :8] += 2 * activation
             frames[:, 16:] += 2 * valence
-            records[str(index)] = {"valence": valence, "activation": activation, "features": frames.round(3).tolist()}
+            records[str(index)] = {
+                "valence": valence,
+                "activation": activation,
+                "features": frames.round(3).tolist(),
+            }
         if split.startswith("ser_test"):
-            gold = {key: {name: record[name] for name in ("valence", "activation")} for key, record in records.items()}
+            gold = {
+                key: {name: record[name] for name in ("valence", "activation")}
+                for key, record in records.items()
+            }
             (root / f"gold_{split[-1]}.json").write_text(json.dumps(gold))
             records = {key: {"features": record["features"]} for key, record in records.items()}
         content = [{"id": int(key), **record} for key, record in records.items()]

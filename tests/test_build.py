@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ser.build import build, signature
+from ser.build import build
 from ser.errors import ConfigError
+from ser.signature import signature
 
 ROOT = Path(__file__).parents[1]
 TARGETS = sorted(
@@ -130,7 +131,7 @@ def test_signature_agrees_with_the_imported_object(name):
 def test_signature_imports_nothing():
     code = f"""
         import sys
-        from ser.build import signature
+        from ser.signature import signature
         for name in {TARGETS}:
             signature(name)
         print(sorted(sys.modules.keys() & {{"torch", "lightning", "numpy"}}))

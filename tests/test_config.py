@@ -50,7 +50,7 @@ TREE = {
 
 SCRIPT = """
     import json, os, signal, sys
-    from ser.config import main
+    from ser.command import main
     from ser.errors import DataError
 
 

@@ -149,7 +149,7 @@ def test_a_sweep_without_a_completed_job_names_no_best(tmp_path, capsys):
 SCRIPT = """
     import os, signal, sys
     from hydra.core.hydra_config import HydraConfig
-    from ser.config import main
+    from ser.command import main
     from ser.sweep import record_status
 
 

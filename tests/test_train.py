@@ -14,6 +14,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ser import checkpoint
+from ser.errors import ConfigError
+from ser.run_folder import RunFolder
 from tests.commands import REPOSITORY, TINY, environment, run
 
 SCORES = {"accuracy", "valence_accuracy", "activation_accuracy", "uar", "macro_f1", "majority_floor", "loss"}
@@ -24,7 +26,9 @@ def finished(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that has ended."""
     cwd = tmp_path_factory.mktemp("finished")
     test = ("data.test=ser_test_1.json", "data.test_labels=gold_1.json")
-    result = run("train.py", "data=challenge", f"data.root={challenge}", *test, *TINY, "hydra.run.dir=run", cwd=cwd)
+    result = run(
+        "train.py", "data=challenge", f"data.root={challenge}", *test, *TINY, "hydra.run.dir=run", cwd=cwd
+    )
     (cwd / "run" / "stdout.txt").write_text(result.stdout)
     return cwd / "run"
 
@@ -81,7 +85,13 @@ def test_tensorboard_shows_scalars_pictures_and_hyper_parameters(finished: Path)
         scalars |= set(events.Tags()["scalars"])
         images |= set(events.Tags()["images"])
         plugins |= set(events.summary_metadata)
-    expected = {"train/loss", "train/padding_ratio", "train/frames_per_second", "validation/accuracy", "lr-AdamW/pg1"}
+    expected = {
+        "train/loss",
+        "train/padding_ratio",
+        "train/frames_per_second",
+        "validation/accuracy",
+        "lr-AdamW/pg1",
+    }
     assert expected <= scalars
     assert {"lengths", "validation/confusion", "test/confusion"} <= images
     assert "_hparams_/session_start_info" in plugins
@@ -92,7 +102,9 @@ def test_checkpoints_hold_plain_values_and_the_best_epoch_is_chosen_on_validatio
     for name in ("best", "last"):
         torch.load(finished / "checkpoints" / f"{name}.ckpt", weights_only=True)
     best = checkpoint.read(finished / "checkpoints" / "best.ckpt")
-    curve = checkpoint.read(finished / "checkpoints" / "last.ckpt")["ser_progress"]["curves"]["validation/accuracy"]
+    curve = checkpoint.read(finished / "checkpoints" / "last.ckpt")["ser_progress"]["curves"][
+        "validation/accuracy"
+    ]
     metrics = json.loads((finished / "metrics.json").read_text())
     assert metrics["validation/accuracy"] == pytest.approx(max(curve.values()))
     assert curve[best["epoch"] + 1] == pytest.approx(max(curve.values()))
@@ -112,7 +124,8 @@ def test_the_same_seed_gives_the_same_metrics_and_another_seed_others(
     finished: Path, challenge: Path, tmp_path: Path
 ) -> None:
     again, other = (
-        _metrics(challenge, tmp_path, f"seed={seed}", f"hydra.run.dir={seed}", folder=str(seed)) for seed in (0, 1)
+        _metrics(challenge, tmp_path, f"seed={seed}", f"hydra.run.dir={seed}", folder=str(seed))
+        for seed in (0, 1)
     )
     first = json.loads((finished / "metrics.json").read_text())
     assert again == {name: value for name, value in first.items() if name.startswith("validation/")}
@@ -127,7 +140,9 @@ def _metrics(challenge: Path, cwd: Path, *overrides: str, folder: str = "run") -
 LONG = ("trainer.max_epochs=30", "callbacks.last.every_n_steps=3", "augment.mixup=0.3", "model.dropout=0.1")
 
 
-def test_a_run_killed_in_mid_epoch_and_resumed_ends_like_one_that_was_not(challenge: Path, tmp_path: Path) -> None:
+def test_a_run_killed_in_mid_epoch_and_resumed_ends_like_one_that_was_not(
+    challenge: Path, tmp_path: Path
+) -> None:
     arguments = ["data=challenge", f"data.root={challenge}", *TINY, *LONG]
     uninterrupted = _metrics(challenge, tmp_path, *LONG, "hydra.run.dir=whole", folder="whole")
     child = subprocess.Popen(
@@ -180,9 +195,6 @@ def test_a_used_folder_is_refused_and_left_as_it_is(finished: Path, challenge: P
 
 
 def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
-    from ser.errors import ConfigError
-    from ser.run_folder import RunFolder
-
     folder = RunFolder(tmp_path / "run")
     with folder.claimed(resuming=False), pytest.raises(ConfigError, match="another run is writing there"):  # noqa: SIM117
         with RunFolder(tmp_path / "run").claimed(resuming=False):
@@ -216,8 +228,12 @@ def test_two_processes_train_and_count_every_utterance_once(challenge: Path, tmp
     report = (tmp_path / "ddp" / "report.md").read_text()
     metrics = json.loads((tmp_path / "ddp" / "metrics.json").read_text())
     assert metrics["validation/majority_floor"] == 0.25
-    assert metrics["validation/accuracy"] * 32 == pytest.approx(round(metrics["validation/accuracy"] * 32), abs=1e-4)
-    supports = [line.split("|")[4].strip() for line in report.splitlines() if line.startswith(("| joy", "| anger"))]
+    assert metrics["validation/accuracy"] * 32 == pytest.approx(
+        round(metrics["validation/accuracy"] * 32), abs=1e-4
+    )
+    supports = [
+        line.split("|")[4].strip() for line in report.splitlines() if line.startswith(("| joy", "| anger"))
+    ]
     assert "8" in supports
     assert len(list((tmp_path / "ddp").glob("**/best.ckpt"))) == 1
 
@@ -233,7 +249,9 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_ends_in_a_message_and_not_in_a_traceback(mistake: str, challenge: Path, tmp_path: Path) -> None:
+def test_a_mistake_ends_in_a_message_and_not_in_a_traceback(
+    mistake: str, challenge: Path, tmp_path: Path
+) -> None:
     if mistake == "trainer.accelerator=gpu" and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     base = ["data=challenge", f"data.root={challenge}", "hydra.run.dir=run"]
