@@ -9,7 +9,8 @@ import torch
 
 from ser.batch import Padded
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,82 @@
+"""The config tree: composed settings are stored, so that a change to them is seen and meant."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ser.build import build
+from ser.checkpoint import assemble, describe
+from ser.config import check
+from tests.conftest import REPOSITORY
+
+GOLDEN = Path(__file__).parent / "golden" / "configs"
+CASES = {
+    "train": ("train", []),
+    "predict": ("predict", ["ckpt=best.ckpt", "input=file.json"]),
+    **{f"model_{name}": ("train", [f"model={name}"]) for name in ("lstm", "transformer", "cnn_lstm")},
+    **{
+        f"{group}_{path.stem}": ("train", [f"{group}={path.stem}"])
+        for group in ("experiment", "debug")
+        for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml"))
+    },
+}
+
+
+def composed(name: str, overrides: list[str]) -> dict:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return check(compose(name, overrides=overrides))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_composed_settings_are_the_stored_ones(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To accept a change: SER_UPDATE_GOLDEN=1 pytest tests/test_configs.py, then read the difference."""
+    monkeypatch.delenv("SER_CACHE_DIR", raising=False)
+    settings = composed(*CASES[case])
+    file = GOLDEN / f"{case}.yaml"
+    if os.environ.get("SER_UPDATE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    assert yaml.safe_load(file.read_text()) == settings
+
+
+def options(group: str) -> list[str]:
+    return [path.stem for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("pooling", options("pooling"))
+def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
+    config = composed("train", [f"model={model}", f"pooling={pooling}"])
+    classifier, target = assemble(describe(config, feature_dim=26))
+    assert sum(parameter.numel() for parameter in classifier.parameters()) > 100_000
+    assert target.out_dim == 4
+
+
+@pytest.mark.parametrize("group", ["loss", "augment", "target"])
+def test_every_option_of_a_group_can_be_built(group: str) -> None:
+    for option in options(group):
+        build(composed("train", [f"{group}={option}"])[group])
+
+
+GROUPS_WITH_MEANINGS = sorted(
+    path
+    for path in (REPOSITORY / "conf").rglob("*.yaml")
+    if path.parent.name not in ("debug", "experiment", "hydra")  # variants: their first lines say what for
+)
+
+
+@pytest.mark.parametrize("file", GROUPS_WITH_MEANINGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_setting_says_what_it_means(file: Path) -> None:
+    for line in file.read_text().splitlines():
+        key, colon, value = line.strip().partition(":")
+        if colon and value.strip() and key.isidentifier() and key not in ("_target_", "defaults"):
+            assert "#" in value, f"{file.name}: {line}"
+
+
+def test_composition_leaves_no_interpolation_behind() -> None:
+    settings = composed("train", [])
+    assert "${" not in OmegaConf.to_yaml(OmegaConf.create(settings))

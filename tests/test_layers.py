@@ -1,0 +1,72 @@
+"""The layout of the code: who may import whom."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+LAYERS = [
+    ["errors"],
+    ["files", "environment", "signature", "randomness", "batch"],
+    ["build"],
+    ["metrics", "features", "models", "schedules", "targets"],
+    ["losses"],
+    ["data", "plots", "predictions"],
+    ["task", "checkpoint", "report", "validate", "run_folder"],
+    ["callbacks", "inference"],
+    ["config", "sweep"],
+    ["training", "command"],
+]
+"""Rooms of the package; each may use those above it and its neighbours."""
+ONLY = {
+    "lightning": {"data/module.py", "task.py", "callbacks.py", "training.py"},
+    "hydra": {"config.py", "command.py"},
+    "omegaconf": {"config.py", "command.py"},
+    "matplotlib": {"plots.py"},
+}
+"""Libraries that stay in few rooms, so that the centre is plain torch."""
+
+FILES = sorted((REPOSITORY / "ser").rglob("*.py"))
+
+
+def layer(room: str) -> int:
+    return next(depth for depth, rooms in enumerate(LAYERS) if room in rooms)
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_module_imports_only_from_its_own_layer_and_those_above(path: Path) -> None:
+    room = path.relative_to(REPOSITORY / "ser").parts[0].removesuffix(".py")
+    if room == "__init__":
+        return
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("ser.")} - {room}
+    too_low = {other for other in used if layer(other) > layer(room)}
+    assert not too_low, f"{path.name} imports {too_low}, which lie below {room}"
+
+
+@pytest.mark.parametrize("library", ONLY)
+def test_a_library_is_imported_in_its_rooms_only(library: str) -> None:
+    users = {
+        path.relative_to(REPOSITORY / "ser").as_posix()
+        for path in FILES
+        if any(name.split(".")[0] == library for name in imports(path))
+    }
+    assert users <= ONLY[library]
+
+
+def test_there_are_no_rooms_for_odds_and_ends() -> None:
+    names = {path.stem for path in FILES}
+    assert not names & {"utils", "util", "common", "helpers", "core", "misc"}
+    assert all(len(path.relative_to(REPOSITORY / "ser").parts) <= 2 for path in FILES)
