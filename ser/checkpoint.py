@@ -6,6 +6,7 @@ pooling, head and target, the feature dimension, and what the training data look
 """
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,8 @@ def read(path: Path) -> dict[str, Any]:
             "such as ckpt=logs/EXPERIMENT/TIME/checkpoints/best.ckpt."
         )
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's doubts about a foreign pickle: ours follow
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: holds more than tensors and plain values, or is damaged; it was not loaded, as such a file "

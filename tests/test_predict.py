@@ -1,0 +1,112 @@
+"""The prediction script, from the outside."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ser import checkpoint, inference, validate
+from ser.data.challenge import read_challenge
+from ser.errors import ConfigError
+from tests.commands import TINY, run
+
+
+@pytest.fixture(scope="module")
+def best(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The best checkpoint of a short training."""
+    cwd = tmp_path_factory.mktemp("trained")
+    run("train.py", "data=challenge", f"data.root={challenge}", *TINY, "hydra.run.dir=run", cwd=cwd)
+    return cwd / "run" / "checkpoints" / "best.ckpt"
+
+
+@pytest.mark.parametrize("file", ["ser_test_1.json", "ser_test_2.json"])
+def test_every_id_is_answered_once_in_order_and_type(
+    best: Path, challenge: Path, file: str, tmp_path: Path
+) -> None:
+    run("predict.py", f"ckpt={best}", f"input={challenge / file}", "output=pred.json", cwd=tmp_path)
+    asked = json.loads((challenge / file).read_text())
+    answered = json.loads((tmp_path / "pred.json").read_text())
+    assert type(answered) is type(asked)
+    if isinstance(asked, list):
+        assert [record["id"] for record in answered] == [record["id"] for record in asked]
+        answers = answered
+    else:
+        assert list(answered) == list(asked)
+        answers = list(answered.values())
+    for answer in answers:
+        bits = {key: value for key, value in answer.items() if key != "id"}
+        assert set(bits) == {"valence", "activation"}
+        assert all(type(bit) is int and bit in (0, 1) for bit in bits.values())
+    assert validate.find_reasons(tmp_path / "pred.json", challenge / file) == []
+
+
+def test_probabilities_sum_to_one_and_agree_with_the_answer(
+    best: Path, challenge: Path, tmp_path: Path
+) -> None:
+    source = challenge / "ser_test_1.json"
+    run("predict.py", f"ckpt={best}", f"input={source}", "output=pred.json", "scores=true", cwd=tmp_path)
+    answers = json.loads((tmp_path / "pred.json").read_text())
+    names = ("sadness", "anger", "pleasure", "joy")
+    for key, row in json.loads((tmp_path / "pred_scores.json").read_text()).items():
+        assert tuple(row["scores"]) == names
+        assert sum(row["scores"].values()) == pytest.approx(1, abs=1e-5)
+        top = names.index(max(row["scores"], key=row["scores"].__getitem__))
+        assert (answers[key]["valence"], answers[key]["activation"]) == divmod(top, 2)
+
+
+def test_scores_of_a_labelled_file_are_those_of_training(best: Path, challenge: Path, tmp_path: Path) -> None:
+    printed = run("predict.py", f"ckpt={best}", f"input={challenge / 'dev.json'}", cwd=tmp_path).stdout
+    assert (tmp_path / "predictions_dev.json").is_file()
+    accuracy = json.loads((best.parents[1] / "metrics.json").read_text())["validation/accuracy"]
+    assert f"{accuracy:.1%}" in next(line for line in printed.splitlines() if line.startswith("accuracy"))
+
+
+def test_predictions_do_not_depend_on_the_batch(best: Path, challenge: Path, tmp_path: Path) -> None:
+    store = read_challenge(challenge / "dev.json", cache_dir=tmp_path)
+    models = [checkpoint.load(best)]
+    alone = inference.class_scores(models, store, device=torch.device("cpu"), max_utterances=1)
+    together = inference.class_scores(models, store, device=torch.device("cpu"), max_utterances=64)
+    assert torch.allclose(alone, together, atol=1e-5)
+
+
+def test_several_models_are_averaged(best: Path, challenge: Path, tmp_path: Path) -> None:
+    store = read_challenge(challenge / "dev.json", cache_dir=tmp_path)
+    device = torch.device("cpu")
+    last = best.with_name("last.ckpt")
+    one, other = (
+        inference.class_scores([checkpoint.load(path)], store, device=device) for path in (best, last)
+    )
+    both = inference.class_scores([checkpoint.load(best), checkpoint.load(last)], store, device=device)
+    assert torch.allclose(both, (one + other) / 2, atol=1e-6)
+    run("predict.py", f"ckpt=[{best},{last}]", f"input={challenge / 'dev.json'}", cwd=tmp_path)
+
+
+def test_an_output_that_exists_is_kept_unless_told(best: Path, challenge: Path, tmp_path: Path) -> None:
+    arguments = ("predict.py", f"ckpt={best}", f"input={challenge / 'dev.json'}", "output=pred.json")
+    (tmp_path / "pred.json").write_text("mine")
+    result = run(*arguments, cwd=tmp_path, code=1)
+    assert "overwrite=true" in result.stderr
+    assert (tmp_path / "pred.json").read_text() == "mine"
+    run(*arguments, "overwrite=true", cwd=tmp_path)
+    assert (tmp_path / "pred.json").read_text() != "mine"
+
+
+def test_features_of_another_width_are_refused(best: Path, tmp_path: Path) -> None:
+    (tmp_path / "wide.json").write_text(json.dumps({"0": {"features": [[0.5] * 40] * 30}}))
+    result = run("predict.py", f"ckpt={best}", "input=wide.json", cwd=tmp_path, code=1)
+    assert "40 values in a frame" in result.stderr
+    assert "trained on 26" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "predictions_wide.json").exists()
+
+
+def test_what_must_be_given_and_does_not_exist_is_named_at_once(tmp_path: Path) -> None:
+    result = run("predict.py", "input=nowhere.json", cwd=tmp_path, code=1)
+    assert "ckpt=???" in result.stderr
+    assert "input=nowhere.json: no such file" in result.stderr
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    with pytest.raises(ConfigError, match="device=nonsense"):
+        inference.choose_device("nonsense")
