@@ -5,7 +5,8 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-from lightning.pytorch.callbacks import Checkpoint, EMAWeightAveraging
+import torch
+from lightning.pytorch.callbacks import Checkpoint, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -13,21 +14,34 @@ from ser import plots
 from ser.data.module import SpeechData
 
 
-class AveragedWeights(EMAWeightAveraging):
+class AveragedWeights(WeightAveraging):
     """Validate and save an exponential moving average of the weights instead of the weights.
 
+    Early in training it reaches back over a tenth of the steps so far, so that the random start weighs nothing.
+
     Args:
-        decay: share of the average that stays after a step; 0.99 averages over some 100 steps.
+        decay: share of the average that stays after a step, in the end; 0.99 averages over some 100 steps.
     """
 
     def __init__(self, decay: float = 0.99) -> None:
-        super().__init__(decay=decay)
+        super().__init__(multi_avg_fn=self._average)
+        self.decay = decay
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Average while fitting only: afterwards the task already holds what is to be scored."""
         super().setup(trainer, pl_module, stage)
         if stage != "fit":
             self._average_model = None
+
+    @torch.no_grad()
+    def _average(self, averages: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
+        """Move tensors of one type towards the weights; counts, such as batch norm's, are copied."""
+        share = max(1 - self.decay, 9 / (10 + self._latest_update_step))
+        for average, weight in zip(averages, weights, strict=True):
+            if average.is_floating_point():
+                average.lerp_(weight, share)
+            else:
+                average.copy_(weight)
 
 
 class LastCheckpoint(Checkpoint):

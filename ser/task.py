@@ -182,7 +182,7 @@ class Task(L.LightningModule):
     def _record(self, values: Mapping[str, float]) -> None:
         """Log values of an epoch; while fitting, also keep them for the learning curves."""
         for name, value in values.items():
-            self.log(name, value, prog_bar=name.endswith(("/loss", "validation/accuracy")))
+            self.log(name, value, prog_bar=name == f"validation/{self.target.monitor}")
         if self.trainer.state.fn == TrainerFn.FITTING:
             for name, value in values.items():
                 self.curves.setdefault(name, {})[self.current_epoch + 1] = value

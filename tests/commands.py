@@ -13,7 +13,7 @@ TINY = (
     "trainer.accelerator=cpu",
     "trainer.max_epochs=3",
     "batching.max_utterances=8",
-    "callbacks.progress=null",
+    "trainer.enable_progress_bar=false",
 )
 """Overrides that make a training of the CNN take a second or two."""
 

@@ -35,7 +35,12 @@ def folder(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_training_commands_run(command: str, folder: Path, challenge: Path) -> None:
     words = [word.replace("DIR", str(challenge)) for word in shlex.split(command)[2:]]
     if "resume=RUN" not in words:  # a finished run is resumed as it is: nothing is left to train
-        words += ["debug=fast", "batching.max_utterances=8", "callbacks.progress=null", "test=false"]
+        words += [
+            "debug=fast",
+            "batching.max_utterances=8",
+            "trainer.enable_progress_bar=false",
+            "test=false",
+        ]
         words += [] if any(word.startswith("data.root=") for word in words) else ["data=challenge"]
         words += [] if any(word.startswith("data.root=") for word in words) else [f"data.root={challenge}"]
         words += [f"hydra.run.dir=run_{TRAININGS.index(command)}", "hydra.sweep.dir=sweep"]

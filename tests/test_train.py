@@ -277,7 +277,7 @@ def test_an_unwritable_folder_is_refused(challenge: Path, tmp_path: Path) -> Non
 def test_twenty_utterances_can_be_learnt_by_heart(challenge: Path, tmp_path: Path) -> None:
     run(
         *("train.py", "data=challenge", f"data.root={challenge}", "debug=overfit"),
-        *("callbacks.progress=null", "hydra.run.dir=run"),
+        *("trainer.enable_progress_bar=false", "hydra.run.dir=run"),
         cwd=tmp_path,
     )
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["validation/accuracy"] == 1.0
