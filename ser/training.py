@@ -219,16 +219,34 @@ def write_report(
     )
     report.write_report(run.path, told)
     if isinstance(trainer.logger, TensorBoardLogger):
-        trainer.logger.log_hyperparams(flat(config), {f"hp/{k}": v for k, v in scores.metrics.items()})
+        trainer.logger.log_hyperparams(
+            hyper_parameters(config), {f"hp/{k}": v for k, v in scores.metrics.items()}
+        )
     Console().print(report.closing_table(run.path, told), soft_wrap=True)
 
 
-def flat(config: Config, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `optimizer.lr` -> value, for TensorBoard's table of hyper-parameters."""
-    leaves: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves
+VARIED = (
+    "model",
+    "pooling",
+    "head",
+    "target",
+    "features",
+    "augment",
+    "loss",
+    "optimizer",
+    "schedule",
+    "batching",
+)
+"""Config nodes that people compare; the others would bury them in TensorBoard's table."""
+
+
+def hyper_parameters(config: Config) -> dict[str, Any]:
+    """Settings as `optimizer.lr` -> value, with a node's class under the node's own name."""
+    table = {"seed": config["seed"], "max_epochs": config["trainer"]["max_epochs"]}
+    for node in VARIED:
+        for key, value in (config.get(node) or {}).items():
+            if key == "_target_":
+                table[node] = value.rpartition(".")[2]
+            else:
+                table[f"{node}.{key}"] = value if isinstance(value, str | int | float) else str(value)
+    return table
