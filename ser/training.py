@@ -1,5 +1,6 @@
 """The pieces of a run, in the order in which `train.py` uses them."""
 
+import io
 import json
 import logging
 import shlex
@@ -7,12 +8,14 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 import yaml
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -99,6 +102,21 @@ def compile_in_place(model: nn.Module) -> None:
     model.compile(dynamic=True)
 
 
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint in one step: Lightning copies it over the old one where /tmp is on another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Replace the file at `path`.
+
+        Raises:
+            DataError: the disk is full or the folder cannot be written; the old file is still there.
+        """
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(path), content.getvalue())
+
+
 def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = None) -> L.Trainer:
     """Build Lightning's trainer with our callbacks and TensorBoard in the run's folder.
 
@@ -129,6 +147,7 @@ def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = No
             default_root_dir=run.path,
             callbacks=callbacks,
             logger=logger,
+            plugins=[WholeCheckpoints()],
         )
     except (MisconfigurationException, ConfigError) as error:
         node = config["trainer"]

@@ -1,0 +1,113 @@
+"""The pieces of a run that the scripts' tests see only from afar."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ser import schedules
+from ser.callbacks import AveragedWeights
+from ser.errors import ConfigError, DataError
+from ser.models.cnn import CNNEncoder
+from ser.models.lstm import LSTMEncoder
+from ser.task import parameter_groups
+from ser.training import WholeCheckpoints, compile_in_place, hyper_parameters
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    WholeCheckpoints().save_checkpoint({"step": 1}, path)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match="no space left"):
+        WholeCheckpoints().save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_weight_decay_is_for_matrices_and_kernels_only() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
+    matrices, rest = parameter_groups(model)
+    assert {parameter.ndim for parameter in matrices["params"]} == {2, 4}
+    assert {parameter.ndim for parameter in rest["params"]} == {1}
+    assert rest["weight_decay"] == 0.0
+    assert "weight_decay" not in matrices
+    assert len(matrices["params"]) + len(rest["params"]) == len(list(model.parameters()))
+
+
+def rates(schedule: schedules.Schedule, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule["scheduler"].step()
+    return seen
+
+
+def test_one_cycle_peaks_at_the_learning_rate_after_the_warm_up() -> None:
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
+    seen = rates(schedules.one_cycle(optimizer, 100, warmup_share=0.25), optimizer, 100)
+    assert max(seen) == pytest.approx(0.3)
+    assert seen.index(max(seen)) == pytest.approx(24, abs=1)
+    assert seen[-1] < 1e-4
+
+
+def test_cosine_falls_to_its_final_share() -> None:
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
+    seen = rates(schedules.cosine(optimizer, 100, final_share=0.1), optimizer, 101)
+    assert seen[0] == pytest.approx(0.3)
+    assert seen[-1] == pytest.approx(0.03)
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_plateau_lowers_the_rate_when_the_loss_stays() -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
+    schedule = schedules.plateau(optimizer, 100, factor=0.5, patience=2)
+    for _ in range(5):
+        schedule["scheduler"].step(1.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
+    assert schedule["monitor"] == "validation/loss"
+
+
+def test_averaged_weights_follow_closely_at_first_and_by_the_decay_later() -> None:
+    callback = AveragedWeights(decay=0.9)
+    average, count = [torch.zeros(1)], [torch.tensor(0)]
+    callback._average(average, [torch.ones(1)], 0)
+    callback._average(count, [torch.tensor(7)], 0)
+    assert average[0].item() == pytest.approx(0.9)
+    assert count[0].item() == 7
+    callback._latest_update_step = 1000
+    callback._average(average, [torch.zeros(1)], 0)
+    assert average[0].item() == pytest.approx(0.81)
+
+
+def test_compile_refuses_recurrent_layers_and_keeps_the_names_of_others() -> None:
+    with pytest.raises(ConfigError, match="compile=true: torch.compile passes over LSTM layers"):
+        compile_in_place(nn.Sequential(LSTMEncoder(26)))
+    model = CNNEncoder(26)
+    names = list(model.state_dict())
+    compile_in_place(model)
+    assert list(model.state_dict()) == names
+
+
+def test_hyper_parameters_are_flat_and_name_the_class_by_its_node() -> None:
+    config = {
+        "seed": 3,
+        "trainer": {"max_epochs": 5},
+        "model": {"_target_": "ser.models.cnn.CNNEncoder", "channels": [8, 8]},
+        "schedule": None,
+    }
+    assert hyper_parameters(config) == {
+        "seed": 3,
+        "max_epochs": 5,
+        "model": "CNNEncoder",
+        "model.channels": "[8, 8]",
+    }
