@@ -89,8 +89,9 @@ def test_averaged_weights_follow_closely_at_first_and_by_the_decay_later() -> No
     assert average[0].item() == pytest.approx(0.81)
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch.compile's own imports
 def test_compile_refuses_recurrent_layers_and_keeps_the_names_of_others() -> None:
-    with pytest.raises(ConfigError, match="compile=true: torch.compile passes over LSTM layers"):
+    with pytest.raises(ConfigError, match=r"compile=true: torch\.compile passes over LSTM layers"):
         compile_in_place(nn.Sequential(LSTMEncoder(26)))
     model = CNNEncoder(26)
     names = list(model.state_dict())
