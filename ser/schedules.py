@@ -1,5 +1,6 @@
 """Learning-rate schedules, each in the form Lightning takes: scheduler, when it steps, what it watches."""
 
+import math
 from typing import Any
 
 from torch.optim import Optimizer
@@ -19,6 +20,7 @@ def one_cycle(optimizer: Optimizer, total_steps: int, *, warmup_share: float = 0
     Source: Smith and Topin, "Super-convergence", 2018.
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
+    total_steps = max(total_steps, math.ceil(2 / warmup_share))  # a way up of one step would divide by zero
     scheduler = OneCycleLR(optimizer, peaks, total_steps=total_steps, pct_start=warmup_share)
     return {"scheduler": scheduler, "interval": "step"}
 

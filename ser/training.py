@@ -50,6 +50,30 @@ def prepare(config: Config) -> None:
     warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
 
 
+FIXED = (
+    *("seed", "data", "batching", "features", "target", "model", "pooling", "head"),
+    *("augment", "loss", "optimizer", "schedule", "monitor", "mode"),
+)
+"""Config nodes that an interrupted run keeps, as do its epochs: the learning rate was planned for them."""
+
+
+def check_unchanged(config: Config, run: RunFolder) -> None:
+    """Refuse to resume a run with other settings than it was begun with.
+
+    Raises:
+        ConfigError: with all differences.
+    """
+    begun = yaml.safe_load(run.config.read_text())
+    changed = [node for node in FIXED if config.get(node) != begun.get(node)]
+    if config["trainer"]["max_epochs"] != begun["trainer"]["max_epochs"]:
+        changed.append("trainer.max_epochs")
+    if changed:
+        raise ConfigError(
+            f"resume={run.path}: {', '.join(changed)} cannot change within a run. "
+            "Leave out these settings to go on with it, or start a new run with them, without resume."
+        )
+
+
 def make_data(config: Config) -> SpeechData:
     """Read the corpus and put batches together as the target asks.
 

@@ -201,6 +201,13 @@ def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
             pass
 
 
+def test_a_run_is_not_resumed_with_other_settings(finished: Path, tmp_path: Path) -> None:
+    changes = ("trainer.max_epochs=9", "optimizer.lr=1", "trainer.enable_progress_bar=true")
+    result = run("train.py", f"resume={finished}", *changes, cwd=tmp_path, code=1)
+    assert "optimizer, trainer.max_epochs cannot change within a run" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_resuming_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
     result = run("train.py", "resume=nowhere", cwd=tmp_path, code=1)
     assert "resume=nowhere: holds no run" in result.stderr
@@ -236,6 +243,19 @@ def test_two_processes_train_and_count_every_utterance_once(challenge: Path, tmp
     ]
     assert "8" in supports
     assert len(list((tmp_path / "ddp").glob("**/best.ckpt"))) == 1
+
+
+def test_a_sweep_of_two_process_trainings_ends_with_its_table(challenge: Path, tmp_path: Path) -> None:
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
+    run(
+        *("train.py", "-m", "seed=0,1", "data=challenge", f"data.root={challenge}", *TINY, *ddp),
+        "hydra.sweep.dir=sweep",
+        cwd=tmp_path,
+    )
+    rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()
+    assert sum("completed" in row for row in rows) == 2
+    assert sorted(path.parent.name for path in (tmp_path / "sweep").rglob("metrics.json")) == ["0", "1"]
+    assert len(list(tmp_path.rglob("best.ckpt"))) == 2
 
 
 MISTAKES = {

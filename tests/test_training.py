@@ -60,6 +60,12 @@ def test_one_cycle_peaks_at_the_learning_rate_after_the_warm_up() -> None:
     assert seen[-1] < 1e-4
 
 
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_one_cycle_bears_trainings_of_a_few_steps(steps: int) -> None:
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
+    assert all(0 < rate <= 0.3 for rate in rates(schedules.one_cycle(optimizer, steps), optimizer, steps))
+
+
 def test_cosine_falls_to_its_final_share() -> None:
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
     seen = rates(schedules.cosine(optimizer, 100, final_share=0.1), optimizer, 101)
