@@ -1,0 +1,123 @@
+"""Run every benchmark, each in a fresh process, and write docs/benchmarks.md.
+
+python -m benchmarks            half an hour or more on two cores
+python -m benchmarks --quick    a minute or two; its figures mean nothing, and only the console sees them
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import ROOT, Options, parse_options
+from ser.data.summary import markdown_table
+from ser.environment import commit, dirty
+from ser.files import write_atomic
+
+NAMES = ("ingest", "start", "padding", "train", "lstm", "predict", "gpu", "growth")
+REPORT = ROOT / "docs" / "benchmarks.md"
+_PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pysimdjson", "orjson", "pandas", "lhotse")
+_MISSING = "not installed"
+
+
+def main() -> None:
+    """Run all benchmarks; what fails is named at the end and fails the command."""
+    options = parse_options(__doc__)
+    results = {name: run(name, sys.argv[1:]) for name in NAMES}
+    failed = [name for name, result in results.items() if result is None]
+    if not options.quick and not failed:
+        write_atomic(REPORT, report([result for result in results.values() if result], options))
+        print(f"written: {REPORT.relative_to(ROOT)}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def run(name: str, arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Run a benchmark and show what it prints; its line of JSON, or None if it failed."""
+    print(f"python -m benchmarks.{name} {' '.join(arguments)}", flush=True)
+    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *arguments]
+    finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    print(finished.stdout, flush=True)
+    if finished.returncode:
+        return None
+    answer: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return answer
+
+
+def report(results: Sequence[dict[str, Any]], options: Options) -> str:
+    """The page: where and when it was measured, all goals, then benchmark by benchmark."""
+    goals = [
+        [goal["figure"], f"{goal['value']:.4g}", f"{goal['relation']} {goal['bound']:g}", _verdict(goal)]
+        for result in results
+        for goal in result["goals"]
+    ]
+    parts = [
+        "# Benchmarks",
+        "Written by `python -m benchmarks`. Each figure is one command, on data that it generates itself with the "
+        "course's statistics. Contestants take turns within one run; ratios are medians of paired repetitions, with "
+        "the smallest and the largest in brackets.",
+        machine(options),
+        "## Goals",
+        markdown_table(["figure", "measured", "goal", ""], goals),
+        *(section(result) for result in results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def machine(options: Options) -> str:
+    """Processor, memory, versions, commit and date, as a table."""
+    facts = [
+        ["processor", f"{processor()}, {os.cpu_count()} cores, {options.threads} threads of torch"],
+        ["memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"],
+        ["system", platform.platform()],
+        ["python", platform.python_version()],
+        *([name, version(name)] for name in _PACKAGES),
+        ["commit", f"{commit()}{', with changes' if dirty() else ''}"],
+        ["date", datetime.now(UTC).date().isoformat()],
+        ["repetitions", str(options.repetitions)],
+    ]
+    return markdown_table(["", "measured on"], facts)
+
+
+def section(result: dict[str, Any]) -> str:
+    """A benchmark: its command, its headline, its table, its notes."""
+    parts = [f"## {result['name']}", f"`python -m benchmarks.{result['name']}`"]
+    if result["ratio"] is not None:
+        low, high = result["spread"]
+        parts.append(f"{result['headline']}: **{result['ratio']:.3g}** ({low:.3g}..{high:.3g})")
+        parts.append(markdown_table(result["columns"], result["rows"]))
+    if result["notes"]:
+        parts.append("\n".join(f"- {note}" for note in result["notes"]))
+    if result["name"] == "growth":
+        parts.append("![time and memory as data grows](growth.png)")
+    return "\n\n".join(parts)
+
+
+def processor() -> str:
+    """What the processor calls itself."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def version(package: str) -> str:
+    """The installed version."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return _MISSING
+
+
+def _verdict(goal: dict[str, Any]) -> str:
+    return "met" if goal["met"] else "missed"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,357 @@
+"""The three models on a GPU: an epoch in each precision, compiled or not, and whole trainings of 50 epochs.
+
+An epoch is timed in a plain loop, so that the settings are compared and nothing else: data resident on the card
+or sent from pinned memory, float32, tf32 or bf16, and for the models without recurrent layers compiled, for any
+length or with lengths padded to multiples of 128. The whole trainings are train.py's own, validation included.
+CUDA graphs would need one graph for each shape of a batch, and nearly every batch of an epoch has its own.
+
+`--device cpu --quick` runs the same code without a GPU.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import generate, recipe
+from benchmarks.measure import Goal, Options, Ratio, Result, interleave, main, paired_ratio, spread
+from ser import training
+from ser.batch import Batch, Padded
+from ser.data.bucketing import BucketLoader, BucketSampler, Draw, EvaluationSampler, Plan
+from ser.data.dataset import UtteranceDataset
+from ser.data.module import SpeechData
+from ser.task import Task, parameter_groups
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+COMPILED = ("cnn", "transformer")  # torch.compile passes over recurrent layers
+MAX_FRAMES = 60_000  # of a batch: 31 steps an epoch, each long enough to hide what Python does meanwhile
+
+_EDGE = 128
+_MOST_EDGES = 32  # code for so many lengths is kept: 4,096 frames
+_EPOCHS = 50
+_VALIDATION_SHARE = 5
+_PROFILED_STEPS = 10
+_MATRIX = 8_192
+_CLIP = 2.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to train an epoch.
+
+    Args:
+        precision: of PRECISIONS.
+        mode: eager, dynamic (compiled for any length) or edges (compiled, lengths padded to multiples of 128).
+        data: resident on the device, or sent from pinned memory.
+    """
+
+    precision: str
+    mode: str = "eager"
+    data: str = "resident"
+
+    def __str__(self) -> str:
+        return f"{self.precision}, {self.mode}, {self.data}"
+
+
+class ResidentDataset(UtteranceDataset):
+    """A split whose frames all lie on the device: a batch is one gather there.
+
+    Args:
+        source: the split.
+        device: that holds it.
+    """
+
+    def __init__(self, source: UtteranceDataset, device: torch.device) -> None:
+        super().__init__(source.store, source.targets)
+        self.frames = torch.from_numpy(np.array(self.store.audio)).to(device)
+        self.firsts = torch.from_numpy(self.store.offsets[:-1]).to(device)
+        self.lengths_there = torch.from_numpy(self.lengths).to(device)
+        self.targets_there = self.targets.to(device)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        """The batch of the draw's utterances; nothing is waited for."""
+        device = self.frames.device
+        longest = int(self.lengths[draw.indices].max())
+        indices = torch.tensor(draw.indices).to(device, non_blocking=True)
+        lengths = self.lengths_there[indices]
+        steps = torch.arange(longest, device=device)
+        rows = self.firsts[indices, None] + torch.minimum(steps, lengths[:, None] - 1)
+        audio = Padded(self.frames[rows], lengths).zeroed()
+        return Batch(draw.indices, audio, self.targets_there[indices], indices)
+
+
+class ResidentData(SpeechData):
+    """Speech whose loaders gather on the device.
+
+    Args:
+        source: the same data in the host's memory.
+        device: that holds it.
+    """
+
+    def __init__(self, source: SpeechData, device: torch.device) -> None:
+        stores = {name: dataset.store for name, dataset in source.datasets.items()}
+        super().__init__(stores, source.target, **source.limits, pool=source.pool)
+        self.resident = {name: ResidentDataset(dataset, device) for name, dataset in source.datasets.items()}
+
+    def train_dataloader(self) -> BucketLoader:
+        """Shuffled batches of like length."""
+        dataset = self.resident["train"]
+        sampler = BucketSampler(dataset.lengths, **self.limits, pool=self.pool, seed=self.seed)
+        return BucketLoader(dataset, sampler)
+
+    def val_dataloader(self) -> BucketLoader:
+        """Longest first."""
+        dataset = self.resident["validation"]
+        return BucketLoader(dataset, EvaluationSampler(dataset.lengths, **self.limits))
+
+
+def gpu(options: Options) -> Result:
+    """Epochs of all settings, and whole trainings with the best of them."""
+    device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return Result("gpu", "seconds of an epoch", None, notes=["skipped: no CUDA device"])
+    data = speech(options)
+    peaks = {precision: matrix_peak(device, precision, options) for precision in PRECISIONS}
+    rows, goals, notes = [], [], [f"device: {name_of(device)}"]
+    notes += [f"matrix peak, {precision}: {peak / 1e12:.4g} TFLOP/s" for precision, peak in peaks.items()]
+    best = {}
+    for model in recipe.MODELS:
+        found = epochs(model, data, device, options)
+        work = epoch_flops(model, data, device)
+        eager = found[Setting("fp32")]
+        for setting, seconds in found.items():
+            share = work / spread(seconds).median / peaks[setting.precision]
+            gain = paired_ratio(eager, seconds)
+            rows.append([model, str(setting), f"{spread(seconds).median:.3f}", f"{share:.1%}", str(gain)])
+        best[model] = min(found, key=lambda setting: spread(found[setting]).median)
+        fastest = spread(found[best[model]])
+        whole = whole_training(model, best[model], data, device, options)
+        goals += [
+            Goal(f"{model}, an epoch ({best[model]}), s", fastest.median, "<=", 1),
+            Goal(f"{model}, {_EPOCHS} epochs of train.py with validation, s", whole, "<=", 60),
+        ]
+        notes.append(f"{model}, where the time goes: {profile(model, best[model], data, device)}")
+    return Result(
+        name="gpu",
+        headline="seconds of the slowest model's epoch",
+        ratio=Ratio(*[max(goal.value for goal in goals[::2])] * 3),
+        columns=["model", "setting", "epoch, s", "of the matrix peak", "fp32 eager / this"],
+        rows=rows,
+        goals=goals,
+        notes=notes,
+    )
+
+
+def speech(options: Options) -> SpeechData:
+    """Training data of course size, and a fifth as much for validation."""
+    utterances = generate.QUICK_UTTERANCES // 4 if options.quick else generate.COURSE_UTTERANCES
+    lengths = generate.lengths(utterances)
+    data = recipe.speech(lengths, max_frames=4_000 if options.quick else MAX_FRAMES)
+    held_out = generate.lengths(utterances // _VALIDATION_SHARE, seed=1)
+    stores = {"train": data.datasets["train"].store, "validation": generate.store(held_out, seed=1)}
+    return SpeechData(stores, data.target, **data.limits, pool=data.pool)
+
+
+def epochs(
+    model: str, data: SpeechData, device: torch.device, options: Options
+) -> dict[Setting, list[float]]:
+    """Setting -> seconds of an epoch."""
+    settings = [Setting(precision) for precision in PRECISIONS]
+    settings.append(Setting("bf16", data="pinned"))
+    if model in COMPILED and device.type == "cuda":  # on a CPU compiling takes minutes
+        settings += [Setting("bf16", mode) for mode in ("dynamic", "edges")]
+    runners = {setting: Epoch(model, setting, data, device) for setting in settings}
+    for runner in runners.values():
+        runner()  # compiles, and lets the allocator and cuDNN settle
+    return interleave(runners, options.repetitions)
+
+
+class Epoch:
+    """An epoch of a plain loop; calling it trains one and returns its seconds.
+
+    Args:
+        model: option of the group `model`.
+        setting: how.
+        data: on the host.
+        device: to train on.
+    """
+
+    def __init__(self, model: str, setting: Setting, data: SpeechData, device: torch.device) -> None:
+        config = recipe.settings(model)
+        torch._dynamo.reset()
+        self.setting = setting
+        self.device = device
+        self.task: Task = training.make_task(config, data).to(device).train()
+        self.plan: Plan = data.train_dataloader().sampler.plan
+        source = data.datasets["train"]
+        self.dataset = ResidentDataset(source, device) if setting.data == "resident" else source
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.task.model), lr=config["optimizer"]["lr"], fused=True
+        )
+        if setting.mode != "eager":
+            torch._dynamo.config.recompile_limit = _MOST_EDGES
+            self.task.model.compile(dynamic=True if setting.mode == "dynamic" else None)
+
+    def __call__(self) -> float:
+        """Seconds of an epoch, until the device has finished."""
+        set_precision(self.setting.precision)
+        synchronize(self.device)
+        started = time.perf_counter()
+        for batch in self.batches(self.plan):
+            self.step(batch)
+        synchronize(self.device)
+        return time.perf_counter() - started
+
+    def batches(self, plan: Plan) -> Iterator[Batch]:
+        """The batches of a plan, on the device."""
+        for indices in plan:
+            batch = self.dataset[Draw(0, indices)]
+            if self.setting.data == "pinned" and self.device.type == "cuda":
+                batch = batch.pin_memory().to(self.device, non_blocking=True)
+            yield to_edge(batch) if self.setting.mode == "edges" else batch
+
+    def step(self, batch: Batch) -> None:
+        """Forward, backward, clip, update."""
+        with autocast(self.device, self.setting.precision):
+            loss = self.task.objective(self.task.model(batch.audio), batch.targets).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.task.model.parameters(), _CLIP)
+        self.optimizer.step()
+
+
+def to_edge(batch: Batch) -> Batch:
+    """Pad a batch to a multiple of 128 steps, which compiled code takes as fixed; utterances stay dynamic."""
+    missing = -batch.audio.values.shape[1] % _EDGE
+    audio = batch.audio.with_values(functional.pad(batch.audio.values, (0, 0, 0, missing)))
+    torch._dynamo.maybe_mark_dynamic(audio.values, 0)
+    torch._dynamo.mark_static(audio.values, 1)
+    return Batch(batch.ids, audio, batch.targets, batch.keys)
+
+
+def whole_training(
+    model: str, setting: Setting, data: SpeechData, device: torch.device, options: Options
+) -> float:
+    """Seconds of 50 epochs by train.py's trainer, with validation and checkpoints; quick: of one, times 50."""
+    run = 1 if options.quick else _EPOCHS
+    precision = "bf16-mixed" if setting.precision == "bf16" else "32-true"
+    accelerator = "gpu" if device.type == "cuda" else "cpu"
+    overrides = [f"trainer.precision={precision}", f"trainer.accelerator={accelerator}"]
+    overrides += [f"trainer.max_epochs={run}", "callbacks.early_stopping=null"]
+    overrides += [f"compile={str(setting.mode != 'eager').lower()}"]
+    config = recipe.settings(model, *overrides)
+    training.prepare(config)
+    set_precision(setting.precision)
+    started = time.perf_counter()
+    task = training.make_task(config, data)
+    with recipe.trainer(config) as trainer:
+        trainer.fit(task, datamodule=ResidentData(data, device))
+    return (time.perf_counter() - started) * _EPOCHS / run
+
+
+def epoch_flops(model: str, data: SpeechData, device: torch.device) -> float:
+    """Floating-point operations of an epoch's matrix products, from one batch of each ten, shortest to longest."""
+    epoch = Epoch(model, Setting("fp32"), data, device)
+    plan = sorted(epoch.plan, key=lambda indices: int(epoch.dataset.lengths[indices].max()))
+    recurrent = RecurrentFlops(epoch.task.model)
+    with FlopCounterMode(display=False) as counter:
+        for batch in epoch.batches(plan[::10]):
+            epoch.step(batch)
+    return (counter.get_total_flops() + recurrent.total) * len(plan) / len(plan[::10])
+
+
+class RecurrentFlops:
+    """Counts the matrix products of LSTM layers, which torch's counter does not know, backward pass included.
+
+    Args:
+        model: whose layers are watched from now on.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.total = 0
+        for module in model.modules():
+            if isinstance(module, nn.LSTM):
+                module.register_forward_hook(self._count)
+
+    def _count(self, layer: nn.LSTM, inputs: tuple[Tensor, ...], _: Any) -> None:
+        batch, steps, width = inputs[0].shape
+        forward = 2 * batch * steps * 4 * layer.hidden_size * (width + layer.hidden_size)
+        self.total += 3 * forward  # backwards, a product for the inputs and one for the weights
+
+
+def matrix_peak(device: torch.device, precision: str, options: Options) -> float:
+    """The most FLOP/s that a product of large matrices reaches."""
+    set_precision(precision)
+    size = 256 if options.quick else _MATRIX
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype).unbind()
+    return 2 * size**3 / min(_matmul_seconds(left, right) for _ in range(5))
+
+
+def _matmul_seconds(left: Tensor, right: Tensor) -> float:
+    synchronize(left.device)
+    started = time.perf_counter()
+    left @ right
+    synchronize(left.device)
+    return time.perf_counter() - started
+
+
+def profile(model: str, setting: Setting, data: SpeechData, device: torch.device) -> str:
+    """The kernels that take most of some steps, and how much of the time the device is busy."""
+    epoch = Epoch(model, setting, data, device)
+    plan = epoch.plan[:_PROFILED_STEPS]
+    for batch in epoch.batches(plan):
+        epoch.step(batch)
+    synchronize(device)
+    started = time.perf_counter()
+    with torch.profiler.profile() as profiler:
+        for batch in epoch.batches(plan):
+            epoch.step(batch)
+        synchronize(device)
+    wall = 1e6 * (time.perf_counter() - started)
+    events = sorted(kernels(profiler, device).items(), key=lambda event: -event[1])
+    busy = sum(taken for _, taken in events)
+    top = ", ".join(f"{name[:60]} {taken / busy:.0%}" for name, taken in events[:6])
+    return f"device busy {busy / wall:.0%} of the profiled time; {top}"
+
+
+def kernels(profiler: torch.profiler.profile, device: torch.device) -> dict[str, float]:
+    """Name -> microseconds on the device, of kernels on a GPU and of operators on a CPU."""
+    averages = profiler.key_averages()
+    if device.type == "cuda":  # not of the operators, too, which have the time of the kernels they launch
+        of_gpu = (event for event in averages if event.device_type == DeviceType.CUDA)
+        return {event.key: event.self_device_time_total for event in of_gpu}
+    return {event.key: event.self_cpu_time_total for event in averages}
+
+
+def set_precision(precision: str) -> None:
+    """How float32 products are computed from now on."""
+    torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """A context for a forward pass."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def name_of(device: torch.device) -> str:
+    """What the device is called."""
+    return torch.cuda.get_device_name() if device.type == "cuda" else device.type
+
+
+if __name__ == "__main__":
+    main(gpu)

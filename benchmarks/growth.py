@@ -1,0 +1,209 @@
+"""Time and memory as data grows: 1x to 8x the utterances, and 1x to 8x their length.
+
+More utterances: reading the JSON, a later start, and an epoch of batches without a model; memory is what the
+process holds itself, without the mapped cache, which the system takes back at will. Longer utterances: a
+training step of each model over 16 of them.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise, product
+from math import log2
+from pathlib import Path
+
+import torch
+
+from benchmarks import generate, recipe
+from benchmarks.measure import (
+    ROOT,
+    ChildRun,
+    Goal,
+    Options,
+    Result,
+    interleave,
+    main,
+    paired_ratio,
+    run_child,
+    spread,
+)
+from ser import training
+from ser.batch import Padded
+from ser.data.challenge import read_challenge
+from ser.data.module import SpeechData
+from ser.targets import Quadrant
+
+FACTORS = (1, 2, 4, 8)
+PLOT = ROOT / "docs" / "growth.png"
+READ, START, EPOCH = "read JSON", "later start", "epoch of batches"
+
+_BASE_UTTERANCES = 1_950  # a quarter of the course's size; 8x is 1.75 GB of JSON
+_BASE_FRAMES = 200
+_STEP_UTTERANCES = 16
+_LINEAR = 1.15  # time that grows with a higher power of the size is called more than linear
+
+Runs = Mapping[str, Sequence[Sequence[ChildRun]]]
+"""What was done -> for each factor -> its repetitions."""
+
+
+def growth(options: Options) -> Result:
+    """Both tables, the exponents between neighbours, and the plot."""
+    factors = FACTORS[:2] if options.quick else FACTORS
+    found = {**more_utterances(factors, options), **longer_utterances(factors, options)}
+    if not options.quick:
+        plot(factors, found)
+    totals = [
+        [sum(found[stage][index][repetition].seconds for stage in (READ, START, EPOCH)) for index in (0, -1)]
+        for repetition in range(options.repetitions)
+    ]
+    ratio = paired_ratio([last for _, last in totals], [first for first, _ in totals])
+    held = [max(_memory(found[stage][index]) for stage in (READ, EPOCH)) for index in (0, -1)]
+    return Result(
+        name="growth",
+        headline=f"time at {factors[-1]}x / 1x the utterances",
+        ratio=ratio,
+        columns=["what", *(f"{factor}x" for factor in factors), "powers"],
+        rows=[_row(name, runs) for name, runs in found.items()],
+        goals=[
+            Goal(f"time at {factors[-1]}x / 1x the utterances", ratio.median, "<=", 1.1 * factors[-1]),
+            Goal(f"memory at {factors[-1]}x / 1x the utterances", held[1] / held[0], "<=", 1.1),
+        ],
+        notes=[_verdict(name, factors, runs) for name, runs in found.items()],
+    )
+
+
+def more_utterances(factors: Sequence[int], options: Options) -> Runs:
+    """Runs in fresh processes over files of factor times as many utterances."""
+    base = generate.QUICK_UTTERANCES // 4 if options.quick else _BASE_UTTERANCES
+    stages = {READ: read_afresh, START: read_again, EPOCH: draw_epoch}
+    contestants: dict[tuple[str, int], Callable[[], ChildRun]] = {}
+    for stage, factor in product(
+        stages, factors
+    ):  # the files are in the cache once they have been read afresh
+        path = generate.challenge_file(options.folder, factor * base)
+        contestants[stage, factor] = partial(stages[stage], path, options.folder / f"cache-growth-{factor}")
+    return _by_name(interleave(contestants, options.repetitions))
+
+
+def longer_utterances(factors: Sequence[int], options: Options) -> Runs:
+    """Runs of a training step in fresh processes, on utterances of factor times as many frames."""
+    contestants = {
+        (f"step, {model}", factor): partial(run_step, model, factor * _BASE_FRAMES, options.threads)
+        for model, factor in product(recipe.MODELS, factors)
+    }
+    return _by_name(interleave(contestants, options.repetitions))
+
+
+def read_afresh(path: Path, cache: Path) -> ChildRun:
+    """Read a file into an empty cache."""
+    shutil.rmtree(cache, ignore_errors=True)
+    return read_again(path, cache)
+
+
+def read_again(path: Path, cache: Path) -> ChildRun:
+    """Read a file from wherever it is."""
+    imports = "from ser.data.challenge import read_challenge"
+    return run_child(imports, "read_challenge(arguments[0], cache_dir=arguments[1])", path, cache)
+
+
+def draw_epoch(path: Path, cache: Path) -> ChildRun:
+    """Draw all training batches of an epoch; its memory is without the pages of the mapped cache."""
+    run = run_child("from benchmarks.growth import draw", "draw(*arguments)", path, cache)
+    return replace(run, peak_mib=run.anonymous_mib)
+
+
+def draw(path: str, cache: str) -> None:
+    """Go through an epoch of training batches and do nothing with them."""
+    data = SpeechData({"train": read_challenge(path, cache_dir=cache)}, Quadrant(), **recipe.BUDGET)
+    for _ in data.train_dataloader():
+        pass
+
+
+def run_step(model: str, frames: int, threads: int) -> ChildRun:
+    """A training step on utterances of so many frames."""
+    setup = "from benchmarks.growth import Step\nstep = Step(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
+    return run_child(setup, "step()", model, str(frames), str(threads))
+
+
+class Step:
+    """A training step of a model; calling it takes it.
+
+    Args:
+        model: option of the group `model`.
+        frames: of each utterance.
+        threads: of torch.
+    """
+
+    def __init__(self, model: str, frames: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)
+        data = recipe.speech(generate.lengths(_STEP_UTTERANCES))
+        self.task = training.make_task(recipe.settings(model), data).train()
+        self.labels = torch.arange(_STEP_UTTERANCES) % data.target.out_dim
+        self.audio = self.random_audio(16)
+        self()  # the first step of a process looks for algorithms
+        self.audio = self.random_audio(frames)
+
+    def random_audio(self, frames: int) -> Padded:
+        """Utterances of equal length."""
+        lengths = torch.full((_STEP_UTTERANCES,), frames)
+        return Padded(torch.randn(_STEP_UTTERANCES, frames, generate.FEATURE_DIM), lengths)
+
+    def __call__(self) -> None:
+        """Forward and backward."""
+        self.task.objective(self.task.model(self.audio), self.labels).mean().backward()
+
+
+def plot(factors: Sequence[int], found: Runs) -> None:
+    """Draw time and memory against size, both as multiples of what they are at 1x."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    for axes, title, value in zip(
+        figure.subplots(1, 2), ("time", "memory"), (_seconds, _memory), strict=True
+    ):
+        for name, runs in found.items():
+            values = [value(of_factor) for of_factor in runs]
+            axes.plot(factors, [one / values[0] for one in values], marker="o", label=name)
+        axes.plot(factors, factors, color="#888888", linestyle="--", label="linear")
+        axes.set(title=title, xlabel="size", ylabel="multiple of 1x", xscale="log", yscale="log")
+        axes.set_xticks(factors, [f"{factor}x" for factor in factors])
+        axes.minorticks_off()
+    axes.legend(fontsize="small")
+    PLOT.parent.mkdir(exist_ok=True)
+    figure.savefig(PLOT, dpi=120)
+
+
+def _by_name(answers: Mapping[tuple[str, int], list[ChildRun]]) -> Runs:
+    names = dict.fromkeys(name for name, _ in answers)
+    return {name: [runs for (other, _), runs in answers.items() if other == name] for name in names}
+
+
+def _seconds(runs: Sequence[ChildRun]) -> float:
+    return spread([run.seconds for run in runs]).median
+
+
+def _memory(runs: Sequence[ChildRun]) -> float:
+    return max(run.peak_mib for run in runs)
+
+
+def _powers(runs: Sequence[Sequence[ChildRun]]) -> list[float]:
+    """The power of the size with which time grows, from each factor to its double."""
+    return [log2(_seconds(after) / _seconds(before)) for before, after in pairwise(runs)]
+
+
+def _row(name: str, runs: Sequence[Sequence[ChildRun]]) -> list[str]:
+    cells = [f"{_seconds(of_factor):.3g} s, {_memory(of_factor):.0f} MiB" for of_factor in runs]
+    return [name, *cells, ", ".join(f"{power:.2f}" for power in _powers(runs))]
+
+
+def _verdict(name: str, factors: Sequence[int], runs: Sequence[Sequence[ChildRun]]) -> str:
+    for factor, power in zip(factors[1:], _powers(runs), strict=True):
+        if power > _LINEAR:
+            return f"{name}: more than linear up to {factor}x, power {power:.2f}"
+    return f"{name}: linear or less"
+
+
+if __name__ == "__main__":
+    main(growth)

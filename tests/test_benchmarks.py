@@ -1,0 +1,134 @@
+"""The benchmarks in their quick form: they run, and end in a line of JSON; what they measure means nothing here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import generate
+from benchmarks.measure import Goal, interleave, memory_mib, paired_ratio, run_child
+from benchmarks.padding import mates_kept
+from ser.data.challenge import read_challenge
+from tests.commands import REPOSITORY
+
+QUICK = ["ingest", "padding", "lstm"]
+SLOW = ["start", "train", "predict", "growth"]
+
+
+def run(module: str, *arguments: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-m", module, "--quick", "--threads", "1", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def last_line(output: str) -> dict[str, Any]:
+    return json.loads(output.splitlines()[-1])
+
+
+def check(found: dict[str, Any], name: str) -> None:
+    assert found["name"] == name
+    assert found["quick"] is True
+    low, high = found["spread"]
+    assert 0 < low <= found["ratio"] <= high
+    assert found["rows"]
+    assert all(len(row) == len(found["columns"]) for row in found["rows"])
+    assert all(isinstance(goal["met"], bool) and np.isfinite(goal["value"]) for goal in found["goals"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_a_benchmark_ends_in_a_line_of_json(name: str, folder: Path) -> None:
+    check(last_line(run(f"benchmarks.{name}", "--folder", str(folder))), name)
+
+
+@pytest.mark.slow
+def test_the_gpu_benchmark_runs_without_a_gpu_when_told_to() -> None:
+    check(last_line(run("benchmarks.gpu", "--device", "cpu")), "gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_the_gpu_benchmark_says_that_it_was_skipped() -> None:
+    found = last_line(run("benchmarks.gpu"))
+    assert found["ratio"] is None
+    assert "skipped" in found["notes"][0]
+
+
+def test_lengths_have_the_statistics_of_the_course() -> None:
+    lengths = generate.lengths(generate.COURSE_UTTERANCES)
+    assert lengths.mean() == pytest.approx(223, rel=0.02)
+    assert lengths.std() == pytest.approx(153, rel=0.05)
+    assert lengths.min() >= 30
+    assert lengths.max() <= 1707
+
+
+def test_generated_files_are_read_as_challenge_files(tmp_path: Path) -> None:
+    path = generate.challenge_file(tmp_path, 20)
+    store = read_challenge(path, cache_dir=tmp_path / "cache")
+    assert store.lengths.tolist() == generate.lengths(20).tolist()
+    assert store.feature_dim == generate.FEATURE_DIM
+    digits = path.read_text().split("[[")[1].split(",")[0].lstrip("-").replace(".", "")
+    assert 15 <= len(digits) <= 17
+
+
+def test_a_generated_file_is_used_again(tmp_path: Path) -> None:
+    path = generate.challenge_file(tmp_path, 5)
+    before = path.stat().st_mtime_ns
+    assert generate.challenge_file(tmp_path, 5).stat().st_mtime_ns == before
+
+
+def test_contestants_take_turns() -> None:
+    order: list[str] = []
+    answers = interleave({name: lambda name=name: order.append(name) for name in "ab"}, 2)
+    assert order == ["a", "b", "b", "a"]
+    assert [len(found) for found in answers.values()] == [2, 2]
+
+
+def test_ratios_are_paired() -> None:
+    ratio = paired_ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
+    assert (ratio.median, ratio.low, ratio.high) == (3.0, 2.0, 4.0)
+
+
+def test_goals_know_whether_they_are_met() -> None:
+    assert Goal("speed", 4.0, ">=", 4).met
+    assert not Goal("waste", 1.1, "<=", 1.05).met
+
+
+@pytest.mark.skipif(np.isnan(memory_mib("VmRSS")), reason="needs /proc")
+def test_the_memory_of_a_child_is_its_own() -> None:
+    ballast = bytearray(300 << 20)
+    assert run_child("", "bytearray(int(arguments[0]))", "1").peak_mib < 5
+    assert 60 < run_child("", "bytearray(int(arguments[0]))", str(64 << 20)).peak_mib < 80
+    assert len(ballast)
+
+
+def test_mates_are_counted_by_pairs() -> None:
+    assert mates_kept([[0, 1, 2], [3, 4]], [[0, 1], [2, 3, 4]]) == pytest.approx(2 / 4)
+    assert mates_kept([[0, 1], [2, 3]], [[1, 0], [3, 2]]) == 1
+
+
+def test_samples_hold_the_longest_batches_and_stand_for_all() -> None:
+    from benchmarks.train import sample
+
+    lengths = np.arange(1, 101)
+    plan = [[index, index + 1] for index in range(0, 100, 2)]
+    chosen = sample(plan, lengths, 5)
+    assert [99, 98] in [sorted(batch, reverse=True) for batch in chosen.batches]
+    assert sum(chosen.weights) == len(plan)
+    assert chosen.epoch_seconds([1.0] * len(chosen.batches)) == len(plan)
