@@ -1,6 +1,7 @@
 """Checking configs, and the command line around it, on a small tree of configs and on the real one."""
 
 import runpy
+import signal
 import subprocess
 import sys
 import textwrap
@@ -346,6 +347,7 @@ def test_a_bug_keeps_its_traceback(app):
     assert "RuntimeError: a bug" in done.stderr
 
 
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="Ctrl-C is ignored here")
 @pytest.mark.parametrize("seed", [15, 17])
 def test_an_interrupt_ends_with_one_line_and_130(app, seed):
     done = run(app, f"seed={seed}")
