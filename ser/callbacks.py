@@ -1,5 +1,6 @@
 """What happens beside training: averaged weights, the newest checkpoint, pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,41 @@ class AveragedWeights(WeightAveraging):
     """
 
     def __init__(self, decay: float = 0.99) -> None:
-        super().__init__(multi_avg_fn=self._average)
+        super().__init__()
         self.decay = decay
+        self._pairs: list[tuple[Tensor, Tensor]] = []
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Average while fitting only: afterwards the task already holds what is to be scored."""
         super().setup(trainer, pl_module, stage)
+        self._pairs = []
         if stage != "fit":
             self._average_model = None
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the average after an optimiser step. Lightning's own way walks over all modules: 0.2 ms more."""
+        if trainer.global_step > self._latest_update_step:
+            self._pairs = self._pairs or self._find_pairs(pl_module)
+            self._move(self._pairs)
+            self._latest_update_step = trainer.global_step
+
+    def _find_pairs(self, task: L.LightningModule) -> list[tuple[Tensor, Tensor]]:
+        assert self._average_model is not None
+        averages = self._average_model.module.state_dict(keep_vars=True)
+        return [(averages[name], weight) for name, weight in task.state_dict(keep_vars=True).items()]
+
     @torch.no_grad()
-    def _average(self, averages: list[Tensor], weights: list[Tensor], _: Tensor | int) -> None:
-        """Move tensors of one type towards the weights; counts, such as batch norm's, are copied."""
-        share = max(1 - self.decay, 9 / (10 + self._latest_update_step))
-        for average, weight in zip(averages, weights, strict=True):
-            if average.is_floating_point():
-                average.lerp_(weight, share)
-            else:
-                average.copy_(weight)
+    def _move(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Move averages towards weights, at first all the way; counts, such as batch norm's, are copied."""
+        step = self._latest_update_step
+        share = max(1 - self.decay, 9 / (10 + step)) if step else 1.0
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([average for average, _ in floats], [weight for _, weight in floats], share)
+        for average, count in pairs:
+            if not average.is_floating_point():
+                average.copy_(count)
 
 
 class LastCheckpoint(Checkpoint):

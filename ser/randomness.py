@@ -5,6 +5,8 @@ Here a number is a hash of a key and a salt, so augmentation is the same for any
 size and after any resume, and a whole batch is drawn at once.
 """
 
+import hashlib
+
 import torch
 from torch import Tensor
 
@@ -39,3 +41,15 @@ def uniform(keys: Tensor, salt: str, count: int = 1) -> Tensor:
     counters = torch.arange(1, count + 1, device=keys.device) * _GOLDEN + offset
     bits = _scramble(_scramble(keys[:, None] + counters) + _GOLDEN)
     return _shift_right(bits, 40).float() / (1 << 24)
+
+
+def seed_dropout(seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Let torch's generators begin anew from (seed, step, rank), so that a resumed run draws what it would have.
+
+    Not by torch.manual_seed: it seeds every kind of device, and takes 0.3 ms of a step.
+    """
+    digest = hashlib.blake2b(b"%d %d %d" % (seed, step, rank), digest_size=8).digest()
+    key = int.from_bytes(digest, "little")
+    torch.default_generator.manual_seed(key)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(key)

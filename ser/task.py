@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -15,11 +14,11 @@ from ser.build import build
 from ser.features.augment import Augment
 from ser.losses import Objective
 from ser.models.classifier import Classifier
-from ser.randomness import utterance_keys
+from ser.randomness import seed_dropout
+from ser.tally import Tally
 from ser.targets import Target
 
 SPLITS = ("train", "validation", "test")
-TALLY = ("loss", "correct", "frames", "utterances", "padded_frames")
 LIBRARIES = ("ser.", "torch.optim.", "lightning.")
 """Where a config's `_target_` may point to. A checkpoint's may point to `ser.` alone."""
 
@@ -64,7 +63,7 @@ class Task(L.LightningModule):
         """Split -> confusion matrix [C, C] of its last evaluation, rows true."""
         self.curves: dict[str, dict[int, float]] = {}
         """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
-        self.tallies = {split: torch.zeros(len(TALLY), dtype=torch.float64) for split in SPLITS}
+        self.tallies = {split: Tally() for split in SPLITS}
         self.epoch_started = self.last_batch_ended = 0.0
 
     def on_train_epoch_start(self) -> None:
@@ -74,7 +73,7 @@ class Task(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout from (seed, step, rank), so that a resumed run draws what an uninterrupted one would."""
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        torch.manual_seed(int(utterance_keys(self.seed, step, torch.tensor([self.global_rank]))[0]))
+        seed_dropout(self.seed, step, self.global_rank, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss over the batch's utterances, whatever their lengths."""
@@ -84,7 +83,7 @@ class Task(L.LightningModule):
         losses = (1 - share) * self.objective(logits, labels)
         if self.augment.mixup is not None:
             losses = losses + share * self.objective(logits, labels.roll(1))
-        self._tally("train", batch, losses, self.target.scores(logits.float()))
+        self._count("train", batch, losses, self.target.scores(logits.float()))
         loss: Tensor = losses.mean()
         trainer: Any = self.trainer
         if self.global_step % trainer.log_every_n_steps == 0:
@@ -106,14 +105,11 @@ class Task(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log loss and accuracy on augmented training batches, padding and throughput."""
         seconds = max(self.last_batch_ended - self.epoch_started, 1e-9)
-        tally = self._take_tally("train")
+        sums = self._take("train")
+        frames = sums.pop("frames")
         self._record(
-            {
-                "train/loss": tally["loss"] / tally["utterances"],
-                "train/accuracy": tally["correct"] / tally["utterances"],
-                "train/padding_ratio": tally["padded_frames"] / tally["frames"],
-                "train/frames_per_second": tally["frames"] / seconds,
-            }
+            {f"train/{name}": value for name, value in sums.items()}
+            | {"train/frames_per_second": frames / seconds}
         )
 
     def on_validation_epoch_end(self) -> None:
@@ -138,45 +134,39 @@ class Task(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
         checkpoint["ser"] = dict(self.description)
-        checkpoint["ser_progress"] = {"curves": self.curves, "tally": self.tallies["train"]}
+        checkpoint["ser_progress"] = {"curves": self.curves, "tally": self.tallies["train"].state()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the curves and the tally of the interrupted epoch."""
         self.curves = checkpoint["ser_progress"]["curves"]
-        self.tallies["train"] = checkpoint["ser_progress"]["tally"]
+        self.tallies["train"].load(checkpoint["ser_progress"]["tally"])
 
     def _evaluate(self, split: str, batch: Batch) -> None:
         logits = self.model(batch.audio)
         scores = self.target.scores(logits.float())
         metric: Any = self.scores[split]
         metric.update(scores, batch.targets)
-        self._tally(split, batch, self.objective(logits, batch.targets), scores)
+        self._count(split, batch, self.objective(logits, batch.targets), scores)
 
-    def _tally(self, split: str, batch: Batch, losses: Tensor, scores: Tensor) -> None:
-        """Add a batch to the running sums of its split, without waiting for the device."""
-        steps = batch.audio.values.shape[1]
+    def _count(self, split: str, batch: Batch, losses: Tensor, scores: Tensor) -> None:
         labels: Any = batch.targets
-        correct = (scores.argmax(-1) == labels).sum()
-        counts = torch.tensor([len(batch), len(batch) * steps], dtype=torch.float64)
-        sums = torch.stack([losses.detach().sum(), correct, batch.audio.lengths.sum()]).double()
-        tally = self.tallies[split]
-        self.tallies[split] = tally.to(sums.device) + torch.cat([sums, counts.to(sums.device)])
+        self.tallies[split].add(batch, losses, scores.argmax(-1).eq(labels))
 
-    def _take_tally(self, split: str) -> dict[str, float]:
-        """Sums over all ranks since the last call."""
-        sums = self.trainer.strategy.reduce(self.tallies[split].to(self.device), reduce_op="sum")
-        self.tallies[split] = torch.zeros(len(TALLY), dtype=torch.float64)
-        return dict(zip(TALLY, sums.tolist(), strict=True))
+    def _take(self, split: str) -> dict[str, float]:
+        def over_ranks(sums: Tensor) -> Tensor:
+            total: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+            return total
+
+        return self.tallies[split].take(over_ranks)
 
     def _log_scores(self, split: str) -> None:
         metric: Any = self.scores[split]
         values = metric.compute()
         self.confusions[split] = values.pop("confusion")
         metric.reset()
-        tally = self._take_tally(split)
         self._record(
             {f"{split}/{name}": float(value) for name, value in values.items()}
-            | {f"{split}/loss": tally["loss"] / tally["utterances"]}
+            | {f"{split}/loss": self._take(split)["loss"]}
         )
 
     def _record(self, values: Mapping[str, float]) -> None:

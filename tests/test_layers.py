@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 LAYERS = [
     ["errors"],
-    ["files", "environment", "signature", "randomness", "batch"],
+    ["files", "environment", "signature", "randomness", "batch", "tally"],
     ["build"],
     ["metrics", "features", "models", "schedules", "targets"],
     ["losses"],

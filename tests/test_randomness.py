@@ -1,6 +1,6 @@
 import torch
 
-from ser.randomness import uniform, utterance_keys
+from ser.randomness import seed_dropout, uniform, utterance_keys
 
 
 def test_numbers_are_uniform() -> None:
@@ -27,3 +27,14 @@ def test_seed_epoch_and_salt_each_change_the_numbers() -> None:
         uniform(utterance_keys(0, 0, indices), "y"),
     ):
         assert torch.corrcoef(torch.cat([base, other], 1).T)[0, 1].abs() < 0.1
+
+
+def test_dropout_depends_on_seed_step_and_rank_and_on_nothing_else() -> None:
+    def drawn(seed: int, step: int, rank: int) -> list[float]:
+        torch.rand(3)
+        seed_dropout(seed, step, rank, torch.device("cpu"))
+        return torch.rand(4).tolist()
+
+    assert drawn(0, 1, 2) == drawn(0, 1, 2)
+    places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1), (1, 1, 0)]
+    assert len({tuple(drawn(*place)) for place in places}) == len(places)

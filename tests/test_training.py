@@ -85,14 +85,16 @@ def test_plateau_lowers_the_rate_when_the_loss_stays() -> None:
 
 def test_averaged_weights_follow_closely_at_first_and_by_the_decay_later() -> None:
     callback = AveragedWeights(decay=0.9)
-    average, count = [torch.zeros(1)], [torch.tensor(0)]
-    callback._average(average, [torch.ones(1)], 0)
-    callback._average(count, [torch.tensor(7)], 0)
-    assert average[0].item() == pytest.approx(0.9)
-    assert count[0].item() == 7
+    average, count = torch.zeros(1), torch.tensor(0)
+    callback._move([(average, torch.ones(1)), (count, torch.tensor(7))])
+    assert (average.item(), count.item()) == (1.0, 7)
+    callback._latest_update_step = 1
+    callback._move([(average, torch.zeros(1)), (count, torch.tensor(8))])
+    assert average.item() == pytest.approx(1 - 9 / 11)
+    assert count.item() == 8
     callback._latest_update_step = 1000
-    callback._average(average, [torch.zeros(1)], 0)
-    assert average[0].item() == pytest.approx(0.81)
+    callback._move([(average, torch.zeros(1))])
+    assert average.item() == pytest.approx(0.9 * (1 - 9 / 11))
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch.compile's own imports
