@@ -331,39 +331,45 @@ def _split(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str], l
 def _read_settings(overrides: Sequence[str], *, may_sweep: bool) -> tuple[list[list[_Setting]], list[str]]:
     """Return the values of each override, several in a sweep, and what is wrong with the others."""
     loader: ConfigLoader = GlobalHydra.instance().config_loader()
-    parser = OverridesParser.create()
+    groups = set(loader.list_groups(""))
     settings, problems = [], []
     for raw in overrides:
         try:
-            settings.append([*_variants(raw, parser, loader, may_sweep=may_sweep)])
+            override = _parse(raw)
+            override.config_loader = loader  # glob() asks it for the options of a group
+            is_group = "/" in override.key_or_group or override.key_or_group in groups
+            options = loader.get_group_options(override.key_or_group) if is_group else None
+            settings.append([*_variants(raw, override, options, may_sweep=may_sweep)])
         except ConfigError as error:
             problems.append(str(error))
     return settings, problems
 
 
 def _variants(
-    raw: str, parser: OverridesParser, loader: ConfigLoader, *, may_sweep: bool
+    raw: str, override: Override, options: Sequence[str] | None, *, may_sweep: bool
 ) -> Iterator[_Setting]:
     """The values of an override: one, or those of a sweep.
 
+    Args:
+        raw: as typed.
+        override: parsed.
+        options: of the group that it names; None where it names none.
+        may_sweep: whether there was `-m`.
+
     Raises:
-        ConfigError: it cannot be read, names an option that a group does not have, or sweeps without `-m`.
+        ConfigError: it names an option that a group does not have, or sweeps without `-m`.
     """
-    override = _parse(raw, parser)
-    override.config_loader = loader  # glob() asks it for the options of a group
-    key, group = override.get_key_element(), override.key_or_group
-    options = loader.get_group_options(group)
-    is_group = "/" in group or group in loader.list_groups("")
-    is_plain = not (is_group or key.startswith(("+", "~", "hydra.")) or override.package)
+    key = override.get_key_element()
+    is_plain = options is None and not (key.startswith(("+", "~", "hydra.")) or override.package)
     is_sweep = override.is_sweep_override()
     if is_sweep and not may_sweep:
-        listed = "" if is_group else f"; a list is written {key}=[{override.get_value_string()}]"
+        listed = f"; a list is written {key}=[{override.get_value_string()}]" if options is None else ""
         raise ConfigError(f"{raw}: several values make a sweep. Add -m for one run each{listed}.")
     for value in _sweep_values(override) if is_sweep else [raw.partition("=")[2]]:
-        if is_group and not override.is_delete():
+        if options is not None and not override.is_delete():
             _check_options(key, value, options)
         text = f"{key}={value}" if is_sweep else raw
-        yield _Setting(text, _parse(text, parser), is_plain)
+        yield _Setting(text, _parse(text) if is_sweep else override, is_plain)
 
 
 def _sweep_values(override: Override) -> Iterator[str]:
@@ -373,12 +379,13 @@ def _sweep_values(override: Override) -> Iterator[str]:
     return itertools.islice(override.sweep_string_iterator(), _CHECKED_COMBINATIONS)
 
 
-def _parse(raw: str, parser: OverridesParser) -> Override:
+def _parse(raw: str) -> Override:
     """Parse an override.
 
     Raises:
         ConfigError: it is not in Hydra's grammar; says how to quote it where that helps.
     """
+    parser = OverridesParser.create()
     key, equals, value = raw.partition("=")
     if not key:
         raise ConfigError(f"{raw}: has no key before the '='. Write KEY={value}.")
