@@ -21,7 +21,7 @@ Layout = Literal["object", "records"]
 LABEL_NAMES = ("valence", "activation")
 """The fields of an utterance that are predicted, each 0 or 1."""
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 19
 _NOT_SPACE = re.compile(rb"[^ \t\r\n]")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 # A quote that no whole string begins at is matched alone: that string ends beyond the bytes at hand.
