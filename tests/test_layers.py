@@ -17,13 +17,15 @@ LAYERS = [
     ["task", "checkpoint", "report", "validate", "run_folder"],
     ["callbacks", "inference"],
     ["config", "sweep"],
+    ["overrides"],
+    ["command_line"],
     ["training", "command"],
 ]
 """Rooms of the package; each may use those above it and its neighbours."""
 ONLY = {
     "lightning": {"data/module.py", "task.py", "callbacks.py", "training.py"},
-    "hydra": {"config.py", "command.py"},
-    "omegaconf": {"config.py", "command.py"},
+    "hydra": {"config.py", "overrides.py", "command_line.py", "command.py"},
+    "omegaconf": {"config.py", "overrides.py", "command_line.py", "command.py"},
     "matplotlib": {"plots.py"},
 }
 """Libraries that stay in few rooms, so that the centre is plain torch."""

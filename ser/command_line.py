@@ -1,0 +1,117 @@
+"""A command line, understood before Hydra sees it: its mistakes all at once, its settings, its folders."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from ser.config import complaint
+from ser.errors import ConfigError, did_you_mean
+from ser.overrides import App, Trial, read_settings, try_combinations
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line that Hydra will accept.
+
+    Args:
+        app: what it runs.
+        arguments: for Hydra.
+        program: how it was called, without overrides and `-m`.
+        sweep_dir: folder of all jobs of a sweep; None for a single run.
+    """
+
+    app: App
+    arguments: list[str]
+    program: list[str]
+    sweep_dir: Path | None = None
+
+
+def read_command(argv: list[str], app: App) -> Command:
+    """Find the mistakes in a command line before Hydra does.
+
+    Raises:
+        ConfigError: with all of them.
+    """
+    args, overrides, flags, strangers = _split(argv)
+    is_ours = not (args.hydra_help or args.shell_completion or args.experimental_rerun or args.config_dir)
+    program = ["python", sys.argv[0], *(flag for flag in flags if flag not in ("-m", "--multirun"))]
+    if not is_ours or argv == ["--help"]:
+        return Command(app, argv, program)  # nothing to check, or a search path that only Hydra knows
+    app = _with_flags(app, args)
+    unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
+    is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
+    runs = not (args.cfg or args.help or args.info)
+    with initialize_config_dir(str(app.conf), version_base="1.3", job_name=Path(sys.argv[0]).stem):
+        settings, unread = read_settings(overrides, may_sweep=is_sweep)
+        trials = try_combinations(app, settings)
+    trials = trials if runs else [trial.to_show() for trial in trials]
+    runnable = next((trial for trial in trials if not trial.problems), trials[0])
+    folder = runnable.sweep_dir if is_sweep else runnable.run_dir
+    problems = [*unknown, *unread, *_common_problems(trials), *(_folder_problems(folder) if runs else ())]
+    if problems:
+        raise complaint(problems)
+    bare = {key for trial in trials for key in trial.bare}
+    arguments = [f"++{raw}" if raw.partition("=")[0] in bare else raw for raw in overrides]
+    if not (runs and is_sweep):
+        return Command(app, [*arguments, *flags], program)
+    pinned = "hydra.sweep.dir=" + QuotedString(str(folder), Quote.double).with_quotes()
+    return Command(app, [*arguments, pinned, *flags], program, folder)
+
+
+def _with_flags(app: App, args: argparse.Namespace) -> App:
+    """The app with the folder and the primary config that the flags name.
+
+    Raises:
+        ConfigError: there is no such config.
+    """
+    name = (args.config_name or app.config_name).removesuffix(".yaml")
+    conf = app.conf.parent / (args.config_path or app.conf)
+    if not (conf / f"{name}.yaml").is_file():
+        names = [path.stem for path in conf.glob("*.yaml")]
+        remedy = did_you_mean(name, names) if names else "Name a folder of configs."
+        raise ConfigError(f"{conf}: there is no config '{name}'. {remedy}")
+    return replace(app, conf=conf, config_name=name)
+
+
+def _common_problems(trials: Sequence[Trial]) -> list[str]:
+    """The problems of a single run, or of a sweep no job of which would run; others are announced."""
+    failing = [trial for trial in trials if trial.problems]
+    if len(failing) == len(trials):
+        return trials[0].problems
+    if failing:
+        lines = dict.fromkeys(problem for trial in failing for problem in trial.problems)
+        head = f"{len(failing)} of the first {len(trials)} combinations will fail, the others run:"
+        print("\n  ".join([head, *lines]), file=sys.stderr)
+    return []
+
+
+def _folder_problems(folder: Path) -> Iterator[str]:
+    """Why nothing can be written into a folder that may not exist yet."""
+    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        what = "is not a folder" if not nearest.is_dir() else "is not writable"
+        yield f"{folder}: cannot be written: {nearest} {what}. Choose another with hydra.run.dir=FOLDER."
+
+
+def _split(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str], list[str]]:
+    """Return Hydra's flags parsed, the overrides, the flags as typed, and flags that Hydra does not know.
+
+    Overrides may stand on both sides of a flag, which argparse alone refuses.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        args, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}. --hydra-help explains the flags.") from error
+    strangers = [token for token in rest if token.startswith("-")]
+    overrides = [*args.overrides, *(token for token in rest if not token.startswith("-"))]
+    flags = [token for token in argv if token not in (*overrides, *strangers)]
+    return args, overrides, flags, strangers
