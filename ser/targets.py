@@ -3,9 +3,9 @@
 Everything in which one job differs from another is here, so that the task has no case distinctions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import Metric
 
-from ser.metrics import QuadrantScores
+from ser.errors import ConfigError, DataError
+from ser.metrics import ClassificationScores, QuadrantScores
 
 QUADRANTS = ("sadness", "anger", "pleasure", "joy")
 """Class names by index 2 * valence + activation. Activation is the challenge's word for arousal."""
@@ -49,7 +50,7 @@ class Target(Protocol):
     """Metric by which a checkpoint is chosen, larger is better."""
 
     def encode(self, labels: np.ndarray) -> Tensor:
-        """Labels [N, K] in the order of `label_names` -> class index [N] int64."""
+        """Labels [N, K] in the order of `label_names` -> class index [N] int64, -1 for what is no class."""
         ...
 
     def views(self, logits: Tensor, labels: Tensor) -> list[View]:
@@ -60,13 +61,59 @@ class Target(Protocol):
         """Logits [B, out_dim] -> probabilities [B, C] over `class_names`."""
         ...
 
-    def decode(self, classes: Tensor) -> list[dict[str, int]]:
-        """Class indices [B] -> the answer in the label fields, plain numbers."""
+    def decode(self, classes: Tensor) -> list[dict[str, Any]]:
+        """Class indices [B] -> the answer in the label fields, plain numbers or names."""
         ...
 
     def metrics(self) -> Metric:
         """A metric with `update(scores [B, C], labels [B])` whose `compute()` is a dict of floats."""
         ...
+
+
+class Classes:
+    """One of several named classes, such as an emotion or a language.
+
+    Args:
+        class_names: C names, by class index; utterances with another label are left out. None in a config, which
+            is completed from the data: all labels, in alphabetical order.
+        field: the label field; None in a config likewise: the only one that the data has.
+
+    Raises:
+        ConfigError: there are less than two names, or one occurs twice.
+    """
+
+    monitor: ClassVar[str] = "accuracy"
+
+    def __init__(self, class_names: Sequence[str] | None = None, field: str | None = None) -> None:
+        if field is None or class_names is None or not 1 < len(class_names) == len(set(class_names)):
+            raise ConfigError(
+                f"target: class_names={class_names}, field={field}: expected a field and two names or more, each "
+                "once. Give others, or null for those of the data."
+            )
+        self.class_names = tuple(class_names)
+        self.label_names = (field,)
+        self.out_dim = len(class_names)
+
+    def encode(self, labels: np.ndarray) -> Tensor:
+        """Names [N, 1] -> class index [N], -1 for names that are no class."""
+        index = {name: number for number, name in enumerate(self.class_names)}
+        return torch.tensor([index.get(str(name), -1) for name in labels[:, 0]], dtype=torch.int64)
+
+    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
+        """One question: which class."""
+        return [View(self.label_names[0], logits, labels)]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """[B, C] -> [B, C]."""
+        return logits.softmax(-1)
+
+    def decode(self, classes: Tensor) -> list[dict[str, Any]]:
+        """[B] -> `{"emotion": "anger"}` each, after the field."""
+        return [{self.label_names[0]: self.class_names[index]} for index in classes.tolist()]
+
+    def metrics(self) -> Metric:
+        """Accuracy, UAR and what goes with them."""
+        return ClassificationScores(len(self.class_names))
 
 
 class Quadrant:
@@ -78,8 +125,18 @@ class Quadrant:
     monitor: ClassVar[str] = "accuracy"
 
     def encode(self, labels: np.ndarray) -> Tensor:
-        """Valence and activation bits [N, 2] -> class index [N]."""
-        bits = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+        """Valence and activation bits [N, 2], as numbers or texts -> class index [N].
+
+        Raises:
+            DataError: a label is neither 0 nor 1.
+        """
+        strange = sorted({*map(str, np.unique(labels))} - {"0", "1"})
+        if strange:
+            raise DataError(
+                f"{', '.join(self.label_names)}: found {strange[0]!r}, expected 0 or 1. "
+                "Correct the labels, or translate them with data.label_map."
+            )
+        bits = torch.from_numpy(labels.astype(np.int64))
         return 2 * bits[:, 0] + bits[:, 1]
 
     def views(self, logits: Tensor, labels: Tensor) -> list[View]:
@@ -90,7 +147,7 @@ class Quadrant:
         """[B, out_dim] -> [B, 4]."""
         return logits[:, :4].softmax(-1)
 
-    def decode(self, classes: Tensor) -> list[dict[str, int]]:
+    def decode(self, classes: Tensor) -> list[dict[str, Any]]:
         """[B] -> `{"valence": 0 or 1, "activation": 0 or 1}` each."""
         return [{"valence": index // 2, "activation": index % 2} for index in classes.tolist()]
 

@@ -7,8 +7,9 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch.nn import functional
 
 from ser import losses
+from ser.errors import ConfigError, DataError
 from ser.metrics import ClassificationScores, QuadrantScores
-from ser.targets import MultiView, Quadrant, Target, TwoBinary, class_counts
+from ser.targets import Classes, MultiView, Quadrant, Target, TwoBinary, class_counts
 
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 TARGETS = [Quadrant(), TwoBinary(), MultiView()]
@@ -113,3 +114,23 @@ def test_losses_are_computed_in_float32() -> None:
     labels = torch.tensor([0, 1])
     objective = losses.Objective(target, losses.CrossEntropy(), class_counts(target, labels))
     assert objective(torch.randn(2, 4, dtype=torch.bfloat16), labels).dtype == torch.float32
+
+
+def test_named_classes_keep_their_order_and_leave_other_labels_out() -> None:
+    target = Classes(["joy", "anger"], "emotion")
+    classes = target.encode(np.array([["anger"], ["joy"], ["boredom"]]))
+    assert classes.tolist() == [1, 0, -1]
+    assert target.decode(classes[:2]) == [{"emotion": "anger"}, {"emotion": "joy"}]
+    assert (target.out_dim, target.label_names) == (2, ("emotion",))
+
+
+@pytest.mark.parametrize("names", [None, ["joy"], ["joy", "joy"]])
+def test_named_classes_must_be_two_or_more_and_differ(names: list[str] | None) -> None:
+    with pytest.raises(ConfigError, match=r"target: class_names=.*two names or more, each once.*null"):
+        Classes(names, "emotion")
+
+
+@pytest.mark.parametrize("label", ["2", "high"])
+def test_bits_that_are_no_bits_are_refused(label: str) -> None:
+    with pytest.raises(DataError, match=rf"valence, activation: found '{label}'.*0 or 1.*label_map"):
+        Quadrant().encode(np.array([["0", "1"], ["1", label]]))
