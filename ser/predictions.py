@@ -1,5 +1,7 @@
 """Answers in the layout of the question: every utterance once, in its order and under its id."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -63,6 +65,42 @@ def write_scores(
     """
     answers = ((utterance_id, {"scores": _floats(utterance_id, row)}) for utterance_id, row in scores)
     _write(path, ids, layout, answers, overwrite=overwrite)
+
+
+def write_table(path: Path, rows: "Sequence[Mapping[str, Any]]", *, overwrite: bool = False) -> None:
+    """Write one row an answer, all in one step: CSV with a header, or a JSON list of records.
+
+    Args:
+        path: ends in .json or .csv; its folder must exist.
+        rows: column -> plain value, the same columns in each; scores must be finite.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises:
+        DataError: the name ends otherwise, a score is not finite, or the file exists or cannot be written.
+    """
+    check_table_name(path)
+    check_output(path, overwrite=overwrite)
+    for row in rows:
+        _floats(row["id"], {name: value for name, value in row.items() if isinstance(value, float)})
+    if path.suffix.lower() == ".json":
+        text = "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n"
+    else:
+        file = io.StringIO()
+        table = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        text = file.getvalue()
+    write_atomic(path, text)
+
+
+def check_table_name(path: Path) -> None:
+    """Refuse a table of another kind than CSV and JSON.
+
+    Raises:
+        DataError: its name ends in neither .csv nor .json.
+    """
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise DataError(f"{path}: answers to recordings are written as .csv or .json. Give such an output.")
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from ser.errors import DataError
-from ser.predictions import check_output, write_predictions, write_scores
+from ser.predictions import check_output, write_predictions, write_scores, write_table
 
 IDS = ["10", "9", "é", ""]
 ANSWERS = [("9", {"valence": 0, "activation": 1}), ("", {"valence": 1, "activation": 1})]
@@ -99,3 +100,25 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(DataError, match=r"pred\.json: cannot be written \(no space left on device\)"):
         write_predictions(path, IDS, "object", ANSWERS, overwrite=True)
     assert (path.read_text(), list(tmp_path.iterdir())) == ("before", [path])
+
+
+ROWS = [
+    {"id": "a,b", "start_s": 0.5, "emotion": "joy", "joy": 0.75},
+    {"id": "é", "start_s": 1.0, "emotion": "fear", "joy": 0.1},
+]
+
+
+def test_a_table_is_csv_or_json_by_its_name(tmp_path: Path) -> None:
+    write_table(tmp_path / "pred.csv", ROWS)
+    written = list(csv.DictReader((tmp_path / "pred.csv").read_text(encoding="utf-8").splitlines()))
+    assert written == [{name: str(value) for name, value in row.items()} for row in ROWS]
+    write_table(tmp_path / "pred.json", ROWS)
+    assert json.loads((tmp_path / "pred.json").read_text()) == ROWS
+
+
+def test_a_table_of_another_kind_or_with_broken_scores_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"pred\.txt: .*\.csv or \.json"):
+        write_table(tmp_path / "pred.txt", ROWS)
+    with pytest.raises(DataError, match=r"'a': the score of 'joy' is nan"):
+        write_table(tmp_path / "pred.csv", [{"id": "a", "joy": float("nan")}])
+    assert not list(tmp_path.iterdir())
