@@ -27,6 +27,7 @@ _SIZES = {"title": 12, "label": 10, "tick": 9, "note": 8}  # points
 _DPI = 120
 _MARGIN_INCHES = 0.1
 _HISTOGRAM_BINS = 30
+_MOST_POINTS = 20_000  # of a waveform that are drawn
 _DARK = 0.71  # from this share on white reads better than black; each has a contrast of 4.5 or more there
 _MOST_CLASSES_WITH_TEXT = 20
 
@@ -127,6 +128,36 @@ def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: in
     return figure
 
 
+def recordings(
+    waveforms: Mapping[str, np.ndarray], features: Sequence[np.ndarray], *, sample_rate: int
+) -> "Figure":
+    """What a model hears: each waveform on one y-axis for all, and its features beside it.
+
+    Args:
+        waveforms: title -> [samples] in -1..1.
+        features: [T, F] of each.
+        sample_rate: of the waveforms, in Hz.
+    """
+    titles = [title for name in waveforms for title in (name, "")]
+    figure, panels = _figure(*titles, size=(9.6, 0.5 + 1.5 * len(waveforms)), columns=2)
+    peak = max(float(np.abs(waveform).max()) for waveform in waveforms.values()) or 1.0
+    for row, (waveform, frames) in enumerate(zip(waveforms.values(), features, strict=True)):
+        left, right = panels[2 * row : 2 * row + 2]
+        seconds = len(waveform) / sample_rate
+        step = max(1, len(waveform) // _MOST_POINTS)
+        left.plot(
+            np.arange(0, len(waveform), step) / sample_rate, waveform[::step], color=PALETTE[0], linewidth=0.6
+        )
+        left.set(ylim=(-peak, peak), xlim=(0, seconds))
+        darkest = np.percentile(frames, 5)  # digital silence lies far below everything else
+        extent = (0, seconds, 0, frames.shape[1])
+        right.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=darkest)
+        right.set_ylabel("feature")
+    for axes in panels[-2:]:
+        axes.set_xlabel("seconds")
+    return figure
+
+
 def to_image(figure: "Figure") -> np.ndarray:
     """The picture as uint8 [H, W, 3], for TensorBoard's add_image with `dataformats="HWC"`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -148,8 +179,10 @@ def save(figure: "Figure", path: Path) -> None:
     write_atomic(path, content.getvalue())
 
 
-def _figure(*titles: str, size: tuple[float, float] = (6.4, 4.4)) -> "tuple[Figure, list[Axes]]":
-    """A figure with axes side by side, one a title, in the shared look; size in inches."""
+def _figure(
+    *titles: str, size: tuple[float, float] = (6.4, 4.4), columns: int | None = None
+) -> "tuple[Figure, list[Axes]]":
+    """A figure with axes in rows of `columns`, one a title, in the shared look; size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -157,15 +190,16 @@ def _figure(*titles: str, size: tuple[float, float] = (6.4, 4.4)) -> "tuple[Figu
     layout = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
     figure = Figure(figsize=size, dpi=_DPI, layout=layout, facecolor="white")
     FigureCanvasAgg(figure)
-    row: list[Axes] = list(figure.subplots(1, len(titles), squeeze=False)[0])
-    for axes, title in zip(row, titles, strict=True):
+    columns = columns or len(titles)
+    panels: list[Axes] = list(figure.subplots(len(titles) // columns, columns, squeeze=False).flat)
+    for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title, fontsize=_SIZES["title"], color=_INK, pad=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(_FAINT)
         axes.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
         axes.xaxis.label.set(fontsize=_SIZES["label"], color=_INK)
         axes.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
-    return figure, row
+    return figure, panels
 
 
 def _name_columns(axes: "Axes", names: Sequence[str]) -> None:

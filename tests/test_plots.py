@@ -38,6 +38,11 @@ FIGURES = {
     "lengths": lambda: plots.length_histogram({"train": lengths(300), "test": lengths(40)}),
     "classes": lambda: plots.class_shares(CLASSES),
     "curves": lambda: plots.learning_curves(CURVES, best_epoch=2),
+    "recordings": lambda: plots.recordings(
+        {"quiet": np.full(9_000, 0.01), "loud": np.linspace(-0.5, 0.5, 40_000)},
+        [np.random.default_rng(0).normal(size=(50, 26)), np.zeros((220, 26))],
+        sample_rate=16_000,
+    ),
 }
 
 
@@ -185,3 +190,9 @@ def test_pictures_are_drawn_without_global_state() -> None:
         "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["True", "False"]
+
+
+def test_waveforms_share_one_axis_so_that_loudness_can_be_compared() -> None:
+    quiet, _, loud, _ = FIGURES["recordings"]().axes
+    assert quiet.get_ylim() == loud.get_ylim() == (-0.5, 0.5)
+    assert loud.get_xlim()[1] == pytest.approx(2.5)
