@@ -1,0 +1,337 @@
+"""Our own table of utterances: which audio, who speaks, what is said, and which labels it carries.
+
+A manifest is read from CSV, from JSON lines or from a folder per class; `ser.data.corpora` reads published
+corpora into the same shape. Nothing here opens audio.
+"""
+
+import csv
+import io
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from types import MappingProxyType
+
+from ser.data.rows import COLUMNS, TIMES, Cells, read_rows
+from ser.errors import DataError, did_you_mean
+from ser.files import write_atomic
+
+Label = str | int
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
+_SPLITS = MappingProxyType(
+    {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One stretch of speech and what is known about it.
+
+    Args:
+        id: unique in its manifest.
+        path: of the audio file, absolute or relative to the working directory.
+        start: in the file, in seconds.
+        end: in the file, in seconds; None = to the end of the file.
+        speaker: who talks.
+        group: what must not be split, such as a video or a dialogue.
+        split: predefined: "train", "validation" or "test".
+        labels: label field -> label, e.g. {"emotion": "anger"}.
+        text: what is said, or the corpus's code for it: equal texts are equal sentences.
+        language: ISO 639 code.
+    """
+
+    id: str
+    path: Path
+    start: float = 0.0
+    end: float | None = None
+    speaker: str | None = None
+    group: str | None = None
+    split: str | None = None
+    labels: Mapping[str, Label] = field(default_factory=dict)
+    text: str | None = None
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Utterances in a fixed order.
+
+    Args:
+        utterances: N of them, ids unique.
+        source: the file or folder they come from, as the user gave it; for messages.
+    """
+
+    utterances: tuple[Utterance, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return iter(self.utterances)
+
+    def select(self, indices: Iterable[int]) -> "Manifest":
+        """The utterances at these places, in this order."""
+        return Manifest(tuple(self.utterances[index] for index in indices), self.source)
+
+
+def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manifest:
+    """Return the utterances that a CSV file or a file of JSON lines lists.
+
+    Empty cells count as absent, white space around a cell is not part of it, and an utterance without an id
+    is named by its path. Columns beyond those of `Utterance` are label fields.
+
+    Args:
+        path: `.csv` with a header, or `.jsonl` with one object a line; UTF-8. Only `path` is required.
+        root: folder that the paths in it are relative to; None = the file's own.
+
+    Raises:
+        DataError: the file cannot be read, or a row is wrong. Whether the audio is there, `check_files` tells.
+    """
+    path = Path(path)
+    folder = _Root(path.parent if root is None else Path(root))
+    utterances, lines = [], []
+    for line, cells in read_rows(path):
+        utterances.append(_utterance(cells, f"{path.name}, line {line}", folder))
+        lines.append(f"line {line}")
+    if not utterances:
+        raise DataError(f"{path}: lists no utterances. Add a line for each audio file.")
+    manifest = Manifest(tuple(utterances), str(path))
+    refuse_duplicates(manifest, lines, remedy="Rename or remove one of them.")
+    _warn_of_slips(manifest)
+    return manifest
+
+
+def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
+    """Return the audio below a folder that holds one folder per class, sorted by path.
+
+    Args:
+        root: every folder in it that holds audio, at any depth, is a class of that name.
+        label: label field that the class is kept in.
+
+    Raises:
+        DataError: there is no such folder, no class folder with audio in it, or audio beside them.
+    """
+    root = Path(root)
+    files = find_files(root, AUDIO_SUFFIXES)
+    stray = [file.name for file in files if file.parent == root]
+    if len(stray) == len(files):
+        found = f"{len(stray)} audio files, but no folders with audio" if stray else "no audio"
+        raise DataError(
+            f"{root}: holds {found} ({', '.join(AUDIO_SUFFIXES)}). Expected a folder for each class, "
+            f"such as {root / 'anger' / 'a.wav'}. Check data.root."
+        )
+    if stray:
+        raise DataError(
+            f"{root}: {len(stray)} audio files lie beside the class folders:{first_ten(stray)}\n"
+            "Move each into the folder of its class."
+        )
+    inside = [file.relative_to(root) for file in files]
+    utterances = (
+        Utterance(place.with_suffix("").as_posix(), file, labels={label: place.parts[0]})
+        for place, file in zip(inside, files, strict=True)
+    )
+    manifest = Manifest(tuple(utterances), str(root))
+    refuse_duplicates(manifest, [str(place) for place in inside], remedy="Rename or remove one of them.")
+    return manifest
+
+
+def write_manifest(path: str | Path, manifest: Manifest, *, root: str | Path | None = None) -> None:
+    """Write a CSV file that `read_manifest` reads back; integer labels come back as text.
+
+    Args:
+        path: of the file; its folder must exist.
+        manifest: what to write.
+        root: folder that the paths are written relative to; None = the file's own.
+
+    Raises:
+        DataError: audio lies outside the root, or the file cannot be written.
+    """
+    path = Path(path)
+    folder = path.parent if root is None else Path(root)
+    rows = [_row(utterance, folder) for utterance in manifest]
+    names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
+    used = [name for name in names if any(row.get(name) is not None for row in rows)]
+    buffer = io.StringIO(newline="")
+    # Lines end in CR LF, as in RFC 4180: with LF alone, Python 3.11 leaves a CR within a text unquoted.
+    writer = csv.DictWriter(buffer, used, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(path, buffer.getvalue())
+
+
+def check_files(manifest: Manifest) -> None:
+    """Make sure that every audio file is there, without opening any.
+
+    Raises:
+        DataError: some are missing; it lists the first ten and the count.
+    """
+    paths = dict.fromkeys(str(utterance.path) for utterance in manifest)
+    missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  Path takes three times as long
+    if missing:
+        raise DataError(
+            f"{manifest.source}: {len(missing)} of {len(paths)} audio files are missing:{first_ten(missing)}\n"
+            "Restore them or remove their rows, or check data.root, the folder that paths are relative to."
+        )
+
+
+def find_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files at any depth, sorted; hidden files and folders are passed over, links are followed.
+
+    Args:
+        root: where to begin.
+        suffixes: that a file may have, in lower case; its own may be in any.
+
+    Raises:
+        DataError: there is no such folder, or part of it cannot be read.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}. Check data.root.")
+    found: list[str] = []
+    seen: set[str] = set()
+    for folder, subfolders, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up the tree would have us walk in circles
+            subfolders.clear()
+            continue
+        seen.add(real)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        # macOS leaves '._a.wav' beside 'a.wav', with no audio in it
+        visible = (name for name in files if not name.startswith("."))
+        found += [f"{folder}/{name}" for name in visible if name.lower().endswith(suffixes)]
+    return [Path(file) for file in sorted(found)]
+
+
+def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str) -> None:
+    """Make sure that ids are unique.
+
+    Args:
+        manifest: N utterances.
+        places: where each of them was found, for the message.
+        remedy: how to put it right, a sentence.
+
+    Raises:
+        DataError: naming the first id that occurs twice, and its first two places.
+    """
+    first: dict[str, str] = {}
+    for utterance, place in zip(manifest, places, strict=True):
+        if utterance.id in first:
+            raise DataError(
+                f"{manifest.source}: id {utterance.id!r} occurs twice: "
+                f"{first[utterance.id]} and {place}. {remedy}"
+            )
+        first[utterance.id] = place
+
+
+def first_ten(items: Sequence[object]) -> str:
+    """The first ten, each on a line of its own, and how many more there are."""
+    lines = "".join(f"\n  {item}" for item in items[:10])
+    return lines + (f"\n  ... and {len(items) - 10} more" if len(items) > 10 else "")
+
+
+class _Root:
+    """The folder that paths are relative to.
+
+    Args:
+        folder: as the user gave it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._prefix = _normal(folder).rstrip("/") + "/"
+
+    def locate(self, path: str, where: str) -> Path:
+        """The file that a path in a row stands for.
+
+        Raises:
+            DataError: it leads out of the folder, which a manifest from elsewhere must not do.
+        """
+        file = self._folder / path
+        # Other paths cannot lead out; to look closely at all takes a quarter of the time of reading.
+        suspicious = path[0] == "/" or ".." in path
+        if suspicious and not _normal(file).startswith(self._prefix):
+            raise DataError(
+                f"{where}: the path {path!r} leads out of '{self._folder}', the folder that paths are relative "
+                "to. Correct it, or give a folder that holds all audio with data.root=FOLDER."
+            )
+        return file
+
+
+def _normal(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  resolve() would follow links, which may lead where they like
+
+
+def _utterance(cells: Cells, where: str, root: _Root) -> Utterance:
+    start, end = (_seconds(cells.get(column), column, where) for column in TIMES)
+    if end is not None and end <= (start or 0.0):
+        raise DataError(
+            f"{where}: 'end' is {end} s, which is not after 'start', {start or 0.0} s. Correct one of them."
+        )
+    return Utterance(
+        id=cells.get("id") or _default_id(cells["path"], start, end),
+        path=root.locate(cells["path"], where),
+        start=start or 0.0,
+        end=end,
+        speaker=cells.get("speaker"),
+        group=cells.get("group"),
+        split=_split(cells.get("split"), where),
+        labels={name: cell for name, cell in cells.items() if cell is not None and name not in COLUMNS},
+        text=cells.get("text"),
+        language=cells.get("language"),
+    )
+
+
+def _seconds(value: str | float | None, column: str, where: str) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise DataError(f"{where}: {column!r} is {value!r}, expected seconds, 0 or more, such as 1.25.")
+    return seconds
+
+
+def _default_id(path: str, start: float | None, end: float | None) -> str:
+    name = os.path.splitext(path)[0]  # noqa: PTH122  with_suffix fails on '/' and '.'
+    if start is None and end is None:
+        return name
+    return f"{name}#{start or 0.0}-{'' if end is None else end}"
+
+
+def _split(word: str | None, where: str) -> str | None:
+    if word is None:
+        return None
+    if word.lower() not in _SPLITS:
+        raise DataError(f"{where}: there is no split {word!r}. {did_you_mean(word.lower(), _SPLITS)}")
+    return _SPLITS[word.lower()]
+
+
+def _warn_of_slips(manifest: Manifest) -> None:
+    for name in dict.fromkeys(name for utterance in manifest for name in utterance.labels):
+        for column in get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.75):
+            message = "%s: column %r is read as a label field. If it is the %s, rename it to %r."
+            _log.warning(message, manifest.source, name, column, column)
+
+
+def _row(utterance: Utterance, root: Path) -> dict[str, object]:
+    path = os.path.relpath(utterance.path, root)
+    if path.split("/")[0] == os.pardir:
+        raise DataError(
+            f"Utterance {utterance.id!r}: {utterance.path} lies outside '{root}', the folder that paths are "
+            "written relative to. Give one that holds all audio."
+        )
+    known = {column: getattr(utterance, column) for column in COLUMNS}
+    return {**known, "path": path, "start": utterance.start or None, **utterance.labels}
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check its permissions.") from error
