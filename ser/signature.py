@@ -229,15 +229,33 @@ def _class_signature(definition: ast.ClassDef, module: _Module) -> Signature | N
     inits = [
         node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"
     ]
-    if inits:  # the last: those before are overloads
-        return _function_signature(inits[-1], module, skip=1)
     bases = [_base_signature(base, module) for base in definition.bases]
     inherited = next((base for base in bases if base is not None), None)
+    if inits:  # the last: those before are overloads
+        own = _function_signature(inits[-1], module, skip=1)
+        given = _handed_on(inits[-1])
+        return own if given is None or inherited is None else _merged(own, inherited, given)
     if not any(_kind(getattr(node, "func", node)) == "dataclass" for node in definition.decorator_list):
         return inherited
     fields = dict(inherited.parameters) if inherited else {}
     fields |= dict(_dataclass_fields(definition, module))
     return Signature(fields, is_open=inherited is not None and inherited.is_open)
+
+
+def _handed_on(init: ast.FunctionDef) -> set[str] | None:
+    """What a constructor names itself where it hands its `**kwargs` on to that of its base; None where it does not."""
+    for node in ast.walk(init):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="__init__"), keywords=keywords) if init.args.kwarg:
+                stars = [ast.unparse(keyword.value) for keyword in keywords if keyword.arg is None]
+                if init.args.kwarg.arg in stars:
+                    return {keyword.arg for keyword in keywords if keyword.arg}
+    return None
+
+
+def _merged(own: Signature, inherited: Signature, given: set[str]) -> Signature:
+    rest = {name: parameter for name, parameter in inherited.parameters.items() if name not in given}
+    return Signature({**rest, **own.parameters}, is_open=inherited.is_open)
 
 
 def _base_signature(base: ast.expr, module: _Module) -> Signature | None:

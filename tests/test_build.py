@@ -187,6 +187,16 @@ class Extended(Base):
     second: list[int] = field(default_factory=list)
 
 
+class HandsOn(Extended):
+    def __init__(self, own: int, **rest: Any) -> None:
+        super().__init__(first=own, **rest)
+
+
+class KeepsRest(Extended):
+    def __init__(self, own: int, **rest: Any) -> None:
+        super().__init__(first=len(rest))
+
+
 def function(
     any_, positional: int, *, whole: int = 1, real: float = 1.0, text: str = "", flag: bool = False,
     maybe: float | None = None, implicit: int = None, either: Union[int, str, None] = 1,
@@ -267,5 +277,9 @@ def test_constructors_are_found_where_python_finds_them():
     assert names("Nothing") == []
     assert names("Base") == ["first"]
     assert names("Extended") == ["first", "second"]
+    assert names("HandsOn") == ["second", "own"]
+    assert not signature("sample_module.HandsOn").is_open
+    assert names("KeepsRest") == ["own"]
+    assert signature("sample_module.KeepsRest").is_open
     assert signature("sample_module.open_").is_open
     assert not signature("sample_module.Nothing").is_open
