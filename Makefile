@@ -15,7 +15,7 @@ install: $(INSTALLED)  ## make .venv and install everything into it
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ser needs Python 3.11 or newer: make PYTHON=python3.12 install")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[demo,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[audio,demo,dev]"
 	touch $@
 
 train: $(INSTALLED)  ## train the challenge's classifier on generated speech: make train ARGS="model=lstm"

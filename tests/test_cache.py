@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser.data.cache import Reading, cached_store
 from ser.data.challenge import read_challenge
-from ser.data.store import Store
+from ser.data.store import Store, StoreWriter
 from ser.errors import DataError
 
 
@@ -93,7 +94,7 @@ def test_two_files_of_equal_content_share_a_store(path: Path, cache: Path) -> No
     assert len([entry for entry in cache.iterdir() if entry.is_dir()]) == 1
 
 
-@pytest.mark.parametrize("name", ["index", "offsets.npy", "labels.npy", "audio.f32"])
+@pytest.mark.parametrize("name", ["index", "offsets.npy", "digests.npy", "labels.npy", "audio.f32"])
 def test_a_damaged_store_is_reported_and_written_again(
     path: Path, cache: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +124,58 @@ def test_a_damaged_note_costs_one_reading(path: Path, cache: Path, damaged: str)
     note.write_text(damaged)
     read(path, cache)
     assert json.loads(note.read_text())["state"]
+
+
+def write_one(writer: StoreWriter) -> Reading:
+    writer.append(np.ones((2, 3), dtype=np.float32))
+    return Reading(writer.commit(["a"], None, label_names=(), layout="object"), {"skipped": [["b", "why"]]})
+
+
+def forbidden(_: StoreWriter) -> Reading:
+    raise AssertionError("the files were read")
+
+
+def test_remarks_come_back_at_the_second_start(tmp_path: Path, cache: Path) -> None:
+    files = [tmp_path / "train.json", tmp_path / "not there"]
+    first = cached_store(files, cache, write_one, key="k")
+    second = cached_store(files, cache, forbidden, key="k")
+    assert second.remarks == first.remarks == {"skipped": [["b", "why"]]}
+    assert second.store.fingerprint == first.store.fingerprint
+
+
+def test_another_key_is_read_apart_and_leaves_the_first_as_it_is(cache: Path) -> None:
+    cached_store([], cache, write_one, key="k")
+    with pytest.raises(AssertionError, match="were read"):
+        cached_store([], cache, forbidden, key="other")
+    cached_store([], cache, forbidden, key="k")
+
+
+@pytest.mark.parametrize("change", ["one more", "gone", "grown", "older"])
+def test_a_change_to_any_of_many_files_is_noticed(tmp_path: Path, cache: Path, change: str) -> None:
+    files = [tmp_path / f"{number}.wav" for number in range(4)]
+    for file in files[:3]:
+        file.write_bytes(b"audio")
+    cached_store(files, cache, write_one, key="k")
+    cached_store(files, cache, forbidden, key="k")
+    {
+        "one more": lambda: files[3].touch(),
+        "gone": files[1].unlink,
+        "grown": lambda: files[1].write_bytes(b"audio, more"),
+        "older": lambda: os.utime(files[1], ns=(0, 0)),
+    }[change]()
+    with pytest.raises(AssertionError, match="were read"):
+        cached_store(files, cache, forbidden, key="k")
+
+
+def test_the_file_that_changes_while_others_are_read_is_named(tmp_path: Path, cache: Path) -> None:
+    files = [tmp_path / name for name in ("a.wav", "b.wav")]
+
+    def read_and_change(writer: StoreWriter) -> Reading:
+        files[1].touch()
+        return write_one(writer)
+
+    with pytest.raises(DataError, match=r"b\.wav: was changed while it was read"):
+        cached_store(files, cache, read_and_change, key="k")
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, cache: Path) -> None:

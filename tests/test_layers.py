@@ -27,6 +27,8 @@ ONLY = {
     "hydra": {"config.py", "overrides.py", "command_line.py", "command.py"},
     "omegaconf": {"config.py", "overrides.py", "command_line.py", "command.py"},
     "matplotlib": {"plots.py"},
+    "soundfile": {"data/audio.py"},
+    "soxr": {"data/audio.py"},
 }
 """Libraries that stay in few rooms, so that the centre is plain torch."""
 

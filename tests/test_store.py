@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ser.data.store import DamagedStoreError, Store, discard_store, new_store, open_store
 
@@ -20,6 +22,11 @@ def write(parent: Path, *, frames: list[np.ndarray] = FRAMES, labels: np.ndarray
         return writer.commit(
             IDS[: len(frames)], labels, label_names=("valence", "activation"), layout="records"
         )
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write(tmp_path_factory.mktemp("store"))
 
 
 def folder_of(store: Store, parent: Path) -> Path:
@@ -88,7 +95,7 @@ def test_a_damaged_store_in_the_way_is_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [folder]
 
 
-@pytest.mark.parametrize("name", ["index", "offsets.npy", "labels.npy", "audio.f32"])
+@pytest.mark.parametrize("name", ["index", "offsets.npy", "digests.npy", "labels.npy", "audio.f32"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "longer", "first bit", "last bit"])
 def test_any_damage_is_noticed(tmp_path: Path, name: str, damage: str) -> None:
     folder = folder_of(write(tmp_path), tmp_path)
@@ -123,7 +130,7 @@ def test_a_bit_in_the_middle_of_a_long_audio_file_may_pass_but_a_hole_does_not(t
 def test_another_version_of_the_format_is_not_read(tmp_path: Path) -> None:
     folder = folder_of(write(tmp_path), tmp_path)
     index = (folder / "index").read_bytes()
-    (folder / "index").write_bytes(index.replace(b"ser-store 1 ", b"ser-store 0 ", 1))
+    (folder / "index").write_bytes(index.replace(b"ser-store 2 ", b"ser-store 1 ", 1))
     with pytest.raises(DamagedStoreError, match="another version"):
         open_store(folder)
 
@@ -163,3 +170,75 @@ def test_a_batch_is_a_copy(tmp_path: Path) -> None:
 def test_lengths_follow_the_offsets_of_a_changed_store(tmp_path: Path) -> None:
     store = write(tmp_path)
     assert replace(store, offsets=np.array([0, 800])).lengths.tolist() == [800]
+
+
+def test_a_selection_holds_its_utterances_in_its_order_and_copies_no_audio(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    few = store.select(np.array([3, 0]))
+    assert few.audio is store.audio
+    assert (few.ids, few.lengths.tolist(), len(few)) == (["7", "a"], [64, 30], 2)
+    np.testing.assert_array_equal(few.labels, LABELS[[3, 0]])
+    np.testing.assert_array_equal(few.digests, store.digests[[3, 0]])
+    batch = few.gather(np.array([1, 0]), np.array([2, 0]), np.array([28, 64]))
+    assert torch.equal(batch[0, :28], torch.from_numpy(FRAMES[0][2:]))
+    assert torch.equal(batch[1], torch.from_numpy(FRAMES[3]))
+
+
+def test_a_selection_of_a_selection_counts_within_it(tmp_path: Path) -> None:
+    few = write(tmp_path).select(np.array([4, 2, 0])).select(np.array([2, 1]))
+    assert few.ids == ["a", ""]
+    np.testing.assert_array_equal(np.concatenate([*few.chunks(1000)]), np.concatenate([FRAMES[0], FRAMES[2]]))
+
+
+def test_an_empty_selection_has_no_frames(tmp_path: Path) -> None:
+    none = write(tmp_path).select(np.arange(0))
+    assert (len(none), none.lengths.tolist(), [*none.chunks(10)]) == (0, [], [])
+
+
+def test_a_selection_has_a_fingerprint_of_its_own(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    selections = [np.array([0, 1]), np.array([1, 0]), np.array([0]), np.arange(0)]
+    fingerprints = {store.select(indices).fingerprint for indices in selections} | {store.fingerprint}
+    assert len(fingerprints) == 5
+    assert store.select(np.array([1, 0])).fingerprint in fingerprints
+
+
+def test_labels_can_be_changed_and_show_in_the_fingerprint(tmp_path: Path) -> None:
+    store = write(tmp_path, labels=None).select(np.array([1, 2]))
+    labelled = store.with_labels(np.array([[3], [4]]), ["emotion"])
+    assert (labelled.label_names, labelled.labels.tolist()) == (("emotion",), [[3], [4]])
+    assert (labelled.ids, labelled.audio is store.audio) == (store.ids, True)
+    others = [
+        store,
+        store.with_labels(np.array([[4], [3]]), ["emotion"]),
+        store.with_labels(np.array([[3], [4]]), ["e"]),
+    ]
+    assert labelled.fingerprint not in {other.fingerprint for other in others}
+
+
+def test_digests_are_equal_where_the_features_are(tmp_path: Path) -> None:
+    frames = [FRAMES[0], FRAMES[1], FRAMES[0].copy(), FRAMES[0] + np.float32(1e-6)]
+    digests = open_store(folder_of(write(tmp_path, frames=frames, labels=None), tmp_path)).digests
+    assert (digests.shape, digests.dtype) == ((4, 16), np.uint8)
+    assert (digests[0] == digests[2]).all()
+    assert len(np.unique(digests, axis=0)) == 3
+
+
+@given(
+    indices=st.lists(st.integers(0, len(LENGTHS) - 1), max_size=8),
+    frames=st.integers(1, 900),
+)
+def test_chunks_are_all_frames_of_the_selection_in_pieces_of_one_size(
+    stored: Store, indices: list[int], frames: int
+) -> None:
+    expected = np.concatenate([np.empty((0, 26), np.float32), *(FRAMES[index] for index in indices)])
+    chunks = [*stored.select(np.array(indices, dtype=np.int64)).chunks(frames)]
+    assert all(len(chunk) == frames for chunk in chunks[:-1])
+    assert all(0 < len(chunk) <= frames for chunk in chunks)
+    np.testing.assert_array_equal(np.concatenate([expected[:0], *chunks]), expected)
+
+
+def test_chunks_are_copies(tmp_path: Path) -> None:
+    store = write(tmp_path)
+    next(store.chunks(30))[:] = 0
+    np.testing.assert_array_equal(store.audio[:30], FRAMES[0])

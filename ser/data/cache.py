@@ -1,77 +1,108 @@
 """Stores of files that were read before: a later start maps them and reads nothing.
 
-The folder holds stores, named by the fingerprint of their content, and notes, named by the hash of a path:
-which store a file was read into, and the size and times it had then. All of it can be deleted at any time.
+The folder holds stores, named by the fingerprint of their content, and notes, named by the hash of what was
+asked for: which store the files were read into, and a digest of the sizes and times they had then. All of it can
+be deleted at any time.
 """
 
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from ser.data.json_stream import unreadable
 from ser.data.store import DamagedStoreError, Store, StoreWriter, discard_store, new_store, open_store
 from ser.errors import DataError
 from ser.files import write_atomic
 
 _log = logging.getLogger(__name__)
 
+State = list[list[int] | None]
 
-def cached_store(
-    path: Path, cache_dir: Path, read: Callable[[StoreWriter], Store], *, settings: str
-) -> Store:
-    """Return the store of a file, which is read only if the cache has not got it as it is now.
+
+class Reading(NamedTuple):
+    """What reading files gives.
 
     Args:
-        path: of the file.
+        store: what is kept of them.
+        remarks: what else is worth knowing at every start, in plain values that JSON can hold.
+    """
+
+    store: Store
+    remarks: Any = None
+
+
+def cached_store(
+    files: Sequence[Path], cache_dir: Path, read: Callable[[StoreWriter], Reading], *, key: str
+) -> Reading:
+    """Return what was made of some files; they are read only if the cache has not got them as they are now.
+
+    Args:
+        files: all that `read` opens; one that is not there is for `read` to complain of.
         cache_dir: folder of the cache; made if it is not there.
-        read: fills a writer from the file and commits it.
-        settings: whatever else decides what `read` makes of the file, its version included.
+        read: fills a writer from the files and commits it.
+        key: whatever else decides what `read` makes of the files, their paths and its own version included.
 
     Raises:
-        DataError: the file is not there or was changed meanwhile, or the cache cannot be written.
+        DataError: a file was changed meanwhile, or the cache cannot be written.
     """
-    note = cache_dir / f"{sha256(os.fsencode(os.path.realpath(path))).hexdigest()}.json"
-    state = _state(path, settings)
+    note = cache_dir / f"{sha256(os.fsencode(key)).hexdigest()}.json"
+    state = _state(files)
     try:
-        store = _recall(note, state)
-        if store is not None:
-            return store
+        reading = _recall(note, state)
+        if reading is not None:
+            return reading
         with new_store(cache_dir) as writer:
-            store = read(writer)
+            reading = read(writer)
     except OSError as error:
         raise DataError(
             f"{cache_dir}: the cache cannot be written ({error.strerror or error}). Free some space there, "
             "or choose another folder with data.cache_dir=FOLDER or the environment variable SER_CACHE_DIR."
         ) from error
-    if _state(path, settings) != state:
-        raise DataError(f"{path}: was changed while it was read. Start again once it is complete.")
-    write_atomic(note, json.dumps({"state": state, "fingerprint": store.fingerprint}))
-    return store
+    for path, before, after in zip(files, state, _state(files), strict=True):
+        if before != after:
+            raise DataError(f"{path}: was changed while it was read. Start again once it is complete.")
+    content = {
+        "state": _digest(state),
+        "fingerprint": reading.store.fingerprint,
+        "remarks": reading.remarks,
+    }
+    write_atomic(note, json.dumps(content))
+    return reading
 
 
-def _state(path: Path, settings: str) -> list[str | int]:
+def _state(files: Sequence[Path]) -> State:
+    return [_file_state(path) for path in files]
+
+
+def _file_state(path: Path) -> list[int] | None:
+    """Size and times; None where there is no such file, which is a state like any other."""
     try:
         stat = path.stat()
-    except OSError as error:
-        raise unreadable(path, error) from error
+    except OSError:
+        return None
     # The change time too: `cp -p` and `mv` can bring other content of the same age and size.
-    return [settings, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
-def _recall(path: Path, state: list[str | int]) -> Store | None:
+def _digest(state: State) -> str:
+    return sha256(json.dumps(state).encode()).hexdigest()
+
+
+def _recall(path: Path, state: State) -> Reading | None:
     try:
         note = json.loads(path.read_bytes())
         folder = path.with_name(note["fingerprint"])
-        if note["state"] != state or not folder.is_dir():
+        if note["state"] != _digest(state) or not folder.is_dir():
             return None
+        remarks = note["remarks"]
     except (OSError, ValueError, LookupError, TypeError):
-        return None  # never read, or the note is damaged: reading again costs a second or two
+        return None  # never read, or the note is damaged: reading again is all it costs
     try:
-        return open_store(folder)
+        return Reading(open_store(folder), remarks)
     except DamagedStoreError as error:
-        _log.warning("%s; the file is read again", error)
+        _log.warning("%s; the files are read again", error)
         discard_store(folder)
         return None

@@ -4,6 +4,7 @@ A frame that is short, a number that is none, a label that is missing: everythin
 much later is answered here with the file, the utterance and the frame.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import simdjson
 
 from ser.batch import UtteranceId
-from ser.data.cache import cached_store
+from ser.data.cache import Reading, cached_store
 from ser.data.json_stream import (
     LABEL_NAMES,
     IdRegister,
@@ -23,13 +24,14 @@ from ser.data.json_stream import (
     read_chunks,
     show,
     split_utterances,
+    unreadable,
 )
 from ser.data.store import Store, StoreWriter
 from ser.errors import DataError
 
 Labels = Literal["required", "optional"]
 
-_SETTINGS = "challenge 1"  # count on when what is accepted or stored changes: all files are read again then
+_VERSION = "challenge 2"  # count on when what is accepted or stored changes: all files are read again then
 _BAR_FROM_BYTES = 50_000_000  # smaller files are read in 0.1 s
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103  # from here on float32 rounds to infinity
 
@@ -53,10 +55,13 @@ def read_challenge(
         DataError: the file is missing, damaged or of the wrong shape, or the cache cannot be written.
     """
     path = Path(path)
-    store = cached_store(
-        path, Path(cache_dir), lambda writer: _read_into(writer, path, feature_dim), settings=_SETTINGS
+    store, _ = cached_store(
+        [path],
+        Path(cache_dir),
+        lambda writer: Reading(_read_into(writer, path, feature_dim)),
+        key=f"{_VERSION} {os.path.realpath(path)}",
     )
-    # Not among the cache's settings: both are asked of a sound store, whoever had it written.
+    # Not in the cache's key: both are asked of a sound store, whoever had it written.
     _check_width(store, path.name, feature_dim)
     if labels == "required":
         _check_labels(store, path.name)
@@ -149,7 +154,10 @@ def _check_labels(store: Store, name: str) -> None:
 
 def _with_bar(chunks: Iterable[bytes], path: Path) -> Iterable[bytes]:
     """The same chunks; with a progress bar if they are many and somebody is watching."""
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise unreadable(path, error) from error
     return _bar(chunks, size, path.name) if size > _BAR_FROM_BYTES and sys.stderr.isatty() else chunks
 
 

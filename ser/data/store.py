@@ -1,7 +1,7 @@
 """Features of many utterances in one memory-mapped array.
 
-A store is a folder: `audio.f32` (little-endian float32 [sum of T, F]), `offsets.npy`, `labels.npy` where
-there are labels, and `index`: a line with format and checksum, then JSON with ids and the others' checksums.
+A store is a folder: `audio.f32` (little-endian float32 [sum of T, F]), `offsets.npy`, `digests.npy`, `labels.npy`
+where there are labels, and `index`: a line with format and checksum, then JSON with ids and the others' checksums.
 """
 
 import hashlib
@@ -25,7 +25,8 @@ from ser.batch import UtteranceId
 from ser.data.json_stream import Layout
 from ser.errors import DataError
 
-_FORMAT = b"ser-store 1"
+_FORMAT = b"ser-store 2"
+_DIGEST_BYTES = 16  # two of a million utterances are alike by chance once in 10^26
 _BLOCKS, _BLOCK_BYTES = 16, 1 << 16  # of the audio are checked at every start: 1 MiB, 1 ms
 
 
@@ -35,16 +36,19 @@ class DamagedStoreError(DataError):
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """Utterances of one file: features, and labels where there are any.
+    """N utterances: features, and labels where there are any. A split is a selection of what is stored.
 
     Args:
-        ids: N utterance ids in the file's order, type kept.
-        audio: [sum of T, F] float32, read-only, mapped from disk.
-        offsets: [N+1] int64; utterance i is `audio[offsets[i] : offsets[i + 1]]`.
-        labels: [N, K] int64 in the order of `label_names`; None where there are none.
+        ids: N utterance ids in the order of file or manifest, type kept.
+        audio: [sum of T, F] float32, read-only, mapped from disk: of all M stored utterances, selected or not.
+        offsets: [M+1] int64; stored utterance m is `audio[offsets[m] : offsets[m + 1]]`.
+        labels: [N, K] numbers, or words as a manifest has them, in the order of `label_names`; None where there are
+            none.
         label_names: K names.
         layout: of the file; answers have to follow it.
-        fingerprint: SHA-256 of everything above.
+        fingerprint: SHA-256 of all content; a selection and other labels have their own.
+        digests: [N, 16] uint8, equal where the features are; None where they were never written.
+        rows: [N] int64, which of the stored utterances these are; None for all of them.
     """
 
     ids: list[UtteranceId]
@@ -54,6 +58,8 @@ class Store:
     label_names: tuple[str, ...]
     layout: Layout
     fingerprint: str
+    digests: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,23 +67,47 @@ class Store:
     @cached_property
     def lengths(self) -> np.ndarray:
         """[N] int64, frames of each utterance."""
-        return np.diff(self.offsets)
+        return self._selected(np.diff(self.offsets))
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """[N] int64, where in `audio` each utterance begins."""
+        return self._selected(self.offsets[:-1])
 
     @property
     def feature_dim(self) -> int:
         """F, values of a frame."""
         return int(self.audio.shape[1])
 
-    def head(self, count: int) -> "Store":
-        """The first `count` utterances."""
-        labels = None if self.labels is None else self.labels[:count]
+    def select(self, indices: np.ndarray) -> "Store":
+        """The utterances at `indices` [n], in that order; their features stay where they are mapped."""
         return replace(
             self,
-            ids=self.ids[:count],
-            audio=self.audio[: self.offsets[min(count, len(self))]],
-            offsets=self.offsets[: count + 1],
-            labels=labels,
+            ids=[self.ids[index] for index in indices.tolist()],
+            labels=None if self.labels is None else self.labels[indices],
+            digests=None if self.digests is None else self.digests[indices],
+            rows=self._selected(np.arange(len(self.offsets) - 1))[indices],
+            fingerprint=_sha256(self.fingerprint.encode(), indices.astype(np.int64)),
         )
+
+    def with_labels(self, labels: np.ndarray, names: Sequence[str]) -> "Store":
+        """The same utterances with labels [N, K] of K names: a manifest's labels change, its audio does not."""
+        content = json.dumps([[*names], labels.tolist()]).encode()
+        fingerprint = _sha256(self.fingerprint.encode(), content)
+        return replace(self, labels=labels, label_names=tuple(names), fingerprint=fingerprint)
+
+    def chunks(self, frames: int) -> Iterator[np.ndarray]:
+        """Copies [n, F] of all utterances' frames, one after the other, n = `frames` in all but the last."""
+        ends = np.cumsum(self.lengths)
+        begins = ends - self.lengths
+        for start in range(0, int(self.lengths.sum()), frames):
+            first, last = np.searchsorted(ends, [start, start + frames - 1], side="right")
+            yield np.concatenate(
+                [
+                    self._frames(index)[max(start - begins[index], 0) : start + frames - begins[index]]
+                    for index in range(first, min(last + 1, len(self)))
+                ]
+            )
 
     def gather(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor:
         """Return a stretch of each of B utterances, padded with zeros: [B, T, F] float32.
@@ -90,11 +120,21 @@ class Store:
         # Copying slices: 0.3 ms for 64 utterances of mixed length. One np.take over [B, T] takes 1.3 ms there, as
         # it fetches the padding too, and is no faster where lengths are alike.
         batch = np.empty((len(indices), int(lengths.max()), self.feature_dim), dtype=np.float32)
-        firsts = self.offsets[indices] + starts
+        firsts = self.firsts[indices] + starts
         for row, first, length in zip(batch, firsts.tolist(), lengths.tolist(), strict=True):
             row[:length] = self.audio[first : first + length]
             row[length:] = 0
         return torch.from_numpy(batch)
+
+    def _frames(self, index: int) -> np.ndarray:
+        """Utterance's frames [T, F], where they are mapped."""
+        first = self.firsts[index]
+        frames: np.ndarray = self.audio[first : first + self.lengths[index]]
+        return frames
+
+    def _selected(self, stored: np.ndarray) -> np.ndarray:
+        """Of one value a stored utterance [M, ...], those of this selection [N, ...]."""
+        return stored if self.rows is None else stored[self.rows]
 
 
 def open_store(folder: Path) -> Store:
@@ -121,6 +161,7 @@ def open_store(folder: Path) -> Store:
         label_names=tuple(index["label_names"]),
         layout=index["layout"],
         fingerprint=index["fingerprint"],
+        digests=arrays["digests.npy"],
     )
 
 
@@ -166,7 +207,7 @@ class StoreWriter:
     def __init__(self, folder: Path, audio: BinaryIO) -> None:
         self._folder = folder
         self._audio = audio
-        self._digest = hashlib.sha256(_FORMAT)
+        self._digests: list[bytes] = []
         self._lengths: list[int] = []
         self._feature_dim = 0
 
@@ -178,7 +219,8 @@ class StoreWriter:
         """
         data = np.ascontiguousarray(frames, dtype="<f4").data
         self._audio.write(data)
-        self._digest.update(data)
+        # With the processor's own instructions, SHA-256 takes 0.27 ms for 500 KB, and BLAKE2b 0.52 ms.
+        self._digests.append(hashlib.sha256(data).digest()[:_DIGEST_BYTES])
         self._lengths.append(len(frames))
         self._feature_dim = frames.shape[1]
 
@@ -202,7 +244,10 @@ class StoreWriter:
             OSError: the disk is full.
         """
         self._audio.close()
-        arrays = {"offsets.npy": np.cumsum([0, *self._lengths], dtype=np.int64)}
+        arrays: dict[str, np.ndarray] = {
+            "offsets.npy": np.cumsum([0, *self._lengths], dtype=np.int64),
+            "digests.npy": np.frombuffer(b"".join(self._digests), np.uint8).reshape(-1, _DIGEST_BYTES),
+        }
         if labels is not None:
             arrays["labels.npy"] = labels.astype(np.int64)
         index: dict[str, Any] = {
@@ -211,16 +256,11 @@ class StoreWriter:
             "layout": layout,
             "feature_dim": self._feature_dim,
         }
-        index["fingerprint"] = self._fingerprint(json.dumps(index).encode(), *arrays.values())
+        index["fingerprint"] = _sha256(_FORMAT, json.dumps(index).encode(), *arrays.values())
         index["arrays"] = {name: _write_array(self._folder / name, array) for name, array in arrays.items()}
         index["audio"] = _block_checksums(np.memmap(self._folder / "audio.f32", mode="r"))
         _write_index(self._folder / "index", index)
         return self._move(self._folder.with_name(index["fingerprint"]))
-
-    def _fingerprint(self, *parts: bytes | np.ndarray) -> str:
-        for part in parts:
-            self._digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
-        return self._digest.hexdigest()
 
     def _move(self, folder: Path) -> Store:
         try:
@@ -233,6 +273,13 @@ class StoreWriter:
             discard_store(folder)
             self._folder.rename(folder)
         return open_store(folder)
+
+
+def _sha256(*parts: bytes | np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)
+    return digest.hexdigest()
 
 
 def _temporary(parent: Path) -> Path:
