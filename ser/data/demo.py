@@ -23,11 +23,12 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from ser.batch import Padded
 from ser.data.prosody import PlannedUtterance, perform, plan
 from ser.data.sentences import SPLITS
 from ser.data.speech import SAMPLE_RATE, Synthesizer, require_espeak
 from ser.errors import ConfigError, DataError, SerError
-from ser.features.frames import log_mel
+from ser.features.extract import CHALLENGE, LogMel
 from ser.files import write_atomic
 
 VERSION = 1  # raise it with anything that changes a byte of what is written
@@ -216,11 +217,12 @@ def _print_part(settings: Mapping[str, Any], part: range) -> None:
     """Print the features [T, 26] of each utterance as a line of JSON."""
     torch.set_num_threads(1)  # the processes share the cores already
     synthesizer = Synthesizer()
+    # at espeak-ng's own 22.05 kHz, with the filters of 16 kHz speech: no resampling
+    extractor = LogMel(sample_rate=SAMPLE_RATE, max_frequency=8000.0, **CHALLENGE)
     planned = plan(settings["seed"], settings["utterances"])
     for utterance in planned[part.start : part.stop]:
         waveform = torch.from_numpy(perform(utterance, synthesizer))
-        # at espeak-ng's own 22.05 kHz, with the filters of 16 kHz speech: no resampling
-        frames = log_mel(waveform, sample_rate=SAMPLE_RATE, max_frequency=8000.0).tolist()
+        frames = extractor(Padded.collate([waveform[:, None]])).values[0].tolist()
         print(f"[{','.join('[' + ','.join(f'{value:.6g}' for value in frame) + ']' for frame in frames)}]")
 
 
