@@ -1,6 +1,7 @@
-"""Predict a file with a checkpoint, in the file's own layout.
+"""Predict with a checkpoint: a file of the challenge in its own layout, recordings as a table.
 
 python predict.py ckpt=RUN/checkpoints/best.ckpt input=FILE output=pred.json
+python predict.py ckpt=RUN/checkpoints/best.ckpt input=clip.wav output=pred.csv
 """
 
 from pathlib import Path
@@ -12,7 +13,17 @@ from ser.command import main
 @main("predict", existing_paths=["input"])
 def predict(config: dict[str, Any]) -> None:
     """Write the answer to every utterance of the input; print the scores, too, where it is labelled."""
-    from ser import checkpoint, inference, predictions  # torch takes 1.4 s: first the config must be right
+    from ser import checkpoint  # torch takes 1.4 s: first the config must be right
+    from ser.data.inputs import are_recordings
+
+    paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
+    run = predict_recordings if are_recordings(Path(config["input"])) else predict_challenge
+    run(config, [checkpoint.load(path) for path in paths])
+
+
+def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
+    """Answer a file of features in its layout, with ids in its order and type."""
+    from ser import inference, predictions
     from ser.data.challenge import read_challenge
 
     output = Path(config["output"] or f"predictions_{Path(config['input']).stem}.json")
@@ -21,8 +32,6 @@ def predict(config: dict[str, Any]) -> None:
     for path in (output, probabilities) if config["scores"] else (output,):
         predictions.check_output(path, **replacing)
 
-    paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
-    models = [checkpoint.load(path) for path in paths]
     store = read_challenge(config["input"], cache_dir=config["cache_dir"], labels="optional")
     device = inference.choose_device(config["device"])
     scores = inference.class_scores(models, store, device=device, max_frames=config["max_frames"])
@@ -36,9 +45,31 @@ def predict(config: dict[str, Any]) -> None:
         named = zip(store.ids, rows, strict=True)
         predictions.write_scores(probabilities, store.ids, store.layout, named, **replacing)
         print(f"Class probabilities: {probabilities}")
-    if store.labels is not None:
-        for name, value in inference.evaluate(scores, target.encode(store.labels), target).items():
-            print(f"{name:20} {value:.1%}")
+    inference.show_scores(scores, store, target)
+
+
+def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
+    """Answer recordings, whole or in windows, with the probability of each class in the same row."""
+    from ser import inference, predictions
+    from ser.data import inputs
+
+    output = Path(config["output"] or f"predictions_{Path(config['input']).stem}.csv")
+    predictions.check_table_name(output)
+    predictions.check_output(output, overwrite=config["overwrite"])
+
+    manifest = inputs.with_ends(inputs.find_recordings(Path(config["input"])))
+    if config["window_s"] is not None:
+        manifest = inputs.windows(manifest, config["window_s"], config["hop_s"] or config["window_s"])
+    manifest, store = inference.features_of(
+        manifest, models, cache_dir=config["cache_dir"], on_error=config["on_error"]
+    )
+    device = inference.choose_device(config["device"])
+    scores = inference.class_scores(models, store, device=device, max_frames=config["max_frames"])
+    predictions.write_table(
+        output, inference.rows(manifest, scores, models[0].target), overwrite=config["overwrite"]
+    )
+    print(f"{len(store)} utterances: {output}")
+    inference.show_scores(scores, store, models[0].target)
 
 
 if __name__ == "__main__":

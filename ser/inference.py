@@ -1,14 +1,21 @@
 """Scores of utterances from trained models: plain torch, no trainer."""
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ser.batch import Batch
+from ser.build import build
 from ser.checkpoint import Trained
 from ser.data.bucketing import EvaluationSampler
+from ser.data.classes import columns
 from ser.data.dataset import UtteranceDataset
+from ser.data.manifest import Manifest
+from ser.data.recordings import OnError, read_features
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.targets import Target
@@ -68,6 +75,61 @@ def class_scores(
             answer = trained.target.scores(trained.model(batch.audio).float())
             scores[draw.indices] += answer.cpu() / len(models)
     return scores
+
+
+def features_of(
+    manifest: Manifest, models: Sequence[Trained], *, cache_dir: str, on_error: OnError
+) -> tuple[Manifest, Store]:
+    """The recordings that could be read, and their features, made exactly as those the models were trained on.
+
+    Labels that the models' target knows come along.
+
+    Raises:
+        ConfigError: the models were trained on different features, or on frames that are not made so.
+        DataError: a recording cannot be used.
+    """
+    for trained in models:
+        if trained.features != models[0].features:
+            raise ConfigError(
+                f"ckpt: {trained.path} and {models[0].path} were trained on different features. "
+                "Average models of one kind of features only."
+            )
+    extractor = build(models[0].features)
+    if extractor.feature_dim != models[0].feature_dim:
+        raise ConfigError(
+            f"ckpt: {models[0].path} was trained on frames of {models[0].feature_dim} values that were given to it, "
+            f"its setting `features` makes {extractor.feature_dim}. Give it frames, or train on recordings."
+        )
+    settings = json.dumps(models[0].features, sort_keys=True)
+    read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
+    manifest = manifest.select(read.kept.tolist())
+    fields = models[0].target.label_names
+    if not all(field in utterance.labels for utterance in manifest for field in fields):
+        return manifest, read.store
+    labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
+    return manifest, read.store.with_labels(labels, fields)
+
+
+def rows(manifest: Manifest, scores: Tensor, target: Target) -> list[dict[str, Any]]:
+    """A table's rows: id, times, answer, and the probability of each class as `p_<class>`."""
+    names = [f"p_{name}" for name in target.class_names]
+    answers = target.decode(scores.argmax(-1))
+    return [
+        {"id": u.id, "path": str(u.path), "start_s": round(u.start, 3), "end_s": round(u.end or 0.0, 3)}
+        | answer
+        | dict(zip(names, row, strict=True))
+        for u, answer, row in zip(manifest, answers, scores.tolist(), strict=True)
+    ]
+
+
+def show_scores(scores: Tensor, store: Store, target: Target) -> None:
+    """Print the metrics of a store's utterances, if they are labelled; those of no class are left out."""
+    if store.labels is None:
+        return
+    classes = target.encode(columns(store, target.label_names))
+    known = classes >= 0
+    for name, value in evaluate(scores[known], classes[known], target).items():
+        print(f"{name:20} {value:.1%}")
 
 
 def _check_fit(trained: Trained, first: Trained, store: Store) -> None:
