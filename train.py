@@ -35,7 +35,7 @@ def train(config: dict[str, Any]) -> float:
         training.prepare(config)
         if config["resume"] is not None:
             training.check_unchanged(config, run)
-        data = training.make_data(config)
+        data = training.make_data(config, training.read_splits(config))
         task = training.make_task(config, data)
         trainer = training.make_trainer(config, run)
         training.record(config, run, data)

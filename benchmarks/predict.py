@@ -60,7 +60,7 @@ def untrained(name: str) -> Trained:
     torch.manual_seed(0)
     description = checkpoint.describe(recipe.settings(name), feature_dim=generate.FEATURE_DIM)
     model, target = checkpoint.assemble(description)
-    return Trained(model.eval(), target, generate.FEATURE_DIM, Path(name))
+    return Trained(model.eval(), target, generate.FEATURE_DIM, {}, Path(name))
 
 
 def by_length(trained: Trained, store: Store) -> Tensor:

@@ -1,7 +1,7 @@
 """Checkpoints that describe themselves: a file is enough to predict.
 
-Beside the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, model,
-pooling, head and target, the feature dimension, and what the training data looked like. Files are read with
+Beside the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, frontend,
+model, pooling, head and target, and the feature dimension. Files are read with
 `weights_only=True`, and only classes of this package are built from them, so that a hostile file runs nothing.
 """
 
@@ -19,8 +19,8 @@ from ser.errors import CheckpointError, SerError
 from ser.models.classifier import Classifier, Head
 from ser.targets import Target
 
-FORMAT = 1
-PARTS = ("features", "model", "pooling", "head", "target")
+FORMAT = 2
+PARTS = ("features", "frontend", "model", "pooling", "head", "target")
 """Config nodes that a checkpoint carries."""
 
 
@@ -32,12 +32,14 @@ class Trained:
         model: features in, logits out.
         target: what the logits mean.
         feature_dim: values of a frame it was trained on.
+        features: spec of the extractor that makes such frames of waveforms.
         path: where it came from.
     """
 
     model: Classifier
     target: Target
     feature_dim: int
+    features: Mapping[str, Any]
     path: Path
 
 
@@ -49,7 +51,7 @@ def describe(config: Mapping[str, Any], *, feature_dim: int) -> dict[str, Any]:
 def assemble(description: Mapping[str, Any]) -> tuple[Classifier, Target]:
     """Build an untrained classifier and its target from a description."""
     target: Target = build(description["target"])
-    frontend = build(description["features"], feature_dim=description["feature_dim"])
+    frontend = build(description["frontend"], feature_dim=description["feature_dim"])
     encoder = build(description["model"], in_dim=frontend.out_dim, in_channels=frontend.num_channels)
     pooling = build(description["pooling"], in_dim=encoder.out_dim)
     head: Head = build(description["head"], in_dim=pooling.out_dim, out_dim=target.out_dim)
@@ -79,7 +81,7 @@ def load(path: str | Path) -> Trained:
             f"{path}: its weights and its description do not fit together ({_first_line(error)}). "
             "Use the checkpoint as train.py wrote it, with the version of ser that wrote it."
         ) from error
-    return Trained(model.eval(), target, description["feature_dim"], path)
+    return Trained(model.eval(), target, description["feature_dim"], description["features"], path)
 
 
 def read(path: Path) -> dict[str, Any]:

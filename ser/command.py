@@ -27,7 +27,7 @@ _OUTPUT_ERRORS = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.E
 
 
 def main(config_name: str, *, existing_paths: Sequence[str] = ()) -> Callable[[Script], Callable[[], None]]:
-    """Turn a function of a checked config into a command; the folder `conf` lies beside its file.
+    """Turn a function of a checked config into a command; the folder `conf` lies beside its file or further up.
 
     A user's mistake ends as a message on stderr with exit code 1. A traceback is printed where
     HYDRA_FULL_ERROR=1 or an option of the group `debug` asks for it. With `-m`, each job records its status,
@@ -39,7 +39,8 @@ def main(config_name: str, *, existing_paths: Sequence[str] = ()) -> Callable[[S
     """
 
     def decorate(script: Script) -> Callable[[], None]:
-        conf = Path(inspect.getfile(script)).resolve().parent / "conf"
+        folders = Path(inspect.getfile(script)).resolve().parents
+        conf = next(folder / "conf" for folder in folders if (folder / "conf").is_dir())
 
         @functools.wraps(script)
         def command() -> None:

@@ -59,7 +59,7 @@ class RunReport:
         lengths: split -> [N] frames of each utterance.
         curves: metric -> epoch -> value, for the learning curves; empty for none.
         data_overrides: words of the command line that chose the data, which the suggested sweep repeats.
-        note: a warning to every reader, such as `generated speech: a demonstration, not a result`.
+        stamps: warnings to every reader, such as `generated speech: a demonstration, not a result`.
     """
 
     title: str
@@ -79,7 +79,7 @@ class RunReport:
     lengths: Mapping[str, np.ndarray]
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     data_overrides: Sequence[str] = ()
-    note: str | None = None
+    stamps: Sequence[str] = ()
 
 
 def write_report(run_dir: Path, report: RunReport) -> None:
@@ -107,8 +107,7 @@ def write_report(run_dir: Path, report: RunReport) -> None:
 def markdown(run_dir: Path, report: RunReport) -> str:
     """The text of report.md, which shows the pictures beside it."""
     blocks = [f"# {report.title}"]
-    if report.note:
-        blocks.append(f"> **Note:** {report.note}")
+    blocks += [f"> **Note:** {stamp}" for stamp in report.stamps]
     header, *rows = _score_cells(report)
     blocks += [*_headlines(report), "## Scores", markdown_table(header, rows)]
     if "train" in _scored_splits(report):
@@ -153,8 +152,8 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
     facts.add_row("best epoch", _choice(report))
     facts.add_row("duration", _duration(report.duration_s))
     facts.add_row("run folder", Text(str(_short(run_dir))))
-    if report.note:
-        facts.add_row("note", Text(report.note, style="yellow"))
+    for stamp in report.stamps:
+        facts.add_row("note", Text(stamp, style="yellow"))
     parts: list[RenderableType] = [_score_table(report), facts]
     for purpose, words in next_commands(run_dir, report):
         parts += [Text(f"\n {purpose}", style="bold"), Text(_fold(words))]

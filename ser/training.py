@@ -27,6 +27,8 @@ from ser import checkpoint, environment, report
 from ser.build import build
 from ser.config import check_monitor
 from ser.data import summary
+from ser.data.classes import complete_target
+from ser.data.corpus import Splits
 from ser.data.module import SpeechData
 from ser.errors import ConfigError
 from ser.files import write_atomic
@@ -48,10 +50,13 @@ def prepare(config: Config) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
     warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
+    warnings.filterwarnings(
+        "ignore", r".*smaller than the logging interval.*"
+    )  # epochs have points of their own
 
 
 FIXED = (
-    *("seed", "data", "batching", "features", "target", "model", "pooling", "head"),
+    *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head"),
     *("augment", "loss", "optimizer", "schedule", "monitor", "mode"),
 )
 """Config nodes that an interrupted run keeps, as do its epochs: the learning rate was planned for them."""
@@ -74,16 +79,31 @@ def check_unchanged(config: Config, run: RunFolder) -> None:
         )
 
 
-def make_data(config: Config) -> SpeechData:
-    """Read the corpus and put batches together as the target asks.
+def read_splits(config: Config) -> Splits:
+    """Read the corpus, its features computed or from the cache.
 
     Raises:
         SerError: the files cannot be used.
     """
-    target = build(config["target"])
-    check_monitor(config["monitor"], logged_names(target))
-    corpus = build(config["data"], allowed=LIBRARIES)
-    return SpeechData(corpus.stores(), target, seed=config["seed"], note=corpus.note, **config["batching"])
+    check_monitor(config["monitor"], logged_names(build(_example(config["target"]))))
+    splits: Splits = build(config["data"], allowed=LIBRARIES).splits(config["features"])
+    return splits
+
+
+def make_data(config: Config, splits: Splits) -> SpeechData:
+    """Put batches together as the target asks.
+
+    Raises:
+        SerError: the labels are not those of the target.
+    """
+    spec = complete_target(config["target"], splits.stores.values())
+    facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
+    return SpeechData(splits.stores, build(spec), seed=config["seed"], facts=facts, **config["batching"])
+
+
+def _example(target: Config) -> Config:
+    """A target that can be built before the data is read: what it logs does not depend on its classes."""
+    return {**target, "class_names": ["a", "b"], "field": "label"} if "class_names" in target else target
 
 
 def logged_names(target: Any) -> list[str]:
@@ -94,7 +114,8 @@ def logged_names(target: Any) -> list[str]:
 
 def make_task(config: Config, data: SpeechData) -> Task:
     """Build model, loss and augmentation, and fit the normaliser to the training split."""
-    description = checkpoint.describe(config, feature_dim=data.feature_dim)
+    settings = {**config, "target": data.facts.get("target", config["target"])}
+    description = checkpoint.describe(settings, feature_dim=data.feature_dim)
     model, target = checkpoint.assemble(description)
     model.frontend.fit(data.train_frames())
     if config["compile"]:
@@ -186,11 +207,15 @@ def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = No
 def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     """Print the table of splits, and write config.yaml, splits.json and environment.json."""
     summaries = data.summaries()
-    Console().print(summary.table(summaries))
+    console = Console()
+    console.print(summary.table(summaries))
+    for remark in data.facts.get("remarks", ()):
+        console.print(remark, soft_wrap=True, highlight=False)
     fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
     facts = environment.describe(["python", *sys.argv], config["seed"], fingerprints)
     write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
-    write_atomic(run.path / "splits.json", json.dumps([split.to_dict() for split in summaries], indent=2))
+    splits = {"splits": [split.to_dict() for split in summaries], **data.facts}
+    write_atomic(run.path / "splits.json", json.dumps(splits, indent=2))
     write_atomic(run.path / "environment.json", json.dumps(facts, indent=2))
 
 
@@ -258,7 +283,7 @@ def write_report(
         lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
         curves=task.curves,
         data_overrides=[word for word in sys.argv[1:] if word.startswith(("data=", "data."))],
-        note=data.note,
+        stamps=data.facts.get("stamps", ()),
     )
     report.write_report(run.path, told)
     if isinstance(trainer.logger, TensorBoardLogger):
@@ -274,6 +299,7 @@ VARIED = (
     "head",
     "target",
     "features",
+    "frontend",
     "augment",
     "loss",
     "optimizer",

@@ -12,7 +12,8 @@ from ser.batch import Padded
 from ser.errors import CheckpointError
 
 CONFIG = {
-    "features": {"_target_": "ser.features.frontend.Frontend", "delta_scale": 3.0},
+    "features": {"_target_": "ser.features.extract.LogMel"},
+    "frontend": {"_target_": "ser.features.frontend.Frontend", "delta_scale": 3.0},
     "model": {"_target_": "ser.models.cnn.CNNEncoder", "channels": [4, 4], "time_strides": [2, 2]},
     "pooling": {"_target_": "ser.models.pooling.MeanPooling"},
     "head": {"_target_": "ser.models.classifier.Head", "dropout": 0.0},

@@ -380,15 +380,17 @@ def options_of(conf):
     groups = [
         [f"{group.name}={option.stem}" for option in sorted(group.glob("*.yaml"))]
         for group in sorted(conf.iterdir())
-        if group.is_dir() and group.name != "hydra"
+        if group.is_dir() and group.name not in ("hydra", "split")
     ]
-    return [[option for option in choice if option] for choice in zip_longest(*groups)]
+    rules = [["data=folder", f"split={rule.stem}"] for rule in sorted((conf / "split").glob("*.yaml"))]
+    return [*([option for option in choice if option] for choice in zip_longest(*groups)), *rules]
 
 
 @pytest.mark.parametrize("overrides", options_of(ROOT / "conf"), ids=" ".join)
 def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatch):
     monkeypatch.chdir(ROOT)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("train", [*overrides, "data.root=data"])
+        place = "data.path=data" if "data=manifest" in overrides else "data.root=data"
+        cfg = compose("train", [*overrides, place])
     keys = {*OmegaConf.load(ROOT / "conf" / "train.yaml"), *(path.name for path in (ROOT / "conf").iterdir())}
     check(cfg, root_keys=keys)

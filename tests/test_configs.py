@@ -56,10 +56,11 @@ def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
     assert target.out_dim == 4
 
 
-@pytest.mark.parametrize("group", ["loss", "augment", "target"])
+@pytest.mark.parametrize("group", ["loss", "augment", "target", "features"])
 def test_every_option_of_a_group_can_be_built(group: str) -> None:
     for option in options(group):
-        build(composed("train", [f"{group}={option}"])[group])
+        spec = composed("train", [f"{group}={option}"])[group]
+        build({**spec, "class_names": ["a", "b"], "field": "label"} if "class_names" in spec else spec)
 
 
 GROUPS_WITH_MEANINGS = sorted(

@@ -157,12 +157,13 @@ def test_durations_read_naturally(run_dir: Path, report: RunReport, seconds: flo
     assert f"- duration: {words}\n" in markdown(run_dir, dataclasses.replace(report, duration_s=seconds))
 
 
-def test_a_note_stands_above_the_numbers_in_both_places(run_dir: Path, report: RunReport) -> None:
-    note = "generated speech: a demonstration, not a result"
-    report = dataclasses.replace(report, note=note)
+def test_stamps_stand_above_the_numbers_in_both_places(run_dir: Path, report: RunReport) -> None:
+    stamps = ["generated speech: a demonstration, not a result", "LEAK: train and test share speakers (24)"]
+    report = dataclasses.replace(report, stamps=stamps)
     text = markdown(run_dir, report)
-    assert text.index(f"> **Note:** {note}") < text.index("Test accuracy")
-    assert note in shown(run_dir, report)
+    for stamp in stamps:
+        assert text.index(f"> **Note:** {stamp}") < text.index("Test accuracy")
+        assert stamp in shown(run_dir, report)
 
 
 def test_metrics_come_back_equal_and_sorted(tmp_path: Path) -> None:

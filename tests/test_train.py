@@ -66,7 +66,7 @@ def test_the_closing_table_names_the_folder_and_three_commands(finished: Path) -
 
 
 def test_the_split_table_counts_what_is_in_the_files(finished: Path, challenge: Path) -> None:
-    table = {row["name"]: row for row in json.loads((finished / "splits.json").read_text())}
+    table = {row["name"]: row for row in json.loads((finished / "splits.json").read_text())["splits"]}
     for split, file in (("train", "train"), ("validation", "dev")):
         records = json.loads((challenge / f"{file}.json").read_text()).values()
         lengths = torch.tensor([float(len(record["features"])) for record in records])

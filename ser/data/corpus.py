@@ -1,14 +1,35 @@
 """Where a run's utterances come from: each corpus gives one store a split.
 
-A further corpus is a class with a `stores` method and a YAML file in conf/data.
+A further corpus is a class with a `splits` method and a YAML file in conf/data; here are those of the challenge's
+files, in `ser.data.audio_corpus` those of recordings.
 """
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ser.data import demo
 from ser.data.challenge import Labels, read_challenge, read_labels
+from ser.data.manifest import Manifest
 from ser.data.store import Store
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What a corpus gives.
+
+    Args:
+        stores: split -> features, ids and labels; `test` need not be there.
+        stamps: what a reader of the results must know, such as a leak; they stand on every report.
+        facts: plain values that a run keeps beside the table of splits.
+        manifests: split -> what is known about its utterances, in the order of its store; none of bare features.
+    """
+
+    stores: Mapping[str, Store]
+    stamps: Sequence[str] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    manifests: Mapping[str, Manifest] = field(default_factory=dict)
 
 
 class ChallengeCorpus:
@@ -24,7 +45,7 @@ class ChallengeCorpus:
         cache_dir: where parsed files are kept.
     """
 
-    note: str | None = None
+    stamps: tuple[str, ...] = ()
     """What a reader of the results must know about the data."""
 
     def __init__(
@@ -46,8 +67,11 @@ class ChallengeCorpus:
         self.feature_dim = feature_dim
         self.cache_dir = Path(cache_dir)
 
-    def stores(self) -> dict[str, Store]:
-        """Split name -> features, ids and labels; `test` is there if the config names a file for it.
+    def splits(self, features: Mapping[str, Any]) -> Splits:
+        """Read the files; they hold features, whatever an extractor would make of waveforms.
+
+        Args:
+            features: spec of an extractor, not used.
 
         Raises:
             DataError: a file is missing, damaged, of the wrong shape or without labels.
@@ -57,7 +81,7 @@ class ChallengeCorpus:
         stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}
         if self.test is not None:
             stores["test"] = self._read_test(self.test, feature_dim)
-        return stores
+        return Splits(stores, self.stamps)
 
     def _read_test(self, name: str, feature_dim: int) -> Store:
         if self.test_labels is None:
@@ -85,7 +109,7 @@ class DemoCorpus(ChallengeCorpus):
         cache_dir: where parsed files are kept.
     """
 
-    note = "generated speech: a demonstration, not a result"
+    stamps = ("generated speech: a demonstration, not a result",)
 
     def __init__(
         self,
@@ -99,7 +123,7 @@ class DemoCorpus(ChallengeCorpus):
         super().__init__(root, test=test, test_labels=test_labels, cache_dir=cache_dir)
         self.seed = seed
 
-    def stores(self) -> dict[str, Store]:
+    def splits(self, features: Mapping[str, Any]) -> Splits:
         """As ChallengeCorpus, after generating what is not there."""
         demo.generate(self.root, seed=self.seed)
-        return super().stores()
+        return super().splits(features)

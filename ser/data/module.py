@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ser.data.bucketing import BucketLoader, BucketSampler, EvaluationSampler
+from ser.data.classes import classified
 from ser.data.dataset import UtteranceDataset
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
@@ -31,7 +32,7 @@ class SpeechData(L.LightningDataModule):
         overfit: train and validate on the first so many training utterances: a model that cannot learn them by
             heart is broken.
         num_workers: loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
-        note: what a reader of the results must know about the data.
+        facts: plain values about the data that a run keeps.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class SpeechData(L.LightningDataModule):
         crop_frames: int | None = None,
         overfit: int | None = None,
         num_workers: int = 0,
-        note: str | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.note = note
+        self.facts = dict(facts or {})
         if overfit is not None:
-            few = stores["train"].head(overfit)
+            train = stores["train"]
+            few = train.select(np.arange(min(overfit, len(train))))
             stores = {"train": few, "validation": few}
         self.target = target
         self.seed = seed
@@ -60,10 +62,7 @@ class SpeechData(L.LightningDataModule):
         self.num_workers = num_workers
         self.datasets = {
             name: UtteranceDataset(
-                store,
-                None if store.labels is None else target.encode(store.labels),
-                seed=seed,
-                crop_frames=crop_frames if name == "train" else None,
+                *classified(store, target), seed=seed, crop_frames=crop_frames if name == "train" else None
             )
             for name, store in stores.items()
         }
@@ -82,9 +81,7 @@ class SpeechData(L.LightningDataModule):
 
     def train_frames(self) -> Iterator[Tensor]:
         """Chunks [N, F] of all frames of the training split, and of no other."""
-        frames = self.datasets["train"].store.audio
-        for start in range(0, len(frames), _FRAMES_AT_A_TIME):
-            yield torch.from_numpy(np.array(frames[start : start + _FRAMES_AT_A_TIME]))
+        return map(torch.from_numpy, self.datasets["train"].store.chunks(_FRAMES_AT_A_TIME))
 
     def summaries(self) -> list[SplitSummary]:
         """Size, lengths and class counts of each split."""
@@ -94,6 +91,7 @@ class SpeechData(L.LightningDataModule):
                 dataset.store.lengths,
                 None if dataset.targets is None else dataset.targets.numpy(),
                 self.target.class_names,
+                **self.facts.get("speech", {}).get(name, {}),
             )
             for name, dataset in self.datasets.items()
         ]

@@ -23,6 +23,8 @@ class SplitSummary:
         frames_min: at least 1.
         frames_max: the longest utterance.
         class_counts: class name -> utterances, in the order of class indices; None without labels.
+        speakers: how many; None where they are unknown.
+        minutes: of speech; None where only frames are known.
     """
 
     name: str
@@ -32,6 +34,8 @@ class SplitSummary:
     frames_min: int
     frames_max: int
     class_counts: dict[str, int] | None
+    speakers: int | None = None
+    minutes: float | None = None
 
     @property
     def majority_floor(self) -> float | None:
@@ -46,7 +50,13 @@ class SplitSummary:
 
 
 def summarize(
-    name: str, lengths: np.ndarray, classes: np.ndarray | None, class_names: Sequence[str]
+    name: str,
+    lengths: np.ndarray,
+    classes: np.ndarray | None,
+    class_names: Sequence[str],
+    *,
+    speakers: int | None = None,
+    minutes: float | None = None,
 ) -> SplitSummary:
     """The summary of a split.
 
@@ -55,6 +65,8 @@ def summarize(
         lengths: [N] frames of each utterance.
         classes: [N] class indices, None without labels.
         class_names: [C], by class index.
+        speakers: how many, where they are known.
+        minutes: of speech, where they are known.
 
     Raises:
         DataError: there is no utterance in it.
@@ -72,6 +84,8 @@ def summarize(
         frames_min=int(np.min(lengths)),
         frames_max=int(np.max(lengths)),
         class_counts=None if counts is None else dict(zip(class_names, counts, strict=True)),
+        speakers=speakers,
+        minutes=minutes,
     )
 
 
@@ -104,11 +118,14 @@ def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:
     rows = [
         ["", *(split.name for split in summaries)],
         ["utterances", *(str(split.utterances) for split in summaries)],
+        ["speakers", *("-" if split.speakers is None else str(split.speakers) for split in summaries)],
+        ["minutes", *("-" if split.minutes is None else f"{split.minutes:.1f}" for split in summaries)],
         ["frames, mean", *(f"{split.frames_mean:.1f}" for split in summaries)],
         ["frames, std", *(f"{split.frames_std:.1f}" for split in summaries)],
         ["frames, min", *(str(split.frames_min) for split in summaries)],
         ["frames, max", *(str(split.frames_max) for split in summaries)],
     ]
+    rows = [row for row in rows if set(row[1:]) != {"-"}]
     names = dict.fromkeys(name for split in summaries for name in split.class_counts or ())
     rows += [[name, *(_count(split, name) for split in summaries)] for name in names]
     floors = [split.majority_floor for split in summaries]

@@ -1,0 +1,238 @@
+"""Recordings as a run's data: a manifest, its labels, an honest split, a leak check, and features.
+
+Each corpus gives a manifest in its own way; everything after that is the same for all.
+"""
+
+import json
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from ser.build import build
+from ser.data.corpora import find_corpus, read_corpus
+from ser.data.corpus import Splits
+from ser.data.labels import LabelMap, lonely_classes, map_labels, read_label_map, require_labels
+from ser.data.leaks import describe, find_leaks, stamps
+from ser.data.manifest import Manifest, Utterance, read_folder, read_manifest
+from ser.data.recordings import OnError, read_features
+from ser.data.splits import Rule
+from ser.data.store import Store
+from ser.errors import ConfigError
+from ser.features.extract import Extractor
+
+_log = logging.getLogger(__name__)
+
+
+class AudioCorpus(ABC):
+    """Recordings with labels.
+
+    Args:
+        split: rule that deals utterances out to the splits.
+        label: label field that is predicted, or that the label map translates.
+        label_map: raw label -> label, or -> labels of several fields, or -> null to drop it; or a YAML file of
+            that; None leaves labels as they are.
+        declared_leaks: kinds of leaks that are known and accepted, so that results are not stamped with them.
+        on_error: what to do about recordings that cannot be used.
+        cache_dir: where features are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        split: Rule,
+        label: str,
+        label_map: LabelMap | str | None = None,
+        declared_leaks: Sequence[str] | None = None,
+        on_error: OnError = "raise",
+        cache_dir: str = ".cache/ser",
+    ) -> None:
+        self.split = split
+        self.label = label
+        self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
+        self.declared_leaks = tuple(declared_leaks or ())
+        self.on_error: OnError = on_error
+        self.cache_dir = cache_dir
+
+    @abstractmethod
+    def utterances(self) -> Manifest:
+        """All utterances with their raw labels.
+
+        Raises:
+            DataError: the corpus is not there, or is not as it should be.
+        """
+
+    def labelled(self) -> tuple[Manifest, list[dict[str, Any]]]:
+        """The utterances that the label map keeps, and what became of each raw label.
+
+        Raises:
+            DataError: the labels do not fit the map, or some are missing.
+        """
+        manifest = self.utterances()
+        require_labels(manifest, self.label)
+        manifest, counts = map_labels(manifest, self.label, self.label_map)
+        for name in lonely_classes(manifest, self.label):
+            _log.warning("%s: one speaker alone has the label %r", manifest.source, name)
+        return manifest, [asdict(count) for count in counts]
+
+    def splits(self, features: Mapping[str, Any]) -> Splits:
+        """Read, split and check everything.
+
+        Args:
+            features: spec of an extractor.
+
+        Raises:
+            SerError: files, labels, rule or settings do not fit together.
+        """
+        manifest, counts = self.labelled()
+        extractor: Extractor = build(features)
+        recordings = read_features(
+            manifest,
+            extractor,
+            cache_dir=self.cache_dir,
+            settings=json.dumps(features, sort_keys=True),
+            on_error=self.on_error,
+        )
+        manifest = manifest.select(recordings.kept.tolist())
+        assignment = self.split.assign(manifest)
+        leaks = find_leaks(manifest, assignment, recordings.store.digests)
+        fields = label_fields(self.label_map, self.label)
+        labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
+        store = recordings.store.with_labels(labels, fields)
+        stores = {name: store.select(indices) for name, indices in assignment.items()}
+        manifests = {name: manifest.select(indices.tolist()) for name, indices in assignment.items()}
+        skipped = [{"id": name, "reason": reason} for name, reason in recordings.skipped]
+        return Splits(
+            stores,
+            stamps=[*stamps(leaks, self.declared_leaks), *_stamp_of(skipped)],
+            facts={
+                "labels": counts,
+                "leaks": [leak.to_dict() for leak in leaks],
+                "skipped": skipped,
+                "remarks": describe(leaks, self.declared_leaks),
+                "speech": {
+                    name: extent(manifests[name], stores[name], extractor.frame_shift_s) for name in stores
+                },
+            },
+            manifests=manifests,
+        )
+
+
+def extent(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:
+    """Speakers, None where they are not all known, and minutes of a split."""
+    speakers = {utterance.speaker for utterance in manifest}
+    minutes = float(store.lengths.sum()) * frame_shift_s / 60
+    return {"speakers": None if None in speakers else len(speakers), "minutes": round(minutes, 2)}
+
+
+class PublishedCorpus(AudioCorpus):
+    """A published corpus, read by the grammar of its file names.
+
+    Args:
+        corpus: its name, such as ravdess.
+        root: folder of its copy.
+        label: emotion, or another field that the names hold.
+        declared_leaks: None for those that the corpus has by design.
+        settings: of AudioCorpus.
+    """
+
+    def __init__(
+        self,
+        corpus: str,
+        root: str,
+        *,
+        label: str = "emotion",
+        declared_leaks: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        known = find_corpus(corpus).declared_leaks
+        declared = known if declared_leaks is None else declared_leaks
+        super().__init__(label=label, declared_leaks=declared, **settings)
+        self.corpus = corpus
+        self.root = root
+
+    def utterances(self) -> Manifest:
+        """What the file names say."""
+        return read_corpus(self.corpus, self.root)
+
+
+class FolderCorpus(AudioCorpus):
+    """A folder per class.
+
+    Args:
+        root: folder of the class folders.
+        speaker: regular expression whose first group is the speaker in an utterance's path below its class
+            folder, without suffix; None where speakers are unknown.
+        settings: of AudioCorpus.
+    """
+
+    def __init__(self, root: str, *, speaker: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.root = root
+        self.speaker = None if speaker is None else _pattern(speaker)
+
+    def utterances(self) -> Manifest:
+        """What lies in the folders."""
+        manifest = read_folder(self.root, label=self.label)
+        if self.speaker is None:
+            return manifest
+        found = tuple(_with_speaker(utterance, self.speaker) for utterance in manifest)
+        return Manifest(found, manifest.source)
+
+
+class ManifestCorpus(AudioCorpus):
+    """Recordings that a table lists.
+
+    Args:
+        path: CSV or JSON lines.
+        root: folder that paths are relative to; None = the table's own.
+        settings: of AudioCorpus.
+    """
+
+    def __init__(self, path: str, *, root: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.path = path
+        self.root = root
+
+    def utterances(self) -> Manifest:
+        """What the table says."""
+        return read_manifest(self.path, root=self.root)
+
+
+def label_fields(label_map: LabelMap | None, label: str) -> tuple[str, ...]:
+    """The fields that hold labels once the map is applied: those that it sets, else the one it reads."""
+    targets = [target for target in (label_map or {}).values() if isinstance(target, Mapping)]
+    return tuple(targets[0]) if targets else (label,)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise ConfigError(f"data.speaker={text}: no regular expression ({error}). Mend it.") from error
+    if pattern.groups < 1:
+        raise ConfigError(f"data.speaker={text}: has no group. Put what names the speaker in brackets.")
+    return pattern
+
+
+def _with_speaker(utterance: Utterance, pattern: re.Pattern[str]) -> Utterance:
+    name = utterance.id.partition("/")[2]
+    match = pattern.fullmatch(name)
+    if match is None:
+        raise ConfigError(
+            f"data.speaker={pattern.pattern}: does not match {name!r}. "
+            "Write an expression for all of it, with the speaker in brackets."
+        )
+    return replace(utterance, speaker=match[1])
+
+
+def _stamp_of(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+    if not skipped:
+        return []
+    return [
+        f"{len(skipped)} recordings could not be used and are left out; the first is {skipped[0]['id']!r}"
+    ]
