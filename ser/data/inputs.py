@@ -1,5 +1,6 @@
 """Recordings to predict: one file, a folder of them, or a manifest; long ones cut into windows."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from ser.data.manifest import (
 from ser.errors import ConfigError, DataError
 
 _TABLES = (".csv", ".jsonl")
+_SAME = 1e-3  # windows that begin within this share of a hop are one
 
 
 def are_recordings(path: Path) -> bool:
@@ -87,8 +89,7 @@ def _cut(utterance: Utterance, window_s: float, hop_s: float) -> Iterator[Uttera
     if last <= utterance.start:
         yield utterance
         return
-    start = utterance.start
-    while start < last:
+    for number in range(math.ceil((last - utterance.start) / hop_s - _SAME)):
+        start = utterance.start + number * hop_s
         yield replace(utterance, id=f"{utterance.id}#{start:.3f}", start=start, end=start + window_s)
-        start += hop_s
     yield replace(utterance, id=f"{utterance.id}#{last:.3f}", start=last)

@@ -1,11 +1,12 @@
-"""What two splits share that they should not: scores on such a test split are too good.
+"""What two splits share and should not: scores on the second then come out too good.
 
-A leak is reported whatever the rule that split the data; one that a corpus has by design can be declared.
+Leaks are looked for whatever rule made the splits. Those that a corpus has by design can be declared.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -17,12 +18,14 @@ from ser.errors import ConfigError, did_you_mean
 KINDS = {
     "speaker": "speakers",
     "group": "groups",
-    "audio": "recordings with equal features",
-    "overlap": "files of which both hold the same stretch",
+    "audio": "equal audio",
     "text": "texts",
+    "overlap": "stretches of files",
 }
-"""Kind of leak -> what is shared, in the plural."""
+"""Kind of leak -> what is shared."""
+
 _EXAMPLES = 5
+_LONGEST_EXAMPLE = 40  # characters: a text may be a paragraph
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,10 @@ class Leak:
     Args:
         kind: of KINDS.
         splits: the two, the one that is learnt from first.
-        shared: how many different speakers, texts, ... stand in both.
+        shared: how many different speakers, groups, recordings, texts or files stand in both.
         touched: utterances of the second split that have one of them.
         total: utterances of the second split.
-        examples: some of what is shared.
+        examples: up to five of what is shared.
     """
 
     kind: str
@@ -45,112 +48,175 @@ class Leak:
     total: int
     examples: tuple[str, ...]
 
+    @property
+    def share(self) -> float:
+        """Share of the second split's utterances that are touched, 0..1."""
+        return self.touched / self.total
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self) | {"splits": list(self.splits), "examples": list(self.examples)}
+        """The same as plain values for JSON, share included."""
+        lists = {"splits": [*self.splits], "examples": [*self.examples]}
+        return asdict(self) | lists | {"share": self.share}
 
     def __str__(self) -> str:
         first, second = self.splits
-        listed = ", ".join(self.examples) + (", ..." if self.shared > len(self.examples) else "")
-        return (
-            f"{first} and {second} share {self.shared} {KINDS[self.kind]} ({listed}): "
-            f"{self.touched} of {self.total} utterances of {second}"
-        )
+        return f"{first} and {second} share {KINDS[self.kind]} ({self.shared})"
 
 
 def find_leaks(
     manifest: Manifest, assignment: Mapping[str, np.ndarray], digests: np.ndarray | None
 ) -> list[Leak]:
-    """All leaks between any two splits.
+    """All leaks between any two splits; what the manifest does not tell, nobody can look for.
 
     Args:
         manifest: N utterances.
-        assignment: split -> indices into it.
-        digests: [N, 16] uint8, equal where features are equal; None where they are not known.
+        assignment: split -> indices [n] into it, in the order train, validation, test.
+        digests: [N, 16] uint8, equal where features are; None where there are none.
     """
-    keys = _keys(manifest, digests)
-    found = []
-    for first, second in combinations(assignment, 2):
-        for kind, values in keys.items():
-            leak = _compare(kind, (first, second), values, assignment)
-            found += [leak] if leak else []
-        found += _overlaps(manifest, (first, second), assignment)
-    return found
+    codes = _codes_by_kind(manifest, digests)
+    touching = {kind: partial(_recur, codes[kind]) for kind in KINDS}
+    # Two cuts of one file are no leak unless they hold the same stretch of it.
+    touching["overlap"] = partial(_overlap, _spans(manifest, codes["overlap"]))
+    leaks = []
+    for splits in combinations(assignment, 2):
+        first, second = (assignment[name] for name in splits)
+        for kind, touches in touching.items():
+            touched = second[touches(first, second)]
+            if len(touched):
+                pairs = _first_pairs(codes[kind], first, touched)
+                examples = tuple(_show(kind, manifest, *pair) for pair in pairs[:_EXAMPLES])
+                leaks.append(Leak(kind, splits, len(pairs), len(touched), len(second), examples))
+    return leaks
 
 
-def describe(leaks: Sequence[Leak], declared: Sequence[str]) -> list[str]:
-    """A line on each leak, and whether it was declared; one line where there is none.
+def describe(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
+    """A line on every leak, for console and report; one line where there is none.
+
+    Args:
+        leaks: that were found.
+        declared: kinds that are known and accepted.
 
     Raises:
-        ConfigError: a kind of leak that there is not was declared.
+        ConfigError: there is no such kind.
     """
+    _check_kinds(declared)
+    return [_line(leak, declared) for leak in leaks] or ["Leaks: none between the splits."]
+
+
+def stamps(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
+    """What has to stand on every result: the leaks that nobody declared.
+
+    Args:
+        leaks: that were found.
+        declared: kinds that are known and accepted.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    return [f"LEAK: {leak}" for leak in undeclared(leaks, declared)]
+
+
+def undeclared(leaks: Iterable[Leak], declared: Sequence[str]) -> list[Leak]:
+    """The leaks of other kinds than those that are known and accepted.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    _check_kinds(declared)
+    return [leak for leak in leaks if leak.kind not in declared]
+
+
+def _line(leak: Leak, declared: Sequence[str]) -> str:
+    title = "Declared leak" if leak.kind in declared else "LEAK"
+    listed = ", ".join([*leak.examples, *["..."] * (leak.shared > len(leak.examples))])
+    return f"{title}: {leak}, in {leak.touched} of {leak.total} utterances of {leak.splits[1]}: {listed}"
+
+
+def _check_kinds(declared: Sequence[str]) -> None:
     for kind in declared:
         if kind not in KINDS:
             raise ConfigError(f"data.declared_leaks: there is no leak '{kind}'. {did_you_mean(kind, KINDS)}")
-    if not leaks:
-        return ["Leaks: none between the splits."]
-    return [f"{'Declared leak' if leak.kind in declared else 'LEAK'}: {leak}." for leak in leaks]
 
 
-def stamps(leaks: Sequence[Leak], declared: Sequence[str]) -> list[str]:
-    """What must stand on a result: the leaks that nobody declared, from what is learnt from to what is scored."""
-    return [
-        f"LEAK: {leak.splits[0]} and {leak.splits[1]} share {leak.shared} {KINDS[leak.kind]}"
-        for leak in leaks
-        if leak.kind not in declared
-    ]
-
-
-def _keys(manifest: Manifest, digests: np.ndarray | None) -> dict[str, list[Hashable | None]]:
-    """Kind of leak -> for each utterance, what must not stand in two splits."""
-
-    def column(read: Callable[[Utterance], str | None]) -> list[Hashable | None]:
-        return [read(utterance) for utterance in manifest]
-
-    keys = {
-        "speaker": column(lambda utterance: utterance.speaker),
-        "group": column(lambda utterance: utterance.group),
-        "text": column(lambda u: None if u.text is None else " ".join(u.text.casefold().split())),
-    }
+def _codes_by_kind(manifest: Manifest, digests: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Kind -> [N] int64, equal where utterances share what it is about, -1 where that is not known."""
+    audio: Sequence[bytes | None] = [None] * len(manifest)
     if digests is not None:
-        keys["audio"] = [bytes(row).hex() for row in digests]
-    return keys
+        audio = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0].tolist()
+    return {
+        "speaker": _codes(utterance.speaker for utterance in manifest),
+        "group": _codes(utterance.group for utterance in manifest),
+        "audio": _codes(audio),
+        "text": _codes(_normal(utterance.text) for utterance in manifest),
+        "overlap": _codes(_same_paths(manifest)),
+    }
 
 
-def _compare(
-    kind: str,
-    splits: tuple[str, str],
-    values: Sequence[Hashable | None],
-    assignment: Mapping[str, np.ndarray],
-) -> Leak | None:
-    first, second = ([values[index] for index in assignment[name].tolist()] for name in splits)
-    shared = (set(first) & set(second)) - {None}
-    if not shared:
-        return None
-    examples = tuple(sorted(map(str, shared))[:_EXAMPLES])
-    touched = sum(value in shared for value in second)
-    return Leak(kind, splits, len(shared), touched, len(second), examples)
+def _codes(values: Iterable[Hashable | None]) -> np.ndarray:
+    numbers: dict[Hashable, int] = {}
+    return np.array(
+        [-1 if value is None else numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64
+    )
 
 
-def _overlaps(
-    manifest: Manifest, splits: tuple[str, str], assignment: Mapping[str, np.ndarray]
-) -> Iterator[Leak]:
-    """Segments of one file, in two splits, that have a stretch in common."""
-    spans = defaultdict(list)
-    for index in assignment[splits[0]].tolist():
-        utterance = manifest.utterances[index]
-        spans[utterance.path].append(utterance)
-    touched = [
-        utterance
-        for utterance in (manifest.utterances[index] for index in assignment[splits[1]].tolist())
-        if any(_overlap(utterance, other) for other in spans.get(utterance.path, ()))
-    ]
-    if touched:
-        files = sorted({utterance.path.name for utterance in touched})
-        total = len(assignment[splits[1]])
-        yield Leak("overlap", splits, len(files), len(touched), total, tuple(files[:_EXAMPLES]))
+def _normal(text: str | None) -> str | None:
+    """Without regard to capitals and white space; None where nothing is left."""
+    return " ".join(text.casefold().split()) or None if text else None
 
 
-def _overlap(one: Utterance, other: Utterance) -> bool:
-    ends = [float("inf") if utterance.end is None else utterance.end for utterance in (one, other)]
-    return one.start < ends[1] and other.start < ends[0]
+def _same_paths(manifest: Manifest) -> list[str]:
+    """Paths of which two are equal if they lead to one file by other words, links apart."""
+    here = os.getcwd()  # noqa: PTH109  as abspath does, which asks for it anew each time, 7 ms for 10,000 paths
+    return [os.path.normpath(os.path.join(here, utterance.path)) for utterance in manifest]  # noqa: PTH118
+
+
+def _recur(codes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """[n] whether each utterance of the second split has a code that also stands in the first."""
+    present = np.zeros(codes.max(initial=-1) + 2, dtype=bool)
+    present[codes[first]] = True
+    present[-1] = False  # the place of what is not known
+    recurs: np.ndarray = present[codes[second]]
+    return recurs
+
+
+def _spans(manifest: Manifest, files: np.ndarray) -> np.ndarray:
+    """[2, N] where utterances begin and end, as places on one axis on which the files lie one after the other."""
+    ends = [np.inf if utterance.end is None else utterance.end for utterance in manifest]
+    times = np.array([[utterance.start for utterance in manifest], ends])
+    ordered, places = np.unique(times, return_inverse=True)
+    spans: np.ndarray = files * len(ordered) + places.reshape(2, -1)
+    return spans
+
+
+def _overlap(spans: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """[n] whether each utterance of the second split overlaps one of the first: more of those begin before it ends
+    than have ended when it begins.
+    """
+    begins, ends = np.sort(spans[:, first])
+    begun = np.searchsorted(begins, spans[1, second])
+    ended = np.searchsorted(ends, spans[0, second], side="right")
+    overlaps: np.ndarray = begun > ended
+    return overlaps
+
+
+def _first_pairs(codes: np.ndarray, first: np.ndarray, touched: np.ndarray) -> list[tuple[int, int]]:
+    """For every code that is shared, the first utterance of each split that has it, in the second split's order."""
+    codes_of_first, place = np.unique(codes[first], return_index=True)
+    shared, place_touched = np.unique(codes[touched], return_index=True)
+    partners = first[place[np.searchsorted(codes_of_first, shared)]]
+    order = place_touched.argsort()
+    return [*zip(partners[order].tolist(), touched[place_touched[order]].tolist(), strict=True)]
+
+
+def _show(kind: str, manifest: Manifest, first: int, second: int) -> str:
+    one: Utterance = manifest.utterances[first]
+    other: Utterance = manifest.utterances[second]
+    shown = {
+        "speaker": other.speaker,
+        "group": other.group,
+        "audio": f"{one.id} = {other.id}",
+        "text": other.text,
+        "overlap": other.path.name,
+    }[kind]
+    text = " ".join(str(shown).split())
+    return text if len(text) <= _LONGEST_EXAMPLE else f"{text[: _LONGEST_EXAMPLE - 3]}..."
