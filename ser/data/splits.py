@@ -111,9 +111,9 @@ class _Drawn:
         number = len(np.unique(blocks))
         if number < len(shares):
             raise DataError(
-                f"{manifest.source}: {number} sets of utterances that share no {' and no '.join(fields)} are too few "
-                f"for {len(shares)} splits or folds. Ask for fewer, such as no test with data.split.test=0, or "
-                f"{_AT_RANDOM}."
+                f"{manifest.source}: has {number} set{'s' * (number != 1)} of utterances that share no "
+                f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. Ask for fewer, such as no test "
+                f"with data.split.test=0, or {_AT_RANDOM}."
             )
         names, classes = np.unique(_classes(manifest, self.label), return_inverse=True)
         counts = np.bincount(blocks * len(names) + classes, minlength=number * len(names))
@@ -391,7 +391,9 @@ def _imbalance(table: np.ndarray, shares: np.ndarray) -> tuple[int, int, float]:
         shares: [P] wanted.
     """
     lacking = (table == 0).sum(1)
-    in_train = lacking[shares == shares[0]].sum()  # of folds, which are equally large, each is in train at times
+    in_train = lacking[
+        shares == shares[0]
+    ].sum()  # of folds, which are equally large, each is in train at times
     distance = np.abs(table / table.sum(0) - shares[:, None]).sum(0)
     return int(in_train), int(lacking.sum()), float(distance[0] + distance[1:].mean())
 
