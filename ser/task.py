@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ser.batch import Batch
 from ser.build import build
 from ser.features.augment import Augment
+from ser.features.listen import Listen
 from ser.losses import Objective
 from ser.models.classifier import Classifier
 from ser.randomness import seed_dropout
@@ -30,7 +31,8 @@ class Task(L.LightningModule):
         model: features in, logits out.
         target: what the logits mean.
         objective: loss of each utterance.
-        augment: applied to training batches, on their device.
+        augment: applied to training batches of features, on their device.
+        listen: makes features where batches hold waveforms; None where they hold features.
         optimizer: `_target_` spec; it is given the parameters.
         schedule: `_target_` spec of a function in ser.schedules, empty for a constant learning rate.
         description: plain containers from which `ser.checkpoint` rebuilds model and target; stored with them.
@@ -47,10 +49,12 @@ class Task(L.LightningModule):
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any] | None,
         description: Mapping[str, Any],
+        listen: Listen | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
+        self.listen = listen or Listen()
         self.target = target
         self.objective = objective
         self.augment = augment
@@ -77,7 +81,7 @@ class Task(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss over the batch's utterances, whatever their lengths."""
-        audio, share = self.augment(batch.audio, batch.keys)
+        audio, share = self.augment(self.listen(batch.audio, batch.keys), batch.keys)
         logits = self.model(audio)
         labels: Any = batch.targets
         losses = (1 - share) * self.objective(logits, labels)
@@ -142,7 +146,7 @@ class Task(L.LightningModule):
         self.tallies["train"].load(checkpoint["ser_progress"]["tally"])
 
     def _evaluate(self, split: str, batch: Batch) -> None:
-        logits = self.model(batch.audio)
+        logits = self.model(self.listen(batch.audio))
         scores = self.target.scores(logits.float())
         metric: Any = self.scores[split]
         metric.update(scores, batch.targets)

@@ -31,6 +31,7 @@ from ser.data.classes import complete_target
 from ser.data.corpus import Splits
 from ser.data.module import SpeechData
 from ser.errors import ConfigError
+from ser.features.listen import Listen
 from ser.files import write_atomic
 from ser.losses import Objective
 from ser.run_folder import RunFolder
@@ -57,7 +58,7 @@ def prepare(config: Config) -> None:
 
 FIXED = (
     *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head"),
-    *("augment", "loss", "optimizer", "schedule", "monitor", "mode"),
+    *("augment", "waveform_augment", "loss", "optimizer", "schedule", "monitor", "mode"),
 )
 """Config nodes that an interrupted run keeps, as do its epochs: the learning rate was planned for them."""
 
@@ -86,8 +87,24 @@ def read_splits(config: Config) -> Splits:
         SerError: the files cannot be used.
     """
     check_monitor(config["monitor"], logged_names(build(_example(config["target"]))))
-    splits: Splits = build(config["data"], allowed=LIBRARIES).splits(config["features"])
+    corpus = build(config["data"], allowed=LIBRARIES)
+    splits: Splits = corpus.splits(
+        waveforms_of(config) if config.get("waveform_augment") else config["features"]
+    )
     return splits
+
+
+def waveforms_of(config: Config) -> Config:
+    """Spec of waveforms as they are, for runs that make features of them anew in every step."""
+    rate = config["features"]["sample_rate"]
+    return {"_target_": "ser.features.extract.Waveform", "sample_rate": rate, "normalize": "none"}
+
+
+def make_listen(config: Config) -> Listen:
+    """From what batches hold to features: waveforms are augmented and then extracted, features are passed on."""
+    if not config.get("waveform_augment"):
+        return Listen()
+    return Listen(build(config["features"]), build(config["waveform_augment"], allowed=LIBRARIES))
 
 
 def make_data(config: Config, splits: Splits) -> SpeechData:
@@ -98,7 +115,10 @@ def make_data(config: Config, splits: Splits) -> SpeechData:
     """
     spec = complete_target(config["target"], splits.stores.values())
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
-    return SpeechData(splits.stores, build(spec), seed=config["seed"], facts=facts, **config["batching"])
+    extractor = make_listen(config).extractor
+    shift = 1 if extractor is None else round(extractor.frame_shift_s * extractor.sample_rate)
+    settings = {"seed": config["seed"], "steps_per_frame": shift, "facts": facts}
+    return SpeechData(splits.stores, build(spec), **settings, **config["batching"])
 
 
 def _example(target: Config) -> Config:
@@ -115,9 +135,11 @@ def logged_names(target: Any) -> list[str]:
 def make_task(config: Config, data: SpeechData) -> Task:
     """Build model, loss and augmentation, and fit the normaliser to the training split."""
     settings = {**config, "target": data.facts.get("target", config["target"])}
-    description = checkpoint.describe(settings, feature_dim=data.feature_dim)
+    listen = make_listen(config)
+    feature_dim = data.feature_dim if listen.extractor is None else listen.extractor.feature_dim
+    description = checkpoint.describe(settings, feature_dim=feature_dim)
     model, target = checkpoint.assemble(description)
-    model.frontend.fit(data.train_frames())
+    model.frontend.fit(data.train_frames(listen))
     if config["compile"]:
         compile_in_place(model)
     return Task(
@@ -125,6 +147,7 @@ def make_task(config: Config, data: SpeechData) -> Task:
         target,
         objective=Objective(target, build(config["loss"]), data.class_counts()),
         augment=build(config["augment"]),
+        listen=listen,
         optimizer=config["optimizer"],
         schedule=config.get("schedule"),
         description=description,
@@ -301,6 +324,7 @@ VARIED = (
     "features",
     "frontend",
     "augment",
+    "waveform_augment",
     "loss",
     "optimizer",
     "schedule",

@@ -197,3 +197,25 @@ def test_describe_shows_speakers_labels_leaks_and_a_picture(corpus: Path, tmp_pa
     assert "label high: 32 utterances, high" in shown
     assert "Leaks: none" in shown
     assert (tmp_path / "look" / "recordings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_waveforms_are_augmented_in_every_step_and_predicted_without(corpus: Path, tmp_path: Path) -> None:
+    table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch", *SHORT)
+    noisy = (
+        "waveform_augment=noise_and_speed",
+        "silence=remove",
+        "trainer.max_epochs=8",
+        "hydra.run.dir=run",
+    )
+    run("train.py", *table, *noisy, cwd=tmp_path)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["test/accuracy"] > 0.8
+    best = f"ckpt={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
+    printed = run("predict.py", best, f"input={corpus / 'table.csv'}", "output=a.csv", cwd=tmp_path).stdout
+    assert "accuracy" in printed
+
+
+def test_augmenting_waveforms_needs_recordings(challenge: Path, tmp_path: Path) -> None:
+    data = ("data=challenge", f"data.root={challenge}", "waveform_augment=noise_and_speed")
+    refused = run("train.py", *data, cwd=tmp_path, code=1)
+    assert "waveform_augment need recordings" in refused.stderr

@@ -17,7 +17,7 @@ from ser.build import build
 from ser.data.corpora import find_corpus, read_corpus
 from ser.data.corpus import Splits
 from ser.data.labels import LabelMap, lonely_classes, map_labels, read_label_map, require_labels
-from ser.data.leaks import describe, find_leaks, stamps
+from ser.data.leaks import describe, find_leaks, stamps, undeclared
 from ser.data.manifest import Manifest, Utterance, read_folder, read_manifest
 from ser.data.recordings import OnError, read_features
 from ser.data.splits import Rule
@@ -55,6 +55,7 @@ class AudioCorpus(ABC):
         self.label = label
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
         self.declared_leaks = tuple(declared_leaks or ())
+        undeclared([], self.declared_leaks)  # refuses unknown kinds now, before hours of reading
         self.on_error: OnError = on_error
         self.cache_dir = cache_dir
 
@@ -113,7 +114,7 @@ class AudioCorpus(ABC):
                 "labels": counts,
                 "leaks": [leak.to_dict() for leak in leaks],
                 "skipped": skipped,
-                "remarks": describe(leaks, self.declared_leaks),
+                "remarks": [*describe(leaks, self.declared_leaks), *_unknown_speakers(manifest)],
                 "speech": {
                     name: extent(manifests[name], stores[name], extractor.frame_shift_s) for name in stores
                 },
@@ -228,6 +229,13 @@ def _with_speaker(utterance: Utterance, pattern: re.Pattern[str]) -> Utterance:
             "Write an expression for all of it, with the speaker in brackets."
         )
     return replace(utterance, speaker=match[1])
+
+
+def _unknown_speakers(manifest: Manifest) -> list[str]:
+    unknown = sum(utterance.speaker is None for utterance in manifest)
+    if not unknown:
+        return []
+    return [f"The speakers of {unknown} utterances are unknown: nobody can say whether splits share them."]
 
 
 def _stamp_of(skipped: Sequence[Mapping[str, str]]) -> list[str]:

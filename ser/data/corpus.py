@@ -13,6 +13,7 @@ from ser.data import demo
 from ser.data.challenge import Labels, read_challenge, read_labels
 from ser.data.manifest import Manifest
 from ser.data.store import Store
+from ser.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,14 @@ class ChallengeCorpus:
             features: spec of an extractor, not used.
 
         Raises:
+            ConfigError: waveforms are asked for.
             DataError: a file is missing, damaged, of the wrong shape or without labels.
         """
+        if str(features["_target_"]).endswith(".Waveform"):
+            raise ConfigError(
+                "features=waveform and waveform_augment need recordings, but the challenge's files hold frames. "
+                "Leave them out, or train on recordings: data=folder, data=manifest or a corpus."
+            )
         train = self._read(self.train)
         feature_dim = self.feature_dim or train.feature_dim
         stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}

@@ -1,0 +1,41 @@
+"""From what a batch holds to features: nothing to do where it holds features already."""
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+from ser.features.extract import Extractor
+from ser.features.waveform_augment import WaveformAugment
+
+
+class Listen(nn.Module):
+    """Augment waveforms and extract features, in every step; or, without an extractor, pass features on.
+
+    Features that are computed once and kept are faster, but every epoch hears the same recordings.
+
+    Args:
+        extractor: makes features of waveforms; None where batches hold features.
+        augment: changes training waveforms first.
+    """
+
+    def __init__(self, extractor: Extractor | None = None, augment: WaveformAugment | None = None) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.augment = augment
+
+    def forward(self, audio: Padded, keys: Tensor | None = None) -> Padded:
+        """[B, samples, 1], or features, to features [B, T, F].
+
+        Args:
+            audio: of a batch.
+            keys: [B] of utterances to augment; None leaves them as they are.
+        """
+        if self.extractor is None:
+            return audio
+        with torch.autocast(
+            audio.values.device.type, enabled=False
+        ):  # energies span 10 decades, bfloat16 has 3 digits
+            if self.augment is not None and keys is not None:
+                audio = self.augment(audio, keys)
+            features: Padded = self.extractor(audio)
+        return features
