@@ -219,3 +219,30 @@ def test_augmenting_waveforms_needs_recordings(challenge: Path, tmp_path: Path) 
     data = ("data=challenge", f"data.root={challenge}", "waveform_augment=noise_and_speed")
     refused = run("train.py", *data, cwd=tmp_path, code=1)
     assert "waveform_augment need recordings" in refused.stderr
+
+
+def test_recordings_become_files_of_the_challenge(corpus: Path, tmp_path: Path) -> None:
+    table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch")
+    bits = "data.label_map={high: {valence: 1, activation: 1}, low: {valence: 0, activation: 0}}"
+    run("ser/data/export.py", *table, bits, "hydra.run.dir=out", cwd=tmp_path)
+    out = tmp_path / "out"
+    first, second = (json.loads((out / f"ser_test_{number}.json").read_text()) for number in (1, 2))
+    assert all(set(row) == {"features"} for row in first.values())
+    assert all(type(row["id"]) is int for row in second)
+    assert len(json.loads((out / "gold_2.json").read_text())) == len(second)
+    files = [
+        *json.loads((out / "train.json").read_text()).values(),
+        *json.loads((out / "dev.json").read_text()).values(),
+    ]
+    assert len(files) + len(first) + len(second) == 64
+    assert len(files[0]["features"][0]) == 26
+    challenge = (
+        "data=challenge",
+        f"data.root={out}",
+        "data.test=ser_test_1.json",
+        "data.test_labels=gold_1.json",
+    )
+    run("train.py", *challenge, *TINY, "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path)
+    best = f"ckpt={tmp_path / 'run' / 'checkpoints' / 'best.ckpt'}"
+    run("predict.py", best, f"input={corpus / 'audio'}", "output=from_audio.csv", cwd=tmp_path)
+    assert {"valence", "activation", "p_joy"} <= set(read(tmp_path / "from_audio.csv")[0])

@@ -380,10 +380,14 @@ def options_of(conf):
     groups = [
         [f"{group.name}={option.stem}" for option in sorted(group.glob("*.yaml"))]
         for group in sorted(conf.iterdir())
-        if group.is_dir() and group.name not in ("hydra", "split")
+        if group.is_dir() and group.name not in ("hydra", "label_map", "split")
     ]
-    rules = [["data=folder", f"split={rule.stem}"] for rule in sorted((conf / "split").glob("*.yaml"))]
-    return [*([option for option in choice if option] for choice in zip_longest(*groups)), *rules]
+    of_recordings = [
+        ["data=folder", f"{group}={option.stem}"]
+        for group in ("label_map", "split")
+        for option in sorted((conf / group).glob("*.yaml"))
+    ]
+    return [*([option for option in choice if option] for choice in zip_longest(*groups)), *of_recordings]
 
 
 @pytest.mark.parametrize("overrides", options_of(ROOT / "conf"), ids=" ".join)
@@ -391,6 +395,8 @@ def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatc
     monkeypatch.chdir(ROOT)
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         place = "data.path=data" if "data=manifest" in overrides else "data.root=data"
-        cfg = compose("train", [*overrides, place])
+        banks = [f"waveform_augment.{bank}.root=data" for bank in ("noises", "impulses")]
+        needed = banks if "waveform_augment=noises_and_rooms" in overrides else []
+        cfg = compose("train", [*overrides, place, *needed])
     keys = {*OmegaConf.load(ROOT / "conf" / "train.yaml"), *(path.name for path in (ROOT / "conf").iterdir())}
     check(cfg, root_keys=keys)

@@ -32,7 +32,7 @@ ONLY = {
 }
 """Libraries that stay in few rooms, so that the centre is plain torch."""
 
-SCRIPTS = {"data/describe.py"}
+SCRIPTS = {"data/describe.py", "data/export.py"}
 """Run by `python -m`: they stand below everything, and nothing imports them."""
 
 FILES = sorted((REPOSITORY / "ser").rglob("*.py"))
