@@ -1,7 +1,8 @@
-"""Run every benchmark, each in a fresh process, and write docs/benchmarks.md.
+"""Run every benchmark, each in a fresh process, and write docs/benchmarks.json and docs/benchmarks.md.
 
-python -m benchmarks            half an hour or more on two cores
-python -m benchmarks --quick    a minute or two; its figures mean nothing, and only the console sees them
+python -m benchmarks                half an hour or more on two cores
+python -m benchmarks train lstm     these anew; the page keeps what it has of the others
+python -m benchmarks --quick        a minute or two; its figures mean nothing, and only the console sees them
 """
 
 import json
@@ -22,19 +23,29 @@ from ser.files import write_atomic
 
 NAMES = ("ingest", "start", "padding", "train", "lstm", "predict", "gpu", "growth")
 REPORT = ROOT / "docs" / "benchmarks.md"
+RESULTS = REPORT.with_suffix(".json")
 _PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pysimdjson", "orjson", "pandas", "lhotse")
 _MISSING = "not installed"
 
 
 def main() -> None:
-    """Run all benchmarks; what fails is named at the end and fails the command."""
+    """Run the benchmarks; what fails is named at the end and fails the command."""
+    chosen = [word for word in sys.argv[1:] if word in NAMES] or NAMES
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in NAMES]
     options = parse_options(__doc__)
-    results = {name: run(name, sys.argv[1:]) for name in NAMES}
-    failed = [name for name, result in results.items() if result is None]
-    if not options.quick and not failed:
-        write_atomic(REPORT, report([result for result in results.values() if result], options))
+    results = {name: run(name, sys.argv[1:]) for name in chosen}
+    if not options.quick:
+        stamp = {
+            "commit": f"{commit()}{', with changes' if dirty() else ''}",
+            "repetitions": options.repetitions,
+        }
+        stamp["date"] = datetime.now(UTC).date().isoformat()
+        known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        known |= {name: result | stamp for name, result in results.items() if result is not None}
+        write_atomic(RESULTS, json.dumps(known, indent=1) + "\n")
+        write_atomic(REPORT, report([known[name] for name in NAMES if name in known], options))
         print(f"written: {REPORT.relative_to(ROOT)}")
-    if failed:
+    if failed := [name for name, result in results.items() if result is None]:
         sys.exit(f"failed: {', '.join(failed)}")
 
 
@@ -71,23 +82,21 @@ def report(results: Sequence[dict[str, Any]], options: Options) -> str:
 
 
 def machine(options: Options) -> str:
-    """Processor, memory, versions, commit and date, as a table."""
+    """Processor, memory and versions, as a table."""
     facts = [
         ["processor", f"{processor()}, {os.cpu_count()} cores, {options.threads} threads of torch"],
         ["memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"],
         ["system", platform.platform()],
         ["python", platform.python_version()],
         *([name, version(name)] for name in _PACKAGES),
-        ["commit", f"{commit()}{', with changes' if dirty() else ''}"],
-        ["date", datetime.now(UTC).date().isoformat()],
-        ["repetitions", str(options.repetitions)],
     ]
     return markdown_table(["", "measured on"], facts)
 
 
 def section(result: dict[str, Any]) -> str:
     """A benchmark: its command, its headline, its table, its notes."""
-    parts = [f"## {result['name']}", f"`python -m benchmarks.{result['name']}`"]
+    made = f"commit {result['commit']}, {result['date']}, {result['repetitions']} repetitions"
+    parts = [f"## {result['name']}", f"`python -m benchmarks.{result['name']}`, {made}"]
     if result["ratio"] is not None:
         low, high = result["spread"]
         parts.append(f"{result['headline']}: **{result['ratio']:.3g}** ({low:.3g}..{high:.3g})")
