@@ -43,6 +43,8 @@ def mel_filterbank(
     Raises:
         ConfigError: the frequencies are out of order, or a filter is so narrow that it covers no FFT bin.
     """
+    if num_mel_bins < 1:
+        raise ConfigError(f"num_mel_bins={num_mel_bins}: expected 1 or more filters, such as 64. Raise it.")
     top = sample_rate / 2 if max_frequency is None else max_frequency
     if not 0 <= min_frequency < top <= sample_rate / 2:
         raise ConfigError(
@@ -60,11 +62,10 @@ def mel_filterbank(
     else:
         corners, places = hertz, bins * sample_rate / fft_length
     low, peak, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    filters = (
-        torch.minimum((places - low) / (peak - low), (high - places) / (high - peak))
-        .clamp_min(0)
-        .nan_to_num(0)
-    )
+    # rounded corners may coincide, and 0 / 0 is NaN: such a filter has its peak there, and nothing beyond
+    rising = ((places - low) / (peak - low)).nan_to_num(1.0)
+    falling = ((high - places) / (high - peak)).nan_to_num(0.0)
+    filters = torch.minimum(rising, falling).clamp_min(0)
     empty = filters.amax(1) <= 0
     if empty.any():
         raise ConfigError(
