@@ -21,10 +21,20 @@ from ser.data.summary import markdown_table
 from ser.environment import commit, dirty
 from ser.files import write_atomic
 
-NAMES = ("ingest", "start", "padding", "train", "lstm", "predict", "gpu", "growth")
+NAMES = ("ingest", "start", "padding", "features", "train", "lstm", "predict", "gpu", "growth")
 REPORT = ROOT / "docs" / "benchmarks.md"
 RESULTS = REPORT.with_suffix(".json")
-_PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pysimdjson", "orjson", "pandas", "lhotse")
+_PACKAGES = (
+    "torch",
+    "lightning",
+    "hydra-core",
+    "numpy",
+    "pysimdjson",
+    "orjson",
+    "pandas",
+    "lhotse",
+    "kaldi-native-fbank",
+)
 _MISSING = "not installed"
 
 

@@ -17,7 +17,7 @@ from benchmarks.padding import mates_kept
 from ser.data.challenge import read_challenge
 from tests.commands import REPOSITORY
 
-QUICK = ["ingest", "padding", "lstm"]
+QUICK = ["ingest", "padding", "features", "lstm"]
 SLOW = ["start", "train", "predict", "growth"]
 
 
