@@ -66,6 +66,31 @@ def write_challenge(root: Path, sizes: dict[str, int], *, seed: int = 0) -> None
         (root / f"{split}.json").write_text(json.dumps(content if split == "ser_test_2" else records))
 
 
+def write_recordings(root: Path, speakers: int = 6) -> None:
+    """Short recordings named as those of RAVDESS, of four emotions that differ in pitch, in a folder per emotion."""
+    soundfile = pytest.importorskip("soundfile")
+    codes = {"neutral": "01", "happiness": "03", "sadness": "04", "anger": "05"}
+    for speaker in range(1, speakers + 1):
+        for place, (emotion, code) in enumerate(codes.items()):
+            for take in (1, 2):
+                samples = np.arange(6_400 + 800 * ((speaker + take) % 4))
+                noise = np.random.default_rng([speaker, place, take]).normal(size=len(samples))
+                waveform = (
+                    0.1 * np.sin(0.05 * (1 + 2 * place) * (1 + 0.02 * speaker) * samples) + 0.01 * noise
+                )
+                (root / emotion).mkdir(parents=True, exist_ok=True)
+                name = f"03-01-{code}-01-01-{take:02d}-{speaker:02d}.wav"
+                soundfile.write(root / emotion / name, waveform, 16_000)
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small corpus of recordings, in a folder per class, with the file names of RAVDESS."""
+    root = tmp_path_factory.mktemp("recordings")
+    write_recordings(root)
+    return root
+
+
 @pytest.fixture(scope="session")
 def challenge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The challenge's files with a few dozen utterances."""

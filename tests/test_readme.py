@@ -23,17 +23,30 @@ def test_the_two_commands_are_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with a finished run, in which the README's commands are typed."""
+def folder(challenge: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a finished run and input files, in which the README's commands are typed."""
     cwd = tmp_path_factory.mktemp("readme")
     run("train.py", "data=challenge", f"data.root={challenge}", *TINY, "hydra.run.dir=RUN", cwd=cwd)
     (cwd / "FILE").write_bytes((challenge / "ser_test_1.json").read_bytes())
+    files = sorted(recordings.rglob("*.wav"))
+    (cwd / "long.wav").write_bytes(files[0].read_bytes())
+    rows = [f"{file.relative_to(recordings)},{file.parent.name},{file.stem[-2:]}" for file in files]
+    (cwd / "table.csv").write_text("\n".join(["path,emotion,speaker", *rows, ""]))
+    for emotion in recordings.iterdir():
+        (cwd / emotion.name).symlink_to(emotion)
     return cwd
 
 
+def typed(command: str, challenge: Path, recordings: Path) -> list[str]:
+    """The words behind `python SCRIPT`, with folders that are there."""
+    words = shlex.split(command)[2:]
+    root = challenge if "data=challenge" in words else recordings
+    return [word.replace("DIR", str(root)) for word in words]
+
+
 @pytest.mark.parametrize("command", TRAININGS)
-def test_training_commands_run(command: str, folder: Path, challenge: Path) -> None:
-    words = [word.replace("DIR", str(challenge)) for word in shlex.split(command)[2:]]
+def test_training_commands_run(command: str, folder: Path, challenge: Path, recordings: Path) -> None:
+    words = typed(command, challenge, recordings)
     if "resume=RUN" not in words:  # a finished run is resumed as it is: nothing is left to train
         words += [
             "debug=fast",
@@ -41,29 +54,41 @@ def test_training_commands_run(command: str, folder: Path, challenge: Path) -> N
             "trainer.enable_progress_bar=false",
             "test=false",
         ]
-        words += [] if any(word.startswith("data.root=") for word in words) else ["data=challenge"]
-        words += [] if any(word.startswith("data.root=") for word in words) else [f"data.root={challenge}"]
-        words += [f"hydra.run.dir=run_{TRAININGS.index(command)}", "hydra.sweep.dir=sweep"]
+        if not any(word.startswith("data=") for word in words):
+            words += ["data=challenge", f"data.root={challenge}"]
+        words += [
+            f"hydra.run.dir=run_{TRAININGS.index(command)}",
+            f"hydra.sweep.dir=sweep_{TRAININGS.index(command)}",
+        ]
     run("train.py", *words, cwd=folder)
 
 
-def test_prediction_and_validation_run(folder: Path) -> None:
+def test_prediction_and_validation_run(folder: Path, challenge: Path, recordings: Path) -> None:
     predictions = [command for command in COMMANDS if command.startswith("python predict.py")]
     assert predictions
     for command in predictions:
-        run("predict.py", *shlex.split(command)[2:], "overwrite=true", cwd=folder)
+        run("predict.py", *typed(command, challenge, recordings), "overwrite=true", cwd=folder)
     assert "python -m ser.validate pred.json FILE" in COMMANDS
     run("ser/validate.py", "pred.json", "FILE", cwd=folder)
 
 
+@pytest.mark.parametrize("module", ["describe", "export"])
+def test_commands_on_corpora_run(module: str, folder: Path, challenge: Path, recordings: Path) -> None:
+    (command,) = (command for command in COMMANDS if command.startswith(f"python -m ser.data.{module}"))
+    run(f"ser/data/{module}.py", *typed(command, challenge, recordings)[1:], cwd=folder)
+
+
 @pytest.mark.parametrize("row", SETTINGS)
-def test_settings_of_the_table_exist(row: str, challenge: Path, tmp_path: Path) -> None:
+def test_settings_of_the_table_exist(row: str, tmp_path: Path) -> None:
     """Options of the same group stand apart by commas: each is checked on its own."""
+    (tmp_path / "data").mkdir()
     for code in re.findall(r"`(.*?)`", row):
         words = code.split() if "=" in code else [f"{row.split('=')[0].strip('| `')}={code}"]
         groups = [word.split("=")[0] for word in words]
         words = [word for index, word in enumerate(words) if word.split("=")[0] not in groups[index + 1 :]]
-        run("train.py", "data=challenge", f"data.root={challenge}", *words, "--cfg", "job", cwd=tmp_path)
+        of_recordings = words[0].startswith(("data.", "features", "silence", "split", "waveform_augment"))
+        data = ["data=folder" if of_recordings else "data=challenge", "data.root=data"]
+        run("train.py", *data, *words, "--cfg", "job", cwd=tmp_path)
 
 
 def test_the_tree_names_every_file_of_the_package() -> None:

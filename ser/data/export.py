@@ -34,13 +34,13 @@ def export(config: dict[str, Any]) -> None:
         write(folder / f"{file}.json", frames_of(store), labels)
     if "test" in parts:
         store, labels = parts["test"]
-        for number, indices in enumerate(halves(splits.manifests["test"]), 1):
+        for number, indices in enumerate(filter(len, halves(splits.manifests["test"])), 1):
             write_test(folder, number, frames_of(store.select(indices)), labels[indices])
     print(f"{folder}: written. Train with: python train.py data=challenge data.root={folder}")
 
 
 def halves(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of every other speaker's utterances, and of the others'."""
+    """Indices of every other speaker's utterances, and of the others', if there are any."""
     speakers = sorted({utterance.speaker or "" for utterance in manifest})
     of_first = np.array([speakers.index(utterance.speaker or "") % 2 == 0 for utterance in manifest])
     return np.flatnonzero(of_first), np.flatnonzero(~of_first)
