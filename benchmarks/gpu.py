@@ -71,7 +71,7 @@ class ResidentDataset(UtteranceDataset):
     def __init__(self, source: UtteranceDataset, device: torch.device) -> None:
         super().__init__(source.store, source.targets)
         self.frames = torch.from_numpy(np.array(self.store.audio)).to(device)
-        self.firsts = torch.from_numpy(self.store.offsets[:-1]).to(device)
+        self.firsts = torch.from_numpy(self.store.firsts).to(device)
         self.lengths_there = torch.from_numpy(self.lengths).to(device)
         self.targets_there = self.targets.to(device)
 
