@@ -33,6 +33,7 @@ class Trained:
         target: what the logits mean.
         feature_dim: values of a frame it was trained on.
         features: spec of the extractor that makes such frames of waveforms.
+        frontend: spec of what follows, which asks for z-scores by speaker if it is normalised so.
         path: where it came from.
     """
 
@@ -40,6 +41,7 @@ class Trained:
     target: Target
     feature_dim: int
     features: Mapping[str, Any]
+    frontend: Mapping[str, Any]
     path: Path
 
 
@@ -81,7 +83,8 @@ def load(path: str | Path) -> Trained:
             f"{path}: its weights and its description do not fit together ({_first_line(error)}). "
             "Use the checkpoint as train.py wrote it, with the version of ser that wrote it."
         ) from error
-    return Trained(model.eval(), target, description["feature_dim"], description["features"], path)
+    specs = {"features": description["features"], "frontend": description["frontend"]}
+    return Trained(model.eval(), target, description["feature_dim"], **specs, path=path)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ser.data.classes import columns
 from ser.data.dataset import UtteranceDataset
 from ser.data.manifest import Manifest
 from ser.data.recordings import OnError, read_features
+from ser.data.speakers import is_by_speaker, normalized_by_speaker
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.targets import Target
@@ -102,12 +103,14 @@ def features_of(
         )
     settings = json.dumps(models[0].features, sort_keys=True)
     read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
-    manifest = manifest.select(read.kept.tolist())
+    manifest, store = manifest.select(read.kept.tolist()), read.store
+    if is_by_speaker(models[0].frontend):
+        store = normalized_by_speaker(store, manifest, models[0].frontend.get("floor"))
     fields = models[0].target.label_names
     if not all(field in utterance.labels for utterance in manifest for field in fields):
-        return manifest, read.store
+        return manifest, store
     labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
-    return manifest, read.store.with_labels(labels, fields)
+    return manifest, store.with_labels(labels, fields)
 
 
 def rows(manifest: Manifest, scores: Tensor, target: Target) -> list[dict[str, Any]]:
@@ -137,6 +140,11 @@ def _check_fit(trained: Trained, first: Trained, store: Store) -> None:
         raise DataError(
             f"the input has {store.feature_dim} values in a frame, but {trained.path} was trained on "
             f"{trained.feature_dim}. Give features made like the training data's, or another checkpoint."
+        )
+    if is_by_speaker(trained.frontend) != (store.zscores is not None):
+        raise ConfigError(
+            f"ckpt: {trained.path}: either the model or the input is normalised by speaker, not both. "
+            "Give recordings whose speakers a manifest names, and average models of one kind only."
         )
     if trained.target.class_names != first.target.class_names:
         raise ConfigError(

@@ -30,6 +30,7 @@ from ser.data import summary
 from ser.data.classes import complete_target
 from ser.data.corpus import Splits
 from ser.data.module import SpeechData
+from ser.data.speakers import is_by_speaker, normalized_splits
 from ser.errors import ConfigError
 from ser.features.listen import Listen
 from ser.files import write_atomic
@@ -88,9 +89,14 @@ def read_splits(config: Config) -> Splits:
     """
     check_monitor(config["monitor"], logged_names(build(_example(config["target"]))))
     corpus = build(config["data"], allowed=LIBRARIES)
-    splits: Splits = corpus.splits(
-        waveforms_of(config) if config.get("waveform_augment") else config["features"]
-    )
+    if not config.get("waveform_augment"):
+        return normalized_splits(corpus.splits(config["features"]), config["frontend"])
+    if is_by_speaker(config["frontend"]):
+        raise ConfigError(
+            "frontend.normalize=speaker with waveform_augment: features that change in every step have no "
+            "statistics of a speaker. Use frontend.normalize=utterance or global, or leave out waveform_augment."
+        )
+    splits: Splits = corpus.splits(waveforms_of(config))
     return splits
 
 

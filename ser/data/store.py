@@ -24,6 +24,7 @@ from torch import Tensor
 from ser.batch import UtteranceId
 from ser.data.json_stream import Layout
 from ser.errors import DataError
+from ser.features.normalize import SMALLEST_STD
 
 _FORMAT = b"ser-store 2"
 _DIGEST_BYTES = 16  # two of a million utterances are alike by chance once in 10^26
@@ -32,6 +33,31 @@ _BLOCKS, _BLOCK_BYTES = 16, 1 << 16  # of the audio are checked at every start: 
 
 class DamagedStoreError(DataError):
     """A store that was cut, changed, or written by another version; it has to be written again."""
+
+
+@dataclass(frozen=True, eq=False)
+class ZScores:
+    """Features on the scale of the group that an utterance belongs to, such as its speaker's recordings.
+
+    Args:
+        groups: [N] int64, of each utterance.
+        mean: [G, F] of each group's frames.
+        std: [G, F], above 0.
+        floor: smaller values are raised to it first; None leaves them.
+    """
+
+    groups: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    floor: float | None
+
+    def __call__(self, index: int, frames: np.ndarray) -> np.ndarray:
+        """Frames [T, F] of the utterance at `index`, on its group's scale."""
+        if self.floor is not None:
+            frames = np.maximum(frames, np.float32(self.floor))
+        group = self.groups[index]
+        scores: np.ndarray = (frames - self.mean[group]) / self.std[group]
+        return scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +75,7 @@ class Store:
         fingerprint: SHA-256 of all content; a selection and other labels have their own.
         digests: [N, 16] uint8, equal where the features are; None where they were never written.
         rows: [N] int64, which of the stored utterances these are; None for all of them.
+        zscores: applied to whatever is taken out; None = features as they are stored.
     """
 
     ids: list[UtteranceId]
@@ -60,6 +87,7 @@ class Store:
     fingerprint: str
     digests: np.ndarray | None = None
     rows: np.ndarray | None = None
+    zscores: ZScores | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,6 +115,7 @@ class Store:
             labels=None if self.labels is None else self.labels[indices],
             digests=None if self.digests is None else self.digests[indices],
             rows=self._selected(np.arange(len(self.offsets) - 1))[indices],
+            zscores=self.zscores and replace(self.zscores, groups=self.zscores.groups[indices]),
             fingerprint=_sha256(self.fingerprint.encode(), indices.astype(np.int64)),
         )
 
@@ -95,6 +124,25 @@ class Store:
         content = json.dumps([[*names], labels.tolist()]).encode()
         fingerprint = _sha256(self.fingerprint.encode(), content)
         return replace(self, labels=labels, label_names=tuple(names), fingerprint=fingerprint)
+
+    def with_zscores(self, groups: np.ndarray, *, floor: float | None) -> "Store":
+        """The same utterances, each on the scale of its group: z-scores by the frames of all that are in it.
+
+        Args:
+            groups: [N] int64, 0..G-1.
+            floor: smaller values are raised to it first; None leaves them.
+        """
+        moments = np.zeros((2, int(groups.max()) + 1, self.feature_dim))
+        counts = np.bincount(groups, weights=self.lengths)[:, None]
+        for index, group in enumerate(groups.tolist()):
+            frames = self._frames(index).astype(np.float64)
+            frames = frames if floor is None else np.maximum(frames, floor)
+            moments[:, group] += frames.sum(0), np.square(frames).sum(0)
+        mean, squares = moments / counts
+        std = np.sqrt(np.maximum(squares - mean**2, SMALLEST_STD**2))
+        zscores = ZScores(groups, mean.astype(np.float32), std.astype(np.float32), floor)
+        content = json.dumps([groups.tolist(), floor]).encode()
+        return replace(self, zscores=zscores, fingerprint=_sha256(self.fingerprint.encode(), content))
 
     def chunks(self, frames: int) -> Iterator[np.ndarray]:
         """Copies [n, F] of all utterances' frames, one after the other, n = `frames` in all but the last."""
@@ -121,16 +169,18 @@ class Store:
         # it fetches the padding too, and is no faster where lengths are alike.
         batch = np.empty((len(indices), int(lengths.max()), self.feature_dim), dtype=np.float32)
         firsts = self.firsts[indices] + starts
-        for row, first, length in zip(batch, firsts.tolist(), lengths.tolist(), strict=True):
-            row[:length] = self.audio[first : first + length]
+        spans = zip(batch, indices.tolist(), firsts.tolist(), lengths.tolist(), strict=True)
+        for row, index, first, length in spans:
+            frames = self.audio[first : first + length]
+            row[:length] = frames if self.zscores is None else self.zscores(index, frames)
             row[length:] = 0
         return torch.from_numpy(batch)
 
     def _frames(self, index: int) -> np.ndarray:
-        """Utterance's frames [T, F], where they are mapped."""
+        """Utterance's frames [T, F]: where they are mapped, if they need no change."""
         first = self.firsts[index]
         frames: np.ndarray = self.audio[first : first + self.lengths[index]]
-        return frames
+        return frames if self.zscores is None else self.zscores(index, frames)
 
     def _selected(self, stored: np.ndarray) -> np.ndarray:
         """Of one value a stored utterance [M, ...], those of this selection [N, ...]."""

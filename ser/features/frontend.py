@@ -15,7 +15,8 @@ class Frontend(nn.Module):
 
     Args:
         feature_dim: F, values of a stored frame.
-        normalize: `global` z-scores with statistics of the training split, `utterance` with its own.
+        normalize: `global` z-scores with statistics of the training split, `utterance` with its own; `speaker`
+            expects features that are raised to the floor and z-scored with the speaker's, see ser.data.speakers.
         floor: log-mels below are raised to it, in the unit of the stored features; None leaves them. Digital
             silence is stored as -36 and would dominate the z-score.
         delta_scale: deltas times this are added as a second channel; 0 adds none. Deltas of normalised
@@ -26,13 +27,13 @@ class Frontend(nn.Module):
         self,
         feature_dim: int,
         *,
-        normalize: Literal["global", "utterance", "none"] = "global",
+        normalize: Literal["global", "utterance", "speaker", "none"] = "global",
         floor: float | None = None,
         delta_scale: float = 0.0,
     ) -> None:
         super().__init__()
         self.normalizer = NORMALIZERS[normalize](feature_dim)
-        self.floor = floor
+        self.floor = None if normalize == "speaker" else floor
         self.delta_scale = delta_scale
         self.num_channels = 2 if delta_scale else 1
         self.out_dim = feature_dim * self.num_channels

@@ -1,4 +1,4 @@
-"""Normalisation: the same scale for every feature, fitted on the training split and nothing else."""
+"""Normalisation: the same scale for every feature. What is fitted is fitted on the training split and nothing else."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ser.batch import Padded
 
-_SMALLEST_STD = 1e-5  # a constant feature would divide by zero; its normalised value is then 0
+SMALLEST_STD = 1e-5  # a constant feature would divide by zero; its normalised value is then 0
 
 
 class Normalizer(nn.Module):
@@ -46,7 +46,7 @@ class GlobalNormalizer(Normalizer):
             squares = squares + chunk.square().sum(0)
         mean = total / count
         self.mean.copy_(mean)
-        self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(_SMALLEST_STD))
+        self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_STD))
 
     def forward(self, audio: Padded) -> Padded:
         """[B, T, F] -> [B, T, F]."""
@@ -62,8 +62,17 @@ class UtteranceNormalizer(Normalizer):
         count = audio.lengths[:, None, None]
         mean = (audio.values * mask).sum(1, keepdim=True) / count
         centred = (audio.values - mean) * mask
-        std = (centred.square().sum(1, keepdim=True) / count).sqrt().clamp_min(_SMALLEST_STD)
+        std = (centred.square().sum(1, keepdim=True) / count).sqrt().clamp_min(SMALLEST_STD)
         return audio.with_values(centred / std)
 
 
-NORMALIZERS = {"global": GlobalNormalizer, "utterance": UtteranceNormalizer, "none": Normalizer}
+class SpeakerNormalizer(Normalizer):
+    """Leaves features that come as z-scores over all recordings of a speaker, see ser.data.speakers."""
+
+
+NORMALIZERS = {
+    "global": GlobalNormalizer,
+    "utterance": UtteranceNormalizer,
+    "speaker": SpeakerNormalizer,
+    "none": Normalizer,
+}
