@@ -96,7 +96,7 @@ def machine(options: Options) -> str:
     facts = [
         ["processor", f"{processor()}, {os.cpu_count()} cores, {options.threads} threads of torch"],
         ["memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"],
-        ["system", platform.platform()],
+        ["system", f"{platform.system()} {platform.machine()}"],
         ["python", platform.python_version()],
         *([name, version(name)] for name in _PACKAGES),
     ]
