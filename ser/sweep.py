@@ -6,9 +6,10 @@ import math
 import os
 import shlex
 import shutil
+import statistics
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,17 @@ Mode = Literal["max", "min"]
 UNSEEN_WORST = 1e6
 """Stands for the value of a failed job while no other has finished. Metrics and losses stay far within it."""
 
+REPEATS = (
+    "seed",
+    "data.split.fold",
+    "data.split.seed",
+    "data.split.speaker",
+    "data.split.group",
+    "data.seed",
+)
+"""Settings in which repetitions of one experiment differ: scores are averaged over them."""
+
+_AVERAGED = ("accuracy", "uar", "macro_f1", "majority_floor")
 _HEAD = ("rank", "value", "overrides", "folder", "status")
 
 
@@ -123,7 +135,9 @@ def failed_objective(sweep_dir: Path, mode: Mode) -> float:
 
 
 def summarize(sweep_dir: Path, command: Sequence[str]) -> int:
-    """Print a sweep's jobs, best first, and the command that repeats the best; write sweep.csv and sweep.md.
+    """Print a sweep's jobs, best first, means over seeds and folds, and the command that repeats the best.
+
+    The tables are also written: sweep.csv, sweep.md, and means.csv where there is something to average.
 
     Args:
         sweep_dir: folder of all jobs.
@@ -141,10 +155,45 @@ def summarize(sweep_dir: Path, command: Sequence[str]) -> int:
     _write_csv(sweep_dir / "sweep.csv", head, rows)
     _write_markdown(sweep_dir / "sweep.md", head, rows)
     _print_table(f"{len(rows)} jobs in {sweep_dir}", head, rows)
+    if averaged := means(statuses):
+        _write_csv(sweep_dir / "means.csv", tuple(averaged[0]), [tuple(row.values()) for row in averaged])
+        _print_table(
+            "Means and standard deviations", tuple(averaged[0]), [(*row.values(),) for row in averaged]
+        )
     if order and statuses[order[0]]["status"] == "completed":
         best = shlex.join([*command, *(statuses[order[0]].get("overrides") or [])])
         print(f"Best, to repeat it: {best}")
     return sum(status["status"] != "completed" for status in statuses.values())
+
+
+def means(statuses: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Scores averaged over completed jobs that differ in nothing but seeds and folds, for two jobs or more.
+
+    Args:
+        statuses: folder of a job -> its status; metrics.json is read from the folder.
+
+    Returns:
+        A row for each setting, with a column for each score that some job has.
+    """
+    groups: dict[str, list[dict[str, float]]] = {}
+    for folder, status in statuses.items():
+        if status["status"] == "completed" and (folder / "metrics.json").is_file():
+            kept = [word for word in status.get("overrides") or [] if word.partition("=")[0] not in REPEATS]
+            groups.setdefault(" ".join(kept), []).append(json.loads((folder / "metrics.json").read_text()))
+    repeated = {setting: jobs for setting, jobs in groups.items() if len(jobs) > 1}
+    names = [f"{split}/{name}" for split in ("validation", "test") for name in _AVERAGED]
+    names = [name for name in names if any(name in job for jobs in repeated.values() for job in jobs)]
+    return [
+        {"setting": setting or "as configured", "jobs": str(len(jobs))}
+        | {name: _mean_and_deviation([job[name] for job in jobs if name in job]) for name in names}
+        for setting, jobs in repeated.items()
+    ]
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.1%}" for value in values)
+    return f"{statistics.mean(values):.1%} +- {100 * statistics.stdev(values):.1f}"
 
 
 def _read(path: Path) -> dict[str, Any]:

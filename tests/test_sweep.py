@@ -144,6 +144,29 @@ def test_a_sweep_without_a_completed_job_names_no_best(tmp_path, capsys):
     assert "Best" not in capsys.readouterr().out
 
 
+def test_scores_are_averaged_over_seeds_and_folds_and_over_nothing_else(tmp_path, capsys):
+    jobs = [("model=cnn", 0, 0.5), ("model=cnn", 1, 0.7), ("model=lstm", 0, 0.6), ("model=lstm", 1, 0.6)]
+    for number, (model, seed, value) in enumerate(jobs):
+        overrides = [model, f"seed={seed}", f"data.split.fold={seed}"]
+        record_status(tmp_path / str(number), "completed", overrides=overrides, value=value)
+        scores = {"test/accuracy": value, "test/majority_floor": 0.25, "test/loss": 9.0}
+        (tmp_path / str(number) / "metrics.json").write_text(json.dumps(scores))
+    record_status(tmp_path / "4", "failed", overrides=["model=cnn", "seed=2"], error="x")
+    record_status(tmp_path / "5", "completed", overrides=["model=alone"], value=1.0)
+    (tmp_path / "5" / "metrics.json").write_text('{"test/accuracy": 1.0}')
+
+    summarize(tmp_path, ["python", "train.py"])
+
+    with (tmp_path / "means.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    floor = {"test/majority_floor": "25.0% +- 0.0"}
+    assert rows == [
+        {"setting": "model=cnn", "jobs": "2", "test/accuracy": "60.0% +- 14.1"} | floor,
+        {"setting": "model=lstm", "jobs": "2", "test/accuracy": "60.0% +- 0.0"} | floor,
+    ]
+    assert "60.0% +- 14.1" in capsys.readouterr().out
+
+
 # ---- from end to end ----
 
 SCRIPT = """
