@@ -1,0 +1,149 @@
+"""A one-dimensional CNN on raw waveforms."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+from ser.models.lstm import LSTMEncoder
+
+_log = logging.getLogger(__name__)
+
+
+class WaveformCNNEncoder(nn.Module):
+    """A wide strided convolution that acts as a filterbank, then short ones; each stage ends in max pooling.
+
+    An output step sees `receptive_field` samples. Shorter waveforms are repeated until they are as long, with a
+    warning: padded with zeros, most of what a step sees would be silence that training never showed.
+
+    Args:
+        in_dim: values of a sample, 1 for mono.
+        in_channels: how many channels these are; not looked at.
+        channels: output channels of each stage.
+        kernel: of the first stage, in samples; the others have 3 steps.
+        stride: of the first stage.
+        pool: steps that each stage's max pooling makes one of.
+        dropout: on whole channels, after each stage but the last, 0..1.
+
+    Source: Dai et al., "Very deep convolutional neural networks for raw waveforms", ICASSP 2017, network M5.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        in_channels: int = 1,
+        *,
+        channels: Sequence[int] = (32, 32, 64, 64),
+        kernel: int = 80,
+        stride: int = 16,
+        pool: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = [in_dim, *channels]
+        self.stages = nn.ModuleList()
+        self.subsampling, self.receptive_field = 1, 1
+        for depth, width in enumerate(channels):
+            size, step = (kernel, stride) if depth == 0 else (3, 1)
+            self.stages.append(
+                _Stage(widths[depth], width, size, step, pool, dropout if depth < len(channels) - 1 else 0.0)
+            )
+            self.receptive_field += (size - 1) * self.subsampling
+            self.receptive_field += (pool - 1) * self.subsampling * step
+            self.subsampling *= step * pool
+        self.out_dim = channels[-1]
+        self._has_warned = False
+
+    def forward(self, audio: Padded) -> Padded:
+        """[B, T, F] -> [B, ceil(T / subsampling), channels[-1]]; T of short waveforms is as repeated."""
+        shortest = int(audio.lengths.min())
+        if shortest < self.receptive_field:
+            self._warn(shortest)
+            audio = repeated(audio, self.receptive_field)
+        steps = Padded(audio.zeroed().values.transpose(1, 2), audio.lengths)
+        for stage in self.stages:
+            steps = stage(steps)
+        return Padded(steps.values.transpose(1, 2), steps.lengths)
+
+    def _warn(self, shortest: int) -> None:
+        if not self._has_warned:
+            _log.warning(
+                "A waveform of %d samples is shorter than the %d that the network sees at once: such are repeated.",
+                *(shortest, self.receptive_field),
+            )
+        self._has_warned = True
+
+
+class WaveformCNNLSTMEncoder(nn.Module):
+    """A CNN on waveforms, then an LSTM over its steps.
+
+    Args:
+        in_dim: values of a sample, 1 for mono.
+        in_channels: how many channels these are; not looked at.
+        hidden_dim: units of the LSTM, a direction.
+        bidirectional: whether the LSTM reads both ways.
+        settings: of WaveformCNNEncoder.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        in_channels: int = 1,
+        *,
+        hidden_dim: int = 256,
+        bidirectional: bool = True,
+        **settings: Any,
+    ) -> None:
+        super().__init__()
+        self.cnn = WaveformCNNEncoder(in_dim, in_channels, **settings)
+        self.lstm = LSTMEncoder(
+            self.cnn.out_dim, hidden_dim=hidden_dim, num_layers=1, bidirectional=bidirectional
+        )
+        self.out_dim = self.lstm.out_dim
+        self.subsampling = self.cnn.subsampling
+
+    def forward(self, audio: Padded) -> Padded:
+        """[B, T, F] -> [B, ceil(T / subsampling), out_dim]; T of short waveforms is as repeated."""
+        out: Padded = self.lstm(self.cnn(audio))
+        return out
+
+
+class _Stage(nn.Module):
+    """Convolution, batch norm, ReLU, max pooling; values are [B, C, T] here, zero beyond an end."""
+
+    def __init__(
+        self, in_channels: int, channels: int, kernel: int, stride: int, pool: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.stride, self.pool = stride, pool
+        self.pad = nn.ConstantPad1d(((kernel - stride) // 2, kernel), 0.0)
+        self.convolution = nn.Conv1d(in_channels, channels, kernel, stride, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+        self.pooling = nn.MaxPool1d(pool, ceil_mode=True)
+        self.dropout = nn.Dropout1d(dropout)
+
+    def forward(self, steps: Padded) -> Padded:
+        lengths = -(-steps.lengths // self.stride)
+        values = self.convolution(self.pad(steps.values))[..., : -(-steps.values.shape[2] // self.stride)]
+        values = self.norm(values).relu() * _mask(
+            values, lengths
+        )  # never negative: pooling may meet the zeros
+        return Padded(self.dropout(self.pooling(values)), -(-lengths // self.pool))
+
+
+def repeated(audio: Padded, shortest: int) -> Padded:
+    """Sequences [B, T, F], those below `shortest` steps repeated from their start until they have as many."""
+    lengths = audio.lengths.clamp_min(shortest)
+    steps = torch.arange(int(lengths.max()), device=audio.values.device)
+    sources = (steps % audio.lengths[:, None]).where(steps < lengths[:, None], 0)
+    values = audio.values.gather(1, sources.unsqueeze(-1).expand(-1, -1, audio.values.shape[2]))
+    return Padded(values, lengths)
+
+
+def _mask(values: Tensor, lengths: Tensor) -> Tensor:
+    """[B, 1, T], one on real steps."""
+    steps = torch.arange(values.shape[2], device=values.device)
+    return (steps < lengths[:, None])[:, None].to(values.dtype)
