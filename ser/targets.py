@@ -116,6 +116,37 @@ class Classes:
         return ClassificationScores(len(self.class_names))
 
 
+class Binary(Classes):
+    """One of two named classes, from one logit: above 0 it is the second.
+
+    The loss of a logit z is that of the pair (0, z), so cross-entropy becomes binary cross-entropy.
+
+    Args:
+        class_names: two names, as in Classes.
+        field: as in Classes.
+
+    Raises:
+        ConfigError: there are not two names.
+    """
+
+    def __init__(self, class_names: Sequence[str] | None = None, field: str | None = None) -> None:
+        super().__init__(class_names, field)
+        if len(self.class_names) != 2:
+            raise ConfigError(
+                f"target.class_names={[*self.class_names]}: one logit tells two classes apart, not "
+                f"{len(self.class_names)}. Name two of them, such as [en,es], or use target=classes."
+            )
+        self.out_dim = 1
+
+    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
+        """One question: whether it is the second class."""
+        return [View(self.label_names[0], functional.pad(logits, (1, 0)), labels)]
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """[B, 1] -> [B, 2]."""
+        return functional.pad(logits, (1, 0)).softmax(-1)
+
+
 class Quadrant:
     """The challenge's four classes, valence x activation, from four logits."""
 

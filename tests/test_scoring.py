@@ -9,7 +9,7 @@ from torch.nn import functional
 from ser import losses
 from ser.errors import ConfigError, DataError
 from ser.metrics import ClassificationScores, QuadrantScores
-from ser.targets import Classes, MultiView, Quadrant, Target, TwoBinary, class_counts
+from ser.targets import Binary, Classes, MultiView, Quadrant, Target, TwoBinary, class_counts
 
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 TARGETS = [Quadrant(), TwoBinary(), MultiView()]
@@ -134,3 +134,22 @@ def test_named_classes_must_be_two_or_more_and_differ(names: list[str] | None) -
 def test_bits_that_are_no_bits_are_refused(label: str) -> None:
     with pytest.raises(DataError, match=rf"valence, activation: found '{label}'.*0 or 1.*label_map"):
         Quadrant().encode(np.array([["0", "1"], ["1", label]]))
+
+
+def test_one_logit_is_trained_with_binary_cross_entropy_and_answers_with_two_names() -> None:
+    target = Binary(["en", "es"], "language")
+    logits, labels = torch.randn(50, 1), torch.randint(2, (50,))
+    objective = losses.Objective(target, losses.CrossEntropy(), class_counts(target, labels))
+    expected = functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
+    torch.testing.assert_close(objective(logits, labels), expected)
+    torch.testing.assert_close(target.scores(logits)[:, 1], logits[:, 0].sigmoid())
+    assert target.encode(np.array([["es"], ["de"], ["en"]])).tolist() == [1, -1, 0]
+    assert target.decode(target.scores(torch.tensor([[0.5], [-0.5]])).argmax(-1)) == [
+        {"language": "es"},
+        {"language": "en"},
+    ]
+
+
+def test_one_logit_for_three_classes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="one logit tells two classes apart, not 3"):
+        Binary(["de", "en", "es"], "language")
