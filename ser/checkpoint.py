@@ -87,6 +87,32 @@ def load(path: str | Path) -> Trained:
     return Trained(model.eval(), target, description["feature_dim"], **specs, path=path)
 
 
+def initialize(model: Classifier, path: str | Path) -> None:
+    """Let a model begin with the encoder, the pooling and, where it has as many outputs, the head of a checkpoint.
+
+    The frontend stays: its statistics are those of the data at hand.
+
+    Raises:
+        CheckpointError: as `load`, or the checkpoint's encoder or pooling is another.
+    """
+    weights = {
+        name.removeprefix("model."): tensor
+        for name, tensor in read(Path(path))["state_dict"].items()
+        if name.startswith(("model.encoder.", "model.pooling.", "model.head."))
+    }
+    own = model.state_dict()
+    for name in own:
+        is_known = name in weights and weights[name].shape == own[name].shape
+        if name.startswith(("encoder.", "pooling.")) and not is_known:
+            raise CheckpointError(
+                f"init={path}: its network has no {name} of the shape {[*own[name].shape]}. Give it that run's "
+                "settings: model, pooling, features and frontend.delta_scale."
+            )
+    if any(own[name].shape != weights[name].shape for name in own if name.startswith("head.")):
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("head.")}
+    model.load_state_dict(weights, strict=False)
+
+
 def read(path: Path) -> dict[str, Any]:
     """The raw containers of a checkpoint of ours.
 

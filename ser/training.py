@@ -7,7 +7,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def prepare(config: Config) -> None:
 
 FIXED = (
     *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head"),
-    *("augment", "waveform_augment", "loss", "optimizer", "schedule", "monitor", "mode"),
+    *("augment", "waveform_augment", "loss", "optimizer", "schedule", "init", "monitor", "mode"),
 )
 """Config nodes that an interrupted run keeps, as do its epochs: the learning rate was planned for them."""
 
@@ -82,21 +82,24 @@ def check_unchanged(config: Config, run: RunFolder) -> None:
 
 
 def read_splits(config: Config) -> Splits:
-    """Read the corpus, its features computed or from the cache.
+    """Read the corpus: its features, or its waveforms where features are made in every step.
 
     Raises:
         SerError: the files cannot be used.
     """
     check_monitor(config["monitor"], logged_names(build(_example(config["target"]))))
     corpus = build(config["data"], allowed=LIBRARIES)
-    if not config.get("waveform_augment"):
-        return normalized_splits(corpus.splits(config["features"]), config["frontend"])
+    if config.get("waveform_augment"):
+        splits: Splits = replace(corpus.splits(waveforms_of(config)), hold_waveforms=True)
+    else:
+        splits = corpus.splits(config["features"])
+    if not splits.hold_waveforms:
+        return normalized_splits(splits, config["frontend"])
     if is_by_speaker(config["frontend"]):
         raise ConfigError(
-            "frontend.normalize=speaker with waveform_augment: features that change in every step have no "
-            "statistics of a speaker. Use frontend.normalize=utterance or global, or leave out waveform_augment."
+            "frontend.normalize=speaker: features that are made in every step, as with waveform_augment, have no "
+            "statistics of a speaker. Use frontend.normalize=utterance or global."
         )
-    splits: Splits = corpus.splits(waveforms_of(config))
     return splits
 
 
@@ -104,13 +107,6 @@ def waveforms_of(config: Config) -> Config:
     """Spec of waveforms as they are, for runs that make features of them anew in every step."""
     rate = config["features"]["sample_rate"]
     return {"_target_": "ser.features.extract.Waveform", "sample_rate": rate, "normalize": "none"}
-
-
-def make_listen(config: Config) -> Listen:
-    """From what batches hold to features: waveforms are augmented and then extracted, features are passed on."""
-    if not config.get("waveform_augment"):
-        return Listen()
-    return Listen(build(config["features"]), build(config["waveform_augment"], allowed=LIBRARIES))
 
 
 def make_data(config: Config, splits: Splits) -> SpeechData:
@@ -121,9 +117,8 @@ def make_data(config: Config, splits: Splits) -> SpeechData:
     """
     spec = complete_target(config["target"], splits.stores.values())
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
-    extractor = make_listen(config).extractor
-    shift = 1 if extractor is None else round(extractor.frame_shift_s * extractor.sample_rate)
-    settings = {"seed": config["seed"], "steps_per_frame": shift, "facts": facts}
+    extractor = build(config["features"]) if splits.hold_waveforms else None
+    settings = {"seed": config["seed"], "extractor": extractor, "facts": facts}
     return SpeechData(splits.stores, build(spec), **settings, **config["batching"])
 
 
@@ -141,11 +136,11 @@ def logged_names(target: Any) -> list[str]:
 def make_task(config: Config, data: SpeechData) -> Task:
     """Build model, loss and augmentation, and fit the normaliser to the training split."""
     settings = {**config, "target": data.facts.get("target", config["target"])}
-    listen = make_listen(config)
-    feature_dim = data.feature_dim if listen.extractor is None else listen.extractor.feature_dim
-    description = checkpoint.describe(settings, feature_dim=feature_dim)
+    description = checkpoint.describe(settings, feature_dim=data.feature_dim)
     model, target = checkpoint.assemble(description)
-    model.frontend.fit(data.train_frames(listen))
+    if config["init"]:
+        checkpoint.initialize(model, config["init"])
+    model.frontend.fit(data.train_frames())
     if config["compile"]:
         compile_in_place(model)
     return Task(
@@ -153,7 +148,7 @@ def make_task(config: Config, data: SpeechData) -> Task:
         target,
         objective=Objective(target, build(config["loss"]), data.class_counts()),
         augment=build(config["augment"]),
-        listen=listen,
+        listen=make_listen(config, data),
         optimizer=config["optimizer"],
         schedule=config.get("schedule"),
         description=description,
@@ -174,6 +169,12 @@ def compile_in_place(model: nn.Module) -> None:
             "Use compile=false, or model=cnn or model=transformer."
         )
     model.compile(dynamic=True)
+
+
+def make_listen(config: Config, data: SpeechData) -> Listen:
+    """From what batches hold to features: waveforms are augmented and then extracted, features are passed on."""
+    augment = config.get("waveform_augment")
+    return Listen(data.extractor, build(augment, allowed=LIBRARIES) if augment else None)
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -10,6 +10,7 @@ import torch
 from ser import checkpoint
 from ser.batch import Padded
 from ser.errors import CheckpointError
+from ser.models.classifier import Classifier
 
 CONFIG = {
     "features": {"_target_": "ser.features.extract.LogMel"},
@@ -113,3 +114,33 @@ def test_another_format_is_refused(saved: Path) -> None:
     change(saved, ser={"format": 99})
     with pytest.raises(CheckpointError, match="format 99"):
         checkpoint.load(saved)
+
+
+def fresh(**changed: object) -> Classifier:
+    model, _ = checkpoint.assemble(checkpoint.describe(CONFIG | changed, feature_dim=26))
+    return model
+
+
+def test_training_can_begin_with_the_network_of_a_checkpoint_but_not_its_statistics(saved: Path) -> None:
+    trained, model = checkpoint.load(saved).model, fresh()
+    checkpoint.initialize(model, saved)
+    for name, tensor in model.state_dict().items():
+        is_taken = not name.startswith("frontend.")
+        assert torch.equal(tensor, trained.state_dict()[name]) == is_taken, name
+
+
+def test_a_head_of_other_classes_begins_anew(saved: Path) -> None:
+    model = fresh(target={"_target_": "ser.targets.TwoBinary"})
+    before = {name: tensor.clone() for name, tensor in model.head.state_dict().items()}
+    checkpoint.initialize(model, saved)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.head.state_dict().items())
+    kernel = "stages.0.reduce.0.weight"
+    assert torch.equal(
+        model.encoder.state_dict()[kernel], checkpoint.load(saved).model.encoder.state_dict()[kernel]
+    )
+
+
+def test_another_network_cannot_begin_with_a_checkpoint(saved: Path) -> None:
+    model = fresh(model=CONFIG["model"] | {"channels": [4, 8]})
+    with pytest.raises(CheckpointError, match=r"init=.*best\.ckpt: its network has no encoder\.stages\.1"):
+        checkpoint.initialize(model, saved)

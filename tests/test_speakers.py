@@ -115,7 +115,7 @@ def test_the_prediction_of_a_file_without_speakers_is_refused(
         (["data=challenge", "data.root={challenge}"], "nobody knows who speaks"),
         (
             ["data=ravdess", "data.root={recordings}", "waveform_augment=noise_and_speed"],
-            "change in every step",
+            "made in every step",
         ),
     ],
 )

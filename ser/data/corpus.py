@@ -25,12 +25,14 @@ class Splits:
         stamps: what a reader of the results must know, such as a leak; they stand on every report.
         facts: plain values that a run keeps beside the table of splits.
         manifests: split -> what is known about its utterances, in the order of its store; none of bare features.
+        hold_waveforms: whether the stores hold waveforms, of which features are made in every step.
     """
 
     stores: Mapping[str, Store]
     stamps: Sequence[str] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
+    hold_waveforms: bool = False
 
 
 class ChallengeCorpus:

@@ -13,7 +13,7 @@ from ser.data.classes import classified
 from ser.data.dataset import UtteranceDataset
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
-from ser.features.listen import Listen
+from ser.features.extract import Extractor
 from ser.targets import Target, class_counts
 
 _FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted in constant memory
@@ -30,7 +30,8 @@ class SpeechData(L.LightningDataModule):
         max_utterances: utterances of a batch, at most.
         pool: so many utterances are sorted by length together; smaller is more random, larger pads less.
         crop_frames: in training, longer utterances are cut to a random stretch of so many frames.
-        steps_per_frame: of what the stores hold: 1 for frames, a frame's shift in samples for waveforms.
+        extractor: makes features of what the stores hold, where that is waveforms; frames are then counted by its
+            shift.
         overfit: train and validate on the first so many training utterances: a model that cannot learn them by
             heart is broken.
         num_workers: loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
@@ -47,7 +48,7 @@ class SpeechData(L.LightningDataModule):
         max_utterances: int = 32,
         pool: int = 512,
         crop_frames: int | None = None,
-        steps_per_frame: int = 1,
+        extractor: Extractor | None = None,
         overfit: int | None = None,
         num_workers: int = 0,
         facts: Mapping[str, Any] | None = None,
@@ -60,6 +61,8 @@ class SpeechData(L.LightningDataModule):
             stores = {"train": few, "validation": few}
         self.target = target
         self.seed = seed
+        self.extractor = extractor
+        steps_per_frame = 1 if extractor is None else round(extractor.frame_shift_s * extractor.sample_rate)
         self.limits = {"max_frames": max_frames * steps_per_frame, "max_utterances": max_utterances}
         self.pool = pool
         self.num_workers = num_workers
@@ -70,7 +73,7 @@ class SpeechData(L.LightningDataModule):
             )
             for name, store in stores.items()
         }
-        self.feature_dim: int = stores["train"].feature_dim
+        self.feature_dim: int = (extractor or stores["train"]).feature_dim
         self._train_loader: BucketLoader | None = None
         self._resume_from: dict[str, Any] = {}
 
@@ -83,18 +86,14 @@ class SpeechData(L.LightningDataModule):
         """View of the target -> utterances of each class in the training split."""
         return class_counts(self.target, self._labels("train"))
 
-    def train_frames(self, listen: Listen) -> Iterator[Tensor]:
-        """Chunks [N, F] of all frames of the training split, and of no other.
-
-        Args:
-            listen: makes frames of what the stores hold.
-        """
+    def train_frames(self) -> Iterator[Tensor]:
+        """Chunks [N, F] of all frames of the training split, and of no other."""
         dataset = self.datasets["train"]
-        if listen.extractor is None:
+        if self.extractor is None:
             yield from map(torch.from_numpy, dataset.store.chunks(_FRAMES_AT_A_TIME))
             return
         for draw in EvaluationSampler(dataset.lengths, **self.limits):
-            frames = listen(dataset[draw].audio)
+            frames = self.extractor(dataset[draw].audio)
             yield frames.values[frames.mask]
 
     def summaries(self) -> list[SplitSummary]:
