@@ -306,8 +306,8 @@ def _warn_of_longer(lengths: Integers, max_frames: int) -> None:
     longer = lengths[lengths > max_frames]
     if longer.size:
         logger.warning(
-            "batching.max_frames=%d: %d of %d utterances are longer (up to %d frames), and each makes a batch of "
-            "its own. If memory runs short, shorten them with batching.crop_frames.",
+            "max_frames=%d: %d of %d utterances are longer (up to %d frames), and each makes a batch of its own. "
+            "If memory runs short, cut them, in training with batching.crop_frames, in prediction with window_s.",
             *(max_frames, longer.size, lengths.size, longer.max()),
         )
 
