@@ -14,6 +14,7 @@ from ser.models.lstm import LSTMEncoder, join_steps, reverse
 from ser.models.pooling import (
     AttentionPooling,
     AttentiveStatisticsPooling,
+    FunctionalsPooling,
     LastPooling,
     MaxPooling,
     MeanPooling,
@@ -28,7 +29,14 @@ ENCODERS = {
     "transformer": TransformerEncoder,
     "cnn_lstm": CNNLSTMEncoder,
 }
-POOLINGS = [MeanPooling, MaxPooling, LastPooling, AttentionPooling, AttentiveStatisticsPooling]
+POOLINGS = [
+    MeanPooling,
+    MaxPooling,
+    LastPooling,
+    FunctionalsPooling,
+    AttentionPooling,
+    AttentiveStatisticsPooling,
+]
 
 
 def classifier(encoder: str, pooling: type) -> Classifier:
@@ -150,3 +158,12 @@ def test_a_batch_of_one_utterance_can_be_trained_on(name: str, audio: Padded) ->
     logits = model(alone(audio, 1))
     logits.sum().backward()
     assert logits.isfinite().all()
+
+
+def test_functionals_are_means_deviations_and_quantiles_of_real_steps(audio: Padded) -> None:
+    found = FunctionalsPooling(26, quantiles=(0.1, 0.5, 1.0))(audio)
+    for row, values, length in zip(found, audio.values, audio.lengths.tolist(), strict=True):
+        real = values[:length]
+        quantiles = torch.quantile(real, torch.tensor([0.1, 0.5, 1.0]), dim=0)
+        expected = torch.cat([real.mean(0), real.var(0, correction=0).add(1e-5).sqrt(), quantiles.flatten()])
+        torch.testing.assert_close(row, expected, atol=1e-5, rtol=1e-5)

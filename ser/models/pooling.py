@@ -1,5 +1,7 @@
 """From a sequence of steps to one vector. All sums run in float32 and over real steps only."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,35 @@ class LastPooling(Pooling):
         """[B, T, D] -> [B, D]."""
         last = (steps.lengths - 1)[:, None, None].expand(-1, 1, steps.values.shape[2])
         return steps.values.gather(1, last).squeeze(1)
+
+
+class FunctionalsPooling(Pooling):
+    """Mean, standard deviation and quantiles of each dimension: nothing to learn.
+
+    Args:
+        in_dim: D.
+        quantiles: Q of them, 0..1; between two steps they are interpolated.
+    """
+
+    def __init__(self, in_dim: int, quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)) -> None:
+        super().__init__(in_dim)
+        self.out_dim = (2 + len(quantiles)) * in_dim
+        self.register_buffer("quantiles", torch.tensor(quantiles), persistent=False)
+
+    quantiles: Tensor
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> [B, (2 + Q) * D]."""
+        mean = masked_mean(steps)
+        deviation = masked_mean(steps.with_values((steps.values - mean[:, None]).square())).add(1e-5).sqrt()
+        ordered = steps.values.masked_fill(~steps.mask.unsqueeze(-1), torch.inf).sort(1).values
+        places = self.quantiles * (steps.lengths[:, None] - 1)  # [B, Q]
+        below, above = (
+            ordered.gather(1, rounded.long().unsqueeze(-1).expand(-1, -1, self.in_dim))
+            for rounded in (places.floor(), places.ceil())
+        )
+        quantiles = torch.lerp(below, above, places.frac().unsqueeze(-1))
+        return torch.cat([mean, deviation, quantiles.flatten(1)], -1)
 
 
 class AttentionPooling(Pooling):
