@@ -1,4 +1,4 @@
-"""Predict with a checkpoint: a file of the challenge in its own layout, recordings as a table.
+"""Predict with a checkpoint: a file of the challenge in its own layout, recordings and arrays of clips as a table.
 
 python predict.py ckpt=RUN/checkpoints/best.ckpt input=FILE output=pred.json
 python predict.py ckpt=RUN/checkpoints/best.ckpt input=clip.wav output=pred.csv
@@ -49,25 +49,32 @@ def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
 
 
 def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
-    """Answer recordings, whole or in windows, with the probability of each class in the same row."""
+    """Answer recordings, whole or in windows, or an array of clips: label and probabilities in a row of a table."""
     from ser import inference, predictions
     from ser.data import inputs
 
-    output = Path(config["output"] or f"predictions_{Path(config['input']).stem}.csv")
+    path = Path(config["input"])
+    output = Path(config["output"] or f"predictions_{path.stem}.csv")
     predictions.check_table_name(output)
     predictions.check_output(output, overwrite=config["overwrite"])
 
-    manifest = inputs.with_ends(inputs.find_recordings(Path(config["input"])))
-    if config["window_s"] is not None:
-        manifest = inputs.windows(manifest, config["window_s"], config["hop_s"] or config["window_s"])
-    manifest, store = inference.features_of(
-        manifest, models, cache_dir=config["cache_dir"], on_error=config["on_error"]
-    )
+    if inputs.is_array(path):
+        store, listen = inference.clips_of(path, models)
+        places: list[dict[str, Any]] = [{}] * len(store)
+    else:
+        manifest = inputs.with_ends(inputs.find_recordings(path))
+        if config["window_s"] is not None:
+            manifest = inputs.windows(manifest, config["window_s"], config["hop_s"] or config["window_s"])
+        manifest, store = inference.features_of(
+            manifest, models, cache_dir=config["cache_dir"], on_error=config["on_error"]
+        )
+        places, listen = inference.places(manifest), None
+
     device = inference.choose_device(config["device"])
-    scores = inference.class_scores(models, store, device=device, max_frames=config["max_frames"])
-    predictions.write_table(
-        output, inference.rows(manifest, scores, models[0].target), overwrite=config["overwrite"]
-    )
+    settings = {"device": device, "listen": listen, "max_frames": config["max_frames"]}
+    scores = inference.class_scores(models, store, **settings)
+    rows = inference.rows(store.ids, scores, models[0].target, places)
+    predictions.write_table(output, rows, overwrite=config["overwrite"])
     print(f"{len(store)} utterances: {output}")
     inference.show_scores(scores, store, models[0].target)
 

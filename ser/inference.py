@@ -1,16 +1,18 @@
 """Scores of utterances from trained models: plain torch, no trainer."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ser.batch import Batch
+from ser.batch import Batch, UtteranceId
 from ser.build import build
 from ser.checkpoint import Trained
+from ser.data.arrays import read_clips
 from ser.data.bucketing import EvaluationSampler
 from ser.data.classes import columns
 from ser.data.dataset import UtteranceDataset
@@ -19,11 +21,14 @@ from ser.data.recordings import OnError, read_features
 from ser.data.speakers import is_by_speaker, normalized_by_speaker
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
+from ser.features.extract import Extractor
+from ser.features.listen import Listen
 from ser.targets import Target
 
 # Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
 # activations stay in the cache, and 2.6 times with 64,000. A GPU wants large batches.
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 16_000, 64_000
+_SAMPLES_FOR_A_FRAME = 160  # as many samples of a waveform take the time of a frame
 
 
 def choose_device(name: str) -> torch.device:
@@ -46,6 +51,7 @@ def class_scores(
     store: Store,
     *,
     device: torch.device,
+    listen: Listen | None = None,
     max_frames: int | None = None,
     max_utterances: int = 256,
 ) -> Tensor:
@@ -55,8 +61,9 @@ def class_scores(
 
     Args:
         models: one, or several that answer the same question.
-        store: features as the models were trained on.
+        store: features as the models were trained on, or what `listen` makes them of.
         device: where to compute.
+        listen: makes features where the store holds waveforms.
         max_frames: padded frames of a batch, at most; None = what is fastest on the device.
         max_utterances: utterances of a batch, at most.
 
@@ -64,18 +71,43 @@ def class_scores(
         DataError: the features have another width than a model's.
         ConfigError: the models predict different things.
     """
+    listen = (listen or Listen()).to(device)
     for trained in models:
-        _check_fit(trained, models[0], store)
+        _check_fit(trained, models[0], store, listen)
         trained.model.to(device)
     dataset = UtteranceDataset(store, None)
-    max_frames = max_frames or (_FRAMES_ON_CPU if device.type == "cpu" else _FRAMES_ON_GPU)
+    if max_frames is None:
+        max_frames = _FRAMES_ON_CPU if device.type == "cpu" else _FRAMES_ON_GPU
+        max_frames *= _SAMPLES_FOR_A_FRAME if store.feature_dim == 1 else 1
     scores = torch.zeros(len(store), len(models[0].target.class_names))
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
         batch: Batch = dataset[draw].to(device)
+        audio = listen(batch.audio)
         for trained in models:
-            answer = trained.target.scores(trained.model(batch.audio).float())
+            answer = trained.target.scores(trained.model(audio).float())
             scores[draw.indices] += answer.cpu() / len(models)
     return scores
+
+
+def extractor_of(models: Sequence[Trained]) -> Extractor:
+    """What makes features of waveforms exactly as those the models were trained on.
+
+    Raises:
+        ConfigError: the models were trained on different features, or on frames that are not made so.
+    """
+    for trained in models:
+        if trained.features != models[0].features:
+            raise ConfigError(
+                f"ckpt: {trained.path} and {models[0].path} were trained on different features. "
+                "Average models of one kind of features only."
+            )
+    extractor: Extractor = build(models[0].features)
+    if extractor.feature_dim != models[0].feature_dim:
+        raise ConfigError(
+            f"ckpt: {models[0].path} was trained on frames of {models[0].feature_dim} values that were given to it, "
+            f"its setting `features` makes {extractor.feature_dim}. Give it frames, or train on recordings."
+        )
+    return extractor
 
 
 def features_of(
@@ -86,21 +118,10 @@ def features_of(
     Labels that the models' target knows come along.
 
     Raises:
-        ConfigError: the models were trained on different features, or on frames that are not made so.
+        ConfigError: as `extractor_of`.
         DataError: a recording cannot be used.
     """
-    for trained in models:
-        if trained.features != models[0].features:
-            raise ConfigError(
-                f"ckpt: {trained.path} and {models[0].path} were trained on different features. "
-                "Average models of one kind of features only."
-            )
-    extractor = build(models[0].features)
-    if extractor.feature_dim != models[0].feature_dim:
-        raise ConfigError(
-            f"ckpt: {models[0].path} was trained on frames of {models[0].feature_dim} values that were given to it, "
-            f"its setting `features` makes {extractor.feature_dim}. Give it frames, or train on recordings."
-        )
+    extractor = extractor_of(models)
     settings = json.dumps(models[0].features, sort_keys=True)
     read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
     manifest, store = manifest.select(read.kept.tolist()), read.store
@@ -113,15 +134,44 @@ def features_of(
     return manifest, store.with_labels(labels, fields)
 
 
-def rows(manifest: Manifest, scores: Tensor, target: Target) -> list[dict[str, Any]]:
-    """A table's rows: id, times, answer, and the probability of each class as `p_<class>`."""
-    names = [f"p_{name}" for name in target.class_names]
-    answers = target.decode(scores.argmax(-1))
+def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, Listen]:
+    """The waveforms [N, samples] of a .npy file, and what makes features of them.
+
+    Raises:
+        ConfigError: as `extractor_of`.
+        DataError: the file does not hold waveforms.
+    """
+    extractor = extractor_of(models)
+    return read_clips(path, extractor.sample_rate), Listen(extractor)
+
+
+def places(manifest: Manifest) -> list[dict[str, Any]]:
+    """Where each utterance is: path, and times in seconds."""
     return [
-        {"id": u.id, "path": str(u.path), "start_s": round(u.start, 3), "end_s": round(u.end or 0.0, 3)}
-        | answer
-        | dict(zip(names, row, strict=True))
-        for u, answer, row in zip(manifest, answers, scores.tolist(), strict=True)
+        {"path": str(u.path), "start_s": round(u.start, 3), "end_s": round(u.end or 0.0, 3)} for u in manifest
+    ]
+
+
+def rows(
+    ids: Sequence[UtteranceId], scores: Tensor, target: Target, places: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """A table's rows: id, label, where it is, and the probability of each class as `p_<class>`.
+
+    Args:
+        ids: N.
+        scores: probabilities [N, C].
+        target: names the classes; what it answers in several fields stands in columns of their own, too.
+        places: N, further columns.
+    """
+    best = scores.argmax(-1)
+    labels = [target.class_names[index] for index in best.tolist()]
+    answers = target.decode(best) if len(target.label_names) > 1 else [{}] * len(ids)
+    names = [f"p_{name}" for name in target.class_names]
+    return [
+        {"id": utterance_id, "label": label, **answer, **place, **dict(zip(names, row, strict=True))}
+        for utterance_id, label, answer, place, row in zip(
+            ids, labels, answers, places, scores.tolist(), strict=True
+        )
     ]
 
 
@@ -135,10 +185,11 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
         print(f"{name:20} {value:.1%}")
 
 
-def _check_fit(trained: Trained, first: Trained, store: Store) -> None:
-    if trained.feature_dim != store.feature_dim:
+def _check_fit(trained: Trained, first: Trained, store: Store, listen: Listen) -> None:
+    feature_dim = store.feature_dim if listen.extractor is None else listen.extractor.feature_dim
+    if trained.feature_dim != feature_dim:
         raise DataError(
-            f"the input has {store.feature_dim} values in a frame, but {trained.path} was trained on "
+            f"the input has {feature_dim} values in a frame, but {trained.path} was trained on "
             f"{trained.feature_dim}. Give features made like the training data's, or another checkpoint."
         )
     if is_by_speaker(trained.frontend) != (store.zscores is not None):

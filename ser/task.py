@@ -98,13 +98,13 @@ class Task(L.LightningModule):
         """Note the time: validation must not count as training."""
         self.last_batch_ended = time.monotonic()
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the batch into the scores of the validation split."""
-        self._evaluate("validation", batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count the batch into the scores of the validation split; callbacks are given the logits."""
+        return self._evaluate("validation", batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the batch into the scores of the test split."""
-        self._evaluate("test", batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count the batch into the scores of the test split; callbacks are given the logits."""
+        return self._evaluate("test", batch)
 
     def on_train_epoch_end(self) -> None:
         """Log loss and accuracy on augmented training batches, padding and throughput."""
@@ -145,12 +145,13 @@ class Task(L.LightningModule):
         self.curves = checkpoint["ser_progress"]["curves"]
         self.tallies["train"].load(checkpoint["ser_progress"]["tally"])
 
-    def _evaluate(self, split: str, batch: Batch) -> None:
-        logits = self.model(self.listen(batch.audio))
+    def _evaluate(self, split: str, batch: Batch) -> Tensor:
+        logits: Tensor = self.model(self.listen(batch.audio))
         scores = self.target.scores(logits.float())
         metric: Any = self.scores[split]
         metric.update(scores, batch.targets)
         self._count(split, batch, self.objective(logits, batch.targets), scores)
+        return logits
 
     def _count(self, split: str, batch: Batch, losses: Tensor, scores: Tensor) -> None:
         labels: Any = batch.targets

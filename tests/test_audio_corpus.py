@@ -83,7 +83,7 @@ def test_a_folder_is_predicted_as_each_of_its_files_is(trained: Path, corpus: Pa
         )
     run("predict.py", best, f"input={tmp_path / 'in'}", "output=all.csv", cwd=tmp_path)
     together = {row["id"]: row for row in read(tmp_path / "all.csv")}
-    assert {name: row["pitch"] for name, row in together.items()} == {
+    assert {name: row["label"] for name, row in together.items()} == {
         "high": "high",
         "low": "low",
         "long": "low",
@@ -104,7 +104,7 @@ def test_long_recordings_are_answered_window_by_window(trained: Path, tmp_path: 
     settings = ("output=pred.json", "window_s=0.3", "hop_s=0.3")
     run("predict.py", best, f"input={tmp_path / 'long.wav'}", *settings, cwd=tmp_path)
     rows = json.loads((tmp_path / "pred.json").read_text())
-    assert [row["pitch"] for row in rows] == ["low", "high"] * 4
+    assert [row["label"] for row in rows] == ["low", "high"] * 4
     assert [row["start_s"] for row in rows] == pytest.approx([0.3 * number for number in range(8)], abs=1e-3)
 
 

@@ -16,13 +16,18 @@ from ser.data.manifest import (
 )
 from ser.errors import ConfigError, DataError
 
-_TABLES = (".csv", ".jsonl")
+_TABLES, _ARRAY = (".csv", ".jsonl"), ".npy"
 _SAME = 1e-3  # windows that begin within this share of a hop are one
 
 
 def are_recordings(path: Path) -> bool:
-    """Whether a path stands for recordings, by its name; a file of features may have any other."""
-    return path.is_dir() or path.suffix.lower() in (*AUDIO_SUFFIXES, *_TABLES)
+    """Whether a path stands for recordings or waveforms, by its name; a file of features may have any other."""
+    return path.is_dir() or path.suffix.lower() in (*AUDIO_SUFFIXES, *_TABLES, _ARRAY)
+
+
+def is_array(path: Path) -> bool:
+    """Whether a path stands for waveforms in one array, by its name."""
+    return path.suffix.lower() == _ARRAY
 
 
 def find_recordings(path: Path) -> Manifest:

@@ -29,7 +29,7 @@ VARIANTS = {
 }
 NORMAL_RATE = 175  # words a minute
 # at the normal rate
-CHARACTERS_PER_SECOND = {"en": 19.2, "de": 18.7, "es": 17.7, "fr": 22.0, "it": 17.7, "nl": 18.6}
+CHARACTERS_PER_SECOND = {"en": 19.2, "de": 18.7, "es": 17.7, "fr": 22.0, "it": 17.7, "nl": 18.6, "pt": 17.2}
 FRAMES_PER_SECOND = 50
 
 

@@ -1,4 +1,4 @@
-"""Plain sentences in six languages whose content says nothing about the speaker's mood.
+"""Plain sentences in seven languages whose content says nothing about the speaker's mood.
 
 A sentence is a subject, a predicate and an adverbial phrase. Every list is dealt out to the splits, so no
 phrase of one split is ever spoken in another.
@@ -28,6 +28,9 @@ SUBJECTS = {
     "nl": "de buurman, mijn broer, de lerares, onze neef, de postbode, een lange man, de bakker, haar oom, "
     "de tuinman, de nieuwe leerling, een jonge vrouw, de chauffeur, jouw zus, de bibliothecaris, "
     "de oude kapitein, de schilder, mijn collega, de vrouw van hiernaast",
+    "pt": "o vizinho, o meu irmão, a professora, o nosso primo, o carteiro, um homem alto, a padeira, "
+    "o tio dela, o jardineiro, a nova aluna, uma mulher jovem, o condutor, a tua irmã, o bibliotecário, "
+    "o velho capitão, a pintora, o meu colega, a senhora do lado",
 }
 PREDICATES = {
     "en": "puts the cup on the table, opens the window, walks to the station, reads the second page, "
@@ -59,6 +62,11 @@ PREDICATES = {
     "schrijft een korte brief, sluit de tuindeur, telt de stoelen, belt het kantoor, neemt de blauwe jas, "
     "wast de borden af, vouwt de krant op, tekent een rechte lijn, zet de lamp in de hoek, "
     "drinkt een glas water",
+    "pt": "põe a chávena na mesa, abre a janela, caminha até à estação, lê a segunda página, "
+    "leva as caixas para cima, procura as chaves, compra pão e leite, espera pelo autocarro, "
+    "escreve uma carta curta, fecha a porta do jardim, conta as cadeiras, telefona para o escritório, "
+    "veste o casaco azul, lava a loiça, dobra o jornal, desenha uma linha reta, põe o candeeiro no canto, "
+    "bebe um copo de água",
 }
 ADVERBIALS = {
     "en": "in the morning, on Monday, before lunch, at half past seven, after work, next to the church, "
@@ -79,8 +87,11 @@ ADVERBIALS = {
     "nl": "in de ochtend, op maandag, voor de lunch, om half acht, na het werk, naast de kerk, "
     "op weg naar huis, in de kleine keuken, aan het eind van de week, dicht bij de rivier, om de dag, "
     "op drie mei",
+    "pt": "de manhã, na segunda-feira, antes do almoço, às sete e meia, depois do trabalho, ao lado da igreja, "
+    "a caminho de casa, na cozinha pequena, no fim da semana, perto do rio, dia sim dia não, no dia três de maio",
 }
-LANGUAGES = tuple(SUBJECTS)
+LANGUAGES = ("en", "de", "es", "fr", "it", "nl")
+"""Those of the demonstration of emotions; Portuguese is there for the identification of languages."""
 
 
 def phrases_of(table: dict[str, str], language: str, split: str) -> list[str]:
@@ -102,7 +113,7 @@ def text(
     """Phrases of as many sentences as it takes, cut at the word that brings them nearest to a length.
 
     Args:
-        language: one of `LANGUAGES`.
+        language: a key of the tables above.
         split: one of `SPLITS`.
         num_characters: letters, spaces and pauses in all; never fewer than two words are returned.
         pause: characters that the pause between two phrases counts for.

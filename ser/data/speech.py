@@ -28,8 +28,8 @@ def require_espeak() -> tuple[str, Path]:
         import espeakng_loader
     except ImportError as error:
         raise ConfigError(
-            "data=demo: the package espeakng-loader, which speaks the demonstration data, is not installed. "
-            'Run `pip install "ser[demo]"`, or use your own files with data=challenge data.root=DIR.'
+            "The package espeakng-loader, which speaks the demonstration data, is not installed. "
+            'Run `pip install "ser[demo]"`, or use data of your own.'
         ) from error
     return espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
 

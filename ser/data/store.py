@@ -145,7 +145,7 @@ class Store:
         return replace(self, zscores=zscores, fingerprint=_sha256(self.fingerprint.encode(), content))
 
     def chunks(self, frames: int) -> Iterator[np.ndarray]:
-        """Copies [n, F] of all utterances' frames, one after the other, n = `frames` in all but the last."""
+        """Copies [n, F] float32 of all utterances' frames, one after the other, n = `frames` in all but the last."""
         ends = np.cumsum(self.lengths)
         begins = ends - self.lengths
         for start in range(0, int(self.lengths.sum()), frames):
@@ -154,7 +154,8 @@ class Store:
                 [
                     self._frames(index)[max(start - begins[index], 0) : start + frames - begins[index]]
                     for index in range(first, min(last + 1, len(self)))
-                ]
+                ],
+                dtype=np.float32,
             )
 
     def gather(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor:
