@@ -6,9 +6,10 @@ nothing to close. matplotlib is imported when the first picture is drawn, as tha
 
 import io
 import itertools
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +31,7 @@ _HISTOGRAM_BINS = 30
 _MOST_POINTS = 20_000  # of a waveform that are drawn
 _DARK = 0.71  # from this share on white reads better than black; each has a contrast of 4.5 or more there
 _MOST_CLASSES_WITH_TEXT = 20
+_SMOOTHED = 40  # a curve is smoothed over a twentieth of its length
 
 
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str) -> "Figure":
@@ -144,17 +146,122 @@ def recordings(
     for row, (waveform, frames) in enumerate(zip(waveforms.values(), features, strict=True)):
         left, right = panels[2 * row : 2 * row + 2]
         seconds = len(waveform) / sample_rate
-        step = max(1, len(waveform) // _MOST_POINTS)
-        left.plot(
-            np.arange(0, len(waveform), step) / sample_rate, waveform[::step], color=PALETTE[0], linewidth=0.6
-        )
-        left.set(ylim=(-peak, peak), xlim=(0, seconds))
+        _draw_waveform(left, waveform, sample_rate, peak)
         darkest = np.percentile(frames, 5)  # digital silence lies far below everything else
         extent = (0, seconds, 0, frames.shape[1])
         right.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=darkest)
         right.set_ylabel("feature")
     for axes in panels[-2:]:
         axes.set_xlabel("seconds")
+    return figure
+
+
+def waveforms(recorded: Mapping[str, np.ndarray], *, sample_rate: int) -> "Figure":
+    """Waveforms below each other, on one y-axis and one x-axis for all.
+
+    Args:
+        recorded: title -> [samples].
+        sample_rate: in Hz.
+    """
+    shown = [_shortened(title) for title in recorded]
+    figure, panels = _figure(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
+    peak = max(float(np.abs(waveform).max()) for waveform in recorded.values()) or 1.0
+    longest = max(map(len, recorded.values())) / sample_rate
+    for axes, waveform in zip(panels, recorded.values(), strict=True):
+        _draw_waveform(axes, waveform, sample_rate, peak)
+        axes.set_xlim(0, longest)
+    panels[-1].set_xlabel("seconds")
+    return figure
+
+
+def loss_curve(points: np.ndarray, *, utterances: int) -> "Figure":
+    """Loss against optimiser step, of training also smoothed.
+
+    Args:
+        points: [P, 3] step, loss of training, loss of validation; in the order of steps.
+        utterances: of the validation split that were scored.
+    """
+    title = f"Loss of training batches, and of {utterances} validation utterances"
+    figure, (axes,) = _figure(title, size=(8.8, 4.4))
+    steps, train, validation = points.T
+    train_color, validation_color = _colors(SPLITS[:2])
+    window = 2 * (len(points) // _SMOOTHED) + 1
+    line: dict[str, Any] = {"marker": "o" if len(points) == 1 else ""}  # one point makes no line
+    thin: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.4} if window > 1 else {"linewidth": 1.8}
+    axes.plot(steps, train, color=train_color, label="train", **thin, **line)
+    if window > 1:
+        label = f"train, mean of {window} points"
+        axes.plot(steps, _running_mean(train, window), color=train_color, linewidth=1.8, label=label)
+    axes.plot(steps, validation, color=validation_color, linewidth=1.8, label="validation", **line)
+    axes.set(xlabel="optimiser step", ylabel="loss")
+    axes.margins(x=0.01)
+    _legend(figure, axes)
+    return figure
+
+
+def output_space(
+    points: np.ndarray,
+    classes: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    shares: Sequence[float],
+    title: str,
+) -> "Figure":
+    """Where the utterances of each class lie in a plane; on a line, how each class is spread along it.
+
+    Args:
+        points: [N, 2] first two principal components.
+        classes: [N] true class indices.
+        class_names: [C], by class index.
+        shares: [2] of the variance that each component explains; 0 for a second one that does not exist.
+        title: such as the name of the split; the shares are added.
+    """
+    explained = ", ".join(f"PC{n} {share:.1%}" for n, share in enumerate(shares, start=1))
+    figure, (axes,) = _figure(f"{title}\nvariance explained: {explained}", size=(7.2, 6.0))
+    draw = _draw_plane if np.ptp(points[:, 1]) > 0 else _draw_line
+    draw(axes, points, classes, class_names)
+    axes.set_xlabel("PC1")
+    if len(class_names) <= len(PALETTE):
+        _legend(figure, axes)
+    else:
+        figure.legend(loc="outside right center", fontsize=_SIZES["tick"], frameon=False)
+    return figure
+
+
+def architecture(boxes: Sequence[tuple[str, str, str, str]], title: str) -> "Figure":
+    """Boxes from top to bottom, as data flows.
+
+    Args:
+        boxes: name, what it is made of, size of what comes out and parameters of each; an empty text is left out.
+        title: such as the class of the model and its parameters.
+    """
+    from matplotlib.patches import FancyBboxPatch
+
+    figure, (axes,) = _figure(title, size=(8.4, 0.8 + 0.78 * len(boxes)))
+    axes.set(xlim=(-0.005, 1.005), ylim=(len(boxes) - 0.25, 0), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    for place, (name, layers, size, parameters) in enumerate(boxes):
+        last = place == len(boxes) - 1
+        frame = "round,pad=0,rounding_size=0.02"
+        color = PALETTE[0] if parameters else _FAINT
+        box = FancyBboxPatch((0, place + 0.08), 1, 0.62, boxstyle=frame, mutation_aspect=6, linewidth=1.2)
+        box.set(facecolor="white", edgecolor=color)
+        axes.add_patch(box)
+        style: dict[str, Any] = {"va": "center", "color": _INK}
+        height = place + (0.27 if layers else 0.39)
+        axes.text(0.02, height, name, fontsize=_SIZES["label"], fontweight="bold", **style)
+        axes.text(
+            0.02,
+            place + 0.52,
+            textwrap.shorten(layers, 100, placeholder=" ..."),
+            fontsize=_SIZES["note"],
+            **style,
+        )
+        axes.text(0.72, height, size, fontsize=_SIZES["label"], ha="right", **style)
+        axes.text(0.98, height, parameters, fontsize=_SIZES["tick"], ha="right", **style)
+        if not last:
+            arrow = {"arrowstyle": "-|>", "color": _INK, "linewidth": 1}
+            axes.annotate("", (0.5, place + 1.08), (0.5, place + 0.7), arrowprops=arrow)
     return figure
 
 
@@ -232,6 +339,61 @@ def _write_cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
         text = f"{count}\n{share:.0%}" if counts[row].any() else "0"
         color = "white" if share > _DARK else "black"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
+
+
+def _draw_waveform(axes: "Axes", waveform: np.ndarray, sample_rate: int, peak: float) -> None:
+    """Amplitude against seconds, on a y-axis that others share."""
+    step = max(1, len(waveform) // _MOST_POINTS)
+    seconds = np.arange(0, len(waveform), step) / sample_rate
+    axes.plot(seconds, waveform[::step], color=PALETTE[0], linewidth=0.6)
+    axes.set(ylim=(-peak, peak), xlim=(0, len(waveform) / sample_rate))
+
+
+def _draw_plane(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
+    """A point an utterance, in random order: drawn class by class, the last class would hide the others."""
+    colors = np.array(_class_colors(len(class_names)))
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(12_000 / len(points), 4, 36))  # square points: 12 of a thousand utterances
+    axes.scatter(
+        points[order, 0], points[order, 1], c=colors[classes[order]], s=size, alpha=0.7, linewidths=0
+    )
+    for index in np.unique(classes):
+        axes.scatter([], [], color=colors[index], s=36, label=class_names[index])
+    axes.set_ylabel("PC2")
+
+
+def _draw_line(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
+    """Shares of each class in bins along the first component, where there is no second one."""
+    colors = _class_colors(len(class_names))
+    edges = np.histogram_bin_edges(points[:, 0], _HISTOGRAM_BINS)
+    for index in np.unique(classes):
+        inside = points[classes == index, 0]
+        shares = np.histogram(inside, edges)[0] / len(inside)
+        axes.stairs(shares, edges, color=colors[index], linewidth=1.8, label=class_names[index])
+    axes.set_ylabel("share of the class's utterances")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+
+
+def _class_colors(classes: int) -> list[str]:
+    """The palette; for more classes than it has, that many hues."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    if classes <= len(PALETTE):
+        return [*PALETTE[:classes]]
+    return [to_hex(colormaps["turbo"](place)) for place in np.linspace(0.03, 0.97, classes)]
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over an odd number of neighbours, at the ends over those that exist."""
+    ones = np.ones(window)
+    means: np.ndarray = np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+    return means
+
+
+def _shortened(name: str, most: int = 100) -> str:
+    """Long names without their beginning: ids are paths, which differ at their end."""
+    return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
 def _length_edges(frames: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +35,15 @@ METRICS = {
     "loss": "loss",
 }
 """Metrics of a split in the order of every table -> what people call them."""
+PICTURES = {
+    "Training": {
+        "loss_curve.png": "Loss against optimiser steps",
+        "architecture.png": "The model, from input to logits",
+    },
+    "Data": {"waveforms.png": "Waveforms of some training recordings"},
+    "Scores": {"pca.png": "Logits, by their first two principal components"},
+}
+"""Section -> pictures that callbacks leave in the run folder, where they are turned on -> what they show."""
 _COMMAND_WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
 
 
@@ -60,6 +70,7 @@ class RunReport:
         curves: metric -> epoch -> value, for the learning curves; empty for none.
         data_overrides: words of the command line that chose the data, which the suggested sweep repeats.
         stamps: warnings to every reader, such as `generated speech: a demonstration, not a result`.
+        leaks: what splits share, as `ser.data.leaks` tells it; None where nothing is known to look for.
     """
 
     title: str
@@ -80,6 +91,7 @@ class RunReport:
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     data_overrides: Sequence[str] = ()
     stamps: Sequence[str] = ()
+    leaks: Sequence[Mapping[str, Any]] | None = None
 
 
 def write_report(run_dir: Path, report: RunReport) -> None:
@@ -95,7 +107,9 @@ def write_report(run_dir: Path, report: RunReport) -> None:
     write_metrics(run_dir / "metrics.json", report.metrics)
     for split, counts in report.confusions.items():
         picture = plots.confusion_matrix(counts, report.class_names, f"{split}: {counts.sum()} utterances")
-        plots.save(picture, run_dir / f"confusion_{split}.png")
+        plots.save(picture, run_dir / _confusion_name(split))
+    headline = run_dir / _confusion_name(_headline_split(report))
+    write_atomic(run_dir / "confusion.png", headline.read_bytes())
     plots.save(plots.length_histogram(report.lengths), run_dir / "lengths.png")
     plots.save(plots.class_shares(_labelled(report.splits)), run_dir / "classes.png")
     if report.curves:
@@ -112,15 +126,19 @@ def markdown(run_dir: Path, report: RunReport) -> str:
     blocks += [*_headlines(report), "## Scores", markdown_table(header, rows)]
     if "train" in _scored_splits(report):
         blocks.append("The scores of train were taken while training, on augmented utterances.")
+    blocks += _shown(run_dir, "Scores")
+    blocks += ["## What these scores do not say", " ".join(_limits(report))]
     for split, counts in report.confusions.items():
         blocks += [f"## Classes of {split}", _markdown_classes(counts, report.class_names)]
         blocks += ["Rows are true, columns predicted:", _markdown_confusion(counts, report.class_names)]
-        blocks.append(f"![Confusion matrix of {split}](confusion_{split}.png)")
+        blocks.append(f"![Confusion matrix of {split}]({_confusion_name(split)})")
     blocks += ["## Data", summary.markdown(report.splits)]
     blocks += ["![Lengths of utterances](lengths.png)", "![Shares of the classes](classes.png)"]
+    blocks += _shown(run_dir, "Data")
     blocks += ["## Training", _markdown_run(report)]
     if report.curves:
         blocks.append("![Learning curves](curves.png)")
+    blocks += _shown(run_dir, "Training")
     blocks.append("## Next")
     for purpose, words in next_commands(run_dir, report):
         blocks.append(f"{purpose}:\n\n```sh\n{' '.join(words)}\n```")
@@ -186,15 +204,112 @@ def _headlines(report: RunReport) -> list[str]:
     return lines
 
 
-def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
-    """Recall, precision and support of each class; a dash where nothing can be divided by."""
-    matrix = torch.as_tensor(counts)
-    scores = torch.stack([recall(matrix), precision(matrix)], 1).tolist()
-    rows = [
-        [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in pair), str(support)]
-        for name, pair, support in zip(class_names, scores, counts.sum(1).tolist(), strict=True)
+def _headline_split(report: RunReport) -> str:
+    return "test" if "test" in report.confusions else "validation"
+
+
+def _confusion_name(split: str) -> str:
+    return "confusion.png" if split == "test" else f"confusion_{split}.png"
+
+
+def _shown(run_dir: Path, section: str) -> list[str]:
+    """The pictures of a section that are there."""
+    pictures = PICTURES[section].items()
+    return [f"![{title}]({name})" for name, title in pictures if (run_dir / name).is_file()]
+
+
+def _limits(report: RunReport) -> list[str]:
+    """Sentences on what the headline score leaves open, from what is known about the data."""
+    split = _headline_split(report)
+    by_name = {summary.name: summary for summary in report.splits}
+    return [
+        *(f"The data is {stamp}." for stamp in report.stamps if stamp.startswith("generated speech")),
+        *_certainty(report, by_name.get(split)),
+        *["The epoch was chosen by this split, so its score is somewhat too good."] * (split == "validation"),
+        _apart(report, by_name, split),
+        *_imbalance(by_name.get("train")),
+        "The scores are about the languages, speakers and recording conditions in this data; others were not tried.",
     ]
-    return markdown_table(["class", "recall", "precision", "support"], rows)
+
+
+def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
+    """How far chance may have moved the headline accuracy p: its standard error, sqrt(p (1 - p) / n) of n answers.
+
+    Utterances of a speaker resemble each other. Were they all right or all wrong together, there would be as many
+    independent answers as speakers: the truth lies between both numbers. Without any mistake the formula gives 0;
+    then 3 / n bounds the share of mistakes with 95% certainty.
+    """
+    split = _headline_split(report)
+    accuracy = report.metrics.get(f"{split}/accuracy")
+    if scored is None or accuracy is None:
+        return []
+    utterances = int(report.confusions[split].sum())  # those that were scored: a trial run leaves some out
+
+    def margin(count: int) -> str:
+        share = math.sqrt(accuracy * (1 - accuracy) / count) if accuracy < 1 else min(3 / count, 1)
+        return f"{100 * share:.1f} points"
+
+    measure = "a standard error" if accuracy < 1 else "a 95% margin of error"
+    told = f"The {split} accuracy of {accuracy:.1%} over {_many(utterances, 'utterance')} has {measure} of "
+    told += f"{margin(utterances)} if each is independent of the others"
+    if scored.speakers is None:
+        return [f"{told}, and a larger one if speakers have several of them."]
+    return [
+        f"{told}, and of up to {margin(scored.speakers)} if those of a speaker are right or wrong together "
+        f"({_many(scored.speakers, 'speaker')})."
+    ]
+
+
+def _apart(report: RunReport, by_name: Mapping[str, SplitSummary], split: str) -> str:
+    """Whether the scored split has speakers that training did not hear."""
+    if any(name in by_name and by_name[name].speakers is None for name in ("train", split)):
+        return (
+            f"The speakers are not known, so {split} may hold voices that training heard; then the score is better "
+            "than it would be for new speakers."
+        )
+    shared = [
+        leak
+        for leak in report.leaks or ()
+        if leak["kind"] == "speaker" and {*leak["splits"]} == {"train", split}
+    ]
+    if shared:
+        return (
+            f"{_many(shared[0]['shared'], 'speaker')} of {split} also {'talks' if shared[0]['shared'] == 1 else 'talk'}"
+            " in train, so the score is better than it would be for new speakers."
+        )
+    if report.leaks is None:
+        return "It is not recorded whether the splits share speakers."
+    return f"No speaker of {split} is in train, so the score is about new speakers."
+
+
+def _imbalance(train: SplitSummary | None) -> list[str]:
+    """How unequal the classes of training are."""
+    if train is None or not train.class_counts:
+        return []
+    ordered = sorted(train.class_counts.items(), key=lambda item: item[1])
+    (rare, few), (common, many) = ordered[0], ordered[-1]
+    if few == many:
+        return ["All classes have equally many training utterances."]
+    return [
+        f"In train {common} makes up {many / train.utterances:.1%} and {rare} {few / train.utterances:.1%}: accuracy "
+        "counts frequent classes more, UAR counts all alike."
+    ]
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
+    """Recall, precision, F1 and support of each class; a dash where nothing can be divided by."""
+    matrix = torch.as_tensor(counts)
+    f1 = 2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))
+    scores = torch.stack([recall(matrix), precision(matrix), f1], 1).tolist()
+    rows = [
+        [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in triple), str(support)]
+        for name, triple, support in zip(class_names, scores, counts.sum(1).tolist(), strict=True)
+    ]
+    return markdown_table(["class", "recall", "precision", "F1", "support"], rows)
 
 
 def _markdown_confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:

@@ -314,6 +314,7 @@ def write_report(
         curves=task.curves,
         data_overrides=[word for word in sys.argv[1:] if word.startswith(("data=", "data."))],
         stamps=data.facts.get("stamps", ()),
+        leaks=data.facts.get("leaks"),
     )
     report.write_report(run.path, told)
     if isinstance(trainer.logger, TensorBoardLogger):

@@ -32,6 +32,30 @@ def lengths(count: int, seed: int = 0) -> np.ndarray:
     return np.clip(drawn, 30, 1707).astype(np.int64)
 
 
+def losses(points: int) -> np.ndarray:
+    steps = np.arange(1, points + 1) * 10.0
+    noise = np.random.default_rng(0).normal(0, 0.1, points)
+    return np.stack([steps, 2 * np.exp(-steps / 500) + noise, 2 * np.exp(-steps / 600)], 1)
+
+
+def scattered(classes: int, *, on_a_line: bool = False) -> Figure:
+    drawn = np.random.default_rng(0).integers(0, classes, 200)
+    angles = 2 * np.pi * drawn / classes
+    points = np.random.default_rng(1).normal(size=(200, 2)) + 5 * np.stack(
+        [np.cos(angles), np.sin(angles)], 1
+    )
+    points[:, 1] *= not on_a_line
+    names = [f"language {index}" for index in range(classes)]
+    return plots.output_space(
+        points, drawn, names, shares=(0.6124, 0.2), title="Logits of test: 200 utterances"
+    )
+
+
+BOXES = [
+    ("input", "", "[24,000, 1]", ""),
+    ("encoder.stages.0", "Stage: " + ", ".join(["Conv1d 80 / 16"] * 12), "[375, 32]", "2,624 parameters"),
+    ("head", "Head: Norm, Linear", "[6]", "396 parameters"),
+]
 FIGURES = {
     "confusion": lambda: plots.confusion_matrix(COUNTS, QUADRANTS, "test"),
     "many_classes": lambda: plots.confusion_matrix(np.eye(12, dtype=int), ["language"] * 12, "test"),
@@ -43,6 +67,16 @@ FIGURES = {
         [np.random.default_rng(0).normal(size=(50, 26)), np.zeros((220, 26))],
         sample_rate=16_000,
     ),
+    "waveforms": lambda: plots.waveforms(
+        {"quiet": np.full(9_000, 0.01), "a/long/path/" * 12 + "loud.wav: en": np.linspace(-0.5, 0.5, 40_000)},
+        sample_rate=8_000,
+    ),
+    "loss_curve": lambda: plots.loss_curve(losses(200), utterances=256),
+    "short_loss_curve": lambda: plots.loss_curve(losses(5), utterances=20),
+    "output_space": lambda: scattered(6),
+    "output_line": lambda: scattered(2, on_a_line=True),
+    "many_outputs": lambda: scattered(20),
+    "architecture": lambda: plots.architecture(BOXES, "WaveformCNNEncoder: 41,732 parameters"),
 }
 
 
@@ -196,3 +230,70 @@ def test_waveforms_share_one_axis_so_that_loudness_can_be_compared() -> None:
     quiet, _, loud, _ = FIGURES["recordings"]().axes
     assert quiet.get_ylim() == loud.get_ylim() == (-0.5, 0.5)
     assert loud.get_xlim()[1] == pytest.approx(2.5)
+
+
+def test_waveforms_below_each_other_share_both_axes() -> None:
+    quiet, loud = FIGURES["waveforms"]().axes
+    assert quiet.get_ylim() == loud.get_ylim() == (-0.5, 0.5)
+    assert quiet.get_xlim() == loud.get_xlim() == (0, 5)
+    assert quiet.lines[0].get_xdata()[-1] == pytest.approx(9_000 / 8_000, abs=1e-3)
+    assert quiet.get_title() == "quiet"
+    assert loud.get_title().endswith("/loud.wav: en")
+
+
+def test_a_loss_curve_is_smoothed_without_a_shift() -> None:
+    points = losses(200)
+    raw, smooth, validation = plots.loss_curve(points, utterances=256).axes[0].lines
+    assert raw.get_xydata().tolist() == points[:, :2].tolist()
+    assert validation.get_xydata().tolist() == points[:, ::2].tolist()
+    assert smooth.get_ydata()[100] == pytest.approx(points[95:106, 1].mean())
+    assert smooth.get_ydata()[0] == pytest.approx(points[:6, 1].mean())
+    assert legend(FIGURES["loss_curve"]()) == ["train", "train, mean of 11 points", "validation"]
+    assert raw.get_color() == smooth.get_color() != validation.get_color()
+
+
+def test_a_short_loss_curve_is_not_smoothed_and_a_single_point_can_be_seen() -> None:
+    assert legend(FIGURES["short_loss_curve"]()) == ["train", "validation"]
+    assert {line.get_marker() for line in plots.loss_curve(losses(1), utterances=1).axes[0].lines} == {"o"}
+
+
+def test_a_loss_that_is_no_number_leaves_a_gap() -> None:
+    points = losses(60)
+    points[30:, 1:] = np.nan
+    plots.to_image(plots.loss_curve(points, utterances=1))
+
+
+def test_the_output_space_has_all_points_and_tells_the_variance() -> None:
+    figure = FIGURES["output_space"]()
+    assert len(figure.axes[0].collections[0].get_offsets()) == 200
+    assert figure.axes[0].get_title().endswith("PC1 61.2%, PC2 20.0%")
+    assert legend(figure) == [f"language {index}" for index in range(6)]
+
+
+def test_a_point_has_the_colour_of_its_class() -> None:
+    points = np.arange(12.0).reshape(6, 2)
+    classes = np.array([0, 1, 2, 0, 1, 2])
+    axes = plots.output_space(points, classes, "abc", shares=(1, 0), title="test").axes[0]
+    drawn = axes.collections[0]
+    for place, color in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
+        assert to_hex(color) == plots.PALETTE[classes[int(place[0]) // 2]].lower()
+
+
+def test_more_classes_than_the_palette_has_still_differ() -> None:
+    colors = [to_hex(shown.get_facecolor()[0]) for shown in FIGURES["many_outputs"]().axes[0].collections[1:]]
+    assert len(set(colors)) == 20
+
+
+def test_on_a_line_each_class_is_spread_over_its_own_whole() -> None:
+    stairs = FIGURES["output_line"]().axes[0].patches
+    assert [patch.get_data().values.sum() for patch in stairs] == pytest.approx([1, 1])
+
+
+def test_boxes_stand_in_the_order_of_the_data_with_arrows_between() -> None:
+    axes = FIGURES["architecture"]().axes[0]
+    assert len(axes.patches) == len(BOXES)
+    names = [text for text in axes.texts if text.get_fontweight() == "bold"]
+    heights = [axes.transData.transform(text.get_position())[1] for text in names]
+    assert [text.get_text() for text in names] == [box[0] for box in BOXES]
+    assert heights == sorted(heights, reverse=True)
+    assert sum(getattr(text, "arrow_patch", None) is not None for text in axes.texts) == len(BOXES) - 1

@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 from sklearn.metrics import precision_recall_fscore_support
 
-from ser.data.summary import summarize
+from ser.data.leaks import Leak
+from ser.data.summary import SplitSummary, summarize
 from ser.errors import DataError
 from ser.report import RunReport, closing_table, markdown, next_commands, write_metrics, write_report
 from ser.targets import QUADRANTS
@@ -91,7 +92,7 @@ def test_a_run_folder_holds_the_report_and_whole_pictures(run_dir: Path, report:
     text = (run_dir / "report.md").read_text()
     pictures = set(re.findall(r"!\[[^]]+\]\(([^)]+)\)", text))
     assert pictures == {
-        *("confusion_validation.png", "confusion_test.png", "lengths.png", "classes.png", "curves.png")
+        *("confusion_validation.png", "confusion.png", "lengths.png", "classes.png", "curves.png")
     }
     assert {path.name for path in run_dir.iterdir()} == pictures | {"report.md", "metrics.json"}
     assert all((run_dir / name).read_bytes().endswith(b"IEND\xaeB`\x82") for name in pictures)
@@ -109,7 +110,25 @@ def test_without_test_labels_the_headline_is_of_validation(run_dir: Path, report
     report = dataclasses.replace(report, metrics=metrics, confusions={"validation": CONFUSION})
     text = markdown(run_dir, report)
     assert text.splitlines()[2].startswith("**Validation accuracy 64.7%**")
-    assert "confusion_test.png" not in text
+    assert "(confusion.png)" not in text
+
+
+def test_without_test_labels_the_confusion_matrix_is_of_validation(run_dir: Path, report: RunReport) -> None:
+    write_report(run_dir, dataclasses.replace(report, confusions={"validation": CONFUSION}))
+    names = ("confusion.png", "confusion_validation.png")
+    first, second = ((run_dir / name).read_bytes() for name in names)
+    assert first == second
+
+
+def test_pictures_of_callbacks_are_shown_where_they_are(run_dir: Path, report: RunReport) -> None:
+    names = ("loss_curve.png", "pca.png", "waveforms.png", "architecture.png")
+    assert not any(name in markdown(run_dir, report) for name in names)
+    for name in names:
+        (run_dir / name).touch()
+    text = markdown(run_dir, report)
+    assert [text.count(f"]({name})") for name in names] == [1] * 4
+    assert text.index("## Training") < text.index("(loss_curve.png)") < text.index("## Next")
+    assert text.index("## Data") < text.index("(waveforms.png)") < text.index("## Training")
 
 
 def test_scores_stand_side_by_side_and_missing_ones_are_dashes(run_dir: Path, report: RunReport) -> None:
@@ -124,15 +143,16 @@ def test_scores_stand_side_by_side_and_missing_ones_are_dashes(run_dir: Path, re
 def test_scores_of_classes_agree_with_scikit_learn(run_dir: Path, report: RunReport) -> None:
     true, predicted = np.nonzero(CONFUSION)
     repeats = CONFUSION[true, predicted]
-    precision, recall, _, support = precision_recall_fscore_support(
+    precision, recall, f1, support = precision_recall_fscore_support(
         true.repeat(repeats), predicted.repeat(repeats), labels=range(4), zero_division=np.nan
     )
     expected = [
         [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in scores), str(count)]
-        for name, *scores, count in zip(QUADRANTS, recall, precision, support, strict=True)
+        for name, *scores, count in zip(QUADRANTS, recall, precision, f1, support, strict=True)
     ]
     table = rows(markdown(run_dir, report))
-    assert expected[2] == ["pleasure", "-", "0.0%", "0"]
+    assert ["class", "recall", "precision", "F1", "support"] in table
+    assert expected[2] == ["pleasure", "-", "0.0%", "0.0%", "0"]
     assert all(row in table for row in expected)
 
 
@@ -164,6 +184,79 @@ def test_stamps_stand_above_the_numbers_in_both_places(run_dir: Path, report: Ru
     for stamp in stamps:
         assert text.index(f"> **Note:** {stamp}") < text.index("Test accuracy")
         assert stamp in shown(run_dir, report)
+
+
+def limits(run_dir: Path, report: RunReport, **changes: object) -> str:
+    """The section on what the scores do not say."""
+    changes = {"confusions": {"test": np.diag([75, 25])}} | changes
+    text = markdown(run_dir, dataclasses.replace(report, class_names=("en", "es"), **changes))
+    return text.partition("## What these scores do not say")[2].partition("##")[0].strip()
+
+
+def summaries(speakers: int | None, *, utterances: int = 100) -> list[SplitSummary]:
+    """Train and test of one size; three utterances in four are of one class."""
+    classes = np.arange(utterances) % 4 // 3
+    lengths = np.ones(utterances)
+    return [summarize(name, lengths, classes, ("en", "es"), speakers=speakers) for name in ("train", "test")]
+
+
+def leak(kind: str, first: str, second: str, shared: int) -> dict[str, object]:
+    return Leak(kind, (first, second), shared, 10, 100, ()).to_dict()
+
+
+def test_the_standard_error_is_that_of_utterances_and_of_speakers(run_dir: Path, report: RunReport) -> None:
+    text = limits(run_dir, report, metrics={"test/accuracy": 0.7}, splits=summaries(5), leaks=[])
+    assert (
+        "The test accuracy of 70.0% over 100 utterances has a standard error of 4.6 points if each is independent "
+        "of the others, and of up to 20.5 points if those of a speaker are right or wrong together (5 speakers)."
+    ) in text  # 100 * sqrt(0.7 * 0.3 / 100) and / 5
+
+
+def test_without_a_mistake_the_margin_is_not_zero(run_dir: Path, report: RunReport) -> None:
+    text = limits(run_dir, report, metrics={"test/accuracy": 1.0}, splits=summaries(1), leaks=[])
+    assert "100.0% over 100 utterances has a 95% margin of error of 3.0 points if each" in text
+    assert "up to 100.0 points if those of a speaker are right or wrong together (1 speaker)." in text
+
+
+def test_speakers_that_are_not_known_make_the_score_doubtful(run_dir: Path, report: RunReport) -> None:
+    text = limits(run_dir, report, metrics={"test/accuracy": 0.7}, splits=summaries(None), leaks=[])
+    assert (
+        "4.6 points if each is independent of the others, and a larger one if speakers have several" in text
+    )
+    assert "The speakers are not known, so test may hold voices that training heard" in text
+
+
+@pytest.mark.parametrize(
+    ("leaks", "words"),
+    [
+        ([], "No speaker of test is in train, so the score is about new speakers."),
+        ([leak("speaker", "train", "test", 3)], "3 speakers of test also talk in train"),
+        ([leak("speaker", "train", "test", 1)], "1 speaker of test also talks in train"),
+        ([leak("text", "train", "test", 3)], "No speaker of test is in train"),
+        ([leak("speaker", "train", "validation", 3)], "No speaker of test is in train"),
+        (None, "It is not recorded whether the splits share speakers."),
+    ],
+)
+def test_shared_speakers_are_told(
+    run_dir: Path, report: RunReport, leaks: list[dict[str, object]] | None, words: str
+) -> None:
+    assert words in limits(run_dir, report, splits=summaries(5), leaks=leaks)
+
+
+def test_unequal_classes_and_generated_speech_are_told(run_dir: Path, report: RunReport) -> None:
+    stamps = ["generated speech: a demonstration, not a result", "LEAK: train and test share texts (24)"]
+    text = limits(run_dir, report, splits=summaries(5), stamps=stamps)
+    assert text.startswith("The data is generated speech: a demonstration, not a result.")
+    assert "LEAK" not in text  # it stands above the scores
+    assert "In train en makes up 75.0% and es 25.0%: accuracy counts frequent classes more" in text
+    equal = [summarize("train", np.ones(4), np.array([0, 1, 0, 1]), ("en", "es"))]
+    assert "All classes have equally many training utterances." in limits(run_dir, report, splits=equal)
+
+
+def test_without_test_labels_the_limits_are_of_validation(run_dir: Path, report: RunReport) -> None:
+    text = limits(run_dir, report, confusions={"validation": np.diag([75, 25])})
+    assert text.startswith("The validation accuracy of 64.7% over 100 utterances")
+    assert "The epoch was chosen by this split, so its score is somewhat too good." in text
 
 
 def test_metrics_come_back_equal_and_sorted(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "confusion_validation.png",
-        "confusion_test.png",
+        "confusion.png",
         "lengths.png",
     } <= left
     assert not [name for name in left if name.endswith(".ckpt") and "=" in name]

@@ -1,0 +1,172 @@
+"""What a model is made of, read off one utterance that runs through it: a table of its modules, and its blocks."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+from ser.models.classifier import Classifier
+
+_QUIET = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.ConstantPad1d, nn.Identity, nn.Flatten)
+"""Layers that a block's summary leaves out."""
+_SIZED = (nn.Conv1d, nn.Conv2d)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A module of a model.
+
+    Args:
+        path: its name in the model, such as `encoder.stages.0`; empty for the model itself.
+        type: its class.
+        shape: of what came out of it for one utterance; None where it was not called by itself.
+        steps: of a sequence that came out, else None.
+        parameters: all of them, those of the modules within included.
+        layers: what it is made of, such as `Conv1d 80 / 16, BatchNorm1d`, kernel and stride; empty for a single layer.
+    """
+
+    path: str
+    type: str
+    shape: tuple[int, ...] | None
+    steps: int | None
+    parameters: int
+    layers: str
+
+    @property
+    def size(self) -> str:
+        """The shape without the batch, time first: `[T, D]` of a sequence, `[D]` of a vector."""
+        axes = [*(self.shape or ())][1:]
+        if self.steps in axes:  # some modules keep time last
+            axes.remove(self.steps)
+            axes.insert(0, self.steps)
+        return size_of(axes)
+
+
+def size_of(axes: Sequence[int]) -> str:
+    """Such as `[24,000, 1]` for people, unlike a shape in code."""
+    return f"[{', '.join(f'{axis:,}' for axis in axes)}]" if axes else ""
+
+
+def trace(model: Classifier, audio: Padded) -> list[Part]:
+    """The model and all modules within, each with the shape that came out of it.
+
+    Args:
+        model: it is left as it was, and nothing is drawn at random.
+        audio: one utterance [1, T, F] as the model takes it.
+    """
+    outputs: dict[nn.Module, Any] = {}
+
+    def note(module: nn.Module, _: Any, output: Any) -> None:
+        outputs[module] = output
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
+    try:
+        with evaluating(model):
+            outputs[model] = model.forward(audio)  # called plainly: a compiled model would be compiled anew
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [_part(path, module, outputs.get(module)) for path, module in model.named_modules()]
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every module within is in the mode it was in."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def table(parts: list[Part]) -> str:
+    """One line a module: path, type, output shape and parameters; then the totals."""
+    header = ("module", "type", "output", "parameters")
+    rows = [header]
+    for part in parts:
+        shape = "-" if part.shape is None else str([*part.shape])
+        rows.append((part.path or "(model)", part.type, shape, f"{part.parameters:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), f"{row[3]:>12}"])
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def totals(model: nn.Module) -> tuple[int, int]:
+    """All parameters, and those that are trained."""
+    parameters = [*model.parameters()]
+    return sum(map(Tensor.numel, parameters)), sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def blocks(parts: list[Part]) -> list[Part]:
+    """What a picture shows, in the order of the data: frontend, the encoder's stages, pooling, head.
+
+    An encoder's stages are the items of its lists of modules, and the modules beside them that have parameters.
+    """
+    by_path = {part.path: part for part in parts}
+    encoder = [part for path in _stages("encoder", by_path) if (part := by_path[path]).shape is not None]
+    return [
+        by_path["frontend"],
+        *(encoder or [by_path["encoder"]]),
+        *(by_path[name] for name in ("pooling", "head")),
+    ]
+
+
+def _stages(path: str, parts: dict[str, Part]) -> Iterator[str]:
+    """Paths of the stages below a module; none for a module without a list of modules."""
+    children = [name for name in parts if name.rpartition(".")[0] == path]
+    lists = [name for name in children if parts[name].type == "ModuleList"]
+    below = {name: [*_stages(name, parts)] for name in children}
+    if not lists and not any(below.values()):
+        return
+    for name in children:
+        if name in lists:
+            yield from (item for item in parts if item.rpartition(".")[0] == name)
+        elif below[name]:
+            yield from below[name]
+        elif parts[name].parameters:
+            yield name
+
+
+def _part(path: str, module: nn.Module, output: Any) -> Part:
+    values, steps = output, None
+    if isinstance(output, Padded):
+        values, steps = output.values, int(output.lengths.max())
+    elif isinstance(output, tuple):  # of a recurrent layer: its outputs, then its state
+        values = output[0]
+    elif isinstance(module, nn.Conv1d) and isinstance(output, Tensor):
+        steps = output.shape[-1]
+    return Part(
+        path,
+        type(module).__name__.removeprefix("_"),
+        tuple(values.shape) if isinstance(values, Tensor) else None,
+        steps,
+        totals(module)[0],
+        _layers(module),
+    )
+
+
+def _layers(module: nn.Module) -> str:
+    """The single layers within, in the order in which they are defined, such as `Conv1d 3 / 1, 2 Linear`."""
+    leaves = [leaf for leaf in module.modules() if not [*leaf.children()] and leaf is not module]
+    names = Counter(_name(leaf) for leaf in leaves if not isinstance(leaf, _QUIET))
+    return ", ".join(f"{count} {name}" if count > 1 else name for name, count in names.items())
+
+
+def _name(leaf: nn.Module) -> str:
+    """The type, of a convolution with kernel and stride."""
+    name = type(leaf).__name__.removeprefix("_")
+    if isinstance(leaf, _SIZED):
+        kernel, stride = (" x ".join(map(str, size)) for size in (leaf.kernel_size, leaf.stride))
+        return f"{name} {kernel} / {stride}"
+    return name
