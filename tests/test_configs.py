@@ -52,7 +52,7 @@ def options(group: str) -> list[str]:
 def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
     config = composed("train", [f"model={model}", f"pooling={pooling}"])
     classifier, target = assemble(describe(config, feature_dim=26))
-    assert sum(parameter.numel() for parameter in classifier.parameters()) > 100_000
+    assert sum(parameter.numel() for parameter in classifier.parameters()) > 100
     assert target.out_dim == 4
 
 

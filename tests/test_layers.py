@@ -13,9 +13,11 @@ LAYERS = [
     ["build"],
     ["metrics", "features", "models", "schedules", "targets"],
     ["losses"],
-    ["data", "plots", "predictions"],
+    ["data", "plots", "predictions", "architecture"],
     ["task", "checkpoint", "report", "validate", "run_folder"],
-    ["callbacks", "inference"],
+    ["callbacks", "observers", "inference"],
+    ["embeddings"],
+    ["serab"],
     ["config", "sweep"],
     ["overrides"],
     ["command_line"],
@@ -23,7 +25,7 @@ LAYERS = [
 ]
 """Rooms of the package; each may use those above it and its neighbours."""
 ONLY = {
-    "lightning": {"data/module.py", "task.py", "callbacks.py", "training.py"},
+    "lightning": {"data/module.py", "task.py", "callbacks.py", "observers.py", "training.py"},
     "hydra": {"config.py", "overrides.py", "command_line.py", "command.py"},
     "omegaconf": {"config.py", "overrides.py", "command_line.py", "command.py"},
     "matplotlib": {"plots.py"},
