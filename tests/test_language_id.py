@@ -8,33 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser.data.arrays import CLASS_NAMES, inputs_name, targets_name
+from ser.data.arrays import CLASS_NAMES, inputs_name
 from tests.commands import run
 
 soundfile = pytest.importorskip("soundfile")
 
-RATE, SAMPLES = 8_000, 16_000
+RATE = 8_000
 SHORT = ("model.channels=[8,8,16,16]", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
-
-
-def clip(language: int, number: int) -> np.ndarray:
-    """A tone whose pitch tells the language, at a level that tells nothing."""
-    random = np.random.default_rng([language, number])
-    pitch = 200 * 1.6**language * random.uniform(0.97, 1.03)
-    tone = np.sin(2 * np.pi * pitch * np.arange(SAMPLES) / RATE)
-    return (random.uniform(0.05, 0.3) * (tone + 0.1 * random.normal(size=SAMPLES))).astype(np.float16)
-
-
-@pytest.fixture(scope="module")
-def arrays(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The assignment's four files with clips of 2 s."""
-    root = tmp_path_factory.mktemp("arrays")
-    for split, count, first in (("train", 20, 0), ("test", 6, 100)):
-        labels = np.repeat(np.arange(6), count).astype(np.int8)
-        clips = [clip(label, first + number) for number, label in enumerate(labels.tolist())]
-        np.save(root / inputs_name(split), np.stack(clips))
-        np.save(root / targets_name(split), labels)
-    return root
 
 
 def train(experiment: str, arrays: Path, cwd: Path, *settings: str) -> Path:

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.commands import TINY, run
@@ -23,10 +24,13 @@ def test_the_two_commands_are_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(challenge: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with a finished run and input files, in which the README's commands are typed."""
+def folder(challenge: Path, recordings: Path, arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with two finished runs and input files, in which the README's commands are typed."""
     cwd = tmp_path_factory.mktemp("readme")
     run("train.py", "data=challenge", f"data.root={challenge}", *TINY, "hydra.run.dir=RUN", cwd=cwd)
+    languages = ("experiment=language_id", "data=language_id_arrays", f"data.root={arrays}", "debug=fast")
+    run("train.py", *languages, "trainer.accelerator=cpu", "hydra.run.dir=LANGUAGES", cwd=cwd)
+    np.save(cwd / "clips.npy", np.load(arrays / "inputs_test_fp16.npy")[:3])
     (cwd / "FILE").write_bytes((challenge / "ser_test_1.json").read_bytes())
     files = sorted(recordings.rglob("*.wav"))
     (cwd / "long.wav").write_bytes(files[0].read_bytes())
@@ -37,16 +41,23 @@ def folder(challenge: Path, recordings: Path, tmp_path_factory: pytest.TempPathF
     return cwd
 
 
-def typed(command: str, challenge: Path, recordings: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def roots(challenge: Path, recordings: Path, arrays: Path) -> dict[str, Path]:
+    """What stands for DIR, by a word of the command; recordings, where there is none of these."""
+    return {"data=challenge": challenge, "data=language_id_arrays": arrays, "": recordings}
+
+
+def typed(command: str, roots: dict[str, Path]) -> list[str]:
     """The words behind `python SCRIPT`, with folders that are there."""
     words = shlex.split(command)[2:]
-    root = challenge if "data=challenge" in words else recordings
-    return [word.replace("DIR", str(root)) for word in words]
+    root = next(root for word, root in roots.items() if word in [*words, ""])
+    run_folder = "LANGUAGES/" if "input=clips.npy" in words else "RUN/"
+    return [word.replace("DIR", str(root)).replace("RUN/", run_folder) for word in words]
 
 
 @pytest.mark.parametrize("command", TRAININGS)
-def test_training_commands_run(command: str, folder: Path, challenge: Path, recordings: Path) -> None:
-    words = typed(command, challenge, recordings)
+def test_training_commands_run(command: str, folder: Path, challenge: Path, roots: dict[str, Path]) -> None:
+    words = typed(command, roots)
     if "resume=RUN" not in words:  # a finished run is resumed as it is: nothing is left to train
         words += [
             "debug=fast",
@@ -54,7 +65,9 @@ def test_training_commands_run(command: str, folder: Path, challenge: Path, reco
             "trainer.enable_progress_bar=false",
             "test=false",
         ]
-        if not any(word.startswith("data=") for word in words):
+        if "experiment=language_id" in command and "data=" not in command:
+            words += ["data.clips=[6,4]"]
+        elif not any(word.startswith("data=") for word in words):
             words += ["data=challenge", f"data.root={challenge}"]
         words += [
             f"hydra.run.dir=run_{TRAININGS.index(command)}",
@@ -63,19 +76,19 @@ def test_training_commands_run(command: str, folder: Path, challenge: Path, reco
     run("train.py", *words, cwd=folder)
 
 
-def test_prediction_and_validation_run(folder: Path, challenge: Path, recordings: Path) -> None:
+def test_prediction_and_validation_run(folder: Path, roots: dict[str, Path]) -> None:
     predictions = [command for command in COMMANDS if command.startswith("python predict.py")]
     assert predictions
     for command in predictions:
-        run("predict.py", *typed(command, challenge, recordings), "overwrite=true", cwd=folder)
+        run("predict.py", *typed(command, roots), "overwrite=true", cwd=folder)
     assert "python -m ser.validate pred.json FILE" in COMMANDS
     run("ser/validate.py", "pred.json", "FILE", cwd=folder)
 
 
 @pytest.mark.parametrize("module", ["describe", "export"])
-def test_commands_on_corpora_run(module: str, folder: Path, challenge: Path, recordings: Path) -> None:
+def test_commands_on_corpora_run(module: str, folder: Path, roots: dict[str, Path]) -> None:
     (command,) = (command for command in COMMANDS if command.startswith(f"python -m ser.data.{module}"))
-    run(f"ser/data/{module}.py", *typed(command, challenge, recordings)[1:], cwd=folder)
+    run(f"ser/data/{module}.py", *typed(command, roots)[1:], cwd=folder)
 
 
 @pytest.mark.parametrize("row", SETTINGS)
