@@ -1,0 +1,119 @@
+"""What an embedder is: a frozen model that turns a recording of any length into one vector."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+from ser.build import build
+from ser.errors import DataError
+from ser.features.extract import Extractor
+
+WAVEFORM: Mapping[str, Any] = MappingProxyType(
+    {"_target_": "ser.features.extract.Waveform", "sample_rate": 16_000, "normalize": "none"}
+)
+"""Spec of the waveform as it is, for embedders that make features of their own."""
+
+SERAB: Mapping[str, Any] = MappingProxyType(
+    {
+        "_target_": "ser.features.extract.LogMel",
+        "sample_rate": 16_000,
+        "frame_length_ms": 25.0,
+        "frame_shift_ms": 10.0,
+        "fft_length": 1024,
+        "window": "hann",
+        "align": "centered",
+        "num_mel_bins": 64,
+        "min_frequency": 60.0,
+        "max_frequency": 7800.0,
+        "floor": 1.19e-7,
+        "floor_by": "add",
+    }
+)
+"""Spec of 64 log-mels as the benchmark has them, the same as in conf/features/serab.yaml."""
+
+
+class Embedder(nn.Module, ABC):
+    """Waveforms [B, samples, 1] in -1..1 to embeddings [B, D], the same alone and in a batch.
+
+    A subclass says what it starts from, which is kept in a cache, and goes on from there in `encode`.
+
+    Args:
+        features: spec of the extractor whose features `encode` takes.
+        dim: D.
+        options: plain values that change the embeddings, are no weights and do not stand in `features`.
+    """
+
+    needs_statistics = False
+    """Whether `fit` has to be called before anything is embedded."""
+    min_steps = 1
+    """Of an utterance's features, at least."""
+    max_frames = 16_000
+    """Padded steps of features in a batch, at most, on a CPU."""
+
+    def __init__(
+        self, features: Mapping[str, Any], dim: int, *, options: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.features = dict(features)
+        self.extractor: Extractor = build(features)
+        self.dim = dim
+        self.options = dict(options or {})
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the waveforms, in Hz."""
+        return self.extractor.sample_rate
+
+    def fit(self, train: Iterable[Tensor], *, corpus: str | None = None) -> None:
+        """Take the statistics of a corpus.
+
+        Args:
+            train: features [T, F] of each utterance of the training split, and of no other.
+            corpus: name of the corpus, such as ravdess; None where it has none.
+        """
+
+    @abstractmethod
+    def encode(self, features: Padded) -> Tensor:
+        """[B, T, F] -> [B, D] float32; neither padding nor batch mates change anything."""
+
+    @torch.no_grad()
+    def forward(self, waveforms: Padded) -> Tensor:
+        """[B, samples, 1] -> [B, D] float32.
+
+        Raises:
+            DataError: a waveform is too short.
+        """
+        features = self.extractor(waveforms)
+        shortest = int(features.lengths.min())
+        if shortest < self.min_steps:
+            raise DataError(
+                f"Waveform of {shortest} steps: {type(self).__name__} needs {self.min_steps} or more "
+                f"({1000 * self.min_steps * self.extractor.frame_shift_s:.0f} ms). Leave it out."
+            )
+        return self.encode(features)
+
+    def settings(self) -> str:
+        """All that decides what is made of a waveform, the weights' digest included."""
+        described = {
+            "embedder": f"{type(self).__module__}.{type(self).__qualname__}",
+            "features": self.features,
+            "options": self.options,
+            "weights": digest(self.state_dict()),
+        }
+        return json.dumps(described, sort_keys=True)
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of tensors, with their names and shapes."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        sha.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())
+        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()

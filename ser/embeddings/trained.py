@@ -1,0 +1,42 @@
+"""Embeddings of any model that was trained here."""
+
+import hashlib
+
+from torch import Tensor
+
+from ser import checkpoint
+from ser.batch import Padded
+from ser.data.speakers import is_by_speaker
+from ser.embeddings.base import Embedder
+from ser.errors import ConfigError
+from ser.inference import extractor_of
+
+
+class TrainedModel(Embedder):
+    """What a model's pooling gives to its head, through the features it was trained on.
+
+    Args:
+        ckpt: best.ckpt or last.ckpt of a run.
+
+    Raises:
+        CheckpointError: the file cannot be read as a checkpoint.
+        ConfigError: the model was trained on features that cannot be made of a recording alone.
+    """
+
+    def __init__(self, ckpt: str) -> None:
+        trained = checkpoint.load(ckpt)
+        if is_by_speaker(trained.frontend):
+            raise ConfigError(
+                f"extractor.ckpt={ckpt}: was trained on features normalised by speaker, which a recording alone "
+                "does not tell. Use a model trained with frontend.normalize=global or utterance."
+            )
+        extractor_of([trained])  # refuses those on frames that are not made so
+        sha = hashlib.sha256(trained.path.read_bytes()).hexdigest()  # its architecture counts, too
+        super().__init__(trained.features, trained.model.pooling.out_dim, options={"checkpoint": sha})
+        self.model = trained.model
+        # as many samples of a waveform take the time of a frame
+        self.max_frames = 16_000 * (160 if trained.feature_dim == 1 else 1)
+
+    def encode(self, features: Padded) -> Tensor:
+        """[B, T, F] -> [B, D]."""
+        return self.model.embed(features).float()

@@ -1,0 +1,150 @@
+"""Embeddings of wav2vec 2.0, HuBERT, WavLM and their like by the package `transformers`, imported only here.
+
+Nothing is downloaded: a model is a folder.
+"""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from ser.batch import Padded
+from ser.embeddings.base import WAVEFORM, Embedder
+from ser.errors import CheckpointError, ConfigError
+
+_SMALLEST_VARIANCE = 1e-7  # added, as the feature extractors of all these models do
+_UNUSED = "masked_spec_embed"  # stands for masked steps in training, and some folders lack it
+_SHORTEST_S = 0.025  # one step of all published models
+_PROBE_S = (0.5, 0.3)
+
+
+class Transformer(Embedder):
+    """The mean over time of a hidden layer, or of all of them.
+
+    Args:
+        folder: as `save_pretrained` wrote it: config.json, preprocessor_config.json and the weights.
+        layer: 0 for what enters the first transformer layer, 1 for what leaves it, and so on; -1 for what leaves the
+            last one; `mean` for the mean of all of these.
+
+    Raises:
+        ConfigError: the package is not installed, or the model has no such layer.
+        CheckpointError: the folder does not hold an encoder of waveforms.
+    """
+
+    max_frames = 16_000 * 40
+
+    def __init__(self, folder: str, *, layer: int | Literal["mean"] = "mean") -> None:
+        model, preprocessor = _load(folder)
+        layers = model.config.num_hidden_layers + 1
+        if layer != "mean" and not -layers <= layer < layers:
+            raise ConfigError(
+                f"extractor.layer={layer}: the model in {folder} has the layers 0 to {layers - 1}. "
+                "Give one of them, or mean."
+            )
+        options = {"config": model.config.to_dict(), "preprocessor": preprocessor, "layer": layer}
+        super().__init__(
+            {**WAVEFORM, "sample_rate": preprocessor["sampling_rate"]},
+            model.config.hidden_size,
+            options=json.loads(json.dumps(options, default=str)),
+        )
+        self.model = model
+        self.layer = layer
+        self.normalizes = bool(preprocessor.get("do_normalize", False))
+        self.min_steps = round(_SHORTEST_S * self.sample_rate)
+        self.eval()
+        warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # within WavLM
+        self.takes_batches = hasattr(model.config, "conv_kernel") and self._ignores_padding()
+        """False where the model itself depends on padding: then it is given one utterance at a time."""
+
+    def encode(self, features: Padded) -> Tensor:
+        """[B, samples, 1] -> [B, D]."""
+        waveforms = self._normalized(features)
+        if self.takes_batches:
+            return self._embed_batch(waveforms)
+        rows = zip(waveforms.values, waveforms.lengths.tolist(), strict=True)
+        return torch.stack([self._hidden(row[None, :length, 0]).mean(1)[0] for row, length in rows])
+
+    def _normalized(self, features: Padded) -> Padded:
+        """Mean 0 and variance 1 of each utterance, if the model was trained on such; padding is zero."""
+        waveforms = features.zeroed()
+        if not self.normalizes:
+            return waveforms
+        count = features.lengths[:, None, None]
+        centred = waveforms.with_values(waveforms.values - waveforms.values.double().sum(1, True) / count)
+        centred = centred.zeroed()
+        variance = centred.values.square().sum(1, keepdim=True) / count
+        return centred.with_values((centred.values / (variance + _SMALLEST_VARIANCE).sqrt()).float())
+
+    def _embed_batch(self, waveforms: Padded) -> Tensor:
+        hidden = self._hidden(waveforms.values[..., 0], attention_mask=waveforms.mask.long())
+        steps = Padded(hidden, self._num_steps(waveforms.lengths))
+        return steps.zeroed().values.sum(1) / steps.lengths[:, None]
+
+    def _hidden(self, waveforms: Tensor, **inputs: Tensor) -> Tensor:
+        """[B, samples] -> [B, T, D]."""
+        states = self.model(waveforms, output_hidden_states=True, **inputs).hidden_states
+        hidden: Tensor = torch.stack(states).mean(0) if self.layer == "mean" else states[self.layer]
+        return hidden.float()
+
+    def _num_steps(self, samples: Tensor) -> Tensor:
+        config = self.model.config
+        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    @torch.inference_mode()
+    def _ignores_padding(self) -> bool:
+        """Try it: those with a group norm over time do not, nor do some that shorten the sequence."""
+        longer, shorter = (round(seconds * self.sample_rate) for seconds in _PROBE_S)
+        noise = torch.randn(longer, generator=torch.Generator().manual_seed(0))
+        pair = Padded.collate([noise[:, None], noise[:shorter, None]])
+        together = self._embed_batch(pair)[1]
+        alone = self._hidden(noise[None, :shorter]).mean(1)[0]
+        return bool((together - alone).abs().max() < 1e-5 * max(1.0, float(alone.abs().max())))
+
+
+def _load(folder: str) -> tuple[Any, dict[str, Any]]:
+    """The model, and the settings of its feature extractor."""
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError(
+            f"extractor.folder={folder}: the package transformers is not installed ({error}). "
+            "Install it: pip install 'ser[transformers]'."
+        ) from error
+    if not (Path(folder) / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder}: holds no config.json. Give a folder as save_pretrained writes it, with the model and its "
+            "feature extractor; nothing is downloaded."
+        )
+    try:
+        model, report = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+        preprocessor = transformers.AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library refuses files in many ways
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{folder}: cannot be loaded by transformers ({reason}). Save model and feature extractor there again."
+        ) from error
+    missing = sorted(name for name in report["missing_keys"] if _UNUSED not in name)
+    if missing:
+        raise CheckpointError(
+            f"{folder}: its weights lack {len(missing)} tensors, the first is {missing[0]}; they would be random. "
+            "Save the whole model there again."
+        )
+    _check_kind(folder, model.config, preprocessor)
+    return model.float(), preprocessor.to_dict()
+
+
+def _check_kind(folder: str, config: Any, preprocessor: Any) -> None:
+    known = all(hasattr(config, name) for name in ("hidden_size", "num_hidden_layers"))
+    takes_waveforms = preprocessor.model_input_names[0] == "input_values"
+    if getattr(config, "is_encoder_decoder", False) or not known or not takes_waveforms:
+        raise CheckpointError(
+            f"{folder}: a {config.model_type} is no encoder of waveforms. "
+            "Give wav2vec 2.0, HuBERT, WavLM, Data2VecAudio, UniSpeech-SAT or the like."
+        )
