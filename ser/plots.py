@@ -44,12 +44,12 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
     """
     classes = len(class_names)
     side = min(2.6 + 0.6 * classes, 14.0)
-    figure, (axes,) = _figure(title, size=(side + 0.3, side))
+    figure, (axes,) = panels_of(title, size=(side + 0.3, side))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if classes <= _MOST_CLASSES_WITH_TEXT:
         _write_cells(axes, counts, shares)
-    _name_columns(axes, class_names)
+    name_columns(axes, class_names)
     axes.set_yticks(range(classes), class_names)
     axes.set(xlabel="predicted", ylabel="true, each row is 100%")
     axes.spines[:].set_visible(False)
@@ -63,7 +63,7 @@ def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
     Args:
         lengths: split -> [N] frames of each utterance, 1 or more.
     """
-    figure, (axes,) = _figure("Lengths of utterances")
+    figure, (axes,) = panels_of("Lengths of utterances")
     edges = _length_edges(np.concatenate(list(lengths.values())))
     for (name, frames), color in zip(lengths.items(), _colors(lengths), strict=True):
         shares = np.histogram(frames, edges)[0] / len(frames)
@@ -83,7 +83,7 @@ def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
     Args:
         counts: split -> class name -> utterances, the same classes in each.
     """
-    figure, (axes,) = _figure("Classes")
+    figure, (axes,) = panels_of("Classes")
     class_names = list(next(iter(counts.values())))
     width = 0.8 / len(counts)
     for position, (name, color) in enumerate(zip(counts, _colors(counts), strict=True)):
@@ -96,7 +96,7 @@ def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
         percentages = [f"{share:.0%}" for share in shares]
         paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the lines behind a number
         axes.bar_label(bars, percentages, padding=2, fontsize=_SIZES["note"], color=_INK, bbox=paper)
-    _name_columns(axes, class_names)
+    name_columns(axes, class_names)
     axes.set_ylabel("share of the split's utterances")
     axes.margins(y=0.1)
     axes.yaxis.set_major_formatter("{x:.0%}")
@@ -114,7 +114,7 @@ def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: in
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, panels = _figure("Loss", "Accuracy", size=(8.8, 3.8))
+    figure, panels = panels_of("Loss", "Accuracy", size=(8.8, 3.8))
     for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
         names = [split for split in SPLITS if series.get(f"{split}/{quantity}")]
         for name, color in zip(names, _colors(names), strict=True):
@@ -141,7 +141,7 @@ def recordings(
         sample_rate: of the waveforms, in Hz.
     """
     titles = [title for name in waveforms for title in (name, "")]
-    figure, panels = _figure(*titles, size=(9.6, 0.5 + 1.5 * len(waveforms)), columns=2)
+    figure, panels = panels_of(*titles, size=(9.6, 0.5 + 1.5 * len(waveforms)), columns=2)
     peak = max(float(np.abs(waveform).max()) for waveform in waveforms.values()) or 1.0
     for row, (waveform, frames) in enumerate(zip(waveforms.values(), features, strict=True)):
         left, right = panels[2 * row : 2 * row + 2]
@@ -164,7 +164,7 @@ def waveforms(recorded: Mapping[str, np.ndarray], *, sample_rate: int) -> "Figur
         sample_rate: in Hz.
     """
     shown = [_shortened(title) for title in recorded]
-    figure, panels = _figure(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
+    figure, panels = panels_of(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
     peak = max(float(np.abs(waveform).max()) for waveform in recorded.values()) or 1.0
     longest = max(map(len, recorded.values())) / sample_rate
     for axes, waveform in zip(panels, recorded.values(), strict=True):
@@ -182,7 +182,7 @@ def loss_curve(points: np.ndarray, *, utterances: int) -> "Figure":
         utterances: of the validation split that were scored.
     """
     title = f"Loss of training batches, and of {utterances} validation utterances"
-    figure, (axes,) = _figure(title, size=(8.8, 4.4))
+    figure, (axes,) = panels_of(title, size=(8.8, 4.4))
     steps, train, validation = points.T
     train_color, validation_color = _colors(SPLITS[:2])
     window = 2 * (len(points) // _SMOOTHED) + 1
@@ -217,7 +217,7 @@ def output_space(
         title: such as the name of the split; the shares are added.
     """
     explained = ", ".join(f"PC{n} {share:.1%}" for n, share in enumerate(shares, start=1))
-    figure, (axes,) = _figure(f"{title}\nvariance explained: {explained}", size=(7.2, 6.0))
+    figure, (axes,) = panels_of(f"{title}\nvariance explained: {explained}", size=(7.2, 6.0))
     draw = _draw_plane if np.ptp(points[:, 1]) > 0 else _draw_line
     draw(axes, points, classes, class_names)
     axes.set_xlabel("PC1")
@@ -237,7 +237,7 @@ def architecture(boxes: Sequence[tuple[str, str, str, str]], title: str) -> "Fig
     """
     from matplotlib.patches import FancyBboxPatch
 
-    figure, (axes,) = _figure(title, size=(8.4, 0.8 + 0.78 * len(boxes)))
+    figure, (axes,) = panels_of(title, size=(8.4, 0.8 + 0.78 * len(boxes)))
     axes.set(xlim=(-0.005, 1.005), ylim=(len(boxes) - 0.25, 0), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     for place, (name, layers, size, parameters) in enumerate(boxes):
@@ -286,7 +286,7 @@ def save(figure: "Figure", path: Path) -> None:
     write_atomic(path, content.getvalue())
 
 
-def _figure(
+def panels_of(
     *titles: str, size: tuple[float, float] = (6.4, 4.4), columns: int | None = None
 ) -> "tuple[Figure, list[Axes]]":
     """A figure with axes in rows of `columns`, one a title, in the shared look; size in inches."""
@@ -309,7 +309,7 @@ def _figure(
     return figure, panels
 
 
-def _name_columns(axes: "Axes", names: Sequence[str]) -> None:
+def name_columns(axes: "Axes", names: Sequence[str]) -> None:
     """Names at 0, 1, 2, ... below the axes, slanted where they would touch."""
     crowded = sum(map(len, names)) > 45
     rotation, side = (45, "right") if crowded else (0, "center")

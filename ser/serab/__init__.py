@@ -1,0 +1,1 @@
+"""The SERAB benchmark: frozen embeddings, five plain classifiers, nine corpora, one table."""

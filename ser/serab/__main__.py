@@ -1,0 +1,75 @@
+"""Frozen embeddings, scored on the corpora of the SERAB benchmark.
+
+python -m ser.serab corpora=[ravdess,emodb4] corpora_root=DIR extractor=byol_s extractor.weights=FILE
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from ser.command import main
+from ser.config import check
+from ser.errors import ConfigError, did_you_mean
+
+
+@main("serab", existing_paths=("corpora_root",))
+def serab(config: dict[str, Any]) -> float:
+    """Run the benchmark; the mean over corpora of the headline's test accuracy is what a sweep compares."""
+    settings = HydraConfig.get()
+    corpora = [config["corpora"]] if isinstance(config["corpora"], str) else config["corpora"]
+    specs = {name: corpus_spec(name, config) for name in dict.fromkeys(corpora)}
+    try:
+        from ser.serab import (
+            benchmark,
+        )  # torch and scikit-learn take 4 s: not before the config is known to be right
+    except ModuleNotFoundError as error:
+        if str(error.name).split(".")[0] not in ("sklearn", "joblib", "threadpoolctl"):
+            raise
+        raise ConfigError(
+            f'The benchmark\'s classifiers cannot be imported ({error}). Run `pip install "ser[serab]"`.'
+        ) from error
+    return benchmark.run(
+        config,
+        specs,
+        folder=Path(settings.runtime.output_dir),
+        extractor=settings.runtime.choices["extractor"],
+        is_published=_is_published(),
+    )
+
+
+def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config node of a corpus: its option of `data=`, its folder, the benchmark's split and settings.
+
+    Raises:
+        ConfigError: there is no such option, it is about something else, or it leaves something open.
+    """
+    options = GlobalHydra.instance().config_loader().get_group_options("data")
+    if name not in options:
+        raise ConfigError(f"corpora=[{name}]: there is no such corpus. {did_you_mean(name, options)}")
+    cfg = compose("train", overrides=[f"data={name}"])
+    if "split" not in cfg.data:
+        raise ConfigError(f"corpora=[{name}]: data={name} is no corpus of recordings. Name one of speech.")
+    if OmegaConf.is_missing(cfg.data, "root"):
+        cfg.data.root = str(Path(config["corpora_root"]) / (config["folders"].get(name) or name))
+    spec: dict[str, Any] = check(OmegaConf.masked_copy(cfg, ["data"]))["data"]
+    rule = config["data"]["split"]
+    spec |= {"cache_dir": config["cache_dir"], "split": {**rule, "label": spec.get("label")}}
+    for own in (config["settings"], config["published"] if _is_published() else {}):
+        changes = own.get(name) or {}
+        if rule["_target_"].endswith(".Serab"):
+            spec["split"] |= changes.get("split", {})
+        spec |= {key: value for key, value in changes.items() if key != "split"}
+    return spec
+
+
+def _is_published() -> bool:
+    return str(HydraConfig.get().runtime.choices["split"]) == "serab"
+
+
+if __name__ == "__main__":
+    serab()

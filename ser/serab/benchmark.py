@@ -1,0 +1,250 @@
+"""A run of the benchmark: corpora, embeddings, classifiers, tables."""
+
+import hashlib
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from joblib import Parallel
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ser import environment
+from ser.build import PURE, build
+from ser.embeddings.base import Embedder
+from ser.embeddings.embed import embed
+from ser.errors import ConfigError, DataError, did_you_mean
+from ser.files import write_atomic
+from ser.inference import choose_device
+from ser.serab import results, tables
+from ser.serab.classifiers import FAMILIES, SEED, solve
+from ser.serab.corpora import BenchmarkCorpus, read
+from ser.serab.normalize import problems
+from ser.serab.results import CorpusResults
+from ser.serab.tables import Report
+
+Config = Mapping[str, Any]
+
+TRANSDUCTIVE = (
+    "transductive: each speaker's embeddings are normalised with all utterances of that speaker in the split, test "
+    "speakers' too"
+)
+_CHOICES = {"select": ("validation", "test"), "normalize": ("speaker", "global")}
+_WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # on results
+_LIBRARIES = (*PURE, "ser.embeddings.")
+"""Where the spec of an extractor may point to."""
+
+
+def run(
+    config: Config,
+    specs: Mapping[str, Config],
+    *,
+    folder: Path,
+    extractor: str,
+    is_published: bool,
+) -> float:
+    """Run the benchmark and return the mean over corpora of the headline's test accuracy, 0..1.
+
+    Args:
+        config: of the command.
+        specs: corpus -> node of it.
+        folder: gets tables and results.
+        extractor: its name, for tables.
+        is_published: whether the corpora are split as they were for the published table.
+
+    Raises:
+        SerError: settings, corpora or files do not fit together.
+    """
+    names = _check(config)
+    logging.getLogger("ser.data.corpora").setLevel(logging.ERROR)  # whether copies are complete, is told here
+    claim(folder, config)
+    corpora = [_read(name, spec, config) for name, spec in specs.items()]
+    embedder: Embedder = build(config["extractor"], allowed=_LIBRARIES)
+    found, seen, digests = [], [], {}
+    with Parallel(config["jobs"], batch_size=1, return_as="generator") as parallel:
+        for corpus in corpora:
+            started = time.monotonic()
+            embeddings = _embed(corpus, embedder, config)
+            digests[corpus.name] = hashlib.sha256(embeddings.tobytes()).hexdigest()
+            embedded = time.monotonic()
+            seen.append(corpus.with_leaks(embeddings))
+            found.append(_classify(corpus, embeddings, names, config=config, parallel=parallel))
+            seconds = embedded - started, time.monotonic() - embedded
+            print(f"{corpus.name}: embeddings {seconds[0]:.1f} s, classifiers {seconds[1]:.1f} s", flush=True)
+    report = Report(
+        extractor=extractor,
+        results=found,
+        select=config["select"],
+        method=_method(config, is_published=is_published),
+        stamps=[
+            *([TRANSDUCTIVE] if config["normalize"] == "speaker" else []),
+            *(stamp for corpus in seen for stamp in corpus.stamps),
+        ],
+        remarks=[
+            *(f"{corpus.name}: {remark}" for corpus in seen for remark in corpus.remarks),
+            *(remark for one in found for remark in results.remarks(one)),
+        ],
+    )
+    facts = environment.describe(["python", *sys.argv], SEED, digests)
+    write_atomic(folder / "environment.json", json.dumps(facts, indent=2) + "\n")
+    tables.write(folder, report)
+    show(report, folder)
+    return float(np.mean([one.best(config["select"]).test_accuracy for one in found]))
+
+
+def claim(folder: Path, config: Config) -> None:
+    """Make the folder of the run; the same run may be repeated in it, since it gives the same results.
+
+    Raises:
+        ConfigError: it holds the results of another run.
+        DataError: it cannot be made or written.
+    """
+    path = folder / "config.yaml"
+    if path.exists() and (folder / "results.json").exists():
+        begun = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changed = [key for key in config if key not in _WITHOUT_EFFECT and config[key] != begun.get(key)]
+        if changed:
+            raise ConfigError(
+                f"hydra.run.dir={folder}: holds results of another run, which differs in {', '.join(changed)}. "
+                "Choose another folder, or remove this one."
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be made ({error.strerror}). Choose another with hydra.run.dir=..."
+        ) from error
+    write_atomic(path, yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def show(report: Report, folder: Path) -> None:
+    """Print both choices side by side, what every reader must know, and where everything lies."""
+    console = Console(width=shutil.get_terminal_size((160, 24)).columns)
+    for select in ("validation", "test"):
+        head, *rows = tables.headline(report, select)
+        is_headline = " (headline)" if select == report.select else ""
+        grid = Table(
+            box=box.SIMPLE_HEAD, title=f"Test, {tables.BY[select]}{is_headline}", title_justify="left"
+        )
+        for place, name in enumerate(head):
+            grid.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
+        for row in rows:
+            grid.add_row(*map(Text, row))
+        console.print(grid)
+    for stamp in report.stamps:
+        console.print(Text(f"note: {stamp}", style="yellow"), soft_wrap=True)
+    for remark in (line for line in report.remarks if "Declared leak" not in line):  # serab.md has them all
+        console.print(Text(remark), soft_wrap=True)
+    console.print(Text(f"Tables: {folder / 'serab.md'}"), soft_wrap=True)
+
+
+def _check(config: Config) -> list[str]:
+    """The classifiers that are asked for, in the order of FAMILIES.
+
+    Raises:
+        ConfigError: a choice or a classifier does not exist.
+    """
+    for key, choices in _CHOICES.items():
+        if config[key] not in choices:
+            raise ConfigError(
+                f"{key}={config[key]}: no such choice. {did_you_mean(str(config[key]), choices)}"
+            )
+    names = config["classifiers"] if isinstance(config["classifiers"], list) else [config["classifiers"]]
+    for name in names:
+        if name not in FAMILIES:
+            raise ConfigError(
+                f"classifiers=[{name}]: there is no such classifier. {did_you_mean(str(name), FAMILIES)}"
+            )
+    if not names or not config["corpora"]:
+        raise ConfigError("classifiers, corpora: one of them is empty, so there is nothing to do. Name some.")
+    if not isinstance(config["jobs"], int) or config["jobs"] == 0:
+        raise ConfigError(f"jobs={config['jobs']}: expected a number of processes, or -1 for one a core.")
+    return [name for name in FAMILIES if name in names]
+
+
+def _read(name: str, spec: Config, config: Config) -> BenchmarkCorpus:
+    settings = {key: value for key, value in spec.items() if key != "utterances"}
+    return read(name, settings, utterances=spec.get("utterances"), allow_partial=config["allow_partial"])
+
+
+def _embed(corpus: BenchmarkCorpus, embedder: Embedder, config: Config) -> np.ndarray:
+    """[N, D] float32.
+
+    Raises:
+        DataError: some are not finite.
+    """
+    embeddings = embed(
+        corpus.manifest,
+        corpus.assignment["train"],
+        embedder,
+        cache_dir=config["cache_dir"],
+        device=choose_device(config["device"]),
+        corpus=corpus.reader,
+    )
+    wrong = np.flatnonzero(~np.isfinite(embeddings).all(1))
+    if len(wrong):
+        raise DataError(
+            f"{corpus.name}, utterance {corpus.manifest.utterances[wrong[0]].id!r}: its embedding is not finite, as "
+            f"are {len(wrong)} of {len(embeddings)}. Check the weights of the extractor, or listen to the recording."
+        )
+    return embeddings
+
+
+def _classify(
+    corpus: BenchmarkCorpus,
+    embeddings: np.ndarray,
+    names: Sequence[str],
+    *,
+    config: Config,
+    parallel: Parallel,
+) -> CorpusResults:
+    both = problems(
+        embeddings,
+        corpus.classes,
+        corpus.assignment,
+        speakers=corpus.speakers,
+        normalize=config["normalize"],
+    )
+    outcomes = solve(both, names, parallel, has_grid=config["grid"], title=corpus.name)
+    return results.collect(corpus, both, outcomes)
+
+
+def _method(config: Config, *, is_published: bool) -> list[str]:
+    """Paragraphs on how it was done."""
+    by_speaker = (
+        "Embeddings are z-scores by the mean and standard deviation of each speaker within the split; no label is "
+        "looked at, but the other utterances of a test speaker are (transductive)."
+    )
+    by_train = (
+        "Embeddings are z-scores by the mean and standard deviation of train while grids are searched, and of train "
+        "and validation for the classifier that answers test."
+    )
+    searched = (
+        "Settings are the most accurate of each classifier's grid on validation, having learnt from train; with them "
+        "it learns anew from train and validation and answers test once."
+    )
+    defaults = (
+        "Classifiers have their default settings; they answer test having learnt from train and validation."
+    )
+    split = (
+        "Speakers are divided as for the published table, which in IEMOCAP and ShEMO takes something else for the "
+        "speaker and leaves out the neutral utterances of CaFE."
+        if is_published
+        else "Corpora are divided by who talks, not as for the published table."
+    )
+    return [
+        split,
+        by_speaker if config["normalize"] == "speaker" else by_train,
+        searched if config["grid"] else defaults,
+        "Intervals hold 95% of 10,000 draws of test speakers with replacement; of few speakers they are too narrow. "
+        f"UAR is the mean recall of the classes. Everything random has the seed {SEED}.",
+    ]

@@ -1,0 +1,170 @@
+"""A corpus of the benchmark: its utterances, its split, and whether results on it compare with published ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ser.build import build
+from ser.data.audio_corpus import AudioCorpus, PublishedCorpus, label_fields
+from ser.data.corpora import expected
+from ser.data.leaks import describe, find_leaks, stamps
+from ser.data.manifest import Manifest, first_ten
+from ser.data.splits import Assignment
+from ser.errors import ConfigError, DataError
+
+_DIGEST_VALUES = 4  # of 4 bytes each
+
+
+@dataclass(frozen=True)
+class BenchmarkCorpus:
+    """A corpus, read and split.
+
+    Args:
+        name: as in a config.
+        manifest: N utterances.
+        classes: [N] class names.
+        assignment: train, validation and test -> indices [n].
+        speakers: [N] who talks; where the published split takes something else for the speaker, that.
+        reader: name of the corpus that reads the files, which for emodb4 is emodb; None for corpora of one's own.
+        declared_leaks: kinds that are known and accepted.
+        stamps: what has to stand on every table.
+        remarks: what else a reader should know.
+        is_partial: whether files are missing.
+    """
+
+    name: str
+    manifest: Manifest
+    classes: np.ndarray
+    assignment: Assignment
+    speakers: np.ndarray
+    reader: str | None = None
+    declared_leaks: tuple[str, ...] = ()
+    stamps: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    is_partial: bool = False
+
+    def with_leaks(self, embeddings: np.ndarray) -> "BenchmarkCorpus":
+        """The same with what its splits share; recordings with equal embeddings [N, D] count as equal."""
+        leaks = find_leaks(self.manifest, self.assignment, _digests(embeddings))
+        found = [f"{self.name}: {stamp}" for stamp in stamps(leaks, self.declared_leaks)]
+        told = describe(leaks, self.declared_leaks)
+        return replace(self, stamps=[*self.stamps, *found], remarks=[*self.remarks, *told])
+
+
+class Size(NamedTuple):
+    """How large a complete copy is."""
+
+    utterances: int
+    speakers: int
+
+
+def read(
+    name: str,
+    spec: Mapping[str, Any],
+    *,
+    utterances: int | None = None,
+    allow_partial: bool = False,
+) -> BenchmarkCorpus:
+    """Read and split a corpus, without opening audio.
+
+    Args:
+        name: as in a config.
+        spec: of an AudioCorpus.
+        utterances: that the label map leaves of a complete copy; None = it drops none.
+        allow_partial: whether files may be missing.
+
+    Raises:
+        SerError: the corpus is not there or not complete, or its labels or speakers do not fit the split.
+    """
+    corpus = build(spec, allowed=("ser.data.",))
+    if not isinstance(corpus, AudioCorpus):
+        raise ConfigError(f"corpora=[{name}]: data={name} is no corpus of recordings. Name one of speech.")
+    manifest = corpus.labelled()[0]
+    reader = corpus.corpus if isinstance(corpus, PublishedCorpus) else None
+    missing = None if reader is None else _missing(manifest, corpus, reader, utterances)
+    if missing and not allow_partial:
+        raise DataError(
+            f"{name} in {manifest.source}: {missing}: its results would not compare with any others. Get the missing "
+            f"files, give another folder with folders.{name}=FOLDER, or add allow_partial=true, which all tables tell."
+        )
+    assignment = corpus.split.assign(manifest)
+    _check_scored(name, assignment)
+    speakers = _speakers(manifest, getattr(corpus.split, "key", "speaker"))
+    fields = label_fields(corpus.label_map, corpus.label)
+    return BenchmarkCorpus(
+        name=name,
+        manifest=manifest,
+        classes=np.array(["/".join(str(u.labels[field]) for field in fields) for u in manifest]),
+        assignment=assignment,
+        speakers=speakers,
+        reader=reader,
+        declared_leaks=corpus.declared_leaks,
+        stamps=[f"{name} is PARTIAL: {missing}"] if missing else [],
+        remarks=[*_lonely(speakers, assignment)],
+        is_partial=bool(missing),
+    )
+
+
+def _missing(manifest: Manifest, corpus: AudioCorpus, reader: str, utterances: int | None) -> str | None:
+    """What a copy lacks, or has too many; None where it is complete."""
+    read_ones = manifest if utterances is not None else corpus.utterances()
+    complete = expected(reader)
+    size = Size(len(read_ones), len({utterance.speaker for utterance in read_ones}))
+    wanted = Size(complete.utterances if utterances is None else utterances, complete.speakers)
+    if size == wanted:
+        return None
+    return (
+        f"{size.utterances} of {wanted.utterances} utterances, {size.speakers} of {wanted.speakers} speakers"
+    )
+
+
+def _check_scored(name: str, assignment: Assignment) -> None:
+    empty = [split for split in ("validation", "test") if not len(assignment.get(split, ()))]
+    if empty:
+        raise DataError(
+            f"{name}: its split has no {' and no '.join(empty)} utterances, so nothing can be scored. "
+            "Use split=serab or split=honest, or give data.split shares above 0."
+        )
+
+
+def _speakers(manifest: Manifest, key: str) -> np.ndarray:
+    """[N] by which embeddings are normalised and intervals drawn: what the split takes for the speaker.
+
+    Raises:
+        DataError: some have none; it lists the first ten and the count.
+    """
+    found = [
+        u.speaker if key == "speaker" else u.group if key == "group" else u.labels[key] for u in manifest
+    ]
+    unknown = [utterance.id for utterance, owner in zip(manifest, found, strict=True) if owner is None]
+    if unknown:
+        raise DataError(
+            f"{manifest.source}: the speakers of {len(unknown)} utterances are unknown:{first_ten(unknown)}\n"
+            "The benchmark needs them: give a manifest with a column speaker."
+        )
+    return np.array([str(owner) for owner in found])
+
+
+def _lonely(speakers: np.ndarray, assignment: Assignment) -> list[str]:
+    """A line where somebody has a single utterance in a split."""
+    lonely = []
+    for split, indices in assignment.items():
+        names, counts = np.unique(speakers[indices], return_counts=True)
+        lonely += [f"{name} ({split})" for name in names[counts == 1]]
+    if not lonely:
+        return []
+    listed = ", ".join([*lonely[:5], *["..."] * (len(lonely) > 5)])
+    return [
+        f"Speakers with one utterance in a split, which normalisation by speaker turns into zeros: {listed}"
+    ]
+
+
+def _digests(embeddings: np.ndarray) -> np.ndarray:
+    """[N, 16] uint8, equal where embeddings [N, D] are, but for the rounding that differs from batch to batch."""
+    rows = np.ascontiguousarray(embeddings, dtype=np.float32).round(3)
+    _, numbers = np.unique(rows, axis=0, return_inverse=True)
+    digests = np.zeros((len(rows), _DIGEST_VALUES), dtype=np.uint32)
+    digests[:, 0] = numbers.reshape(-1)
+    return digests.view(np.uint8)
