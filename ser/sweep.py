@@ -173,20 +173,21 @@ def means(statuses: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, str]]:
         statuses: folder of a job -> its status; metrics.json is read from the folder.
 
     Returns:
-        A row for each setting, with a column for each score that some job has.
+        A row for what settings differ in, with a column for each score that some job has.
     """
-    groups: dict[str, list[dict[str, float]]] = {}
+    groups: dict[tuple[str, ...], list[dict[str, float]]] = {}
     for folder, status in statuses.items():
         if status["status"] == "completed" and (folder / "metrics.json").is_file():
             kept = [word for word in status.get("overrides") or [] if word.partition("=")[0] not in REPEATS]
-            groups.setdefault(" ".join(kept), []).append(json.loads((folder / "metrics.json").read_text()))
-    repeated = {setting: jobs for setting, jobs in groups.items() if len(jobs) > 1}
+            groups.setdefault((*kept,), []).append(json.loads((folder / "metrics.json").read_text()))
+    repeated = {words: jobs for words, jobs in groups.items() if len(jobs) > 1}
+    shared = set.intersection(*map(set, groups)) if groups else set()
     names = [f"{split}/{name}" for split in ("validation", "test") for name in _AVERAGED]
     names = [name for name in names if any(name in job for jobs in repeated.values() for job in jobs)]
     return [
-        {"setting": setting or "as configured", "jobs": str(len(jobs))}
+        {"setting": " ".join(word for word in words if word not in shared) or "all", "jobs": str(len(jobs))}
         | {name: _mean_and_deviation([job[name] for job in jobs if name in job]) for name in names}
-        for setting, jobs in repeated.items()
+        for words, jobs in repeated.items()
     ]
 
 

@@ -147,12 +147,12 @@ def test_a_sweep_without_a_completed_job_names_no_best(tmp_path, capsys):
 def test_scores_are_averaged_over_seeds_and_folds_and_over_nothing_else(tmp_path, capsys):
     jobs = [("model=cnn", 0, 0.5), ("model=cnn", 1, 0.7), ("model=lstm", 0, 0.6), ("model=lstm", 1, 0.6)]
     for number, (model, seed, value) in enumerate(jobs):
-        overrides = [model, f"seed={seed}", f"data.split.fold={seed}"]
+        overrides = ["data=x", model, f"seed={seed}", f"data.split.fold={seed}"]
         record_status(tmp_path / str(number), "completed", overrides=overrides, value=value)
         scores = {"test/accuracy": value, "test/majority_floor": 0.25, "test/loss": 9.0}
         (tmp_path / str(number) / "metrics.json").write_text(json.dumps(scores))
     record_status(tmp_path / "4", "failed", overrides=["model=cnn", "seed=2"], error="x")
-    record_status(tmp_path / "5", "completed", overrides=["model=alone"], value=1.0)
+    record_status(tmp_path / "5", "completed", overrides=["data=x", "model=alone"], value=1.0)
     (tmp_path / "5" / "metrics.json").write_text('{"test/accuracy": 1.0}')
 
     summarize(tmp_path, ["python", "train.py"])
