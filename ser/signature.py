@@ -220,7 +220,16 @@ def _function_signature(function: ast.FunctionDef, module: _Module, *, skip: int
     return Signature(parameters, is_open=given.kwarg is not None)
 
 
-_TAKE_NOTHING = {"ABC", "Generic", "LightningDataModule", "LightningModule", "Module", "Protocol", "object"}
+_TAKE_NOTHING = {
+    "ABC",
+    "Callback",
+    "Generic",
+    "LightningDataModule",
+    "LightningModule",
+    "Module",
+    "Protocol",
+    "object",
+}
 """Base classes whose constructors take no argument of use."""
 
 

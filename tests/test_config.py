@@ -380,7 +380,7 @@ def options_of(conf):
     groups = [
         [f"{group.name}={option.stem}" for option in sorted(group.glob("*.yaml"))]
         for group in sorted(conf.iterdir())
-        if group.is_dir() and group.name not in ("hydra", "label_map", "split")
+        if group.is_dir() and group.name not in ("extractor", "hydra", "label_map", "split")
     ]
     of_recordings = [
         ["data=folder", f"{group}={option.stem}"]
