@@ -68,7 +68,7 @@ class RunReport:
         splits: what the data holds.
         lengths: split -> [N] frames of each utterance.
         curves: metric -> epoch -> value, for the learning curves; empty for none.
-        data_overrides: words of the command line that chose the data, which the suggested sweep repeats.
+        data_overrides: words of the command line that chose data and experiment, which the suggested sweep repeats.
         stamps: warnings to every reader, such as `generated speech: a demonstration, not a result`.
         leaks: what splits share, as `ser.data.leaks` tells it; None where nothing is known to look for.
     """
@@ -185,7 +185,8 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     logs = "logs" if in_logs else shlex.quote(str(_short(run_dir)))
     best = _override("ckpt", str(_short(report.checkpoint)))
     data = [shlex.quote(word) for word in report.data_overrides]
-    grid = ["optimizer.lr=1e-3,3e-4", "model=cnn,lstm"]
+    has_own_model = any(word.startswith("experiment=") for word in data)
+    grid = ["optimizer.lr=1e-3,3e-4", "seed=0,1,2" if has_own_model else "model=cnn,lstm"]
     return [
         ("Predict a file", [python, "predict.py", best, "input=FILE", "output=pred.json"]),
         ("Watch the curves", [_program("tensorboard"), "--logdir", logs]),

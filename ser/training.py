@@ -312,7 +312,7 @@ def write_report(
         splits=data.summaries(),
         lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
         curves=task.curves,
-        data_overrides=[word for word in sys.argv[1:] if word.startswith(("data=", "data."))],
+        data_overrides=[word for word in sys.argv[1:] if word.startswith(("data=", "data.", "experiment="))],
         stamps=data.facts.get("stamps", ()),
         leaks=data.facts.get("leaks"),
     )

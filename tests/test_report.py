@@ -321,6 +321,12 @@ def test_the_next_commands_predict_watch_and_sweep(run_dir: Path, report: RunRep
     assert sweep[4:] == ["optimizer.lr=1e-3,3e-4", "model=cnn,lstm"]
 
 
+def test_an_experiment_is_swept_with_the_model_it_brings(run_dir: Path, report: RunReport) -> None:
+    other = dataclasses.replace(report, data_overrides=["experiment=language_id"])
+    _, _, (_, sweep) = next_commands(run_dir, other)
+    assert sweep[2:] == ["-m", "experiment=language_id", "optimizer.lr=1e-3,3e-4", "seed=0,1,2"]
+
+
 def test_a_run_outside_logs_is_watched_where_it_is(tmp_path: Path, report: RunReport) -> None:
     _, watch, _ = (typed(command) for _, command in next_commands(tmp_path / "my runs", report))
     assert watch[1:] == ["--logdir", "my runs"]
