@@ -31,6 +31,7 @@ from ser.data.classes import complete_target
 from ser.data.corpus import Splits
 from ser.data.module import SpeechData
 from ser.data.speakers import is_by_speaker, normalized_splits
+from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.listen import Listen
 from ser.files import write_atomic
@@ -119,7 +120,24 @@ def make_data(config: Config, splits: Splits) -> SpeechData:
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
     extractor = build(config["features"]) if splits.hold_waveforms else None
     settings = {"seed": config["seed"], "extractor": extractor, "facts": facts}
-    return SpeechData(splits.stores, build(spec), **settings, **config["batching"])
+    data = SpeechData(splits.stores, build(spec), **settings, **config["batching"])
+    data.facts["speech"] = {
+        name: _extent_of_part(facts["speech"][name], splits, name, data.datasets[name].store)
+        for name in facts.get("speech", {})
+        if name in data.datasets
+    }
+    return data
+
+
+def _extent_of_part(extent: Mapping[str, Any], splits: Splits, split: str, part: Store) -> Mapping[str, Any]:
+    """Speakers and minutes of a split, of which a target may have left out classes."""
+    whole = splits.stores[split]
+    if len(part) == len(whole):
+        return extent
+    kept = {*part.ids}
+    speakers = {utterance.speaker for utterance in splits.manifests[split] if utterance.id in kept}
+    minutes = extent["minutes"] * float(part.lengths.sum()) / float(whole.lengths.sum())
+    return {"speakers": None if None in speakers else len(speakers), "minutes": round(minutes, 2)}
 
 
 def _example(target: Config) -> Config:

@@ -67,6 +67,7 @@ def test_one_logit_tells_two_languages_apart(arrays: Path, tmp_path: Path) -> No
     assert metrics["test/accuracy"] > 0.9
     splits = json.loads((folder / "splits.json").read_text())
     assert [split["utterances"] for split in splits["splits"]] == [36, 4, 12]
+    assert [split["minutes"] for split in splits["splits"]] == [1.2, 0.13, 0.4]
     files = {"input": arrays / inputs_name("test"), "ckpt": folder / "checkpoints" / "best.ckpt"}
     run("predict.py", *(f"{name}={path}" for name, path in files.items()), "output=p.csv", cwd=tmp_path)
     rows = read(tmp_path / "p.csv")
