@@ -1,4 +1,4 @@
-"""Plain sentences in seven languages whose content says nothing about the speaker's mood.
+"""Plain sentences in nine languages whose content says nothing about the speaker's mood.
 
 A sentence is a subject, a predicate and an adverbial phrase. Every list is dealt out to the splits, so no
 phrase of one split is ever spoken in another.
@@ -31,6 +31,12 @@ SUBJECTS = {
     "pt": "o vizinho, o meu irmão, a professora, o nosso primo, o carteiro, um homem alto, a padeira, "
     "o tio dela, o jardineiro, a nova aluna, uma mulher jovem, o condutor, a tua irmã, o bibliotecário, "
     "o velho capitão, a pintora, o meu colega, a senhora do lado",
+    # in the ergative: the verb then agrees with its object, and every predicate fits every subject
+    "hi": "पड़ोसी ने, मेरे भाई ने, अध्यापिका ने, हमारे चचेरे भाई ने, डाकिये ने, एक लंबे आदमी ने, नानबाई ने, "
+    "उसके चाचा ने, माली ने, नई छात्रा ने, एक युवती ने, गाड़ी के चालक ने, तुम्हारी बहन ने, पुस्तकालय के बाबू ने, "
+    "बूढ़े कप्तान ने, चित्रकार ने, मेरे सहकर्मी ने, बगल वाली महिला ने",
+    "cmn": "我们的邻居, 我哥哥, 那位老师, 我们的表弟, 邮递员, 一个高个子男人, 面包师傅, 她的叔叔, 那个园丁, "
+    "新来的学生, 一位年轻女子, 公交车司机, 你的妹妹, 图书管理员, 那位老船长, 那个画家, 我的同事, 隔壁的女人",
 }
 PREDICATES = {
     "en": "puts the cup on the table, opens the window, walks to the station, reads the second page, "
@@ -67,6 +73,13 @@ PREDICATES = {
     "escreve uma carta curta, fecha a porta do jardim, conta as cadeiras, telefona para o escritório, "
     "veste o casaco azul, lava a loiça, dobra o jornal, desenha uma linha reta, põe o candeeiro no canto, "
     "bebe um copo de água",
+    "hi": "मेज़ पर प्याला रखा, खिड़की खोली, स्टेशन का रास्ता पूछा, दूसरा पन्ना पढ़ा, बक्से ऊपर पहुँचाए, "
+    "चाबियाँ ढूँढीं, रोटी और दूध ख़रीदा, बस का इंतज़ार किया, एक छोटा पत्र लिखा, बगीचे का दरवाज़ा बंद किया, "
+    "कुर्सियाँ गिनीं, दफ़्तर में फ़ोन किया, नीला कोट लिया, बर्तन धोए, अख़बार तह किया, एक सीधी रेखा खींची, "
+    "लैंप को कोने में रखा, एक गिलास पानी पिया",
+    "cmn": "把杯子放在桌子上, 打开窗户, 走到火车站去, 读第二页, 把箱子搬到楼上, 到处找钥匙, 买面包和牛奶, "
+    "等公共汽车, 写一封简短的信, 关上花园的门, 数一数椅子, 给办公室打电话, 拿起蓝色的大衣, 洗碗和盘子, "
+    "把报纸折好, 画一条直线, 把台灯移到角落里, 喝一杯水",
 }
 ADVERBIALS = {
     "en": "in the morning, on Monday, before lunch, at half past seven, after work, next to the church, "
@@ -89,9 +102,13 @@ ADVERBIALS = {
     "op drie mei",
     "pt": "de manhã, na segunda-feira, antes do almoço, às sete e meia, depois do trabalho, ao lado da igreja, "
     "a caminho de casa, na cozinha pequena, no fim da semana, perto do rio, dia sim dia não, no dia três de maio",
+    "hi": "सुबह के समय, सोमवार को, दोपहर के खाने से पहले, साढ़े सात बजे, काम के बाद, गिरजाघर के बगल में, "
+    "घर लौटते हुए, छोटी रसोई में, हफ़्ते के अंत में, नदी के पास, हर दूसरे दिन, तीन मई को",
+    "cmn": "在早上, 在星期一, 在午饭以前, 在七点半, 在下班以后, 在教堂旁边, 在回家的路上, 在小厨房里, "
+    "在这个周末, 在河边, 每隔一天, 在五月三号",
 }
 LANGUAGES = ("en", "de", "es", "fr", "it", "nl")
-"""Those of the demonstration of emotions; Portuguese is there for the identification of languages."""
+"""Those of the demonstration of emotions; Portuguese, Hindi and Mandarin are there to be told from others."""
 
 
 def phrases_of(table: dict[str, str], language: str, split: str) -> list[str]:
