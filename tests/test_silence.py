@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,7 +8,9 @@ from torch import Tensor
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.features.silence import Silence, SilenceDetector, speech_frames
+from ser.features.extract import Extractor, LogMel, Waveform
+from ser.features.frames import Framing
+from ser.features.silence import Mode, Silence, SilenceDetector
 from tests.conftest import alone
 
 RATE = 16000
@@ -39,6 +43,14 @@ def speech_like(seconds: float) -> tuple[Tensor, Tensor]:
     syllables = 0.6 + 0.4 * torch.sin(2 * torch.pi * 4 * time)
     speech = 0.2 * torch.as_tensor(voice) * syllables * spoken
     return speech + FLOOR * 0.2 * torch.randn(len(time)), spoken
+
+
+def treated(waveforms: Padded, mode: Mode, **options: Any) -> tuple[Padded, Tensor]:
+    """The waveforms as features, and which of their samples are speech."""
+    silence = Silence(SilenceDetector(RATE, **options), mode)
+    features, speech = Waveform(normalize="none", silence=silence).with_speech(waveforms)
+    assert speech is not None
+    return features, speech
 
 
 def f1(found: Tensor, truth: Tensor) -> float:
@@ -135,9 +147,8 @@ def test_clips_about_as_short_as_a_frame_are_answered(samples: int) -> None:
     noise = one(0.1 * torch.randn(samples))
     assert not SilenceDetector(RATE)(one(torch.zeros(samples))).any()
     assert SilenceDetector(RATE, min_speech_s=0.0)(noise).all() == (samples > 1)  # one sample has no variance
-    for mode in ("remove", "mask"):
-        treated = Silence(SilenceDetector(RATE), mode)(noise)
-        assert treated.lengths.tolist() == [samples]
+    for mode in ("remove", "mute"):
+        assert treated(noise, mode)[0].lengths.tolist() == [samples]
 
 
 @settings(max_examples=25, deadline=None)
@@ -176,84 +187,152 @@ def test_with_an_absolute_threshold_what_comes_later_than_its_reach_changes_noth
         assert torch.equal(detector(one(waveform[:end]))[0, : end - reach], whole[: end - reach])
 
 
-def test_frames_are_speech_where_half_of_their_samples_are() -> None:
-    speech = torch.zeros(2, 1000, dtype=torch.bool)
-    speech[0, 300:700] = True
-    speech[1, 150:] = True
-    lengths = torch.tensor([1000, 450])
-    speech[1, 450:] = False
-    frames = speech_frames(speech, lengths, torch.tensor([9, 4]), frame_length=200, frame_shift=100)
-    # Frame 0 covers 0..199, frame 1 100..299, ...; of the second utterance the last frame has 150 samples.
-    assert frames[0].int().tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0]
-    assert frames[1].int().tolist() == [0, 1, 1, 1, 0, 0, 0, 0, 0]
+def test_padding_is_no_pause_that_ends_in_speech() -> None:
+    waveform, _ = bursts((0, 0.5), seconds=2)
+    batch = Padded.collate([waveform[:, None], torch.zeros(len(waveform) + 1600, 1)])
+    detector = SilenceDetector(RATE, relative_db=None, absolute_db=-45)
+    assert torch.equal(detector(batch)[0, : len(waveform)], detector(one(waveform))[0])
 
 
-def test_frames_that_reach_beyond_the_end_count_what_is_there_and_later_ones_are_silence() -> None:
-    speech = torch.tensor([[False] * 10 + [True] * 4])
-    frames = speech_frames(speech, torch.tensor([14]), torch.tensor([5]), frame_length=8, frame_shift=4)
-    assert frames[0].int().tolist() == [0, 0, 1, 1, 0]
+def test_a_frame_of_features_made_every_10_ms_is_as_the_detectors_own() -> None:
+    waveform, _ = speech_like(8)
+    detector = SilenceDetector(RATE)
+    frames = detector.frames(one(waveform[:-77]))
+    _, speech = LogMel(silence=Silence(detector)).with_speech(one(waveform[:-77]))
+    assert speech is not None
+    assert frames.values.dtype == torch.bool
+    assert frames.lengths.tolist() == [speech.shape[1] + 1]  # its last one need not be full
+    assert torch.equal(speech[0], frames.values[0, :-1, 0])
+    assert speech.any()
+    assert not speech.all()
 
 
-@pytest.mark.parametrize("shift", [80, 160, 200])
-def test_the_mask_of_frames_agrees_with_a_loop_over_them(shift: int) -> None:
-    waveform, _ = speech_like(5)
-    speech = SilenceDetector(RATE)(one(waveform))
-    count = len(waveform) // shift + 1
-    frames = speech_frames(
-        speech, torch.tensor([len(waveform)]), torch.tensor([count]), frame_length=400, frame_shift=shift
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from([(25.0, 10.0), (64.0, 16.0), (10.0, 4.0), (5.0, 40.0)]),
+    st.sampled_from(["causal", "causal_padded", "centered", "centered_padded"]),
+    st.sampled_from([8000, 11025, 16000]),
+    st.lists(st.integers(1100, 9000), min_size=1, max_size=3),
+)
+def test_a_step_is_as_the_10_ms_around_its_centre(
+    milliseconds: tuple[float, float], align: Any, rate: int, lengths: list[int]
+) -> None:
+    size = max(lengths) + 200
+    level = 10 ** (-3 * torch.rand(len(lengths), size // 300 + 1))
+    noise = level.repeat_interleave(300, 1)[:, :size] * torch.randn(len(lengths), size)
+    batch = Padded(noise[..., None], torch.tensor(lengths))
+    detector = SilenceDetector(rate, min_silence_s=0.02, min_speech_s=0.02, hang_over_s=0.0, relative_db=-20)
+    length, shift = milliseconds
+    extractor = LogMel(
+        sample_rate=rate,
+        frame_length_ms=length,
+        frame_shift_ms=shift,
+        fft_length=2048,
+        num_mel_bins=20,
+        align=align,
+        silence=Silence(detector),
     )
-    stretches = [speech[0, start : start + 400] for start in range(0, count * shift, shift)]
-    assert frames[0].tolist() == [len(s) > 0 and bool(2 * s.sum() >= len(s)) for s in stretches]
+    features, speech = extractor.with_speech(batch)
+    assert speech is not None
+    samples, framing = detector(batch), extractor.framing
+    for index, count in enumerate(features.lengths.tolist()):
+        centres = [step * framing.shift - framing.lead + framing.length // 2 for step in range(count)]
+        places = [min(max(centre, 0), lengths[index] - 1) for centre in centres]
+        assert speech[index, :count].tolist() == samples[index, places].tolist()
+        assert not speech[index, count:].any()
 
 
-def test_keep_changes_nothing() -> None:
+def test_samples_are_as_the_cells_they_lie_in_and_the_outer_cells_reach_to_the_ends() -> None:
+    detector = SilenceDetector(RATE)
+    frames = Padded(torch.tensor([True, False, True])[None, :, None], torch.tensor([3]))
+    samples = detector.at(frames, Framing(1, 1), torch.ones(1, 720, dtype=torch.bool))[0]
+    # Frame 1 covers 160 to 560, its centre is 360, and its cell 280 to 440.
+    assert edges(samples) == [280, 440]
+    assert detector.cell(280) == 1
+    assert detector.cell(279) == 0
+
+
+def test_keep_mask_and_class_leave_features_and_say_where_speech_is() -> None:
     waveforms = one(speech_like(3)[0])
-    assert Silence(SilenceDetector(RATE))(waveforms) is waveforms
+    plain = LogMel()(waveforms)
+    assert LogMel().with_speech(waveforms)[1] is None
+    detector = SilenceDetector(RATE)
+    for mode in ("keep", "mask", "class"):
+        features, speech = LogMel(silence=Silence(detector, mode)).with_speech(waveforms)
+        assert torch.equal(features.values, plain.values)
+        assert speech is not None
+        assert speech.any()
+        assert not speech.all()
 
 
-def test_remove_leaves_the_samples_of_speech_in_order() -> None:
+@pytest.mark.parametrize("extractor", [LogMel, Waveform])
+def test_remove_leaves_the_steps_of_speech_in_order(extractor: type[Extractor]) -> None:
     first, second = speech_like(6)[0], bursts((0, 0.5), (1, 1.5), seconds=1.5)[0]
     waveforms = Padded.collate([first[:, None], second[:, None]])
-    detector = SilenceDetector(RATE)
-    speech = detector(waveforms)
-    removed = Silence(detector, "remove")(waveforms)
-    assert removed.lengths.tolist() == speech.sum(1).tolist()
-    assert (removed.lengths < waveforms.lengths).all()
-    for index, length in enumerate(removed.lengths.tolist()):
-        assert torch.equal(removed.values[index, :length], waveforms.values[index][speech[index]])
-        assert not removed.values[index, length:].any()
+    kept, speech = extractor(silence=Silence(SilenceDetector(RATE))).with_speech(waveforms)
+    left, all_speech = extractor(silence=Silence(SilenceDetector(RATE), "remove")).with_speech(waveforms)
+    assert left.lengths.tolist() == speech.sum(1).tolist()
+    assert (left.lengths < kept.lengths).all()
+    assert torch.equal(all_speech, left.mask)
+    for index, length in enumerate(left.lengths.tolist()):
+        assert torch.equal(left.values[index, :length], kept.values[index][speech[index]])
+        assert not left.values[index, length:].any()
 
 
-def test_mask_makes_silence_digital_and_keeps_every_place() -> None:
+def test_mute_makes_silence_digital_and_keeps_every_place() -> None:
     waveforms = one(bursts((0.5, 1.5), seconds=3, floor=FLOOR)[0])
-    detector = SilenceDetector(RATE)
-    speech = detector(waveforms)[0]
-    masked = Silence(detector, "mask")(waveforms)
-    assert torch.equal(masked.lengths, waveforms.lengths)
-    assert torch.equal(masked.values[0][speech], waveforms.values[0][speech])
-    assert not masked.values[0][~speech].any()
+    muted, speech = treated(waveforms, "mute")
+    assert torch.equal(speech, SilenceDetector(RATE)(waveforms))
+    assert torch.equal(muted.lengths, waveforms.lengths)
+    assert torch.equal(muted.values[speech], waveforms.values[speech])
+    assert not muted.values[~speech].any()
+    silence = Silence(SilenceDetector(RATE), "mute")
+    assert torch.equal(LogMel(silence=silence)(waveforms).values, LogMel()(muted).values)
 
 
 def test_an_utterance_without_speech_stays_whole_when_silence_is_removed() -> None:
     quiet = 1e-4 * torch.randn(RATE, 1)
     waveforms = Padded.collate([quiet, bursts((0, 1), seconds=2)[0][:, None]])
-    detector = SilenceDetector(RATE, absolute_db=-50)
-    removed = Silence(detector, "remove")(waveforms)
+    removed, speech = treated(waveforms, "remove", absolute_db=-50)
     assert torch.equal(removed.values[0, :RATE], quiet)
     assert removed.lengths[0] == RATE
-    assert not Silence(detector, "mask")(waveforms).values[0].any()
+    assert not speech[0].any()
+    assert speech[1, : removed.lengths[1]].all()
+    assert not treated(waveforms, "mute", absolute_db=-50)[0].values[0].any()
 
 
-@pytest.mark.parametrize("mode", ["remove", "mask"])
-def test_treated_alone_or_in_a_batch_an_utterance_is_the_same(mode: str) -> None:
-    parts = [speech_like(seconds)[0][:, None] for seconds in (2.0, 5.3, 0.01)]
-    treat = Silence(SilenceDetector(RATE), mode)
+@pytest.mark.parametrize("mode", ["remove", "mute", "mask"])
+@pytest.mark.parametrize("extractor", [LogMel, Waveform])
+def test_treated_alone_or_in_a_batch_an_utterance_is_the_same(mode: Mode, extractor: type[Extractor]) -> None:
+    parts = [speech_like(seconds)[0][:, None] for seconds in (2.0, 5.3, 0.04)]
+    treat = extractor(silence=Silence(SilenceDetector(RATE), mode))
     batch = Padded.collate(parts)
-    together = treat(batch)
+    together, speech = treat.with_speech(batch)
     for index, length in enumerate(together.lengths.tolist()):
-        single = treat(alone(batch, index))
+        single, own_speech = treat.with_speech(alone(batch, index))
         assert single.lengths.tolist() == [length]
-        assert torch.equal(together.values[index, :length], single.values[0])
+        assert torch.equal(speech[index, :length], own_speech[0])
+        torch.testing.assert_close(together.values[index, :length], single.values[0], atol=1e-5, rtol=1e-5)
+
+
+def test_frames_of_a_stream_are_sound_where_those_of_the_whole_are() -> None:
+    waveform = speech_like(6)[0][: 6 * RATE - 77]
+    for absolute_db in (-60.0, -45.0, -30.0):
+        detector = SilenceDetector(
+            RATE, relative_db=None, absolute_db=absolute_db, min_speech_s=0, hang_over_s=0
+        )
+        detector.smoothing = type(detector.smoothing)(0, 0, 0)
+        found = detector.frames(one(waveform)).values[0, :, 0].tolist()
+        full = detector.framing.num_full(len(waveform))
+        assert detector.sounds(waveform) == found[:full]
+        singles = [detector.sounds(waveform[160 * step : 160 * step + 400])[0] for step in range(full)]
+        assert singles == found[:full]
+        assert len(set(found)) == 2
+
+
+def test_an_unknown_treatment_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"features\.silence\.mode=removed: .*Did you mean 'remove'"):
+        Silence(SilenceDetector(RATE), "removed")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

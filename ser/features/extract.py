@@ -16,6 +16,7 @@ from ser.errors import ConfigError, DataError
 from ser.features import frames, mel
 from ser.features.amplitude import Normalize, normalized
 from ser.features.logarithm import FloorBy, Log, Logarithm
+from ser.features.silence import Silence
 
 CHALLENGE: Mapping[str, Any] = MappingProxyType(
     {
@@ -42,34 +43,45 @@ class Extractor(nn.Module, ABC):
     Args:
         sample_rate: of the waveforms, in Hz.
         feature_dim: F.
-        frame_shift_s: seconds from one step to the next.
-        min_samples: of a waveform, at least.
-        silence: applied to waveforms first, such as ser.features.silence.Silence; None keeps them as they are.
+        framing: where the steps lie.
+        silence: what becomes of silence; None leaves it and does not look for it.
     """
 
+    dtype = torch.float32
+    """Of the frames that features are made of."""
+    waveform_preemphasis = 0.0
+    """How much of the sample before it is taken from each, before frames are made."""
+
     def __init__(
-        self,
-        *,
-        sample_rate: int,
-        feature_dim: int,
-        frame_shift_s: float,
-        min_samples: int,
-        silence: nn.Module | None = None,
+        self, *, sample_rate: int, feature_dim: int, framing: frames.Framing, silence: Silence | None = None
     ) -> None:
         super().__init__()
         self.sample_rate = sample_rate
         self.feature_dim = feature_dim
-        self.frame_shift_s = frame_shift_s
-        self.min_samples = min_samples
+        self.framing = framing
+        self.frame_shift_s = framing.shift / sample_rate
+        self.min_samples = framing.min_samples
         self.silence = silence
 
-    @abstractmethod
     def num_frames(self, samples: Tensor) -> Tensor:
         """T of waveforms with so many samples [B], silence not counted off."""
+        return self.framing.num_frames(samples)
 
     @abstractmethod
     def extract(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, T, F]."""
+
+    @abstractmethod
+    def of_frames(self, block: Tensor) -> Tensor:
+        """Frames [..., samples] -> features [..., F], without what needs to know the whole utterance."""
+
+    @abstractmethod
+    def check_streamable(self) -> None:
+        """Refuse settings under which features need more than has been heard.
+
+        Raises:
+            ConfigError: with the option that does.
+        """
 
     def forward(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, T, F].
@@ -77,15 +89,28 @@ class Extractor(nn.Module, ABC):
         Raises:
             DataError: a waveform is shorter than `min_samples`.
         """
-        if self.silence is not None:
-            waveforms = self.silence(waveforms)
+        return self.with_speech(waveforms)[0]
+
+    def with_speech(self, waveforms: Padded) -> tuple[Padded, Tensor | None]:
+        """[B, samples, 1] -> features [B, T, F] and which steps are speech.
+
+        The latter are [B, T] bool, false on padding, and None where nothing looks for silence.
+
+        Raises:
+            DataError: a waveform is shorter than `min_samples`.
+        """
         shortest = int(waveforms.lengths.min())
         if shortest < self.min_samples:
             raise DataError(
                 f"Waveform of {shortest} samples: features need {self.min_samples} samples or more at "
                 f"{self.sample_rate} Hz. Leave it out, or choose shorter frames."
             )
-        return self.extract(waveforms)
+        if self.silence is None:
+            return self.extract(waveforms), None
+        heard = self.silence.detector.frames(waveforms)
+        features = self.extract(self.silence.before(waveforms, heard))
+        speech = self.silence.detector.at(heard, self.framing, features.mask)
+        return self.silence.after(features, speech)
 
 
 class Waveform(Extractor):
@@ -103,24 +128,28 @@ class Waveform(Extractor):
         *,
         sample_rate: int = 16_000,
         normalize: Normalize = "peak",
-        silence: nn.Module | None = None,
+        silence: Silence | None = None,
     ) -> None:
         super().__init__(
-            sample_rate=sample_rate,
-            feature_dim=1,
-            frame_shift_s=1 / sample_rate,
-            min_samples=1,
-            silence=silence,
+            sample_rate=sample_rate, feature_dim=1, framing=frames.Framing(1, 1), silence=silence
         )
         self.normalize = normalize
-
-    def num_frames(self, samples: Tensor) -> Tensor:
-        """As many."""
-        return samples
 
     def extract(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
         return normalized(waveforms, self.normalize)
+
+    def of_frames(self, block: Tensor) -> Tensor:
+        """[..., 1] as it is."""
+        return block
+
+    def check_streamable(self) -> None:
+        """Refuse an amplitude of the whole utterance."""
+        if self.normalize != "none":
+            raise ConfigError(
+                f"features.normalize={self.normalize}: the amplitude of a whole recording is known at its end. "
+                "Train with features.normalize=none."
+            )
 
 
 class LogMel(Extractor):
@@ -182,7 +211,7 @@ class LogMel(Extractor):
         floor_by: FloorBy = "max",
         top_db: float | None = None,
         precision: Literal["float32", "float64"] = "float32",
-        silence: nn.Module | None = None,
+        silence: Silence | None = None,
     ) -> None:
         framing = frames.Framing(
             round(sample_rate * frame_length_ms / 1000), round(sample_rate * frame_shift_ms / 1000), align
@@ -190,11 +219,9 @@ class LogMel(Extractor):
         super().__init__(
             sample_rate=sample_rate,
             feature_dim=num_mel_bins,
-            frame_shift_s=framing.shift / sample_rate,
-            min_samples=framing.min_samples,
+            framing=framing,
             silence=silence,
         )
-        self.framing = framing
         self.fft_length = fft_length or 1 << (framing.length - 1).bit_length()
         if self.fft_length < framing.length:
             raise ConfigError(
@@ -227,10 +254,6 @@ class LogMel(Extractor):
     filters: Tensor
     taper: Tensor
 
-    def num_frames(self, samples: Tensor) -> Tensor:
-        """T of waveforms with so many samples [B]."""
-        return self.framing.num_frames(samples)
-
     def extract(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, T, F], float32, padding zero."""
         lengths = self.num_frames(waveforms.lengths)
@@ -246,8 +269,25 @@ class LogMel(Extractor):
         features = Padded(values, lengths)
         return features.with_values(values.masked_fill_(~features.mask.unsqueeze(-1), 0))
 
+    def of_frames(self, block: Tensor) -> Tensor:
+        """Frames [..., samples] -> [..., F], without `top_db`."""
+        return self._transform(self.logarithm(self._energies(block)))
+
+    def check_streamable(self) -> None:
+        """Refuse frames that reach ahead, and a level that the loudest frame sets."""
+        if not self.framing.align.startswith("causal"):
+            raise ConfigError(
+                f"features.align={self.framing.align}: a frame needs samples that are still to come. "
+                "Train with features.align=causal."
+            )
+        if self.logarithm.top_db is not None:
+            raise ConfigError(
+                f"features.top_db={self.logarithm.top_db}: depends on the loudest frame of the recording, which no "
+                "stream knows. Train with features.top_db=null, and features.floor=1e-8 or so."
+            )
+
     def _energies(self, block: Tensor) -> Tensor:
-        """Frames [B, n, samples] -> [B, n, num_mel_bins]."""
+        """Frames [..., samples] -> [..., num_mel_bins]."""
         if self.remove_mean:
             block = frames.without_mean(block)
         if self.frame_preemphasis:
@@ -256,7 +296,7 @@ class LogMel(Extractor):
         return energies
 
     def _transform(self, block: Tensor) -> Tensor:
-        """Logarithms [B, n, num_mel_bins] -> [B, n, F]."""
+        """Logarithms [..., num_mel_bins] -> [..., F]."""
         return block
 
 
@@ -285,5 +325,5 @@ class MFCC(LogMel):
         return super()._energies(block).double()
 
     def _transform(self, block: Tensor) -> Tensor:
-        """Logarithms [B, n, num_mel_bins] -> [B, n, num_coefficients]."""
+        """Logarithms [..., num_mel_bins] -> [..., num_coefficients]."""
         return block @ self.transform

@@ -51,6 +51,11 @@ class Framing:
         return (self.length + 1) // 2 if self.align.startswith("centered") else 0
 
     @property
+    def centre(self) -> int:
+        """The sample in the middle of the first frame, after it where the middle is between two."""
+        return self.length // 2 - self.lead
+
+    @property
     def min_samples(self) -> int:
         """Of a waveform: a causal frame that is not padded is full, and what is mirrored is there."""
         return {"causal": self.length, "centered": self.lead + 1}.get(self.align, 1)
@@ -61,6 +66,10 @@ class Framing:
             return 1 + samples // self.shift
         beyond = (samples - self.length).clamp_min(0)
         return 1 + (beyond + (self.shift - 1 if self.align == "causal_padded" else 0)) // self.shift
+
+    def num_full(self, samples: int) -> int:
+        """Causal frames whose samples have all been heard in a stream of so many samples."""
+        return 1 + (samples - self.length) // self.shift if samples >= self.length else 0
 
     def blocks(self, waveforms: Padded, preemphasis: float, dtype: torch.dtype) -> Iterator[Tensor]:
         """Frames [B, n, length] in order, some hundred at a time: hours of audio need no more memory.

@@ -55,7 +55,8 @@ class Logarithm:
             energies = energies.where(energies > 0, self.floor)
         if self.log == "natural":
             return energies.log()
-        return energies.log10() * (10.0 if self.log == "decibel" else 1.0)
+        logarithms = energies.log10()
+        return 10 * logarithms if self.log == "decibel" else logarithms
 
     def raised(self, blocks: Iterable[Tensor], lengths: Tensor) -> Iterable[Tensor]:
         """Blocks with what is more than `top_db` below an utterance's largest raised to that.

@@ -6,25 +6,33 @@ Source: Rabiner and Sambur, "An algorithm for determining the endpoints of isola
 Technical Journal 54, 1975; hang-over: Benyassine et al., "ITU-T Recommendation G.729 Annex B", 1997.
 """
 
-from typing import Literal
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ser.batch import Padded
-from ser.errors import ConfigError
+from ser.errors import ConfigError, did_you_mean
+from ser.features.frames import Framing
+from ser.features.smoothing import Smoothing
+
+Mode = Literal["keep", "remove", "mute", "mask", "class"]
 
 FRAME_LENGTH_S, FRAME_SHIFT_S = 0.025, 0.010
 _BLOCK = 4096  # frames, 41 s: what is computed in float64 at a time, so that hours need little memory
+_STEPS_AT_A_TIME = 1 << 18  # of another framing, which may be samples: 2 MB of numbers
 _ROUNDING = 1e-12  # of a frame's mean square: a variance below is rounding, and the frame is constant
+_SAMPLES = Framing(1, 1)
+_Places = TypeVar("_Places", int, Tensor)
 
 
 class SilenceDetector(nn.Module):
-    """Tells speech from silence at every sample.
+    """Tells speech from silence in frames of 25 ms every 10 ms, and from them at any place.
 
-    With `absolute_db` alone, what is said of a sample depends on the sound within `reach_s` of it and on nothing
-    else, so that a stream can be answered; `relative_db` needs the whole utterance.
+    With `absolute_db` alone, what is said of a frame depends on the sound within `reach_s` of it and on nothing
+    else, so that a stream can be answered, `smoothing.look_ahead` frames late at most; `relative_db` needs the
+    whole utterance.
 
     Args:
         sample_rate: in Hz.
@@ -54,107 +62,160 @@ class SilenceDetector(nn.Module):
         super().__init__()
         _check_thresholds(relative_db, absolute_db)
         _check_durations(min_silence_s=min_silence_s, min_speech_s=min_speech_s, hang_over_s=hang_over_s)
-        self.frame_length = round(sample_rate * FRAME_LENGTH_S)
-        self.frame_shift = round(sample_rate * FRAME_SHIFT_S)
+        self.framing = Framing(
+            round(sample_rate * FRAME_LENGTH_S), round(sample_rate * FRAME_SHIFT_S), "causal_padded"
+        )
         self.relative_db = relative_db
         self.absolute_db = absolute_db
-        rate = sample_rate / self.frame_shift
-        self.min_silence = round(min_silence_s * rate)  # this and what follows in frames
-        self.min_speech = round(min_speech_s * rate)
-        self.hang_over = round(hang_over_s * rate)
-        self.reach_s = (self.min_silence + self.min_speech + self.hang_over) / rate + FRAME_LENGTH_S
+        self._lowest = 0.0 if absolute_db is None else _ratio(absolute_db)
+        rate = sample_rate / self.framing.shift
+        durations = (min_speech_s, min_silence_s, hang_over_s)
+        self.smoothing = Smoothing(*(round(seconds * rate) for seconds in durations))
+        reach = self.smoothing.min_speech + self.smoothing.min_silence + self.smoothing.hang_over
+        self.reach_s = reach / rate + FRAME_LENGTH_S
 
-    @torch.no_grad()
     def forward(self, waveforms: Padded) -> Tensor:
         """[B, samples, 1] -> [B, samples] bool, true on speech, false on silence and padding."""
-        beyond = (waveforms.lengths - self.frame_length).clamp_min(0)
-        steps = 1 + (beyond + self.frame_shift - 1) // self.frame_shift
-        energies = _frame_energies(
-            waveforms, int(steps.max()), length=self.frame_length, shift=self.frame_shift
-        )
+        return self.at(self.frames(waveforms), _SAMPLES, waveforms.mask)
+
+    @torch.no_grad()
+    def frames(self, waveforms: Padded) -> Padded:
+        """[B, samples, 1] -> [B, N, 1] bool, true on frames of speech, false on silence and padding."""
+        steps = self.framing.num_frames(waveforms.lengths)
+        energies = _frame_energies(waveforms, int(steps.max()), self.framing)
         real = torch.arange(energies.shape[1], device=steps.device) < steps[:, None]
-        speech = self._smooth(self._exceeds(energies * real), real)
-        return self._spread(speech, steps, waveforms.values.shape[1]) & waveforms.mask
+        return Padded(self.smoothing(self._exceeds(energies * real), real).unsqueeze(-1), steps)
+
+    def at(self, frames: Padded, framing: Framing, real: Tensor) -> Tensor:
+        """[B, T] bool, what frames say of the steps of another framing: a step is as the cell its centre lies in.
+
+        The cell of a frame are the 10 ms around its centre; the first and the last cell reach to the ends.
+
+        Args:
+            frames: [B, N, 1] bool, of the detector.
+            framing: of the steps; frames of one sample are the samples themselves.
+            real: [B, T] bool, false on padding.
+        """
+        known = torch.arange(frames.values.shape[1], device=real.device)
+        held = frames.values[..., 0].gather(1, torch.minimum(known, frames.lengths[:, None] - 1))
+        speech = real.clone()
+        for first in range(0, real.shape[1], _STEPS_AT_A_TIME):
+            part = speech[:, first : first + _STEPS_AT_A_TIME]
+            steps = torch.arange(first, first + part.shape[1], device=real.device)
+            part &= held[:, self.cell(framing.centre + steps * framing.shift).clamp(0, len(known) - 1)]
+        return speech
+
+    def cell(self, places: _Places) -> _Places:
+        """The number of the frame around whose centre a sample lies, negative before the first.
+
+        Args:
+            places: of samples, an int or int64 of any shape.
+        """
+        return (places - (self.framing.length - self.framing.shift) // 2) // self.framing.shift
+
+    def sounds(self, samples: Tensor, count: int | None = None) -> list[bool]:
+        """Which of the frames in [n] samples of a stream exceed the absolute threshold.
+
+        Args:
+            samples: from the beginning of a frame on, as many as full frames need.
+            count: how many samples of one frame, the last of a stream, are no padding; None for all of each.
+        """
+        length, shift = self.framing.length, self.framing.shift
+        block = samples.double()
+        sums = block.unfold(0, length, shift).sum(-1).tolist()
+        squares = block.square().unfold(0, length, shift).sum(-1).tolist()
+        size = length if count is None else count
+        return [
+            self._is_sound(total / size, square / size) for total, square in zip(sums, squares, strict=True)
+        ]
+
+    def _is_sound(self, mean: float, power: float) -> bool:
+        """What `_exceeds` says of a frame with this mean and mean square, computed alike to the last bit."""
+        energy = power - mean * mean
+        return energy > _ROUNDING * power and energy > self._lowest
 
     def _exceeds(self, energies: Tensor) -> Tensor:
         """Energies [B, N] -> [B, N] bool."""
-        sound = energies > 0
+        sound = energies > self._lowest
         if self.relative_db is not None:
             sound &= energies > energies.amax(1, keepdim=True) * _ratio(self.relative_db)
-        if self.absolute_db is not None:
-            sound &= energies > _ratio(self.absolute_db)
         return sound
-
-    def _smooth(self, sound: Tensor, real: Tensor) -> Tensor:
-        """Drop clicks, fill pauses, hang over: [B, N] bool -> [B, N] bool, of no meaning where not `real`."""
-        speech = sound & (_run_lengths(sound, real) >= self.min_speech)
-        spoken = speech.any(1, keepdim=True)  # where nothing is said, nothing is a pause
-        speech |= spoken & (_run_lengths(speech, real) < self.min_silence)
-        width = 2 * self.hang_over + 1
-        widened = functional.max_pool1d(speech.float()[:, None], width, stride=1, padding=self.hang_over)
-        return widened[:, 0] > 0
-
-    def _spread(self, speech: Tensor, steps: Tensor, samples: int) -> Tensor:
-        """Frames [B, N] -> [B, samples]: each speaks for the shift around its centre, the outer ones to the end."""
-        frames = torch.arange(speech.shape[1] + 1, device=speech.device)
-        cells = speech.gather(1, torch.minimum(frames, steps[:, None] - 1))
-        margin = (self.frame_length - self.frame_shift) // 2
-        first = cells[:, :1].expand(-1, margin)
-        spread = torch.cat([first, cells.repeat_interleave(self.frame_shift, dim=1)], dim=1)
-        return functional.pad(spread, (0, samples - spread.shape[1]))  # or cut, where that is negative
 
 
 class Silence(nn.Module):
-    """What becomes of silence in waveforms.
+    """What becomes of silence.
 
     Args:
         detector: tells what is silence.
-        mode: `keep` changes nothing, `remove` cuts silence out, `mask` sets it to zero. An utterance without any
-            speech is not emptied but stays whole when silence is removed; masked, it is all zeros.
+        mode: `keep` changes nothing. `remove` drops the steps of features that are silent; an utterance without any
+            speech is not emptied but stays whole. `mute` puts zeros in place of pauses before features are made.
+            `mask` and `class` leave features as they are, too: frames that are silent are neither learnt from nor
+            scored, or are of a class of their own.
+
+    Raises:
+        ConfigError: an unknown mode.
     """
 
-    def __init__(self, detector: SilenceDetector, mode: Literal["keep", "remove", "mask"] = "keep") -> None:
+    def __init__(self, detector: SilenceDetector, mode: Mode = "keep") -> None:
         super().__init__()
+        if mode not in get_args(Mode):
+            raise ConfigError(
+                f"features.silence.mode={mode}: no such treatment. {did_you_mean(mode, get_args(Mode))}"
+            )
         self.detector = detector
         self.mode = mode
-        self._treat = {"keep": None, "remove": _remove, "mask": _mask}[mode]
 
-    @torch.no_grad()
-    def forward(self, waveforms: Padded) -> Padded:
-        """[B, samples, 1] -> [B, samples', 1]."""
-        return waveforms if self._treat is None else self._treat(waveforms, self.detector(waveforms))
+    def before(self, waveforms: Padded, frames: Padded) -> Padded:
+        """The waveforms [B, samples, 1] that features are made of.
+
+        Args:
+            waveforms: as recorded.
+            frames: [B, N, 1] bool, what the detector says of them.
+        """
+        if self.mode != "mute":
+            return waveforms
+        speech = self.detector.at(frames, _SAMPLES, waveforms.mask)
+        return waveforms.with_values(waveforms.values.where(speech.unsqueeze(-1), 0))
+
+    def after(self, features: Padded, speech: Tensor) -> tuple[Padded, Tensor]:
+        """Features [B, T', F] and speech [B, T'] that are left.
+
+        Args:
+            features: [B, T, F].
+            speech: [B, T] bool, false on padding.
+        """
+        if self.mode != "remove":
+            return features, speech
+        kept = speech.where(speech.any(1, keepdim=True), features.mask)
+        left = Padded.collate([_cut(*utterance) for utterance in zip(features.values, kept, strict=True)])
+        return left, left.mask & speech.any(1, keepdim=True)
+
+    def check_streamable(self) -> None:
+        """Refuse what needs more than has been heard.
+
+        Raises:
+            ConfigError: pauses are muted, or the threshold is relative.
+        """
+        if self.mode == "mute":
+            raise ConfigError(
+                "features.silence.mode=mute: pauses are silenced before features are made, and a stream knows them "
+                "only later. Train with silence=keep, mask, class or remove."
+            )
+        if self.detector.relative_db is not None:
+            raise ConfigError(
+                f"features.silence.detector.relative_db={self.detector.relative_db}: needs the whole recording, "
+                "whose loudest frame no stream knows. Set relative_db=null and absolute_db=-45."
+            )
 
 
-def speech_frames(
-    speech: Tensor, lengths: Tensor, num_frames: Tensor, *, frame_length: int, frame_shift: int
-) -> Tensor:
-    """[B, N] bool, true on frames of which at least half the samples are speech.
-
-    Frame i covers the samples from i * frame_shift to before i * frame_shift + frame_length; of one that reaches
-    beyond the end, the samples that are there count.
-
-    Args:
-        speech: [B, samples] bool, as a detector returns it.
-        lengths: [B] int64, samples of each utterance.
-        num_frames: [B] int64, frames of each utterance; N is the largest.
-        frame_length: in samples.
-        frame_shift: in samples.
-    """
-    before = functional.pad(speech.cumsum(1, dtype=torch.int32), (1, 0))  # as large as the waveforms
-    frames = torch.arange(int(num_frames.max()), device=speech.device)
-    begins = torch.minimum(frames * frame_shift, lengths[:, None])
-    ends = torch.minimum(frames * frame_shift + frame_length, lengths[:, None])
-    spoken = before.gather(1, ends) - before.gather(1, begins)
-    return (2 * spoken >= ends - begins) & (begins < ends) & (frames < num_frames[:, None])
-
-
-def _frame_energies(waveforms: Padded, steps: int, *, length: int, shift: int) -> Tensor:
+def _frame_energies(waveforms: Padded, steps: int, framing: Framing) -> Tensor:
     """[B, steps] float64, the variance of the samples in each frame: a constant offset has no energy.
 
     In float64, which holds the squares of float32 exactly: the mean can then be subtracted after summing, and an
     offset hides nothing that is less than 120 dB below it. Each frame is summed alone and in one order, so its
     energy does not depend on padding or batch mates, not even in the last bit.
     """
+    length, shift = framing.length, framing.shift
     samples, lengths = waveforms.values[..., 0], waveforms.lengths[:, None]
     blocks = []
     for first in range(0, steps, _BLOCK):
@@ -170,27 +231,10 @@ def _frame_energies(waveforms: Padded, steps: int, *, length: int, shift: int) -
     return torch.cat(blocks, dim=1)
 
 
-def _run_lengths(mask: Tensor, real: Tensor) -> Tensor:
-    """[B, N] int64, how many equal values in a row each value of the mask [B, N] is one of; padding is apart."""
-    state = torch.where(real, mask, 2)
-    runs = functional.pad((state[:, 1:] != state[:, :-1]).cumsum(1), (1, 0))
-    sizes = torch.zeros_like(runs).scatter_add_(1, runs, torch.ones_like(runs))
-    return sizes.gather(1, runs)
-
-
-def _mask(waveforms: Padded, speech: Tensor) -> Padded:
-    return waveforms.with_values(waveforms.values.where(speech.unsqueeze(-1), 0))
-
-
-def _remove(waveforms: Padded, speech: Tensor) -> Padded:
-    kept = speech.where(speech.any(1, keepdim=True), waveforms.mask)
-    return Padded.collate([_cut(*utterance) for utterance in zip(waveforms.values, kept, strict=True)])
-
-
-def _cut(waveform: Tensor, kept: Tensor) -> Tensor:
-    """The kept samples [n, 1], in pieces: indexing by the mask would need 16 bytes for each sample."""
+def _cut(steps: Tensor, kept: Tensor) -> Tensor:
+    """The kept steps [n, F], in pieces: indexing by the mask would need 16 bytes for each step."""
     edges = 1 + (kept[1:] != kept[:-1]).nonzero().flatten()
-    pieces = waveform.tensor_split(edges.tolist())
+    pieces = steps.tensor_split(edges.tolist())
     return torch.cat(pieces[0 if kept[0] else 1 :: 2])
 
 

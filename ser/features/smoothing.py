@@ -99,7 +99,7 @@ class Smoothing:
 
     def finish(self, state: SmoothingState) -> list[bool]:
         """The answers for the frames from `state.decided` to the last one heard."""
-        is_pause_speech = 0 < state.speech_end and state.heard - state.speech_end < self.min_silence
+        is_pause_speech = state.speech_end > 0 and state.heard - state.speech_end < self.min_silence
         return [is_pause_speech] * (state.heard - state.decided)
 
 
