@@ -22,7 +22,11 @@ class Normalizer(nn.Module):
 
     def forward(self, audio: Padded) -> Padded:
         """[B, T, F] -> [B, T, F]."""
-        return audio
+        return audio.with_values(self.of_steps(audio.values))
+
+    def of_steps(self, values: Tensor) -> Tensor:
+        """[..., F] -> [..., F], each step by itself, as in streams."""
+        return values
 
 
 class GlobalNormalizer(Normalizer):
@@ -48,9 +52,9 @@ class GlobalNormalizer(Normalizer):
         self.mean.copy_(mean)
         self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_STD))
 
-    def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, T, F]."""
-        return audio.with_values((audio.values - self.mean) / self.std)
+    def of_steps(self, values: Tensor) -> Tensor:
+        """[..., F] -> [..., F]."""
+        return (values - self.mean) / self.std
 
 
 class UtteranceNormalizer(Normalizer):
