@@ -21,7 +21,7 @@ from rich.text import Text
 from ser import environment
 from ser.build import PURE, build
 from ser.embeddings.base import Embedder
-from ser.embeddings.embed import embed
+from ser.embeddings.embed import embed, stored_features
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.files import write_atomic
 from ser.inference import choose_device
@@ -76,7 +76,8 @@ def run(
             embeddings = _embed(corpus, embedder, config)
             digests[corpus.name] = hashlib.sha256(embeddings.tobytes()).hexdigest()
             embedded = time.monotonic()
-            seen.append(corpus.with_leaks(embeddings))
+            store = stored_features(corpus.manifest, embedder, cache_dir=config["cache_dir"])
+            seen.append(corpus.with_leaks(store.digests))
             found.append(_classify(corpus, embeddings, names, config=config, parallel=parallel))
             seconds = embedded - started, time.monotonic() - embedded
             print(f"{corpus.name}: embeddings {seconds[0]:.1f} s, classifiers {seconds[1]:.1f} s", flush=True)
@@ -177,12 +178,8 @@ def _read(name: str, spec: Config, config: Config) -> BenchmarkCorpus:
 
 
 def _embed(corpus: BenchmarkCorpus, embedder: Embedder, config: Config) -> np.ndarray:
-    """[N, D] float32.
-
-    Raises:
-        DataError: some are not finite.
-    """
-    embeddings = embed(
+    """[N, D] float32."""
+    return embed(
         corpus.manifest,
         corpus.assignment["train"],
         embedder,
@@ -190,13 +187,6 @@ def _embed(corpus: BenchmarkCorpus, embedder: Embedder, config: Config) -> np.nd
         device=choose_device(config["device"]),
         corpus=corpus.reader,
     )
-    wrong = np.flatnonzero(~np.isfinite(embeddings).all(1))
-    if len(wrong):
-        raise DataError(
-            f"{corpus.name}, utterance {corpus.manifest.utterances[wrong[0]].id!r}: its embedding is not finite, as "
-            f"are {len(wrong)} of {len(embeddings)}. Check the weights of the extractor, or listen to the recording."
-        )
-    return embeddings
 
 
 def _classify(

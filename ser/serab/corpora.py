@@ -14,8 +14,6 @@ from ser.data.manifest import Manifest, first_ten
 from ser.data.splits import Assignment
 from ser.errors import ConfigError, DataError
 
-_DIGEST_VALUES = 4  # of 4 bytes each
-
 
 @dataclass(frozen=True)
 class BenchmarkCorpus:
@@ -45,9 +43,9 @@ class BenchmarkCorpus:
     remarks: list[str] = field(default_factory=list)
     is_partial: bool = False
 
-    def with_leaks(self, embeddings: np.ndarray) -> "BenchmarkCorpus":
-        """The same with what its splits share; recordings with equal embeddings [N, D] count as equal."""
-        leaks = find_leaks(self.manifest, self.assignment, _digests(embeddings))
+    def with_leaks(self, digests: np.ndarray | None) -> "BenchmarkCorpus":
+        """The same with what its splits share; recordings with equal digests [N, 16] count as equal."""
+        leaks = find_leaks(self.manifest, self.assignment, digests)
         found = [f"{self.name}: {stamp}" for stamp in stamps(leaks, self.declared_leaks)]
         told = describe(leaks, self.declared_leaks)
         return replace(self, stamps=[*self.stamps, *found], remarks=[*self.remarks, *told])
@@ -159,12 +157,3 @@ def _lonely(speakers: np.ndarray, assignment: Assignment) -> list[str]:
     return [
         f"Speakers with one utterance in a split, which normalisation by speaker turns into zeros: {listed}"
     ]
-
-
-def _digests(embeddings: np.ndarray) -> np.ndarray:
-    """[N, 16] uint8, equal where embeddings [N, D] are, but for the rounding that differs from batch to batch."""
-    rows = np.ascontiguousarray(embeddings, dtype=np.float32).round(3)
-    _, numbers = np.unique(rows, axis=0, return_inverse=True)
-    digests = np.zeros((len(rows), _DIGEST_VALUES), dtype=np.uint32)
-    digests[:, 0] = numbers.reshape(-1)
-    return digests.view(np.uint8)
