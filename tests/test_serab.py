@@ -1,5 +1,6 @@
 """The benchmark as a command, and a corpus of it."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ from ser.data.manifest import Manifest, Utterance, write_manifest
 from ser.embeddings.embed import stored_features
 from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
-from ser.serab import benchmark
+from ser.serab import benchmark, compare
 from ser.serab.__main__ import corpus_spec
 from ser.serab.corpora import BenchmarkCorpus, read
 from ser.serab.published import published
@@ -108,6 +109,23 @@ def test_mistakes_end_as_messages(recordings: Path, tmp_path: Path) -> None:
     assert (
         "corpora_root=nowhere" in run("corpora=[savee]", "corpora_root=nowhere", cwd=tmp_path, code=1).stderr
     )
+
+
+def test_a_sweep_of_extractors_ends_in_one_table(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ("corpora=[ravdess]", f"corpora_root={recordings.parent}", f"folders.ravdess={recordings.name}")
+    sweep = ("-m", "extractor=random,logmel_stats", "hydra.sweep.dir=sweep")
+    run(*place, *sweep, "classifiers=[lda]", "jobs=1", "allow_partial=true", cwd=tmp_path)
+    assert compare.main([str(tmp_path / "sweep"), "--output", str(tmp_path / "out")]) == 0
+    with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    for job, name in enumerate(("random", "logmel_stats")):
+        scores = json.loads((tmp_path / "sweep" / str(job) / "results.json").read_text())["ravdess"]["lda"]
+        row = rows[f"{name}, chosen by validation"]
+        assert row["ravdess"] == f"{100 * scores['test_accuracy']:.1f}*"
+        assert "ravdess is PARTIAL" in row["notes"]
+    assert "| random | ravdess* | LDA |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

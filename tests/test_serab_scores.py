@@ -9,9 +9,9 @@ import pytest
 
 from ser.serab import scores, tables
 from ser.serab.published import published
+from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, Result
 from ser.serab.scores import Interval, bootstrap, means
-from ser.serab.tables import Report
 
 metrics = pytest.importorskip("sklearn.metrics")
 
@@ -120,7 +120,7 @@ def test_of_equals_the_first_is_chosen() -> None:
 
 def test_means_over_some_corpora_never_bear_the_plain_name() -> None:
     told = report(corpus("ravdess"), corpus("savee", total=120), corpus("emodb4", total=61))
-    head, *rows = tables.comparison(told)
+    head, *rows = tables.comparison([told])
     assert head[-3:] == ["UM, 2 of 9", "WM, 2 of 9", "GM, 2 of 9"]
     assert not {"UM", "WM", "GM"} & {*head}
     ours = dict(zip(head, rows[-2], strict=True))
@@ -134,7 +134,7 @@ def test_means_over_some_corpora_never_bear_the_plain_name() -> None:
 def test_with_all_nine_the_printed_means_stand_beside_ours() -> None:
     table = published()
     told = report(*(corpus(name, total=table.sizes[name]) for name in table.corpora), select="test")
-    head, *rows = tables.comparison(told)
+    head, *rows = tables.comparison([told])
     assert head[-3:] == ["UM", "WM", "GM"]
     assert rows[0][-3:] == ["55.1", "55.8", "54.0"]
     assert rows[-2][0] == "byol_s, chosen by test: optimistic, as published"

@@ -29,8 +29,8 @@ from ser.serab import results, tables
 from ser.serab.classifiers import FAMILIES, SEED, solve
 from ser.serab.corpora import BenchmarkCorpus, read
 from ser.serab.normalize import problems
+from ser.serab.reports import Report
 from ser.serab.results import CorpusResults
-from ser.serab.tables import Report
 
 Config = Mapping[str, Any]
 
@@ -159,7 +159,7 @@ def _check(config: Config) -> list[str]:
             raise ConfigError(
                 f"{key}={config[key]}: no such choice. {did_you_mean(str(config[key]), choices)}"
             )
-    names = config["classifiers"] if isinstance(config["classifiers"], list) else [config["classifiers"]]
+    names = config["classifiers"]
     for name in names:
         if name not in FAMILIES:
             raise ConfigError(

@@ -1,53 +1,94 @@
-"""A picture of all accuracies: classifiers against corpora, on validation and on test."""
+"""Pictures of accuracies: a panel for each of two choices or splits, a column for each corpus."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ser import plots
 from ser.serab.classifiers import FAMILIES
-from ser.serab.results import CorpusResults
+from ser.serab.reports import Report
+from ser.serab.results import CorpusResults, in_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_FLOOR = "majority floor"
 _DARK = 0.6  # from this accuracy on white reads better than black
 _WIDTH_IN, _HEIGHT_IN = 0.95, 0.55  # of a cell
+_CHARACTER_IN = 0.08  # of the names of rows
+_LEAST_IN = 6.4
 
 
-def heat_map(results: Sequence[CorpusResults], title: str) -> "Figure":
-    """Accuracy in each cell, the best classifier of a corpus in bold, the majority floor below.
+def of_classifiers(results: Sequence[CorpusResults], title: str) -> "Figure":
+    """A row for each classifier, on validation and on test, and the majority floor below.
 
     Args:
         results: of one corpus or more, with the same classifiers.
         title: such as the name of the extractor.
     """
     names = [*results[0].by_classifier]
-    rows = [*(FAMILIES[name].title for name in names), "majority floor"]
-    size = (2 * (1.4 + _WIDTH_IN * len(results)), 1.6 + _HEIGHT_IN * len(rows))
-    figure, panels = plots.panels_of("validation", "test", size=(max(size[0], 6.4), size[1]))
-    for axes, split in zip(panels, ("validation", "test"), strict=True):
+    panels = {}
+    for split in ("validation", "test"):
         scores = [
             [getattr(one.by_classifier[name], f"{split}_accuracy") for one in results] for name in names
         ]
-        cells = np.array([*scores, [one.floors[split] for one in results]])
+        panels[split] = np.array([*scores, [one.floors[split] for one in results]])
+    columns = [one.name + "*" * one.is_partial for one in results]
+    return heat_map(panels, [*(FAMILIES[name].title for name in names), _FLOOR], columns, title=title)
+
+
+def of_extractors(several: Sequence[Report]) -> "Figure":
+    """A row for each extractor, on test, with classifiers chosen by validation and by test.
+
+    Args:
+        several: of different extractors, on any corpora.
+    """
+    found = [{one.name: one for one in report.results} for report in several]
+    names = [*dict.fromkeys(name for by_name in found for name in by_name)]
+    anyone = {name: one for by_name in found for name, one in by_name.items()}
+    panels = {}
+    for select in in_order(several[0].select):
+        cells = [
+            [by_name[n].best(select).test_accuracy if n in by_name else np.nan for n in names]
+            for by_name in found
+        ]
+        panels[f"chosen by {select}"] = np.array([*cells, [anyone[name].floors["test"] for name in names]])
+    rows = [*(report.extractor for report in several), _FLOOR]
+    columns = [name + "*" * any(b[name].is_partial for b in found if name in b) for name in names]
+    return heat_map(panels, rows, columns, title="Accuracy on test in percent")
+
+
+def heat_map(
+    panels: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str], *, title: str
+) -> "Figure":
+    """Accuracy in each cell, the best of a column in bold.
+
+    Args:
+        panels: title -> [R, C] accuracies 0..1, NaN where there is none; the last row is the floor.
+        rows: R names.
+        columns: C names.
+        title: of the picture.
+    """
+    beside = 0.9 + _CHARACTER_IN * max(map(len, rows))
+    width = len(panels) * (beside + _WIDTH_IN * len(columns))
+    size = max(width, _LEAST_IN), 1.6 + _HEIGHT_IN * len(rows)
+    figure, axes_of_panels = plots.panels_of(*panels, size=size)
+    for axes, cells in zip(axes_of_panels, panels.values(), strict=True):
         axes.imshow(cells, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        best = cells[:-1].argmax(0)
+        best = np.nan_to_num(cells[:-1]).argmax(0)
         for (row, column), score in np.ndenumerate(cells):
-            color = "white" if score > _DARK else "black"
-            weight = "bold" if row == best[column] else "normal"
             axes.text(
                 column,
                 row,
-                f"{100 * score:.1f}",
+                "-" if np.isnan(score) else f"{100 * score:.1f}",
                 ha="center",
                 va="center",
-                color=color,
+                color="white" if score > _DARK else "black",
                 fontsize=10,
-                fontweight=weight,
+                fontweight="bold" if row == best[column] else "normal",
             )
-        plots.name_columns(axes, [one.name + "*" * one.is_partial for one in results])
+        plots.name_columns(axes, columns)
         axes.set_yticks(range(len(rows)), rows)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)

@@ -15,6 +15,11 @@ from ser.serab.scores import Interval
 Select = Literal["validation", "test"]
 
 
+def in_order(first: Select) -> tuple[Select, Select]:
+    """Both choices, the headline's first."""
+    return ("validation", "test") if first == "validation" else ("test", "validation")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """A classifier on a corpus; accuracies and UARs are 0..1.
