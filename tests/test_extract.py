@@ -301,6 +301,10 @@ def test_a_gpu_computes_the_same_features(name: str) -> None:
             {"num_mel_bins": 128},
             r"num_mel_bins=128: 512 FFT points.*filter 0.*larger fft_length",
         ),
+        (
+            {"num_mel_bins": 128, "fft_length": 400},
+            r"num_mel_bins=128: 400 FFT points.*filter 0.*larger fft_length",
+        ),
         ({"fft_length": 256}, r"fft_length=256: a frame of 25\.0 ms has 400 samples at 16000 Hz"),
         ({"preemphasis": 97.0}, r"preemphasis=97\.0: expected 0 to 1\. Write 0\.97"),
         ({"frame_shift_ms": 0.0}, r"frame_shift_ms: 400 and 0 samples"),
@@ -308,5 +312,12 @@ def test_a_gpu_computes_the_same_features(name: str) -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused(arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        LogMel(**arguments)
+    for extractor in (LogMel, MFCC):
+        with pytest.raises(ConfigError, match=words):
+            extractor(**arguments)
+
+
+def test_without_a_detector_nothing_is_said_of_speech() -> None:
+    features, speech = LogMel().with_speech(padded(speechlike(4_000)))
+    assert speech is None
+    assert torch.equal(features.values, LogMel()(padded(speechlike(4_000))).values)

@@ -1,17 +1,20 @@
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from ser.batch import Padded
+from ser.build import build
+from ser.config import check
 from ser.errors import ConfigError
 from ser.features.extract import Extractor, LogMel, Waveform
 from ser.features.frames import Framing
 from ser.features.silence import Mode, Silence, SilenceDetector
-from tests.conftest import alone
+from tests.conftest import REPOSITORY, alone
 
 RATE = 16000
 FLOOR = 10 ** (-50 / 20)  # of the noise between bursts, -50 dB
@@ -245,7 +248,7 @@ def test_a_step_is_as_the_10_ms_around_its_centre(
 def test_samples_are_as_the_cells_they_lie_in_and_the_outer_cells_reach_to_the_ends() -> None:
     detector = SilenceDetector(RATE)
     frames = Padded(torch.tensor([True, False, True])[None, :, None], torch.tensor([3]))
-    samples = detector.at(frames, Framing(1, 1), torch.ones(1, 720, dtype=torch.bool))[0]
+    samples = detector.at(frames, Framing(1, 1), one(torch.zeros(720)))[0]
     # Frame 1 covers 160 to 560, its centre is 360, and its cell 280 to 440.
     assert edges(samples) == [280, 440]
     assert detector.cell(280) == 1
@@ -328,6 +331,16 @@ def test_frames_of_a_stream_are_sound_where_those_of_the_whole_are() -> None:
         singles = [detector.sounds(waveform[160 * step : 160 * step + 400])[0] for step in range(full)]
         assert singles == found[:full]
         assert len(set(found)) == 2
+
+
+@pytest.mark.parametrize("mode", get_args(Mode))
+def test_every_treatment_is_an_option(mode: Mode) -> None:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        settings = check(compose("train", overrides=["features=log_mel", f"silence={mode}"]))
+    extractor: Extractor = build(settings["features"])
+    assert extractor.silence is not None
+    assert extractor.silence.mode == mode
+    assert extractor.silence.detector.framing.shift == RATE // 100
 
 
 def test_an_unknown_treatment_is_answered_with_the_nearest() -> None:

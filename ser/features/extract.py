@@ -109,7 +109,7 @@ class Extractor(nn.Module, ABC):
             return self.extract(waveforms), None
         heard = self.silence.detector.frames(waveforms)
         features = self.extract(self.silence.before(waveforms, heard))
-        speech = self.silence.detector.at(heard, self.framing, features.mask)
+        speech = self.silence.detector.at(heard, self.framing, features)
         return self.silence.after(features, speech)
 
 

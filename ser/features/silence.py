@@ -76,7 +76,7 @@ class SilenceDetector(nn.Module):
 
     def forward(self, waveforms: Padded) -> Tensor:
         """[B, samples, 1] -> [B, samples] bool, true on speech, false on silence and padding."""
-        return self.at(self.frames(waveforms), _SAMPLES, waveforms.mask)
+        return self.at(self.frames(waveforms), _SAMPLES, waveforms)
 
     @torch.no_grad()
     def frames(self, waveforms: Padded) -> Padded:
@@ -86,7 +86,7 @@ class SilenceDetector(nn.Module):
         real = torch.arange(energies.shape[1], device=steps.device) < steps[:, None]
         return Padded(self.smoothing(self._exceeds(energies * real), real).unsqueeze(-1), steps)
 
-    def at(self, frames: Padded, framing: Framing, real: Tensor) -> Tensor:
+    def at(self, frames: Padded, framing: Framing, steps: Padded) -> Tensor:
         """[B, T] bool, what frames say of the steps of another framing: a step is as the cell its centre lies in.
 
         The cell of a frame are the 10 ms around its centre; the first and the last cell reach to the ends.
@@ -94,15 +94,16 @@ class SilenceDetector(nn.Module):
         Args:
             frames: [B, N, 1] bool, of the detector.
             framing: of the steps; frames of one sample are the samples themselves.
-            real: [B, T] bool, false on padding.
+            steps: [B, T, F], what is asked about; only their number counts.
         """
-        known = torch.arange(frames.values.shape[1], device=real.device)
+        known = torch.arange(frames.values.shape[1], device=frames.values.device)
         held = frames.values[..., 0].gather(1, torch.minimum(known, frames.lengths[:, None] - 1))
-        speech = real.clone()
-        for first in range(0, real.shape[1], _STEPS_AT_A_TIME):
+        speech = torch.empty(steps.values.shape[:2], dtype=torch.bool, device=held.device)
+        for first in range(0, speech.shape[1], _STEPS_AT_A_TIME):
             part = speech[:, first : first + _STEPS_AT_A_TIME]
-            steps = torch.arange(first, first + part.shape[1], device=real.device)
-            part &= held[:, self.cell(framing.centre + steps * framing.shift).clamp(0, len(known) - 1)]
+            numbers = torch.arange(first, first + part.shape[1], device=held.device)
+            cells = self.cell(framing.centre + numbers * framing.shift).clamp(0, len(known) - 1)
+            torch.logical_and(held[:, cells], numbers < steps.lengths[:, None], out=part)
         return speech
 
     def cell(self, places: _Places) -> _Places:
@@ -174,7 +175,7 @@ class Silence(nn.Module):
         """
         if self.mode != "mute":
             return waveforms
-        speech = self.detector.at(frames, _SAMPLES, waveforms.mask)
+        speech = self.detector.at(frames, _SAMPLES, waveforms)
         return waveforms.with_values(waveforms.values.where(speech.unsqueeze(-1), 0))
 
     def after(self, features: Padded, speech: Tensor) -> tuple[Padded, Tensor]:
@@ -186,9 +187,13 @@ class Silence(nn.Module):
         """
         if self.mode != "remove":
             return features, speech
-        kept = speech.where(speech.any(1, keepdim=True), features.mask)
-        left = Padded.collate([_cut(*utterance) for utterance in zip(features.values, kept, strict=True)])
-        return left, left.mask & speech.any(1, keepdim=True)
+        spoken = speech.any(1).tolist()
+        own = zip(features.values, speech, features.lengths.tolist(), spoken, strict=True)
+        left = [_cut(steps[:n], kept[:n]) if is_spoken else steps[:n] for steps, kept, n, is_spoken in own]
+        answers = [
+            speech.new_full((len(steps), 1), is_spoken) for steps, is_spoken in zip(left, spoken, strict=True)
+        ]
+        return Padded.collate(left), Padded.collate(answers).values[..., 0]
 
     def check_streamable(self) -> None:
         """Refuse what needs more than has been heard.
