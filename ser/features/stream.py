@@ -182,12 +182,12 @@ class FeatureStream:
         detected = (*state.detected, *answers)
         first = smoothing.decided - len(detected)
         speech: list[bool] = []
-        for step in range(state.decided, steps + 1):
-            cell = self._cell(detector, step) - first
-            if step == steps or cell >= len(detected):
-                break
+        cell = self._cell(detector, state.decided) - first
+        while state.decided + len(speech) < steps and cell < len(detected):
             speech.append(detected[cell])
-        return speech, detected[max(min(cell, len(detected) - 1), 0) :], smoothing
+            cell = self._cell(detector, state.decided + len(speech)) - first
+        needed = max(min(cell, len(detected) - 1), 0)  # the last one answers for all beyond the end
+        return speech, detected[needed:], smoothing
 
     def _last_answers(self, detector: SilenceDetector, state: FeatureState) -> list[bool]:
         """For the detector's frames from `state.smoothing.decided` to the last, which may not be full."""
@@ -225,11 +225,11 @@ class FeatureStream:
             )
         if math.isfinite(samples.dot(samples).item()):  # fast; where it overflows, look closer
             return
-        for place in (~samples.isfinite()).nonzero().flatten().tolist()[:1]:
-            number = heard + place
+        if broken := (~samples.isfinite()).nonzero().flatten().tolist():
+            number, value = heard + broken[0], samples[broken[0]].item()
             raise DataError(
-                f"stream, sample {number} ({number / self.extractor.sample_rate:.3f} s): is {samples[place].item()}, "
-                "expected a finite amplitude in -1..1. Mend the source, or push 0.0 in its place."
+                f"stream, sample {number} ({number / self.extractor.sample_rate:.3f} s): is {value}, expected a finite "
+                "amplitude in -1..1. Mend the source, or push 0.0 in its place."
             )
 
 
