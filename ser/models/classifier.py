@@ -1,12 +1,17 @@
 """Frontend, encoder, pooling and head: features in, logits out."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ser.batch import Padded
+from ser.errors import ConfigError
 from ser.features.frontend import Frontend
-from ser.models.base import Encoder
-from ser.models.pooling import Pooling
+from ser.models.base import CausalEncoder, Encoder, State
+from ser.models.pooling import EveryStep, Pooling
 
 
 class Head(nn.Module):
@@ -15,12 +20,25 @@ class Head(nn.Module):
     Args:
         in_dim: D, width of the embedding.
         out_dim: logits, as the target asks.
-        dropout: on the embedding, 0..1.
+        dropout: before the logits, 0..1.
+        hidden_dims: widths of ReLU layers before that.
+        normalize: the embedding by batch norm first, or not at all.
     """
 
-    def __init__(self, in_dim: int, out_dim: int, *, dropout: float = 0.3) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        *,
+        dropout: float = 0.3,
+        hidden_dims: Sequence[int] = (),
+        normalize: Literal["batch", "none"] = "batch",
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(_Norm(in_dim), nn.Dropout(dropout), nn.Linear(in_dim, out_dim))
+        widths = [in_dim, *hidden_dims]
+        hidden = [layer for ends in pairwise(widths) for layer in (nn.Linear(*ends), nn.ReLU())]
+        norm = _Norm(in_dim) if normalize == "batch" else nn.Identity()
+        self.layers = nn.Sequential(norm, *hidden, nn.Dropout(dropout), nn.Linear(widths[-1], out_dim))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[B, D] -> [B, out_dim]."""
@@ -40,10 +58,19 @@ class _Norm(nn.BatchNorm1d):
 
 
 class Classifier(nn.Module):
-    """One answer an utterance."""
+    """One answer an utterance; or, where nothing is pooled, one a frame.
+
+    Raises:
+        ConfigError: every frame is to be answered, but the encoder joins some of them to a step.
+    """
 
     def __init__(self, frontend: Frontend, encoder: Encoder, pooling: Pooling, head: Head) -> None:
         super().__init__()
+        if isinstance(pooling, EveryStep) and encoder.subsampling != 1:
+            raise ConfigError(
+                f"pooling=none: {type(encoder).__name__} joins {encoder.subsampling} frames to a step, but every "
+                "frame needs an answer. Set model.subsampling=1, or choose another model."
+            )
         self.frontend = frontend
         self.encoder = encoder
         self.pooling = pooling
@@ -57,3 +84,53 @@ class Classifier(nn.Module):
         """[B, T, F] as stored -> logits [B, out_dim]."""
         logits: Tensor = self.head(self.embed(audio))
         return logits
+
+    def initial_state(self, batch_size: int) -> State:
+        """What is remembered of streams of which nothing was heard yet.
+
+        Raises:
+            ConfigError: a part of the model needs more than has been heard.
+        """
+        if not isinstance(self.encoder, CausalEncoder):
+            raise ConfigError(
+                f"model: {type(self.encoder).__name__} looks ahead, so it cannot follow a stream. Train with "
+                "model=lstm_stream, gru_stream, gru_tiny, causal_cnn or causal_transformer."
+            )
+        return (
+            self.frontend.initial_state(batch_size),
+            self.encoder.initial_state(batch_size),
+            self.pooling.initial_state(batch_size),
+        )
+
+    def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
+        """The next frames as stored [B, n, F] -> logits [B, m, out_dim] after each step, and what to remember.
+
+        Logits are those of the step, or of all steps so far where these are pooled.
+
+        Args:
+            chunk: no padding, any n.
+            state: as the chunk before has left it; it stays as it is.
+
+        Raises:
+            DataError: the state is of another batch size.
+        """
+        frontend, encoder, pooling = state
+        frames, frontend = self.frontend.step(chunk, frontend)
+        steps, encoder = self._causal.step(frames, encoder)
+        pooled, pooling = self.pooling.step(steps, pooling)
+        return self._logits(pooled), (frontend, encoder, pooling)
+
+    def finish(self, state: State) -> Tensor:
+        """Logits [B, m, out_dim] of the steps that are still waiting for frames when a stream ends."""
+        _, encoder, pooling = state
+        return self._logits(self.pooling.step(self._causal.finish(encoder), pooling)[0])
+
+    @property
+    def _causal(self) -> CausalEncoder:
+        assert isinstance(self.encoder, CausalEncoder)  # or there would be no state
+        return self.encoder
+
+    def _logits(self, pooled: Tensor) -> Tensor:
+        """[B, m, D] -> [B, m, out_dim]."""
+        logits: Tensor = self.head(pooled.flatten(0, 1))
+        return logits.view(*pooled.shape[:2], logits.shape[-1])

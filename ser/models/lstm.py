@@ -1,11 +1,16 @@
 """Recurrent encoders. Packed sequences are not used: see `reverse`."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ser.batch import Padded
+from ser.errors import ConfigError
+from ser.models.base import State, check_batch_size, nothing
+
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class LSTMEncoder(nn.Module):
@@ -14,12 +19,15 @@ class LSTMEncoder(nn.Module):
     Args:
         in_dim: F, all channels together.
         in_channels: not used; a recurrent layer sees all values of a step alike.
-        hidden_dim: units of a layer and direction.
+        hidden_dim: units of a layer and direction; a list gives those of each layer.
         num_layers: how many layers.
         bidirectional: true reads both ways; false is causal, for streams.
         cell: `lstm`, or `gru` with a quarter fewer parameters.
         dropout: on the input of every layer but the first, 0..1.
         subsampling: so many neighbouring steps are joined to one before the first layer; 2 halves the time.
+
+    Raises:
+        ConfigError: a list of units is not one a layer.
     """
 
     def __init__(
@@ -27,7 +35,7 @@ class LSTMEncoder(nn.Module):
         in_dim: int,
         in_channels: int = 1,
         *,
-        hidden_dim: int = 128,
+        hidden_dim: int | Sequence[int] = 128,
         num_layers: int = 2,
         bidirectional: bool = True,
         cell: Literal["lstm", "gru"] = "lstm",
@@ -35,11 +43,20 @@ class LSTMEncoder(nn.Module):
         subsampling: int = 1,
     ) -> None:
         super().__init__()
+        units = [hidden_dim] * num_layers if isinstance(hidden_dim, int) else [*hidden_dim]
+        if len(units) != num_layers:
+            raise ConfigError(
+                f"model.hidden_dim={units}: units of {len(units)} layers, but model.num_layers={num_layers}. "
+                "Give one number for each layer, or one for all."
+            )
+        self.in_dim = in_dim
         self.subsampling = subsampling
-        self.out_dim = hidden_dim * (2 if bidirectional else 1)
+        self.bidirectional = bidirectional
+        directions = 2 if bidirectional else 1
+        self.out_dim = units[-1] * directions
         layer = _BothWays if bidirectional else _Forwards
-        widths = [in_dim * subsampling] + [self.out_dim] * (num_layers - 1)
-        self.layers = nn.ModuleList(layer(cell, width, hidden_dim) for width in widths)
+        widths = [in_dim * subsampling, *(directions * width for width in units[:-1])]
+        self.layers = nn.ModuleList(layer(cell, width, own) for width, own in zip(widths, units, strict=True))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, audio: Padded) -> Padded:
@@ -48,6 +65,53 @@ class LSTMEncoder(nn.Module):
         for depth, layer in enumerate(self.layers):
             steps = layer(steps if depth == 0 else steps.with_values(self.dropout(steps.values)))
         return steps
+
+    def initial_state(self, batch_size: int) -> State:
+        """Frames that wait to be joined [B, 0, F], and zeros for each layer.
+
+        Raises:
+            ConfigError: the encoder reads both ways.
+        """
+        if self.bidirectional:
+            raise ConfigError(
+                "model.bidirectional=true: reads a recording from its end, too, so it cannot follow a stream. "
+                "Train with model.bidirectional=false."
+            )
+        weight = next(self.parameters())
+        waiting = weight.new_zeros(batch_size, 0, self.in_dim)
+        return waiting, tuple(layer.initial_state(batch_size) for layer in self._forwards())
+
+    def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
+        """[B, n, F] -> [B, m, hidden_dim], and what to remember.
+
+        Raises:
+            DataError: the state is of another batch size.
+        """
+        waiting, layers = state
+        check_batch_size(chunk, waiting)
+        if self.subsampling > 1:
+            chunk = torch.cat([waiting, chunk], dim=1)
+            whole = chunk.shape[1] // self.subsampling * self.subsampling
+            waiting = chunk[:, whole:].clone()
+            chunk = chunk[:, :whole].reshape(len(chunk), whole // self.subsampling, -1)
+        if not chunk.shape[1]:
+            return nothing(chunk, self.out_dim), (waiting, layers)
+        after = []
+        for depth, layer in enumerate(self._forwards()):
+            chunk, remembered = layer.step(self.dropout(chunk) if depth else chunk, layers[depth])
+            after.append(remembered)
+        return chunk, (waiting, tuple(after))
+
+    def _forwards(self) -> "list[_Forwards]":
+        return [layer for layer in self.layers if isinstance(layer, _Forwards)]
+
+    def finish(self, state: State) -> Tensor:
+        """[B, m, hidden_dim] of frames that still wait to be joined: zeros stand for those that never came."""
+        waiting = state[0]
+        if not waiting.shape[1]:
+            return nothing(waiting, self.out_dim)
+        missing = waiting.new_zeros(len(waiting), self.subsampling - waiting.shape[1], self.in_dim)
+        return self.step(missing, state)[0]
 
 
 class _Forwards(nn.Module):
@@ -59,6 +123,24 @@ class _Forwards(nn.Module):
 
     def forward(self, steps: Padded) -> Padded:
         return steps.with_values(self.cell(steps.values)[0])
+
+    def initial_state(self, batch_size: int) -> State:
+        zeros = self.cell.get_parameter("weight_hh_l0").new_zeros(batch_size, self.cell.hidden_size)
+        return (zeros, zeros) if isinstance(self.cell, nn.LSTM) else (zeros,)
+
+    def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
+        if chunk.shape[1] == 1 and not self.training:
+            # One step of nn.LSTM takes 170 us, of a cell 15 us: what is around it is made for long sequences.
+            weights = [self.cell.get_parameter(f"{name}_l0") for name in _WEIGHTS]
+            if isinstance(self.cell, nn.LSTM):
+                state = torch.lstm_cell(chunk[:, 0], state, *weights)
+            else:
+                state = (torch.gru_cell(chunk[:, 0], state[0], *weights),)
+            return state[0].unsqueeze(1), state
+        before = tuple(part.unsqueeze(0) for part in state)
+        steps, after = self.cell(chunk, before if isinstance(self.cell, nn.LSTM) else before[0])
+        after = after if isinstance(after, tuple) else (after,)
+        return steps, tuple(part[0] for part in after)
 
 
 class _BothWays(nn.Module):

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
+from ser.errors import ConfigError
+from ser.models.base import State, check_batch_size
 
 
 class Pooling(nn.Module):
@@ -24,6 +26,21 @@ class Pooling(nn.Module):
         """[B, T, D] -> [B, out_dim]."""
         raise NotImplementedError
 
+    def initial_state(self, batch_size: int) -> State:
+        """Nothing pooled yet.
+
+        Raises:
+            ConfigError: this pooling weighs steps by what comes later.
+        """
+        raise ConfigError(
+            f"pooling={type(self).__name__}: looks at the whole utterance before it weighs a step, so it cannot follow "
+            "a stream. Train with pooling=mean, max, last, attention or none."
+        )
+
+    def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
+        """The next steps [B, n, D] -> what is pooled after each of them [B, n, out_dim], and what to remember."""
+        raise NotImplementedError
+
     def __call__(self, steps: Padded) -> Tensor:
         """Pool in float32, whatever autocast does around it: half precision loses long sums."""
         with torch.autocast(steps.values.device.type, enabled=False):
@@ -38,6 +55,19 @@ class MeanPooling(Pooling):
         """[B, T, D] -> [B, D]."""
         return masked_mean(steps)
 
+    def initial_state(self, batch_size: int) -> State:
+        """Sums, in float64: those of a day of frames outgrow float32; and their number."""
+        return torch.zeros(batch_size, self.in_dim, dtype=torch.float64), _zeros(batch_size)
+
+    def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
+        """[B, n, D] -> [B, n, D]."""
+        if not steps.shape[1]:
+            return steps, state
+        sums, count = _like(steps, state)
+        sums = sums[:, None] + steps.double().cumsum(1)
+        counts = count[:, None] + torch.arange(1, steps.shape[1] + 1, device=steps.device)
+        return (sums / counts[..., None]).float(), (sums[:, -1], counts[:, -1])
+
 
 class MaxPooling(Pooling):
     """The largest value over time."""
@@ -45,6 +75,18 @@ class MaxPooling(Pooling):
     def forward(self, steps: Padded) -> Tensor:
         """[B, T, D] -> [B, D]."""
         return steps.values.masked_fill(~steps.mask.unsqueeze(-1), -torch.inf).amax(1)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Less than anything."""
+        return (torch.full((batch_size, self.in_dim), -torch.inf),)
+
+    def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
+        """[B, n, D] -> [B, n, D]."""
+        if not steps.shape[1]:
+            return steps, state
+        (before,) = _like(steps, state)
+        largest = torch.maximum(steps.float().cummax(1).values, before[:, None])
+        return largest, (largest[:, -1],)
 
 
 class LastPooling(Pooling):
@@ -54,6 +96,14 @@ class LastPooling(Pooling):
         """[B, T, D] -> [B, D]."""
         last = (steps.lengths - 1)[:, None, None].expand(-1, 1, steps.values.shape[2])
         return steps.values.gather(1, last).squeeze(1)
+
+    def initial_state(self, batch_size: int) -> State:
+        """Nothing is remembered."""
+        return ()
+
+    def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
+        """[B, n, D] -> the same."""
+        return steps, state
 
 
 class FunctionalsPooling(Pooling):
@@ -104,6 +154,24 @@ class AttentionPooling(Pooling):
         """[B, T, D] -> [B, D]."""
         return (masked_softmax(self.score(steps.values), steps) * steps.values).sum(1)
 
+    def initial_state(self, batch_size: int) -> State:
+        """The largest score, the sum of the others' exponentials below it, and the sum of steps weighed by these."""
+        sums = torch.zeros(batch_size, self.in_dim, dtype=torch.float64)
+        return torch.full((batch_size,), -torch.inf, dtype=torch.float64), _zeros(batch_size), sums
+
+    def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
+        """[B, n, D] -> [B, n, D]."""
+        if not steps.shape[1]:
+            return steps, state
+        largest, total, sums = _like(steps, state)
+        scores = self.score(steps.float())[..., 0].double()
+        peak = torch.maximum(largest, scores.amax(1))
+        shares = (scores - peak[:, None]).exp()
+        old = (largest - peak).exp()
+        totals = (total * old)[:, None] + shares.cumsum(1)
+        sums = (sums * old[:, None])[:, None] + (shares[..., None] * steps.double()).cumsum(1)
+        return (sums / totals[..., None]).float(), (peak, totals[:, -1], sums[:, -1])
+
 
 class AttentiveStatisticsPooling(Pooling):
     """Weighted mean and weighted standard deviation, with weights for each dimension.
@@ -137,6 +205,22 @@ class AttentiveStatisticsPooling(Pooling):
         return torch.cat([mean, deviation], -1)
 
 
+class EveryStep(Pooling):
+    """No pooling: every step is answered on its own."""
+
+    def forward(self, steps: Padded) -> Tensor:
+        """[B, T, D] -> rows [N, D] of all real steps, utterance after utterance."""
+        return steps.values[steps.mask]
+
+    def initial_state(self, batch_size: int) -> State:
+        """Nothing is remembered."""
+        return ()
+
+    def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
+        """[B, n, D] -> the same."""
+        return steps, state
+
+
 def masked_mean(steps: Padded) -> Tensor:
     """[B, T, D] -> [B, D], the mean over real steps."""
     return (steps.values * steps.mask.unsqueeze(-1)).sum(1) / steps.lengths[:, None]
@@ -145,3 +229,13 @@ def masked_mean(steps: Padded) -> Tensor:
 def masked_softmax(scores: Tensor, steps: Padded) -> Tensor:
     """Scores [B, T, N] -> weights that sum to 1 over each sequence's real steps and are 0 on padding."""
     return scores.masked_fill(~steps.mask.unsqueeze(-1), -torch.inf).softmax(1)
+
+
+def _zeros(batch_size: int) -> Tensor:
+    return torch.zeros(batch_size, dtype=torch.float64)
+
+
+def _like(steps: Tensor, state: State) -> State:
+    """The state on the device of the steps, if it is that of as many streams."""
+    check_batch_size(steps, state[0])
+    return tuple(part.to(steps.device) for part in state)
