@@ -70,6 +70,9 @@ class Batch:
         keys: [B] int64, one number an utterance from (seed, epoch, index): all randomness of augmentation
             comes from it, so it does not depend on batch mates or workers.
         text: word vectors [B, T, F] where a task has a transcript.
+        speech: [B, T] bool, false on silence and padding, where a detector has told them apart.
+        continues: [B] bool, whether a sequence goes on where that of its row in the batch before has ended; None
+            where nothing does.
     """
 
     ids: Sequence[UtteranceId]
@@ -77,6 +80,8 @@ class Batch:
     targets: Tensor | Padded | None
     keys: Tensor
     text: Padded | None = None
+    speech: Tensor | None = None
+    continues: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

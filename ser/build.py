@@ -12,7 +12,10 @@ from typing import Any
 from ser.errors import ConfigError, SerError
 from ser.signature import signature
 
-PURE = ("ser.features.", "ser.losses.", "ser.models.", "ser.schedules.", "ser.targets.")
+PURE = (
+    *("ser.features.", "ser.frame_targets.", "ser.losses.", "ser.models."),
+    *("ser.schedules.", "ser.targets."),
+)
 """Where specs of unknown origin, a checkpoint's, may point to: modules that compute and touch no file."""
 
 

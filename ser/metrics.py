@@ -4,27 +4,30 @@ Rows are true classes, columns predicted ones. Everything is a function of the m
 count, nothing is a mean of batch values, and ranks are merged by adding matrices.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 
 class ClassificationScores(Metric):
-    """Accuracy, UAR, macro-F1 and the majority floor.
+    """Accuracy, UAR, macro-F1, the majority floor, and the recall of each class.
 
     Args:
-        num_classes: C.
+        class_names: [C] by class index.
     """
 
     full_state_update = False
     names: tuple[str, ...] = ("accuracy", "uar", "macro_f1", "majority_floor")
-    """What `compute` gives beside the matrix."""
+    """What `compute` gives beside the matrix and the recalls."""
     confusion: Tensor
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, class_names: Sequence[str]) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        empty = torch.zeros(num_classes, num_classes, dtype=torch.long)
+        self.class_names = tuple(class_names)
+        self.num_classes = len(class_names)
+        empty = torch.zeros(self.num_classes, self.num_classes, dtype=torch.long)
         self.add_state("confusion", empty, dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, labels: Tensor) -> None:
@@ -40,6 +43,10 @@ class ClassificationScores(Metric):
             "uar": uar(self.confusion),
             "macro_f1": macro_f1(self.confusion),
             "majority_floor": majority_floor(self.confusion),
+        } | {
+            f"recall_{name}": value
+            for name, value in zip(self.class_names, recall(self.confusion), strict=True)
+            if not value.isnan()
         }
 
 
@@ -47,9 +54,6 @@ class QuadrantScores(ClassificationScores):
     """The same for the challenge's four classes, with the accuracy of each bit."""
 
     names = (*ClassificationScores.names, "valence_accuracy", "activation_accuracy")
-
-    def __init__(self) -> None:
-        super().__init__(4)
 
     def compute(self) -> dict[str, Tensor]:
         """Name -> value in 0..1; `accuracy` has both bits right."""

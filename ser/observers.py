@@ -62,7 +62,7 @@ class LossCurve(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Fetch the validation utterances, of which each process scores some."""
-        data = _data(trainer)
+        data = data_of(trainer)
         dataset = data.datasets["validation"]
         self._drawn = min(self.utterances, len(dataset))
         generator = np.random.default_rng([data.seed, 1])  # torch's own generators are those of training
@@ -94,19 +94,25 @@ class LossCurve(L.Callback):
         write_atomic(folder / "loss_curve.csv", _csv(("step", "train", "validation"), rows))
         picture = plots.loss_curve(np.array(self.points), utterances=self._drawn)
         plots.save(picture, folder / "loss_curve.png")
-        _show(trainer, "loss_curve", picture)
+        show(trainer, "loss_curve", picture)
 
     def _add(self, trainer: L.Trainer, task: Any, train_loss: Tensor) -> None:
         with evaluating(task), trainer.precision_plugin.forward_context():
             losses = [
-                task.objective(task.model(task.listen(b.audio)), b.targets).sum() for b in self._batches
+                task.objective(*task.target.learnt(task.model(task.listen(b.audio)), b))
+                for b in self._batches
             ]
+        nothing = torch.zeros_like(train_loss)
         mine = torch.stack(
-            [train_loss.float() / trainer.world_size, sum(losses, torch.zeros_like(train_loss))]
+            [
+                train_loss.float() / trainer.world_size,
+                sum((part.sum() for part in losses), nothing),
+                nothing + sum(map(len, losses)),
+            ]
         )
         total: Any = trainer.strategy.reduce(mine, reduce_op="sum")
-        train, validation = total.tolist()
-        point = {"curve/train": train, "curve/validation": validation / self._drawn}
+        train, validation, count = total.tolist()
+        point = {"curve/train": train, "curve/validation": validation / max(count, 1)}
         self.points.append((self._step, *point.values()))
         if trainer.logger is not None:
             trainer.logger.log_metrics(point, step=self._step)
@@ -160,10 +166,10 @@ class OutputSpace(L.Callback):
         self._seen += zip(batch.ids, logits.float().tolist(), labels.tolist(), strict=True)
 
     def _tell(self, trainer: L.Trainer, task: Any, split: str) -> None:
-        seen, self._seen = _of_all_processes(trainer, self._seen), []
+        seen, self._seen = of_all_processes(trainer, self._seen), []
         if not trainer.is_global_zero:
             return
-        place = {name: number for number, name in enumerate(_data(trainer).datasets[split].store.ids)}
+        place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
         ids, rows, labels = zip(*sorted(seen, key=lambda row: place[row[0]]), strict=True)
         logits, names = torch.tensor(rows), task.target.class_names
         predictions = task.target.scores(logits).argmax(-1).tolist()
@@ -176,7 +182,7 @@ class OutputSpace(L.Callback):
         title = f"Logits of {split}: {len(ids)} utterances"
         picture = plots.output_space(points.numpy(), np.array(labels), names, shares=shares, title=title)
         plots.save(picture, folder / "pca.png")
-        _show(trainer, f"{split}/logits", picture)
+        show(trainer, f"{split}/logits", picture)
         _project(trainer, f"{split}/logits", logits, [names[index] for index in labels])
 
 
@@ -194,7 +200,7 @@ class WaveformPictures(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw them, whole."""
-        dataset = _data(trainer).datasets["train"]
+        dataset = data_of(trainer).datasets["train"]
         if not trainer.is_global_zero or dataset.store.feature_dim > 1:
             return
         task: Any = pl_module
@@ -208,7 +214,7 @@ class WaveformPictures(L.Callback):
             recorded[f"{store.ids[index]}: {label}"] = audio[0, :, 0].numpy()
         picture = plots.waveforms(recorded, sample_rate=task.description["features"]["sample_rate"])
         plots.save(picture, Path(trainer.default_root_dir) / "waveforms.png")
-        _show(trainer, "waveforms", picture)
+        show(trainer, "waveforms", picture)
 
 
 class Architecture(L.Callback):
@@ -219,7 +225,7 @@ class Architecture(L.Callback):
         if not trainer.is_global_zero:
             return
         task: Any = pl_module
-        dataset = _data(trainer).datasets["validation"]
+        dataset = data_of(trainer).datasets["validation"]
         median = int(np.argsort(dataset.lengths, kind="stable")[len(dataset) // 2])
         batch = dataset[Draw(0, [median])].to(task.device)
         with trainer.precision_plugin.forward_context(), evaluating(task.listen):
@@ -240,7 +246,7 @@ class Architecture(L.Callback):
             boxes, f"{name}: {everything:,} parameters; sizes of one utterance, [T, D]"
         )
         plots.save(picture, folder / "architecture.png")
-        _show(trainer, "architecture", picture)
+        show(trainer, "architecture", picture)
         if isinstance(trainer.logger, TensorBoardLogger):
             indented = "\n".join(f"    {line}" for line in text.splitlines())  # code, in Markdown
             trainer.logger.experiment.add_text("model", indented)
@@ -272,13 +278,13 @@ def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
     return projected, (shares[0], shares[1])
 
 
-def _data(trainer: L.Trainer) -> SpeechData:
+def data_of(trainer: L.Trainer) -> SpeechData:
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, SpeechData)
     return data
 
 
-def _show(trainer: L.Trainer, name: str, figure: Any) -> None:
+def show(trainer: L.Trainer, name: str, figure: Any) -> None:
     logger = trainer.logger
     if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(name, plots.to_image(figure), trainer.current_epoch, dataformats="HWC")
@@ -292,7 +298,7 @@ def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str
             trainer.logger.experiment.add_embedding(plane, [*labels], tag=name)
 
 
-def _of_all_processes(trainer: L.Trainer, mine: list[Any]) -> list[Any]:
+def of_all_processes(trainer: L.Trainer, mine: list[Any]) -> list[Any]:
     if trainer.world_size == 1:
         return mine
     parts: list[list[Any]] = [[] for _ in range(trainer.world_size)]

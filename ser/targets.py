@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics import Metric
 
+from ser.batch import Batch
 from ser.errors import ConfigError, DataError
 from ser.metrics import ClassificationScores, QuadrantScores
 
@@ -38,7 +39,7 @@ class View:
 
 
 class Target(Protocol):
-    """The interface of everything that can be predicted for an utterance."""
+    """The interface of everything that can be predicted, for an utterance or for each of its frames."""
 
     out_dim: int
     """Logits the head must give."""
@@ -69,8 +70,63 @@ class Target(Protocol):
         """A metric with `update(scores [B, C], labels [B])` whose `compute()` is a dict of floats."""
         ...
 
+    def learnt(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of a model's logits for a batch those that the loss is of, [R, out_dim], and their class indices [R]."""
+        ...
 
-class Classes:
+    def scored(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Probabilities [R, C] of what metrics count, and their class indices [R]."""
+        ...
+
+    def decided(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Probabilities [B, C] of whole utterances; NaN for one that nothing can be said of."""
+        ...
+
+    def counts(self, classes: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
+        """View name -> how often each class is learnt [C].
+
+        Args:
+            classes: [N] class index of each utterance of the training split.
+            frames: [N] of each.
+            spoken: [N] those of speech.
+        """
+        ...
+
+
+class OfUtterances:
+    """What targets have in common that give one answer an utterance."""
+
+    out_dim: int
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Logits [B, out_dim] -> probabilities [B, C]."""
+        raise NotImplementedError
+
+    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
+        """Logits [B, out_dim] and class indices [B] -> questions."""
+        raise NotImplementedError
+
+    def learnt(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """All of them."""
+        labels: Any = batch.targets
+        return logits, labels
+
+    def scored(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """All of them."""
+        labels: Any = batch.targets
+        return self.scores(logits), labels
+
+    def decided(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The probabilities as they are."""
+        return self.scores(logits)
+
+    def counts(self, classes: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
+        """Utterances of each class, whatever their lengths."""
+        views = self.views(torch.zeros(len(classes), self.out_dim), classes)
+        return {view.name: torch.bincount(view.labels, minlength=view.logits.shape[-1]) for view in views}
+
+
+class Classes(OfUtterances):
     """One of several named classes, such as an emotion or a language.
 
     Args:
@@ -113,7 +169,7 @@ class Classes:
 
     def metrics(self) -> Metric:
         """Accuracy, UAR and what goes with them."""
-        return ClassificationScores(len(self.class_names))
+        return ClassificationScores(self.class_names)
 
 
 class Binary(Classes):
@@ -147,7 +203,7 @@ class Binary(Classes):
         return functional.pad(logits, (1, 0)).softmax(-1)
 
 
-class Quadrant:
+class Quadrant(OfUtterances):
     """The challenge's four classes, valence x activation, from four logits."""
 
     out_dim = 4
@@ -184,7 +240,7 @@ class Quadrant:
 
     def metrics(self) -> Metric:
         """Accuracy with both bits right, and what goes with it."""
-        return QuadrantScores()
+        return QuadrantScores(self.class_names)
 
 
 class TwoBinary(Quadrant):
@@ -230,9 +286,3 @@ def _bit_views(logits: Tensor, labels: Tensor, weight: float = 1.0) -> list[View
         View("valence", pairs[:, 0], labels // 2, weight),
         View("activation", pairs[:, 1], labels % 2, weight),
     ]
-
-
-def class_counts(target: Target, labels: Tensor) -> Mapping[str, Tensor]:
-    """View name -> utterances of each class [C], from the training split's class indices [N]."""
-    views = target.views(torch.zeros(len(labels), target.out_dim), labels)
-    return {view.name: torch.bincount(view.labels, minlength=view.logits.shape[-1]) for view in views}

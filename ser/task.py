@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ser.batch import Batch
+from ser.batch import Batch, Padded
 from ser.build import build
 from ser.features.augment import Augment
 from ser.features.listen import Listen
 from ser.losses import Objective
+from ser.models.base import State
 from ser.models.classifier import Classifier
 from ser.randomness import seed_dropout
 from ser.tally import Tally
@@ -68,6 +70,8 @@ class Task(L.LightningModule):
         self.curves: dict[str, dict[int, float]] = {}
         """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
         self.tallies = {split: Tally() for split in SPLITS}
+        self.carried: State = None
+        """Where the sequences of the last training batch have left the model, if others go on from there."""
         self.epoch_started = self.last_batch_ended = 0.0
 
     def on_train_epoch_start(self) -> None:
@@ -80,15 +84,15 @@ class Task(L.LightningModule):
         seed_dropout(self.seed, step, self.global_rank, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss over the batch's utterances, whatever their lengths."""
+        """Mean loss over what the batch has to learn: its utterances, whatever their lengths, or frames."""
         audio, share = self.augment(self.listen(batch.audio, batch.keys), batch.keys)
-        logits = self.model(audio)
-        labels: Any = batch.targets
-        losses = (1 - share) * self.objective(logits, labels)
+        answers = self._answers(audio, batch)
+        logits, labels = self.target.learnt(answers, batch)
+        losses = self.objective(logits, labels)
         if self.augment.mixup is not None:
-            losses = losses + share * self.objective(logits, labels.roll(1))
-        self._count("train", batch, losses, self.target.scores(logits.float()))
-        loss: Tensor = losses.mean()
+            losses = (1 - share) * losses + share * self.objective(logits, labels.roll(1))
+        self._count("train", batch, losses, *self.target.scored(answers.detach().float(), batch))
+        loss: Tensor = losses.sum() / max(len(losses), 1)  # a batch of silence has nothing to learn
         trainer: Any = self.trainer
         if self.global_step % trainer.log_every_n_steps == 0:
             self.log("train/loss_step", loss.detach(), batch_size=len(batch))
@@ -138,23 +142,37 @@ class Task(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
         checkpoint["ser"] = dict(self.description)
-        checkpoint["ser_progress"] = {"curves": self.curves, "tally": self.tallies["train"].state()}
+        checkpoint["ser_progress"] = {
+            "curves": self.curves,
+            "tally": self.tallies["train"].state(),
+            "carried": self.carried,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the curves and the tally of the interrupted epoch."""
         self.curves = checkpoint["ser_progress"]["curves"]
         self.tallies["train"].load(checkpoint["ser_progress"]["tally"])
+        self.carried = checkpoint["ser_progress"]["carried"]
+
+    def _answers(self, audio: Padded, batch: Batch) -> Tensor:
+        """The model's logits; of sequences that go on where others have ended, from the state they left."""
+        if batch.continues is None:
+            logits: Tensor = self.model(audio)
+            return logits
+        before = carried(self.carried, self.model.initial_state(len(batch)), batch.continues)
+        stepped, self.carried = self.model.step(audio.values, before)
+        rows: Tensor = stepped[audio.mask]
+        return rows
 
     def _evaluate(self, split: str, batch: Batch) -> Tensor:
         logits: Tensor = self.model(self.listen(batch.audio))
-        scores = self.target.scores(logits.float())
+        scores, labels = self.target.scored(logits.float(), batch)
         metric: Any = self.scores[split]
-        metric.update(scores, batch.targets)
-        self._count(split, batch, self.objective(logits, batch.targets), scores)
+        metric.update(scores, labels)
+        self._count(split, batch, self.objective(*self.target.learnt(logits, batch)), scores, labels)
         return logits
 
-    def _count(self, split: str, batch: Batch, losses: Tensor, scores: Tensor) -> None:
-        labels: Any = batch.targets
+    def _count(self, split: str, batch: Batch, losses: Tensor, scores: Tensor, labels: Tensor) -> None:
         self.tallies[split].add(batch, losses, scores.argmax(-1).eq(labels))
 
     def _take(self, split: str) -> dict[str, float]:
@@ -181,6 +199,25 @@ class Task(L.LightningModule):
         if self.trainer.state.fn == TrainerFn.FITTING:
             for name, value in values.items():
                 self.curves.setdefault(name, {})[self.current_epoch + 1] = value
+
+
+def carried(before: State, fresh: State, continues: Tensor) -> State:
+    """The states of the rows that go on, fresh ones for the others; gradients end here.
+
+    Args:
+        before: nested tuples of tensors [B', ...] as a batch of B' rows left them, fewer only where an epoch begins;
+            None before the first one.
+        fresh: the same of [B, ...].
+        continues: [B] bool.
+    """
+    if before is None:
+        return fresh
+    if isinstance(fresh, tuple):
+        return tuple(carried(one, other, continues) for one, other in zip(before, fresh, strict=True))
+    if len(before) < len(continues):
+        return fresh
+    kept = before[: len(continues)].detach().to(fresh.device)
+    return torch.where(continues.view(-1, *[1] * (fresh.ndim - 1)), kept, fresh)
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:

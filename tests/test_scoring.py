@@ -9,7 +9,7 @@ from torch.nn import functional
 from ser import losses
 from ser.errors import ConfigError, DataError
 from ser.metrics import ClassificationScores, QuadrantScores
-from ser.targets import Binary, Classes, MultiView, Quadrant, Target, TwoBinary, class_counts
+from ser.targets import QUADRANTS, Binary, Classes, MultiView, Quadrant, Target, TwoBinary
 
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 TARGETS = [Quadrant(), TwoBinary(), MultiView()]
@@ -25,7 +25,7 @@ def one_hot(answers: list[int]) -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_scores_equal_scikit_learn_also_for_absent_classes(pairs: list[tuple[int, int]]) -> None:
     truth, answers = map(list, zip(*pairs, strict=True))
-    metric = QuadrantScores()
+    metric = QuadrantScores(QUADRANTS)
     metric.update(one_hot(answers), torch.tensor(truth))
     scores = metric.compute()
     present = sorted(set(truth))
@@ -40,8 +40,11 @@ def test_scores_equal_scikit_learn_also_for_absent_classes(pairs: list[tuple[int
     assert scores["majority_floor"].item() == pytest.approx(np.bincount(truth).max() / len(truth))
 
 
+FRAMES = torch.zeros(0)  # of no interest to targets of utterances
+
+
 def test_scores_are_of_the_whole_split_and_not_means_of_batches() -> None:
-    metric = ClassificationScores(4)
+    metric = ClassificationScores(QUADRANTS)
     metric.update(one_hot([0, 0, 0]), torch.tensor([0, 0, 0]))
     metric.update(one_hot([0]), torch.tensor([1]))
     assert metric.compute()["accuracy"].item() == pytest.approx(0.75)
@@ -73,7 +76,9 @@ def test_two_binary_answers_with_the_sign_of_each_logit() -> None:
 
 def test_two_binary_loss_is_the_sum_of_both_binary_cross_entropies() -> None:
     logits, labels = torch.randn(20, 2), torch.randint(4, (20,))
-    objective = losses.Objective(TwoBinary(), losses.CrossEntropy(), class_counts(TwoBinary(), labels))
+    objective = losses.Objective(
+        TwoBinary(), losses.CrossEntropy(), TwoBinary().counts(labels, FRAMES, FRAMES)
+    )
     bits = torch.stack([labels // 2, labels % 2], -1).float()
     expected = functional.binary_cross_entropy_with_logits(logits, bits, reduction="none").sum(-1)
     assert torch.allclose(objective(logits, labels), expected, atol=1e-6)
@@ -82,7 +87,7 @@ def test_two_binary_loss_is_the_sum_of_both_binary_cross_entropies() -> None:
 def test_multi_view_adds_the_weighted_bits_to_the_four_classes() -> None:
     logits, labels = torch.randn(20, 6), torch.randint(4, (20,))
     target = MultiView(bit_weight=0.3)
-    objective = losses.Objective(target, losses.CrossEntropy(), class_counts(target, labels))
+    objective = losses.Objective(target, losses.CrossEntropy(), target.counts(labels, FRAMES, FRAMES))
     bits = torch.stack([labels // 2, labels % 2], -1).float()
     binary = functional.binary_cross_entropy_with_logits(logits[:, 4:], bits, reduction="none").sum(-1)
     expected = functional.cross_entropy(logits[:, :4], labels, reduction="none") + 0.3 * binary
@@ -93,7 +98,7 @@ def test_balanced_weights_are_inverse_frequencies_by_class_with_mean_one_over_ut
     labels = torch.tensor([3] * 6 + [1] * 3 + [0])  # first seen last: the order must not matter
     target = Quadrant()
     objective = losses.Objective(
-        target, losses.CrossEntropy(class_weights="balanced"), class_counts(target, labels)
+        target, losses.CrossEntropy(class_weights="balanced"), target.counts(labels, FRAMES, FRAMES)
     )
     weights = objective.get_buffer("weights_quadrant")
     assert torch.allclose(weights, torch.tensor([10 / 3, 10 / 9, 0.0, 10 / 18]))
@@ -112,7 +117,7 @@ def test_focal_loss_is_cross_entropy_at_gamma_zero_and_smaller_on_what_is_known(
 def test_losses_are_computed_in_float32() -> None:
     target = Quadrant()
     labels = torch.tensor([0, 1])
-    objective = losses.Objective(target, losses.CrossEntropy(), class_counts(target, labels))
+    objective = losses.Objective(target, losses.CrossEntropy(), target.counts(labels, FRAMES, FRAMES))
     assert objective(torch.randn(2, 4, dtype=torch.bfloat16), labels).dtype == torch.float32
 
 
@@ -139,7 +144,7 @@ def test_bits_that_are_no_bits_are_refused(label: str) -> None:
 def test_one_logit_is_trained_with_binary_cross_entropy_and_answers_with_two_names() -> None:
     target = Binary(["en", "es"], "language")
     logits, labels = torch.randn(50, 1), torch.randint(2, (50,))
-    objective = losses.Objective(target, losses.CrossEntropy(), class_counts(target, labels))
+    objective = losses.Objective(target, losses.CrossEntropy(), target.counts(labels, FRAMES, FRAMES))
     expected = functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
     torch.testing.assert_close(objective(logits, labels), expected)
     torch.testing.assert_close(target.scores(logits)[:, 1], logits[:, 0].sigmoid())
