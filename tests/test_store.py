@@ -242,3 +242,56 @@ def test_chunks_are_copies(tmp_path: Path) -> None:
     store = write(tmp_path)
     next(store.chunks(30))[:] = 0
     np.testing.assert_array_equal(store.audio[:30], FRAMES[0])
+
+
+SPEECH = [np.arange(length) % 3 == 0 for length in LENGTHS]
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    with new_store(tmp_path_factory.mktemp("spoken")) as writer:
+        for frames, speech in zip(FRAMES, SPEECH, strict=True):
+            writer.append(frames, speech)
+        return writer.commit(IDS, LABELS, label_names=("valence", "activation"), layout="object")
+
+
+def test_speech_flags_come_with_their_frames(spoken: Store, stored: Store) -> None:
+    chosen = spoken.select(np.array([3, 0]))
+    flags = chosen.gather_speech(np.array([0, 1]), np.array([4, 0]), np.array([20, 30]))
+    assert flags is not None
+    np.testing.assert_array_equal(flags[0].numpy(), [*SPEECH[3][4:24], *[False] * 10])
+    np.testing.assert_array_equal(flags[1].numpy(), SPEECH[0])
+    assert chosen.spoken.tolist() == [22, 10]
+    assert stored.gather_speech(np.array([0]), np.array([0]), np.array([5])) is None
+    assert stored.spoken.tolist() == LENGTHS
+
+
+@given(frames=st.integers(1, 800), order=st.permutations(range(5)), count=st.integers(1, 5))
+def test_sequences_hold_every_frame_once_in_order_and_of_one_utterance(spoken, frames, order, count):
+    chosen = spoken.select(np.array(order[:count]))
+    cut = chosen.cut(frames)
+    assert cut.lengths.max() <= frames
+    at = 0
+    for index in order[:count]:
+        pieces = -(-LENGTHS[index] // frames)
+        for piece in range(pieces):
+            values = cut.gather(np.array([at]), np.array([0]), cut.lengths[[at]])[0].numpy()
+            np.testing.assert_array_equal(values, FRAMES[index][piece * frames : (piece + 1) * frames])
+            np.testing.assert_array_equal(cut.labels[at], LABELS[index])
+            assert cut.ids[at] in (f"{IDS[index]}#{piece}", IDS[index])
+            at += 1
+    assert at == len(cut)
+
+
+def test_cutting_what_is_short_enough_changes_nothing(spoken: Store) -> None:
+    assert spoken.cut(700) is spoken
+    assert spoken.cut(699).fingerprint != spoken.fingerprint
+
+
+def test_flags_follow_when_a_store_is_cut(spoken: Store) -> None:
+    cut = spoken.cut(10)
+    assert cut.spoken.sum() == spoken.spoken.sum()
+    place = cut.ids.index("7#2")
+    flags = cut.gather_speech(np.array([place]), np.array([0]), np.array([10]))
+    assert flags is not None
+    np.testing.assert_array_equal(flags[0].numpy(), SPEECH[3][20:30])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "skip"]
 
-_VERSION = "recordings 1"  # count on when what is accepted or stored changes: all is read again then
+_VERSION = "recordings 2"  # count on when what is accepted or stored changes: all is read again then
 _MOST_THREADS = 8  # each may hold a waveform of hours
 _BAR_FROM_UTTERANCES = 200  # fewer are read in about a second
 
@@ -99,9 +99,10 @@ def _key(manifest: Manifest, settings: str) -> str:
 
 
 class _Features(NamedTuple):
-    """Of one utterance: features [T, F], and whether every sample of it is zero."""
+    """Of one utterance: features [T, F], which frames are speech [T], whether every sample of it is zero."""
 
     frames: np.ndarray
+    speech: np.ndarray | None
     is_silent: bool
 
 
@@ -114,7 +115,7 @@ def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") 
         if isinstance(result, DataError):
             unreadable.append((place, str(result)))
             continue
-        writer.append(result.frames)
+        writer.append(result.frames, result.speech)
         ids.append(utterance.id)
         if result.is_silent:
             silent.append(utterance.id)
@@ -176,12 +177,14 @@ class _Reader:
                 f"needs {_milliseconds(self._extractor.min_samples, rate)}. Leave the utterance out."
             )
         padded = Padded(torch.from_numpy(waveform)[None, :, None], torch.tensor([len(waveform)]))
-        frames = self._extractor(padded).values[0].numpy()
+        features, speech = self._extractor.with_speech(padded)
+        frames = features.values[0].numpy()
         if not np.isfinite(frames).all():
             raise DataError(
                 f"{utterance.path}: its features are not finite. Leave it out, or change the features' settings."
             )
-        return _Features(frames, is_silent=not waveform.any())
+        flags = None if speech is None else speech[0].numpy()
+        return _Features(frames, flags, is_silent=not waveform.any())
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Features of many utterances in one memory-mapped array.
 
 A store is a folder: `audio.f32` (little-endian float32 [sum of T, F]), `offsets.npy`, `digests.npy`, `labels.npy`
-where there are labels, and `index`: a line with format and checksum, then JSON with ids and the others' checksums.
+where there are labels, `speech.npy` where speech is told from silence, and `index`: a line with format and checksum,
+then JSON with ids and the others' checksums.
 """
 
 import hashlib
@@ -76,6 +77,7 @@ class Store:
         digests: [N, 16] uint8, equal where the features are; None where they were never written.
         rows: [N] int64, which of the stored utterances these are; None for all of them.
         zscores: applied to whatever is taken out; None = features as they are stored.
+        speech: [sum of T] bool, whether a frame is speech; None where nobody asked.
     """
 
     ids: list[UtteranceId]
@@ -88,6 +90,7 @@ class Store:
     digests: np.ndarray | None = None
     rows: np.ndarray | None = None
     zscores: ZScores | None = None
+    speech: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -177,6 +180,54 @@ class Store:
             row[length:] = 0
         return torch.from_numpy(batch)
 
+    def gather_speech(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor | None:
+        """Whether each frame of such a stretch is speech, [B, T] bool, false for padding; None where it is unknown."""
+        if self.speech is None:
+            return None
+        flags = np.zeros((len(indices), int(lengths.max())), dtype=bool)
+        firsts = self.firsts[indices] + starts
+        for row, first, length in zip(flags, firsts.tolist(), lengths.tolist(), strict=True):
+            row[:length] = self.speech[first : first + length]
+        return torch.from_numpy(flags)
+
+    @cached_property
+    def spoken(self) -> np.ndarray:
+        """[N] int64, frames of speech of each utterance; all, where nothing is known of silence."""
+        if self.speech is None:
+            return self.lengths
+        before = np.concatenate([[0], np.cumsum(self.speech, dtype=np.int64)])
+        counts: np.ndarray = before[self.firsts + self.lengths] - before[self.firsts]
+        return counts
+
+    def cut(self, frames: int) -> "Store":
+        """The same utterances in sequences of so many frames, `<id>#<number>` each; the rest of one is a shorter one.
+
+        Nothing is joined, so that no sequence holds frames of two utterances. Where none is longer, they stay as they
+        are.
+        """
+        if not len(self) or self.lengths.max() <= frames:
+            return self
+        pieces = -(-np.diff(self.offsets) // frames)  # [M], of each stored utterance
+        first_piece = np.cumsum(pieces) - pieces
+        number = np.arange(int(pieces.sum())) - first_piece.repeat(pieces)
+        begins = self.offsets[:-1].repeat(pieces) + number * frames
+        own = self._selected(np.arange(len(pieces)))
+        rows = np.concatenate([first_piece[row] + np.arange(pieces[row]) for row in own])
+        owner = np.arange(len(self)).repeat(pieces[own])
+        return replace(
+            self,
+            ids=[
+                f"{self.ids[index]}#{piece}"
+                for index, piece in zip(owner.tolist(), number[rows].tolist(), strict=True)
+            ],
+            offsets=np.append(begins, self.offsets[-1]),
+            labels=None if self.labels is None else self.labels[owner],
+            digests=None,
+            rows=rows,
+            zscores=self.zscores and replace(self.zscores, groups=self.zscores.groups[owner]),
+            fingerprint=_sha256(self.fingerprint.encode(), b"cut %d" % frames),
+        )
+
     def _frames(self, index: int) -> np.ndarray:
         """Utterance's frames [T, F]: where they are mapped, if they need no change."""
         first = self.firsts[index]
@@ -213,6 +264,7 @@ def open_store(folder: Path) -> Store:
         layout=index["layout"],
         fingerprint=index["fingerprint"],
         digests=arrays["digests.npy"],
+        speech=arrays.get("speech.npy"),
     )
 
 
@@ -260,10 +312,13 @@ class StoreWriter:
         self._audio = audio
         self._digests: list[bytes] = []
         self._lengths: list[int] = []
+        self._speech: list[np.ndarray] = []
         self._feature_dim = 0
 
-    def append(self, frames: np.ndarray) -> None:
-        """Add the features [T, F] of the next utterance; F is the same for all.
+    def append(self, frames: np.ndarray, speech: np.ndarray | None = None) -> None:
+        """Add the features [T, F] of the next utterance, and whether each frame is speech [T] bool, or never.
+
+        F is the same for all.
 
         Raises:
             OSError: the disk is full.
@@ -273,6 +328,8 @@ class StoreWriter:
         # With the processor's own instructions, SHA-256 takes 0.27 ms for 500 KB, and BLAKE2b 0.52 ms.
         self._digests.append(hashlib.sha256(data).digest()[:_DIGEST_BYTES])
         self._lengths.append(len(frames))
+        if speech is not None:
+            self._speech.append(speech)
         self._feature_dim = frames.shape[1]
 
     def commit(
@@ -301,6 +358,8 @@ class StoreWriter:
         }
         if labels is not None:
             arrays["labels.npy"] = labels.astype(np.int64)
+        if self._speech:
+            arrays["speech.npy"] = np.concatenate(self._speech)
         index: dict[str, Any] = {
             "ids": list(ids),
             "label_names": list(label_names),
