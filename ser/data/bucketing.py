@@ -1,6 +1,7 @@
 """Batches of utterances of like length: the plan of an epoch, and the loader that follows and resumes it.
 
-A plan is a pure function of (lengths, limits, seed, epoch): a list of batches that holds every utterance once.
+A plan is a pure function of (lengths, limits, seed, epoch): a list of batches that holds every utterance once, or
+of unequally frequent classes what a balance draws.
 Rank r of R takes the batches r, r + R, r + 2R, ...: equally many on every rank, and of like length within a
 step. Every epoch has as many batches as any other, because Lightning asks for their number only once.
 """
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ser.data.balance import Balance, population
 from ser.errors import CheckpointError, ConfigError
 
 logger = logging.getLogger(__name__)
@@ -36,10 +38,12 @@ class Draw:
     Args:
         epoch: from 0; it travels with the draw, so that worker processes know it.
         indices: of the utterances.
+        continues: whether each goes on where the batch before has ended in its row; None = nothing goes on.
     """
 
     epoch: int
     indices: list[int]
+    continues: list[bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ def plan_batches(
     seed: int,
     epoch: int,
     ranks: int = 1,
+    classes: npt.ArrayLike | None = None,
+    balance: Balance = "none",
 ) -> Plan:
     """Batches of like length for one epoch of training, in random order; rank r takes `plan[r::ranks]`.
 
@@ -96,23 +102,32 @@ def plan_batches(
         seed: of the run, 0 or more.
         epoch: from 0.
         ranks: processes that train together.
+        classes: [N] class index of each utterance; not looked at without a balance.
+        balance: which of them an epoch has, see `population`; those of a class that are repeated or left out are
+            others in every epoch, and so may be a few more where lengths differ.
 
     Raises:
         ConfigError: a limit is below 1, or the ranks cannot have equally many batches.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
+    owners = np.zeros(len(lengths), dtype=np.int64) if classes is None else np.asarray(classes)
     budget = Budget(max_frames, max_utterances)
     _check_positive("batching.pool", pool)
-    pools = max(math.ceil(len(lengths) / pool), min(len(lengths), 2), 1)
+    drawn = [population(owners, balance, _rng(seed, early)) for early in (*range(_EPOCHS_COMPARED), epoch)]
+    pools = max(math.ceil(len(drawn[0]) / pool), min(len(drawn[0]), 2), 1)
     needed = max(
-        len(_fill_pools(lengths, budget, pools, _rng(seed, early))) for early in range(_EPOCHS_COMPARED)
+        len(_fill_pools(lengths, drawn[early], budget, pools, _rng(seed, early)))
+        for early in range(_EPOCHS_COMPARED)
     )
-    total = _dealable(needed, lengths, budget, ranks)
+    total = _dealable(needed, lengths[drawn[0]], budget, ranks)
     rng = _rng(seed, epoch)
-    batches = _fill_pools(lengths, budget, pools, rng)
-    while len(batches) > total:  # larger pools need fewer batches, and a single one the fewest
+    batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
+    while len(batches) > total and pools > 1:  # larger pools need fewer batches, and a single one the fewest
         pools -= 1
-        batches = _fill_pools(lengths, budget, pools, rng)
+        batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
+    batches = batches[
+        :total
+    ]  # what is drawn anew in every epoch may need more of them: never without a balance
     steps = _steps(_split(batches, total), lengths, ranks)
     return [steps[step][rank] for step in rng.permutation(len(steps)) for rank in rng.permutation(ranks)]
 
@@ -147,8 +162,10 @@ def _rng(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng((seed, epoch))
 
 
-def _fill_pools(lengths: Integers, budget: Budget, pools: int, rng: np.random.Generator) -> list[Integers]:
-    order = rng.permutation(len(lengths))
+def _fill_pools(
+    lengths: Integers, drawn: Integers, budget: Budget, pools: int, rng: np.random.Generator
+) -> list[Integers]:
+    order = rng.permutation(drawn)
     return [batch for pool in np.array_split(order, pools) for batch in budget.fill(lengths, pool)]
 
 
@@ -245,6 +262,8 @@ class BucketSampler(PlannedSampler):
         seed: of the run, 0 or more.
         rank: of this process, 0..ranks - 1.
         ranks: processes that train together.
+        classes: [N] class index of each utterance; not looked at without a balance.
+        balance: what an epoch has of classes that are unequally frequent, see `population`.
 
     Raises:
         ConfigError: a limit is below 1, or the ranks cannot have equally many batches.
@@ -260,7 +279,10 @@ class BucketSampler(PlannedSampler):
         seed: int,
         rank: int = 0,
         ranks: int = 1,
+        classes: npt.ArrayLike | None = None,
+        balance: Balance = "none",
     ) -> None:
+        self.balancing: dict[str, Any] = {"classes": classes, "balance": balance}
         limits = {"max_frames": max_frames, "max_utterances": max_utterances}
         super().__init__(lengths, rank, {**limits, "pool": pool, "seed": seed, "ranks": ranks})
 
@@ -269,7 +291,8 @@ class BucketSampler(PlannedSampler):
         self.epoch = epoch
 
     def _plan(self, epoch: int) -> Plan:
-        return plan_batches(self.lengths, epoch=epoch, **self.settings)
+        settings: dict[str, Any] = {**self.settings, **self.balancing}
+        return plan_batches(self.lengths, epoch=epoch, **settings)
 
 
 class EvaluationSampler(PlannedSampler):

@@ -8,13 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ser.data.balance import Balance, member_of
 from ser.data.bucketing import BucketLoader, BucketSampler, EvaluationSampler
 from ser.data.classes import classified
 from ser.data.dataset import UtteranceDataset
+from ser.data.lanes import LaneSampler
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
+from ser.errors import ConfigError
 from ser.features.extract import Extractor
-from ser.targets import Target, class_counts
+from ser.targets import Target
 
 _FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted in constant memory
 
@@ -30,6 +33,12 @@ class SpeechData(L.LightningDataModule):
         max_utterances: utterances of a batch, at most.
         pool: so many utterances are sorted by length together; smaller is more random, larger pads less.
         crop_frames: in training, longer utterances are cut to a random stretch of so many frames.
+        cut_frames: in training, utterances are cut into sequences of so many frames, the last one shorter; all are
+            learnt from, and nothing is joined.
+        balance: what an epoch has of classes that are unequally frequent, see ser.data.balance.
+        carry_state: in training, the sequences of a recording follow each other in one row of the batches, so that a
+            causal model can go on with its state.
+        member: which member of an ensemble this is for, and of how many; it trains on a part of what there is.
         extractor: makes features of what the stores hold, where that is waveforms; frames are then counted by its
             shift.
         overfit: train and validate on the first so many training utterances: a model that cannot learn them by
@@ -48,6 +57,10 @@ class SpeechData(L.LightningDataModule):
         max_utterances: int = 32,
         pool: int = 512,
         crop_frames: int | None = None,
+        cut_frames: int | None = None,
+        balance: Balance = "none",
+        carry_state: bool = False,
+        member: tuple[int, int] | None = None,
         extractor: Extractor | None = None,
         overfit: int | None = None,
         num_workers: int = 0,
@@ -59,8 +72,14 @@ class SpeechData(L.LightningDataModule):
             train = stores["train"]
             few = train.select(np.arange(min(overfit, len(train))))
             stores = {"train": few, "validation": few}
+        if carry_state and (balance != "none" or member is not None):
+            raise ConfigError(
+                "batching.carry_state=true: recordings stay whole, so none of their sequences can be repeated or left "
+                "out. Use balance=class_weight or balance=none."
+            )
         self.target = target
         self.seed = seed
+        self.balance = balance
         self.extractor = extractor
         steps_per_frame = 1 if extractor is None else round(extractor.frame_shift_s * extractor.sample_rate)
         self.limits = {"max_frames": max_frames * steps_per_frame, "max_utterances": max_utterances}
@@ -73,6 +92,14 @@ class SpeechData(L.LightningDataModule):
             )
             for name, store in stores.items()
         }
+        lengths = self.datasets["train"].store.lengths
+        pieces = np.ones_like(lengths) if cut_frames is None else -(-lengths // cut_frames)
+        self._begins = np.concatenate([np.arange(count) == 0 for count in pieces]) if carry_state else None
+        if cut_frames is not None:
+            self.datasets["train"] = self.datasets["train"].cut(cut_frames)
+        if member is not None:
+            labels = self._labels("train").numpy()
+            self.datasets["train"] = self.datasets["train"].select(member_of(labels, *member, seed))
         self.feature_dim: int = (extractor or stores["train"]).feature_dim
         self._train_loader: BucketLoader | None = None
         self._resume_from: dict[str, Any] = {}
@@ -83,8 +110,10 @@ class SpeechData(L.LightningDataModule):
         return "test" in self.datasets and self.datasets["test"].targets is not None
 
     def class_counts(self) -> Mapping[str, Tensor]:
-        """View of the target -> utterances of each class in the training split."""
-        return class_counts(self.target, self._labels("train"))
+        """View of the target -> utterances, or frames, of each class in the training split."""
+        store = self.datasets["train"].store
+        frames, spoken = torch.from_numpy(store.lengths), torch.from_numpy(store.spoken)
+        return self.target.counts(self._labels("train"), frames, spoken)
 
     def train_frames(self) -> Iterator[Tensor]:
         """Chunks [N, F] of all frames of the training split, and of no other."""
@@ -111,19 +140,19 @@ class SpeechData(L.LightningDataModule):
 
     def train_dataloader(self) -> BucketLoader:
         """Shuffled batches of like length; after a resume, those that were left of the epoch."""
-        self._train_loader = self._loader("train", BucketSampler, pool=self.pool, seed=self.seed)
-        if self._resume_from:
-            self._train_loader.load_state_dict(self._resume_from)
-            self._resume_from = {}
-        return self._train_loader
+        if self._begins is not None:
+            return self._resumed(self._lanes())
+        drawing = {"pool": self.pool, "seed": self.seed, "balance": self.balance}
+        classes = self._labels("train").numpy()
+        return self._resumed(self._loader("train", BucketSampler, **self.limits, **drawing, classes=classes))
 
     def val_dataloader(self) -> BucketLoader:
         """Whole utterances, longest first."""
-        return self._loader("validation", EvaluationSampler)
+        return self._loader("validation", EvaluationSampler, **self.limits)
 
     def test_dataloader(self) -> BucketLoader:
         """Whole utterances, longest first."""
-        return self._loader("test", EvaluationSampler)
+        return self._loader("test", EvaluationSampler, **self.limits)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the training loader is.
@@ -137,13 +166,25 @@ class SpeechData(L.LightningDataModule):
         """Go on there when the loader is made."""
         self._resume_from = state_dict
 
-    def _loader(self, split: str, sampler: type, **settings: int) -> BucketLoader:
+    def _resumed(self, loader: BucketLoader) -> BucketLoader:
+        """The training loader, where an interrupted run was."""
+        self._train_loader = loader
+        if self._resume_from:
+            loader.load_state_dict(self._resume_from)
+            self._resume_from = {}
+        return loader
+
+    def _lanes(self) -> BucketLoader:
+        rows = {"max_utterances": self.limits["max_utterances"], "seed": self.seed}
+        return self._loader("train", LaneSampler, **rows, begins=self._begins)
+
+    def _loader(self, split: str, sampler: type, **settings: Any) -> BucketLoader:
         dataset = self.datasets[split]
         trainer: Any = self.trainer
         ranks = {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer else {}
         return BucketLoader(
             dataset,
-            sampler(dataset.lengths, **self.limits, **settings, **ranks),
+            sampler(dataset.lengths, **settings, **ranks),
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )

@@ -1,0 +1,46 @@
+"""Rows that follow recordings, and a training that goes on with its state."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser.data.lanes import LaneSampler
+from ser.errors import ConfigError
+
+
+def begins_of(pieces: list[int]) -> np.ndarray:
+    return np.concatenate([np.arange(count) == 0 for count in pieces])
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 8), st.integers(0, 3))
+def test_every_sequence_comes_once_and_those_that_go_on_follow_in_their_row(pieces, lanes, epoch):
+    begins = begins_of(pieces)
+    sampler = LaneSampler(np.full(len(begins), 50), begins=begins, max_utterances=lanes, seed=1)
+    sampler.set_epoch(epoch)
+    draws = [*sampler]
+    assert len(draws) == len(sampler)
+    assert sorted(index for draw in draws for index in draw.indices) == [*range(len(begins))]
+    assert draws[0].continues == [False] * len(draws[0].indices)
+    for before, after in pairwise(draws):
+        assert len(after.indices) <= len(before.indices) <= lanes
+        for row, (index, goes_on) in enumerate(zip(after.indices, after.continues, strict=True)):
+            assert goes_on == (not begins[index])
+            assert not goes_on or before.indices[row] == index - 1
+
+
+def test_lanes_are_about_equally_long_and_drawn_anew_in_every_epoch():
+    begins = begins_of([7, 5, 3, 9, 4, 6, 8, 2])
+    sampler = LaneSampler(np.full(len(begins), 50), begins=begins, max_utterances=4, seed=0)
+    assert len(sampler) <= 13  # 44 sequences in 4 rows are 11
+    first = [draw.indices for draw in sampler]
+    sampler.set_epoch(1)
+    assert [draw.indices for draw in sampler] != first
+    assert len([*sampler]) == len(first)
+
+
+def test_several_processes_are_refused():
+    with pytest.raises(ConfigError, match=r"carry_state=true, trainer\.devices=2: .*Train on one device"):
+        LaneSampler([50, 50], begins=[True, True], max_utterances=2, seed=0, ranks=2)
