@@ -26,6 +26,7 @@ from ser.data.splits import (
     Serab,
     SpeakerDisjoint,
     SpeakerKFold,
+    WindowSplit,
 )
 from ser.errors import ConfigError, DataError
 
@@ -483,3 +484,27 @@ def test_a_label_field_is_missed_where_there_are_no_labels() -> None:
 def test_settings_that_cannot_be_are_refused_at_once(rule: Any, settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         rule(**settings)
+
+
+def test_windows_share_recordings_with_train_but_test_speakers_do_not() -> None:
+    manifest = manifest_of("a", "b", "c", "d", "e", each=30)
+    rule = WindowSplit(label="emotion", seed=2)
+    assignment = rule.assign(manifest)
+    assert sorted(np.concatenate([*assignment.values()]).tolist()) == [*range(150)]
+    speakers = {
+        name: {manifest.utterances[index].speaker for index in indices}
+        for name, indices in assignment.items()
+    }
+    apart = Default(label="emotion", seed=2).assign(manifest)
+    assert speakers["test"] == {manifest.utterances[index].speaker for index in apart["test"]}
+    assert not speakers["test"] & (speakers["train"] | speakers["validation"])
+    assert speakers["train"] == speakers["validation"]
+    kinds = {(leak.kind, leak.splits) for leak in find_leaks(manifest, assignment, None)}
+    assert kinds == {("speaker", ("train", "validation"))}
+
+
+def test_a_window_without_frames_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"data\.split\.window_frames=0: a window has frames\. Give 1 or more"
+    ):
+        WindowSplit(window_frames=0)

@@ -20,7 +20,7 @@ from ser.data.labels import LabelMap, lonely_classes, map_labels, read_label_map
 from ser.data.leaks import describe, find_leaks, stamps, undeclared
 from ser.data.manifest import Manifest, Utterance, read_folder, read_manifest
 from ser.data.recordings import OnError, read_features
-from ser.data.splits import Rule
+from ser.data.splits import Rule, WindowSplit
 from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extract import Extractor
@@ -98,12 +98,14 @@ class AudioCorpus(ABC):
             settings=json.dumps(features, sort_keys=True),
             on_error=self.on_error,
         )
-        manifest = manifest.select(recordings.kept.tolist())
+        manifest, store = manifest.select(recordings.kept.tolist()), recordings.store
+        if isinstance(self.split, WindowSplit):
+            manifest, store = in_windows(manifest, store, self.split.window_frames, extractor.frame_shift_s)
         assignment = self.split.assign(manifest)
-        leaks = find_leaks(manifest, assignment, recordings.store.digests)
+        leaks = find_leaks(manifest, assignment, store.digests)
         fields = label_fields(self.label_map, self.label)
         labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
-        store = recordings.store.with_labels(labels, fields)
+        store = store.with_labels(labels, fields)
         stores = {name: store.select(indices) for name, indices in assignment.items()}
         manifests = {name: manifest.select(indices.tolist()) for name, indices in assignment.items()}
         skipped = [{"id": name, "reason": reason} for name, reason in recordings.skipped]
@@ -121,6 +123,27 @@ class AudioCorpus(ABC):
             },
             manifests=manifests,
         )
+
+
+def in_windows(manifest: Manifest, store: Store, frames: int, frame_shift_s: float) -> tuple[Manifest, Store]:
+    """Utterances and features cut into windows; what is known of an utterance holds for its windows.
+
+    Args:
+        manifest: N utterances.
+        store: their features.
+        frames: of a window; the last one of an utterance is shorter.
+        frame_shift_s: seconds from one frame to the next.
+    """
+    windows = []
+    for utterance, length in zip(manifest, store.lengths.tolist(), strict=True):
+        for number, first in enumerate(range(0, length, frames) if length > frames else ()):
+            start = utterance.start + first * frame_shift_s
+            end = utterance.start + min(first + frames, length) * frame_shift_s
+            windows.append(replace(utterance, id=f"{utterance.id}#{number}", start=start, end=end))
+        if length <= frames:
+            windows.append(replace(utterance, id=f"{utterance.id}#0"))
+    cut = store.cut(frames)
+    return Manifest(tuple(windows), manifest.source) if cut is not store else manifest, cut
 
 
 def extent(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:

@@ -184,6 +184,36 @@ class RandomSplit(_ByShares):
         return _assignment(manifest, names, self.label)
 
 
+@dataclass(frozen=True, kw_only=True)
+class WindowSplit(_ByShares):
+    """Windows of the same recordings in train and validation: validation scores come out too good, and are stamped.
+
+    Recordings are cut into windows first. Test is as by `Default`, so that both scores stand side by side.
+
+    Args:
+        window_frames: frames of a window.
+    """
+
+    window_frames: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window_frames < 1:
+            raise ConfigError(
+                f"data.split.window_frames={self.window_frames}: a window has frames. Give 1 or more."
+            )
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Deal out windows: those that are not tested at random, class by class."""
+        apart = Default(validation=self.validation, test=self.test, seed=self.seed, label=self.label)
+        tested = apart.assign(manifest).get("test", np.zeros(0, dtype=np.int64))
+        rest = np.setdiff1d(np.arange(len(manifest)), tested)
+        at_random = RandomSplit(validation=self.validation, test=0.0, seed=self.seed, label=self.label)
+        dealt = at_random.assign(manifest.select(rest.tolist()))
+        splits = {name: rest[indices] for name, indices in dealt.items()}
+        return splits | {"test": tested} if len(tested) else splits
+
+
 class Default(_ByShares):
     """The manifest's own splits where it has any, else by speaker, else by group; never at random."""
 
