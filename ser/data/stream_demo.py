@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from ser.build import build
 from ser.data import sentences
 from ser.data.audio_corpus import AudioCorpus
 from ser.data.corpus import Splits
+from ser.data.detection import detection, remark
 from ser.data.generated import Folder, run_parts
 from ser.data.manifest import Manifest, Utterance, read_manifest, write_manifest
 from ser.data.prosody import NORMAL_RATE
@@ -84,9 +86,12 @@ class LanguageStreamDemoCorpus(AudioCorpus):
         return Manifest(tuple(labelled), manifest.source)
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
-        """As AudioCorpus, stamped."""
+        """As AudioCorpus, stamped, with what the silence detector finds of the known pauses."""
         splits = super().splits(features)
-        return replace(splits, stamps=[*self.stamps, *splits.stamps])
+        scores = detection(splits, speech_truth(self.root), build(features))
+        remarks = [*splits.facts["remarks"], *remark(scores)]
+        facts = {**splits.facts, "remarks": remarks, "silence_detector": scores}
+        return replace(splits, stamps=[*self.stamps, *splits.stamps], facts=facts)
 
 
 @dataclass(frozen=True)
