@@ -32,7 +32,8 @@ REPEATS = (
 )
 """Settings in which repetitions of one experiment differ: scores are averaged over them."""
 
-_AVERAGED = ("accuracy", "uar", "macro_f1", "majority_floor")
+_SCORES = ("accuracy", "uar", "macro_f1", "majority_floor", "file_accuracy", "file_uar")
+_MOST_RECALLS = 6  # classes, in the table on the console; scores.csv has all
 _HEAD = ("rank", "value", "overrides", "folder", "status")
 
 
@@ -137,7 +138,7 @@ def failed_objective(sweep_dir: Path, mode: Mode) -> float:
 def summarize(sweep_dir: Path, command: Sequence[str]) -> int:
     """Print a sweep's jobs, best first, means over seeds and folds, and the command that repeats the best.
 
-    The tables are also written: sweep.csv, sweep.md, and means.csv where there is something to average.
+    The tables are also written: sweep.csv, sweep.md and, of all scores, scores.csv.
 
     Args:
         sweep_dir: folder of all jobs.
@@ -155,19 +156,17 @@ def summarize(sweep_dir: Path, command: Sequence[str]) -> int:
     _write_csv(sweep_dir / "sweep.csv", head, rows)
     _write_markdown(sweep_dir / "sweep.md", head, rows)
     _print_table(f"{len(rows)} jobs in {sweep_dir}", head, rows)
-    if averaged := means(statuses):
-        _write_csv(sweep_dir / "means.csv", tuple(averaged[0]), [tuple(row.values()) for row in averaged])
-        _print_table(
-            "Means and standard deviations", tuple(averaged[0]), [(*row.values(),) for row in averaged]
-        )
+    if scored := scores(statuses):
+        _write_csv(sweep_dir / "scores.csv", tuple(scored[0]), [tuple(row.values()) for row in scored])
+        _print_scores(scored)
     if order and statuses[order[0]]["status"] == "completed":
         best = shlex.join([*command, *(statuses[order[0]].get("overrides") or [])])
         print(f"Best, to repeat it: {best}")
     return sum(status["status"] != "completed" for status in statuses.values())
 
 
-def means(statuses: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Scores averaged over completed jobs that differ in nothing but seeds and folds, for two jobs or more.
+def scores(statuses: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Scores of completed jobs, averaged over those that differ in nothing but seeds and folds.
 
     Args:
         statuses: folder of a job -> its status; metrics.json is read from the folder.
@@ -180,14 +179,15 @@ def means(statuses: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, str]]:
         if status["status"] == "completed" and (folder / "metrics.json").is_file():
             kept = [word for word in status.get("overrides") or [] if word.partition("=")[0] not in REPEATS]
             groups.setdefault((*kept,), []).append(json.loads((folder / "metrics.json").read_text()))
-    repeated = {words: jobs for words, jobs in groups.items() if len(jobs) > 1}
     shared = set.intersection(*map(set, groups)) if groups else set()
-    names = [f"{split}/{name}" for split in ("validation", "test") for name in _AVERAGED]
-    names = [name for name in names if any(name in job for jobs in repeated.values() for job in jobs)]
+    found = {name for jobs in groups.values() for job in jobs for name in job}
+    recalls = sorted({name.partition("/")[2] for name in found if "/recall_" in name})
+    names = [f"{split}/{name}" for split in ("validation", "test") for name in (*_SCORES, *recalls)]
+    names = [name for name in names if name in found]
     return [
         {"setting": " ".join(word for word in words if word not in shared) or "all", "jobs": str(len(jobs))}
         | {name: _mean_and_deviation([job[name] for job in jobs if name in job]) for name in names}
-        for words, jobs in repeated.items()
+        for words, jobs in groups.items()
     ]
 
 
@@ -240,6 +240,18 @@ def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -
 def _write_markdown(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, ["---"] * len(head), *rows)]
     path.write_text("".join(f"| {' | '.join(row)} |\n" for row in cells), encoding="utf-8")
+
+
+def _print_scores(scored: Sequence[Mapping[str, str]]) -> None:
+    """Those of validation, by which one chooses, and those of test, with the recall of each class, if they are few."""
+    last = "test" if any(name.startswith("test/") for name in scored[0]) else "validation"
+    shown = [f"{split}/{name}" for split in ("validation", "test") for name in ("accuracy", "uar")]
+    shown += [f"{last}/majority_floor", f"{last}/file_accuracy"]
+    recalls = [name for name in scored[0] if name.startswith(f"{last}/recall_")]
+    shown += recalls if len(recalls) <= _MOST_RECALLS else []
+    names = ["setting", "jobs", *(name for name in shown if name in scored[0])]
+    head = tuple(name.replace("/", " ").replace("_", " ") for name in names)
+    _print_table("Scores", head, [tuple(row[name] for name in names) for row in scored])
 
 
 def _print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -149,7 +149,12 @@ def test_scores_are_averaged_over_seeds_and_folds_and_over_nothing_else(tmp_path
     for number, (model, seed, value) in enumerate(jobs):
         overrides = ["data=x", model, f"seed={seed}", f"data.split.fold={seed}"]
         record_status(tmp_path / str(number), "completed", overrides=overrides, value=value)
-        scores = {"test/accuracy": value, "test/majority_floor": 0.25, "test/loss": 9.0}
+        scores = {
+            "test/accuracy": value,
+            "test/majority_floor": 0.25,
+            "test/loss": 9.0,
+            "test/recall_joy": 0.5,
+        }
         (tmp_path / str(number) / "metrics.json").write_text(json.dumps(scores))
     record_status(tmp_path / "4", "failed", overrides=["model=cnn", "seed=2"], error="x")
     record_status(tmp_path / "5", "completed", overrides=["data=x", "model=alone"], value=1.0)
@@ -157,14 +162,17 @@ def test_scores_are_averaged_over_seeds_and_folds_and_over_nothing_else(tmp_path
 
     summarize(tmp_path, ["python", "train.py"])
 
-    with (tmp_path / "means.csv").open() as file:
+    with (tmp_path / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    floor = {"test/majority_floor": "25.0% +- 0.0"}
+    others = {"test/majority_floor": "25.0% +- 0.0", "test/recall_joy": "50.0% +- 0.0"}
     assert rows == [
-        {"setting": "model=cnn", "jobs": "2", "test/accuracy": "60.0% +- 14.1"} | floor,
-        {"setting": "model=lstm", "jobs": "2", "test/accuracy": "60.0% +- 0.0"} | floor,
+        {"setting": "model=cnn", "jobs": "2", "test/accuracy": "60.0% +- 14.1"} | others,
+        {"setting": "model=lstm", "jobs": "2", "test/accuracy": "60.0% +- 0.0"} | others,
+        {"setting": "model=alone", "jobs": "1", "test/accuracy": "100.0%"} | dict.fromkeys(others, ""),
     ]
-    assert "60.0% +- 14.1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "60.0% +- 14.1" in printed
+    assert "test recall joy" in printed
 
 
 # ---- from end to end ----
