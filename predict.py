@@ -2,6 +2,7 @@
 
 python predict.py ckpt=RUN/checkpoints/best.ckpt input=FILE output=pred.json
 python predict.py ckpt=RUN/checkpoints/best.ckpt input=clip.wav output=pred.csv
+python predict.py ckpt=RUN/checkpoints/best.ckpt input=clip.wav stream=true
 """
 
 from pathlib import Path
@@ -17,8 +18,13 @@ def predict(config: dict[str, Any]) -> None:
     from ser.data.inputs import are_recordings
 
     paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
-    run = predict_recordings if are_recordings(Path(config["input"])) else predict_challenge
-    run(config, [checkpoint.load(path) for path in paths])
+    models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
+    if config["stream"] and not Path(config["input"]).is_dir():
+        predict_stream(config, models)
+    elif are_recordings(Path(config["input"])):
+        predict_recordings(config, models)
+    else:
+        predict_challenge(config, models)
 
 
 def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
@@ -73,10 +79,32 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
     device = inference.choose_device(config["device"])
     settings = {"device": device, "listen": listen, "max_frames": config["max_frames"]}
     scores = inference.class_scores(models, store, **settings)
+    inference.warn_of_silence(store.ids, scores)
     rows = inference.rows(store.ids, scores, models[0].target, places)
     predictions.write_table(output, rows, overwrite=config["overwrite"])
     print(f"{len(store)} utterances: {output}")
     inference.show_scores(scores, store, models[0].target)
+
+
+def predict_stream(config: dict[str, Any], models: list[Any]) -> None:
+    """Answer a recording, or standard input, as it comes: a row for every decision, and a picture."""
+    import sys
+
+    from ser import live
+    from ser.data.audio import read_audio
+    from ser.streaming import Stream, chunks_of
+
+    stream = Stream(models)
+    live.check_inputs(config["input"], sample_rate=config["sample_rate"], stream=stream)
+    if config["input"] == "-":
+        name, source = "standard input", live.raw_samples(sys.stdin.buffer)
+    else:
+        name = Path(config["input"]).name
+        waveform = read_audio(Path(config["input"]), stream.sample_rate)
+        source = chunks_of(waveform, max(1, round(config["push_ms"] * stream.sample_rate / 1000)))
+    output = Path(config["output"] or f"predictions_{Path(name).stem.replace(' ', '_')}.csv")
+    followed = live.follow(stream, source, output, title=name, overwrite=config["overwrite"])
+    print(live.conclude(followed, stream, name, output))
 
 
 if __name__ == "__main__":

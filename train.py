@@ -27,7 +27,7 @@ def train(config: dict[str, Any]) -> float:
     settings = HydraConfig.get()
     if settings.mode is RunMode.MULTIRUN and "ddp" in str(config["trainer"].get("strategy")):
         return train_alone(config, Path(settings.runtime.output_dir))
-    from ser import training  # torch and lightning take 3 s: not before the config is known to be right
+    from ser import ensemble, training  # torch and lightning take 3 s: first the config must be right
 
     started = time.monotonic()
     run = RunFolder(Path(settings.runtime.output_dir))
@@ -35,7 +35,12 @@ def train(config: dict[str, Any]) -> float:
         training.prepare(config)
         if config["resume"] is not None:
             training.check_unchanged(config, run)
-        data = training.make_data(config, training.read_splits(config))
+        splits = training.read_splits(config)
+        if config["ensemble"] is not None:
+            value = ensemble.train(config, run, splits, started=started)
+            record_status(run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=value)
+            return value
+        data = training.make_data(config, splits)
         task = training.make_task(config, data)
         trainer = training.make_trainer(config, run)
         training.record(config, run, data)

@@ -17,6 +17,7 @@ import torch
 from ser.build import build
 from ser.errors import CheckpointError, SerError
 from ser.models.classifier import Classifier, Head
+from ser.run_folder import RunFolder
 from ser.targets import Target
 
 FORMAT = 2
@@ -85,6 +86,26 @@ def load(path: str | Path) -> Trained:
         ) from error
     specs = {"features": description["features"], "frontend": description["frontend"]}
     return Trained(model.eval(), target, description["feature_dim"], **specs, path=path)
+
+
+def find(path: str | Path) -> list[Path]:
+    """The checkpoints that a path stands for: itself, or the best of a run's folder, of all members of an ensemble.
+
+    Raises:
+        CheckpointError: a folder holds none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    run = RunFolder(path)
+    members = [RunFolder(folder) for folder in sorted(path.glob("member_*"), key=lambda p: (len(p.name), p))]
+    found = [folder.best for folder in (run, *members) if folder.best.is_file()]
+    if not found:
+        raise CheckpointError(
+            f"{path}: this folder holds no checkpoints/best.ckpt, nor members that do. Give a checkpoint, or the "
+            "folder of a run that has ended its first epoch."
+        )
+    return found
 
 
 def initialize(model: Classifier, path: str | Path) -> None:

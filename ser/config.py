@@ -197,7 +197,7 @@ def _path_problems(key: str, plain: Mapping[str, Any]) -> Iterator[str]:
         value = value.get(part) if isinstance(value, Mapping) else None
     for name in value if isinstance(value, list) else [value]:
         path = Path(str(name)).expanduser()
-        if name is None or path.exists():
+        if name is None or path.exists() or name == "-":  # standard input
             continue
         siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, siblings, n=1)

@@ -1,7 +1,9 @@
 """Scores of utterances from trained models: plain torch, no trainer."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ _FRAMES_ON_CPU, _FRAMES_ON_GPU = 16_000, 64_000
 _SAMPLES_FOR_A_FRAME = 160  # as many samples of a waveform take the time of a frame
 
 
+_log = logging.getLogger(__name__)
+
+
 def choose_device(name: str) -> torch.device:
     """The device called `name`; `auto` is a GPU where there is one.
 
@@ -55,7 +60,7 @@ def class_scores(
     max_frames: int | None = None,
     max_utterances: int = 256,
 ) -> Tensor:
-    """Probabilities [N, C] of a store's utterances, in its order, averaged over the models.
+    """Probabilities [N, C] of a store's utterances, in its order, averaged over the models; NaN where all is silence.
 
     Batches of like length, longest first; no answer depends on them.
 
@@ -84,7 +89,7 @@ def class_scores(
         batch: Batch = dataset[draw].to(device)
         audio = listen(batch.audio)
         for trained in models:
-            answer = trained.target.scores(trained.model(audio).float())
+            answer = trained.target.decided(trained.model(audio).float(), replace(batch, audio=audio))
             scores[draw.indices] += answer.cpu() / len(models)
     return scores
 
@@ -167,12 +172,25 @@ def rows(
     labels = [target.class_names[index] for index in best.tolist()]
     answers = target.decode(best) if len(target.label_names) > 1 else [{}] * len(ids)
     names = [f"p_{name}" for name in target.class_names]
-    return [
+    said = [
         {"id": utterance_id, "label": label, **answer, **place, **dict(zip(names, row, strict=True))}
         for utterance_id, label, answer, place, row in zip(
             ids, labels, answers, places, scores.tolist(), strict=True
         )
     ]
+    for silent in scores.isnan().any(-1).nonzero().flatten().tolist():
+        said[silent] |= dict.fromkeys(["label", *names])
+    return said
+
+
+def warn_of_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
+    """Say which recordings have no answer, as nobody speaks in them."""
+    silent = [ids[index] for index in scores.isnan().any(-1).nonzero().flatten().tolist()]
+    if silent:
+        _log.warning(
+            "%d of %d recordings hold no speech, so there is no decision: first %r",
+            *(len(silent), len(ids), silent[0]),
+        )
 
 
 def show_scores(scores: Tensor, store: Store, target: Target) -> None:
@@ -180,7 +198,7 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
     if store.labels is None:
         return
     classes = target.encode(columns(store, target.label_names))
-    known = classes >= 0
+    known = (classes >= 0) & ~scores.isnan().any(-1)
     for name, value in evaluate(scores[known], classes[known], target).items():
         print(f"{name:20} {value:.1%}")
 

@@ -163,7 +163,7 @@ def waveforms(recorded: Mapping[str, np.ndarray], *, sample_rate: int) -> "Figur
         recorded: title -> [samples].
         sample_rate: in Hz.
     """
-    shown = [_shortened(title) for title in recorded]
+    shown = [shortened(title) for title in recorded]
     figure, panels = panels_of(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
     peak = max(float(np.abs(waveform).max()) for waveform in recorded.values()) or 1.0
     longest = max(map(len, recorded.values())) / sample_rate
@@ -391,7 +391,7 @@ def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
     return means
 
 
-def _shortened(name: str, most: int = 100) -> str:
+def shortened(name: str, most: int = 100) -> str:
     """Long names without their beginning: ids are paths, which differ at their end."""
     return name if len(name) <= most else f"...{name[3 - most :]}"
 

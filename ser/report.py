@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ METRICS = {
     "macro_f1": "macro-F1",
     "valence_accuracy": "valence accuracy",
     "activation_accuracy": "activation accuracy",
+    "file_accuracy": "accuracy of whole recordings",
+    "file_uar": "UAR of whole recordings",
     "loss": "loss",
 }
 """Metrics of a split in the order of every table -> what people call them."""
@@ -58,13 +60,14 @@ class RunReport:
         duration_s: of the whole run, in seconds.
         num_parameters: trainable ones.
         epochs: trained, so epochs count from 1.
-        best_epoch: the one whose checkpoint was chosen, 1..epochs.
+        best_epoch: the one whose checkpoint was chosen, 1..epochs; None for an ensemble, whose members have their own.
         monitor: metric that chose it, such as `validation/accuracy`.
         mode: `max` where a larger value of it is better, else `min`.
         checkpoint: path of the chosen one.
         metrics: flat name such as `test/uar` -> value, of the chosen checkpoint.
         confusions: split -> counts [C, C], rows true, columns predicted.
         class_names: [C], by class index.
+        unit: what is scored.
         splits: what the data holds.
         lengths: split -> [N] frames of each utterance.
         curves: metric -> epoch -> value, for the learning curves; empty for none.
@@ -79,7 +82,7 @@ class RunReport:
     duration_s: float
     num_parameters: int
     epochs: int
-    best_epoch: int
+    best_epoch: int | None
     monitor: str
     mode: str
     checkpoint: Path
@@ -92,6 +95,7 @@ class RunReport:
     data_overrides: Sequence[str] = ()
     stamps: Sequence[str] = ()
     leaks: Sequence[Mapping[str, Any]] | None = None
+    unit: Literal["utterance", "frame"] = "utterance"
 
 
 def write_report(run_dir: Path, report: RunReport) -> None:
@@ -106,13 +110,14 @@ def write_report(run_dir: Path, report: RunReport) -> None:
     """
     write_metrics(run_dir / "metrics.json", report.metrics)
     for split, counts in report.confusions.items():
-        picture = plots.confusion_matrix(counts, report.class_names, f"{split}: {counts.sum()} utterances")
+        title = f"{split}: {counts.sum()} {report.unit}s"
+        picture = plots.confusion_matrix(counts, report.class_names, title)
         plots.save(picture, run_dir / _confusion_name(split))
     headline = run_dir / _confusion_name(_headline_split(report))
     write_atomic(run_dir / "confusion.png", headline.read_bytes())
     plots.save(plots.length_histogram(report.lengths), run_dir / "lengths.png")
     plots.save(plots.class_shares(_labelled(report.splits)), run_dir / "classes.png")
-    if report.curves:
+    if report.curves and report.best_epoch is not None:
         curves = plots.learning_curves(report.curves, best_epoch=report.best_epoch)
         plots.save(curves, run_dir / "curves.png")
     write_atomic(run_dir / "report.md", markdown(run_dir, report))
@@ -244,15 +249,18 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
     accuracy = report.metrics.get(f"{split}/accuracy")
     if scored is None or accuracy is None:
         return []
-    utterances = int(report.confusions[split].sum())  # those that were scored: a trial run leaves some out
+    scored_units = int(report.confusions[split].sum())  # a trial run leaves some out
+    # Neighbouring frames sound alike: at best, there are as many independent answers as recordings.
+    independent = scored_units if report.unit == "utterance" else scored.utterances
 
     def margin(count: int) -> str:
         share = math.sqrt(accuracy * (1 - accuracy) / count) if accuracy < 1 else min(3 / count, 1)
         return f"{100 * share:.1f} points"
 
     measure = "a standard error" if accuracy < 1 else "a 95% margin of error"
-    told = f"The {split} accuracy of {accuracy:.1%} over {_many(utterances, 'utterance')} has {measure} of "
-    told += f"{margin(utterances)} if each is independent of the others"
+    each = "each" if report.unit == "utterance" else "each utterance"
+    told = f"The {split} accuracy of {accuracy:.1%} over {_many(scored_units, report.unit)} has {measure} of "
+    told += f"{margin(independent)} if {each} is independent of the others"
     if scored.speakers is None:
         return [f"{told}, and a larger one if speakers have several of them."]
     return [
@@ -364,6 +372,8 @@ def _score(report: RunReport, split: str, name: str) -> str:
 
 def _choice(report: RunReport) -> str:
     which = {"max": "highest", "min": "lowest"}[report.mode]
+    if report.best_epoch is None:
+        return f"of each member, chosen by its {which} {report.monitor}"
     return f"{report.best_epoch} of {report.epochs}, chosen by the {which} {report.monitor}"
 
 

@@ -27,6 +27,10 @@ class RunFolder:
         self.best = path / "checkpoints" / "best.ckpt"
         self.last = path / "checkpoints" / "last.ckpt"
 
+    def member(self, number: int) -> "RunFolder":
+        """The folder of one member of an ensemble, from 0."""
+        return RunFolder(self.path / f"member_{number}")
+
     @contextmanager
     def claimed(self, *, resuming: bool) -> Iterator[None]:
         """Hold the folder for this run; the lock is gone with the process, however it ends.
@@ -41,7 +45,7 @@ class RunFolder:
         ):  # a further process of a run whose first one holds the lock
             yield
             return
-        if resuming and not self.last.is_file():
+        if resuming and not (self.last.is_file() or self.member(0).last.is_file()):
             raise ConfigError(
                 f"resume={self.path}: there is no {self.last.relative_to(self.path)} to go on from. "
                 "Give the folder of a run that has ended its first epoch, or start a new one."

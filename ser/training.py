@@ -35,6 +35,7 @@ from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.listen import Listen
 from ser.files import write_atomic
+from ser.frame_targets import FrameClasses
 from ser.losses import Objective
 from ser.run_folder import RunFolder
 from ser.task import LIBRARIES, Task
@@ -60,7 +61,7 @@ def prepare(config: Config) -> None:
 
 FIXED = (
     *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head"),
-    *("augment", "waveform_augment", "loss", "optimizer", "schedule", "init", "monitor", "mode"),
+    *("augment", "waveform_augment", "loss", "optimizer", "schedule", "init", "monitor", "mode", "ensemble"),
 )
 """Config nodes that an interrupted run keeps, as do its epochs: the learning rate was planned for them."""
 
@@ -88,6 +89,7 @@ def read_splits(config: Config) -> Splits:
     Raises:
         SerError: the files cannot be used.
     """
+    check_frames(config)
     check_monitor(config["monitor"], logged_names(build(_example(config["target"]))))
     corpus = build(config["data"], allowed=LIBRARIES)
     if config.get("waveform_augment"):
@@ -110,8 +112,13 @@ def waveforms_of(config: Config) -> Config:
     return {"_target_": "ser.features.extract.Waveform", "sample_rate": rate, "normalize": "none"}
 
 
-def make_data(config: Config, splits: Splits) -> SpeechData:
+def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None = None) -> SpeechData:
     """Put batches together as the target asks.
+
+    Args:
+        config: of the run.
+        splits: of its corpus.
+        member: which member of an ensemble it is for, and of how many; None for all of the training split.
 
     Raises:
         SerError: the labels are not those of the target.
@@ -119,7 +126,7 @@ def make_data(config: Config, splits: Splits) -> SpeechData:
     spec = complete_target(config["target"], splits.stores.values())
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
     extractor = build(config["features"]) if splits.hold_waveforms else None
-    settings = {"seed": config["seed"], "extractor": extractor, "facts": facts}
+    settings = {"seed": config["seed"], "extractor": extractor, "facts": facts, "member": member}
     data = SpeechData(splits.stores, build(spec), **settings, **config["batching"])
     data.facts["speech"] = {
         name: _extent_of_part(facts["speech"][name], splits, name, data.datasets[name].store)
@@ -131,12 +138,12 @@ def make_data(config: Config, splits: Splits) -> SpeechData:
 
 def _extent_of_part(extent: Mapping[str, Any], splits: Splits, split: str, part: Store) -> Mapping[str, Any]:
     """Speakers and minutes of a split, of which a target may have left out classes."""
-    whole = splits.stores[split]
-    if len(part) == len(whole):
+    share = float(part.lengths.sum()) / float(splits.stores[split].lengths.sum())
+    if share == 1:
         return extent
-    kept = {*part.ids}
+    kept = {*part.ids, *(str(name).rpartition("#")[0] for name in part.ids)}  # cut ones are `<id>#<number>`
     speakers = {utterance.speaker for utterance in splits.manifests[split] if utterance.id in kept}
-    minutes = extent["minutes"] * float(part.lengths.sum()) / float(whole.lengths.sum())
+    minutes = extent["minutes"] * share
     return {"speakers": None if None in speakers else len(speakers), "minutes": round(minutes, 2)}
 
 
@@ -172,6 +179,43 @@ def make_task(config: Config, data: SpeechData) -> Task:
         description=description,
         seed=config["seed"],
     )
+
+
+_PER_STEP = ".EveryStep", ".FrameClasses"
+
+
+def check_frames(config: Config) -> None:
+    """Refuse settings that do not go together where every frame is answered.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
+    pooling, target = (config[node]["_target_"] for node in ("pooling", "target"))
+    if pooling.endswith(_PER_STEP[0]) != target.endswith(_PER_STEP[1]):
+        raise ConfigError(
+            f"pooling={pooling.rpartition('.')[2]}, target={target.rpartition('.')[2]}: one answers frames, the "
+            "other utterances. Use pooling=none with target=frame_classes, and another pooling with other targets."
+        )
+    if not target.endswith(_PER_STEP[1]):
+        mode = (config["features"].get("silence") or {}).get("mode")
+        if mode in ("mask", "class"):
+            raise ConfigError(
+                f"silence={mode}: is about the frames of an answer, but this target answers utterances. "
+                "Use silence=remove or silence=mute, or target=frame_classes with pooling=none."
+            )
+        return
+    refused = {
+        "augment.mixup": config["augment"].get("mixup"),
+        "augment.time_stretch": config["augment"].get("time_stretch"),
+        "waveform_augment": config.get("waveform_augment"),
+        "callbacks.output_space": config["callbacks"].get("output_space"),
+    }
+    for key, value in refused.items():
+        if value:
+            off = "0" if key.startswith("augment.") else "null"
+            raise ConfigError(
+                f"{key}: works on whole utterances, but target=frame_classes answers frames. Set {key}={off}."
+            )
 
 
 def compile_in_place(model: nn.Module) -> None:
@@ -326,13 +370,8 @@ def write_report(
         checkpoint=run.best,
         metrics=scores.metrics,
         confusions=scores.confusions,
-        class_names=task.target.class_names,
-        splits=data.summaries(),
-        lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
         curves=task.curves,
-        data_overrides=[word for word in sys.argv[1:] if word.startswith(("data=", "data.", "experiment="))],
-        stamps=data.facts.get("stamps", ()),
-        leaks=data.facts.get("leaks"),
+        **told_of_data(data, task.target),
     )
     report.write_report(run.path, told)
     if isinstance(trainer.logger, TensorBoardLogger):
@@ -340,6 +379,21 @@ def write_report(
             hyper_parameters(config), {f"hp/{k}": v for k, v in scores.metrics.items()}
         )
     Console().print(report.closing_table(run.path, told), soft_wrap=True)
+
+
+def told_of_data(data: SpeechData, target: Any) -> dict[str, Any]:
+    """What a report tells of the data, and of what is predicted, as keywords of RunReport."""
+    return {
+        "class_names": target.class_names,
+        "unit": "frame" if isinstance(target, FrameClasses) else "utterance",
+        "splits": data.summaries(),
+        "lengths": {name: dataset.store.lengths for name, dataset in data.datasets.items()},
+        "data_overrides": [
+            word for word in sys.argv[1:] if word.startswith(("data=", "data.", "experiment="))
+        ],
+        "stamps": data.facts.get("stamps", ()),
+        "leaks": data.facts.get("leaks"),
+    }
 
 
 VARIED = (

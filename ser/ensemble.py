@@ -1,0 +1,133 @@
+"""An ensemble: several trainings in one run, each on its part of the data, and the mean of what they say."""
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from ser import report, training
+from ser.data.balance import num_members
+from ser.data.corpus import Splits
+from ser.data.module import SpeechData
+from ser.errors import ConfigError
+from ser.run_folder import RunFolder
+from ser.task import Task
+from ser.training import Config, Scores
+
+
+def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> float:
+    """Train all members, each in a folder of its own as a run would leave it, and score their mean.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        splits: of its corpus.
+        started: when the run began, by time.monotonic.
+
+    Returns:
+        The monitored score of the mean.
+
+    Raises:
+        ConfigError: there is no sense in so many members, or the monitored value is no score of a split.
+    """
+    if "ddp" in str(config["trainer"].get("strategy")):
+        raise ConfigError(
+            "ensemble, trainer.strategy=ddp: members are trained one after the other in one process. "
+            "Use trainer=cpu or trainer=gpu, or train the members as runs of their own."
+        )
+    data = training.make_data(config, splits)
+    members = members_of(config["ensemble"], data)
+    training.record(config, run, data)
+    tasks = [
+        _train_member(config, run.member(number), splits, (number, members)) for number in range(members)
+    ]
+    parts = {"validation": data.val_dataloader()}
+    if config["test"] and data.has_test:
+        parts["test"] = data.test_dataloader()
+    found = {split: _score(tasks, loader) for split, loader in parts.items()}
+    metrics = {
+        f"{split}/{name}": value for split, (values, _) in found.items() for name, value in values.items()
+    }
+    confusions = {split: confusion for split, (_, confusion) in found.items()}
+    if config["monitor"] not in metrics:
+        raise ConfigError(
+            f"monitor={config['monitor']}: an ensemble has scores, but no such value. Monitor validation/accuracy."
+        )
+    scores = Scores(metrics, confusions, metrics[config["monitor"]])
+    _tell(config, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
+    return scores.value
+
+
+def members_of(wanted: int | str, data: SpeechData) -> int:
+    """How many members there are to be, as the config has it or as the classes ask for.
+
+    Raises:
+        ConfigError: it is neither `auto` nor a number of 2 or more.
+    """
+    if wanted == "auto":
+        labels = data.datasets["train"].targets
+        assert labels is not None
+        return num_members(labels.numpy())
+    if not isinstance(wanted, int) or wanted < 2:
+        raise ConfigError(
+            f"ensemble={wanted}: expected auto, or a number of members. Give 2 or more, or null."
+        )
+    return wanted
+
+
+def _train_member(config: Config, run: RunFolder, splits: Splits, member: tuple[int, int]) -> Task:
+    """Train one member, and leave the best weights in the task that is returned."""
+    print(f"Member {member[0] + 1} of {member[1]}")
+    started = time.monotonic()
+    run.path.mkdir(exist_ok=True)
+    data = training.make_data(config, splits, member=member)
+    seeded = {**config, "seed": config["seed"] + member[0]}
+    training.prepare(seeded)
+    task = training.make_task(seeded, data)
+    trainer = training.make_trainer(seeded, run)
+    training.record(seeded, run, data)
+    training.fit(trainer, task, data, run)
+    scores = training.evaluate(seeded, trainer, task, data)
+    seconds = time.monotonic() - started
+    training.write_report(seeded, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
+    return task.eval()
+
+
+@torch.inference_mode()
+def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics and confusion [C, C] of the mean of all members' probabilities."""
+    metric = tasks[0].target.metrics()
+    for batch in loader:
+        answers = [task.target.scored(task.model(task.listen(batch.audio)).float(), batch) for task in tasks]
+        metric.update(torch.stack([scores for scores, _ in answers]).mean(0), answers[0][1])
+    values = metric.compute()
+    confusion = values.pop("confusion").numpy()
+    return {name: float(value) for name, value in values.items()}, confusion
+
+
+def _tell(
+    config: Config, run: RunFolder, tasks: Sequence[Task], *, data: SpeechData, scores: Scores, seconds: float
+) -> None:
+    """Write the report of the mean."""
+    told = report.RunReport(
+        title=f"{config['experiment_name']}: {len(tasks)} {type(tasks[0].model.encoder).__name__}s, averaged",
+        command=shlex.join(["python", *sys.argv]),
+        seed=config["seed"],
+        duration_s=seconds,
+        num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
+        epochs=config["trainer"]["max_epochs"],
+        best_epoch=None,
+        monitor=config["monitor"],
+        mode=config["mode"],
+        checkpoint=run.path,
+        metrics=scores.metrics,
+        confusions=scores.confusions,
+        **training.told_of_data(data, tasks[0].target),
+    )
+    report.write_report(run.path, told)
+    Console().print(report.closing_table(run.path, told), soft_wrap=True)
