@@ -1,9 +1,9 @@
 """Live use: a model that hears speech as it comes, and says exactly what it says of the whole recording."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,7 @@ from ser.inference import extractor_of
 from ser.models.base import State
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What is said of one step of a stream.
 
     Args:
@@ -34,8 +33,7 @@ class Decision:
     so_far: tuple[float, ...] | None
 
 
-@dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
     """One step that the models have answered, and that waits to be known as speech or silence."""
 
     number: int
@@ -103,6 +101,7 @@ class Stream:
         mode = getattr(self.models[0].target, "silence", None)
         self.answers_frames = isinstance(self.models[0].target, FrameClasses)
         self.waits = self.answers_frames and self.features.detector is not None and mode in ("keep", "mask")
+        self.hears_silence = self.answers_frames and mode == "class"
         self.state = self.initial_state()
 
     @classmethod
@@ -176,96 +175,133 @@ class Stream:
             DataError: the samples are not finite.
         """
         frames, features = self.features.push(samples, state.features)
-        state = self._taken_in(frames, replace(state, features=features))
-        return self._decided(state)
+        waiting, unanswered, models = self._heard(frames, state)
+        return self._decided(waiting, (*state.flags, *frames.speech), state, features, models, unanswered)
 
     @torch.inference_mode()
     def end(self, state: StreamState) -> tuple[list[Decision], StreamState]:
         """As `finish`, with the state passed in and out."""
-        state = self._taken_in(self.features.finish(state.features), state)
-        if state.unanswered:
-            logits = [
-                trained.model.finish(own) for trained, own in zip(self.models, state.models, strict=True)
-            ]
-            state = self._answered(logits, state)
-        return self._decided(state)
+        frames = self.features.finish(state.features)
+        waiting, unanswered, models = self._heard(frames, state)
+        if unanswered:
+            last = [own.model.finish(before) for own, before in zip(self.models, models, strict=True)]
+            said, unanswered = self._said(last, unanswered)
+            waiting = (*waiting, *said)
+        flags = (*state.flags, *frames.speech)
+        return self._decided(waiting, flags, state, state.features, models, unanswered)
 
-    def _taken_in(self, frames: Frames, state: StreamState) -> StreamState:
-        """Let the models hear frames."""
-        if frames.speech:
-            state = replace(state, flags=(*state.flags, *frames.speech))
+    def _heard(
+        self, frames: Frames, state: StreamState
+    ) -> tuple[tuple[_Step, ...], tuple[int, ...], tuple[State, ...]]:
+        """The steps that wait, the frames that are not joined to one yet, and the models' states, after more frames."""
         if not len(frames.numbers):
-            return state
-        state = replace(state, unanswered=(*state.unanswered, *frames.numbers))
-        chunk = frames.values[None]
+            return state.waiting, state.unanswered, state.models
+        chunk = frames.values.unsqueeze(0)
         stepped = [
-            trained.model.step(chunk, own) for trained, own in zip(self.models, state.models, strict=True)
+            trained.model.step(chunk, before)
+            for trained, before in zip(self.models, state.models, strict=True)
         ]
-        state = replace(state, models=tuple(after for _, after in stepped))
-        return self._answered([logits for logits, _ in stepped], state)
+        said, unanswered = self._said([logits for logits, _ in stepped], (*state.unanswered, *frames.numbers))
+        return (*state.waiting, *said), unanswered, tuple(after for _, after in stepped)
 
-    def _answered(self, logits: Sequence[Tensor], state: StreamState) -> StreamState:
-        """Note what the models say, [1, m, out_dim] each, of the oldest frames without an answer."""
-        count = logits[0].shape[1]
-        if not count:
-            return state
-        scores = [
-            trained.target.scores(one[0]).tolist() for trained, one in zip(self.models, logits, strict=True)
-        ]
-        heard = [self._heard(trained, one[0]) for trained, one in zip(self.models, logits, strict=True)]
-        ends = [min((step + 1) * self.subsampling, len(state.unanswered)) for step in range(count)]
-        steps = (
-            _Step(
-                state.unanswered[end - 1],
-                tuple(tuple(model[step]) for model in scores),
-                tuple(model[step] for model in heard),
+    def _said(
+        self, logits: Sequence[Tensor], numbers: tuple[int, ...]
+    ) -> tuple[list[_Step], tuple[int, ...]]:
+        """What the models say of the oldest frames without an answer, and the frames that are left.
+
+        Args:
+            logits: [1, m, out_dim] of each model.
+            numbers: of the frames.
+        """
+        scores, heard = [], []
+        for trained, one in zip(self.models, logits, strict=True):
+            scores.append([tuple(row) for row in trained.target.scores(one[0]).tolist()])
+            heard.append(self._is_heard(trained, one[0]))
+        ends = [min(end, len(numbers)) for end in self._ends(logits[0].shape[1])]
+        steps = [
+            _Step(numbers[end - 1], step_scores, step_heard)
+            for end, step_scores, step_heard in zip(
+                ends, zip(*scores, strict=True), zip(*heard, strict=True), strict=True
             )
-            for step, end in enumerate(ends)
-        )
-        return replace(state, waiting=(*state.waiting, *steps), unanswered=state.unanswered[ends[-1] :])
+        ]
+        return steps, numbers[ends[-1] :] if ends else numbers
 
-    def _heard(self, trained: Trained, logits: Tensor) -> list[bool]:
+    def _ends(self, steps: int) -> range:
+        """How many frames have been joined after each of so many steps."""
+        return range(self.subsampling, steps * self.subsampling + 1, self.subsampling)
+
+    def _is_heard(self, trained: Trained, logits: Tensor) -> list[bool]:
         """Whether a model takes each of [m, out_dim] for speech, as far as it is asked."""
-        target: Any = trained.target
-        if not self.answers_frames or target.silence != "class":
+        if not self.hears_silence:
             return [True] * len(logits)
+        target: Any = trained.target
         heard: list[bool] = target.heard(logits, torch.ones(len(logits), dtype=torch.bool)).tolist()
         return heard
 
-    def _decided(self, state: StreamState) -> tuple[list[Decision], StreamState]:
-        """The decisions about steps that are known to be speech or silence."""
-        known = state.first_flag + len(state.flags)
-        ready = [step for step in state.waiting if not self.waits or step.number < known]
-        if not ready:
-            return [], state
-        sums, counts = [list(row) for row in state.sums], [*state.counts]
-        decisions = [self._decision(step, state, sums, counts) for step in ready]
-        passed = min(ready[-1].number + 1 - state.first_flag, len(state.flags))
-        return decisions, replace(
-            state,
-            waiting=state.waiting[len(ready) :],
-            flags=state.flags[passed:],
-            first_flag=state.first_flag + passed,
-            sums=tuple(map(tuple, sums)),
-            counts=tuple(counts),
+    def _decided(
+        self,
+        waiting: tuple[_Step, ...],
+        flags: tuple[bool, ...],
+        state: StreamState,
+        features: FeatureState,
+        models: tuple[State, ...],
+        unanswered: tuple[int, ...],
+    ) -> tuple[list[Decision], StreamState]:
+        """The decisions about steps that are known to be speech or silence, and the state that is left."""
+        first, sums, counts = state.first_flag, state.sums, state.counts
+        decisions = []
+        for step in waiting:
+            if self.waits and step.number >= first + len(flags):
+                break
+            is_speech = not self.waits or flags[step.number - first]
+            if self.answers_frames:
+                sums, counts = _added(sums, counts, step, is_speech)
+            decisions.append(self._decision(step, is_speech, sums, counts))
+        passed = len(flags)
+        if self.waits and decisions:
+            passed = waiting[len(decisions) - 1].number + 1 - first
+        elif self.waits:
+            passed = 0
+        left = StreamState(
+            features=features,
+            models=models,
+            unanswered=unanswered,
+            waiting=waiting[len(decisions) :],
+            flags=flags[passed:],
+            first_flag=first + passed,
+            sums=sums,
+            counts=counts,
         )
+        return decisions, left
 
     def _decision(
-        self, step: _Step, state: StreamState, sums: list[list[float]], counts: list[int]
+        self,
+        step: _Step,
+        is_speech: bool,
+        sums: tuple[tuple[float, ...], ...],
+        counts: tuple[int, ...],
     ) -> Decision:
-        """One decision; sums and counts are brought up to date."""
-        speech = not self.waits or state.flags[step.number - state.first_flag]
         mean = _mean(step.scores)
         time_s = step.number * self.shift_s
         if not self.answers_frames:
-            return Decision(time_s, mean, speech, mean)
-        for model, (row, heard) in enumerate(zip(step.scores, step.heard, strict=True)):
-            if speech and heard:
-                counts[model] += 1
-                sums[model] = [total + value for total, value in zip(sums[model], row, strict=True)]
-        means = [[total / count for total in row] for row, count in zip(sums, counts, strict=True) if count]
-        so_far = _mean(means) if len(means) == len(counts) else None
-        return Decision(time_s, mean, speech and 2 * sum(step.heard) >= len(step.heard), so_far)
+            return Decision(time_s, mean, is_speech, mean)
+        so_far = None
+        if all(counts):
+            so_far = _mean([[total / n for total in row] for row, n in zip(sums, counts, strict=True)])
+        return Decision(time_s, mean, is_speech and 2 * sum(step.heard) >= len(step.heard), so_far)
+
+
+def _added(
+    sums: tuple[tuple[float, ...], ...], counts: tuple[int, ...], step: _Step, is_speech: bool
+) -> tuple[tuple[tuple[float, ...], ...], tuple[int, ...]]:
+    """Sums and counts with a step, for the models that take it for speech."""
+    if not is_speech:
+        return sums, counts
+    added = tuple(
+        tuple(total + value for total, value in zip(row, scores, strict=True)) if heard else row
+        for row, scores, heard in zip(sums, step.scores, step.heard, strict=True)
+    )
+    return added, tuple(count + heard for count, heard in zip(counts, step.heard, strict=True))
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:

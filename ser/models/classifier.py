@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -39,11 +39,24 @@ class Head(nn.Module):
         hidden = [layer for ends in pairwise(widths) for layer in (nn.Linear(*ends), nn.ReLU())]
         norm = _Norm(in_dim) if normalize == "batch" else nn.Identity()
         self.layers = nn.Sequential(norm, *hidden, nn.Dropout(dropout), nn.Linear(widths[-1], out_dim))
+        self._linears = tuple(layer for layer in self.layers if isinstance(layer, nn.Linear))
 
     def forward(self, embedding: Tensor) -> Tensor:
         """[B, D] -> [B, out_dim]."""
         logits: Tensor = self.layers(embedding)
         return logits
+
+    def step(self, steps: Tensor) -> Tensor:
+        """[B, m, D] -> [B, m, out_dim], of streams.
+
+        Without dropout and norm there is little to compute, and calls of modules would take twice as long as that.
+        """
+        if self.training or not isinstance(self.layers[0], nn.Identity):
+            return self(steps.flatten(0, 1)).view(*steps.shape[:2], -1)  # type: ignore[no-any-return]
+        *hidden, last = self._linears
+        for layer in hidden:
+            steps = functional.linear(steps, layer.weight, layer.bias).relu_()
+        return functional.linear(steps, last.weight, last.bias)
 
 
 class _Norm(nn.BatchNorm1d):
@@ -116,21 +129,13 @@ class Classifier(nn.Module):
         """
         frontend, encoder, pooling = state
         frames, frontend = self.frontend.step(chunk, frontend)
-        steps, encoder = self._causal.step(frames, encoder)
+        causal: Any = self.encoder  # or there would be no state
+        steps, encoder = causal.step(frames, encoder)
         pooled, pooling = self.pooling.step(steps, pooling)
-        return self._logits(pooled), (frontend, encoder, pooling)
+        return self.head.step(pooled), (frontend, encoder, pooling)
 
     def finish(self, state: State) -> Tensor:
         """Logits [B, m, out_dim] of the steps that are still waiting for frames when a stream ends."""
         _, encoder, pooling = state
-        return self._logits(self.pooling.step(self._causal.finish(encoder), pooling)[0])
-
-    @property
-    def _causal(self) -> CausalEncoder:
-        assert isinstance(self.encoder, CausalEncoder)  # or there would be no state
-        return self.encoder
-
-    def _logits(self, pooled: Tensor) -> Tensor:
-        """[B, m, D] -> [B, m, out_dim]."""
-        logits: Tensor = self.head(pooled.flatten(0, 1))
-        return logits.view(*pooled.shape[:2], logits.shape[-1])
+        causal: Any = self.encoder
+        return self.head.step(self.pooling.step(causal.finish(encoder), pooling)[0])
