@@ -52,7 +52,8 @@ class Head(nn.Module):
         Without dropout and norm there is little to compute, and calls of modules would take twice as long as that.
         """
         if self.training or not isinstance(self.layers[0], nn.Identity):
-            return self(steps.flatten(0, 1)).view(*steps.shape[:2], -1)  # type: ignore[no-any-return]
+            logits: Tensor = self(steps.flatten(0, 1))
+            return logits.view(*steps.shape[:2], logits.shape[-1])
         *hidden, last = self._linears
         for layer in hidden:
             steps = functional.linear(steps, layer.weight, layer.bias).relu_()

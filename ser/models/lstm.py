@@ -91,7 +91,7 @@ class LSTMEncoder(nn.Module):
             chunk = torch.cat([waiting, chunk], dim=1)
             whole = chunk.shape[1] // self.subsampling * self.subsampling
             waiting = chunk[:, whole:].clone()
-            chunk = chunk[:, :whole].reshape(len(chunk), whole // self.subsampling, -1)
+            chunk = chunk[:, :whole].reshape(len(chunk), -1, self.subsampling * self.in_dim)
         if not chunk.shape[1]:
             return nothing(chunk, self.out_dim), (waiting, layers)
         after = []
