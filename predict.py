@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.command import main
+from ser.errors import ConfigError
 
 
 @main("predict", existing_paths=["input"])
@@ -19,6 +20,8 @@ def predict(config: dict[str, Any]) -> None:
 
     paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
+    if config["input"] == "-" and not config["stream"]:
+        raise ConfigError("input=-: standard input is heard as it comes. Set stream=true, or give a file.")
     if config["stream"] and not Path(config["input"]).is_dir():
         predict_stream(config, models)
     elif are_recordings(Path(config["input"])):

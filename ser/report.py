@@ -32,8 +32,8 @@ METRICS = {
     "macro_f1": "macro-F1",
     "valence_accuracy": "valence accuracy",
     "activation_accuracy": "activation accuracy",
-    "file_accuracy": "accuracy of whole recordings",
-    "file_uar": "UAR of whole recordings",
+    "file_accuracy": "accuracy of whole utterances",
+    "file_uar": "UAR of whole utterances",
     "loss": "loss",
 }
 """Metrics of a split in the order of every table -> what people call them."""
