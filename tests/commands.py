@@ -18,6 +18,13 @@ TINY = (
 """Overrides that make a training of the CNN take a second or two."""
 
 
+def documented(page: str, language: str) -> str:
+    """The first block of code in a language on a page of docs/; it has fewer than 20 lines."""
+    code = (REPOSITORY / "docs" / page).read_text().split(f"```{language}\n")[1].split("```")[0]
+    assert code.count("\n") < 20
+    return code
+
+
 def environment(cache: Path) -> dict[str, str]:
     """Variables of a child: one thread, as tests run side by side, and a cache of its own."""
     return os.environ | {"OMP_NUM_THREADS": "1", "SER_CACHE_DIR": str(cache), "COLUMNS": "200"}

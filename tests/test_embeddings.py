@@ -5,6 +5,7 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,13 +21,14 @@ from ser.config import check
 from ser.data.manifest import Manifest, Utterance
 from ser.embeddings import embed as embedding
 from ser.embeddings.audio_ntt import RandomAudioNTT
-from ser.embeddings.base import SERAB, WAVEFORM, Embedder
+from ser.embeddings.base import SERAB, Embedder
 from ser.embeddings.embed import embed
 from ser.embeddings.opensmile import OpenSmile
 from ser.embeddings.statistics import LogMelStatistics
 from ser.embeddings.trained import TrainedModel
 from ser.embeddings.transformers import Transformer
 from ser.errors import CheckpointError, ConfigError, DataError
+from tests.commands import documented
 from tests.conftest import REPOSITORY, alone
 
 CPU = torch.device("cpu")
@@ -415,20 +417,11 @@ def test_a_bar_is_shown_to_those_who_watch_long_enough(
     assert "Embedding corpus" in capsys.readouterr().err
 
 
-class ZeroCrossings(Embedder):
-    """An embedder of one's own: the share of samples at which the sign changes."""
-
-    def __init__(self) -> None:
-        super().__init__(WAVEFORM, 1)
-
-    def encode(self, features: Padded) -> torch.Tensor:
-        changes = features.values[:, 1:].sign() != features.values[:, :-1].sign()
-        counted = (changes & features.mask[:, 1:, None]).sum(1)
-        return counted / features.lengths[:, None]
-
-
 def test_an_embedder_of_ones_own_takes_a_few_lines(corpus: Manifest, tmp_path: Path) -> None:
-    embeddings = embed(corpus, np.arange(3), ZeroCrossings(), cache_dir=str(tmp_path / "cache"), device=CPU)
+    module: dict[str, Any] = {"__name__": "crossings"}
+    exec(documented("serab.md", "python"), module)
+    embedder = module["ZeroCrossings"]()
+    embeddings = embed(corpus, np.arange(3), embedder, cache_dir=str(tmp_path / "cache"), device=CPU)
     waveform = soundfile.read(corpus.utterances[4].path)[0]
     crossings = np.count_nonzero(np.diff(np.sign(waveform))) / len(waveform)
     assert embeddings[4] == pytest.approx(crossings)

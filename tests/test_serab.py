@@ -26,7 +26,7 @@ from ser.serab import benchmark, compare
 from ser.serab.__main__ import corpus_spec
 from ser.serab.corpora import BenchmarkCorpus, read
 from ser.serab.published import published
-from tests.commands import environment
+from tests.commands import documented, environment
 from tests.conftest import REPOSITORY
 
 QUICK = ("classifiers=[lda,lr]", "extractor=logmel_stats", "jobs=1", "allow_partial=true")
@@ -149,15 +149,7 @@ def test_a_corpus_of_ones_own_is_a_config_of_ten_lines(recordings: Path, tmp_pat
     files = sorted(recordings.rglob("*.wav"))
     utterances = [Utterance(f.stem, f, speaker=f.stem[-2:], labels={"emotion": f.parent.name}) for f in files]
     write_manifest(recordings / "table.csv", Manifest(tuple(utterances), "here"))
-    lines = f"""# @package _global_
-defaults:
-  - base/recordings
-  - override /target: classes
-  - override /features: log_mel
-data:
-  _target_: ser.data.audio_corpus.ManifestCorpus
-  path: {recordings / "table.csv"}
-"""
+    lines = documented("serab.md", "yaml").replace("/data/mine/table.csv", str(recordings / "table.csv"))
     (tmp_path / "own" / "data").mkdir(parents=True)
     (tmp_path / "own" / "data" / "mine.yaml").write_text(lines)
     place = ("--config-dir", "own", "corpora=[mine]", "corpora_root=.", "hydra.run.dir=out")
