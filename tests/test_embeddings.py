@@ -1,5 +1,6 @@
 """Embedders: one vector an utterance, the same alone and in a batch, computed once."""
 
+import importlib
 import json
 import logging
 import sys
@@ -425,6 +426,21 @@ def test_an_embedder_of_ones_own_takes_a_few_lines(corpus: Manifest, tmp_path: P
     waveform = soundfile.read(corpus.utterances[4].path)[0]
     crossings = np.count_nonzero(np.diff(np.sign(waveform))) / len(waveform)
     assert embeddings[4] == pytest.approx(crossings)
+
+
+def test_an_embedder_whose_code_was_changed_embeds_anew(
+    corpus: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    code = documented("serab.md", "python")
+    found = []
+    for version in (code, code.replace(".sum(1)", ".sum(1) * 2")):
+        (tmp_path / "crossings.py").write_text(version)
+        monkeypatch.delitem(sys.modules, "crossings", raising=False)
+        importlib.invalidate_caches()
+        embedder = importlib.import_module("crossings").ZeroCrossings()
+        found.append(embed(corpus, np.arange(3), embedder, cache_dir=str(tmp_path / "cache"), device=CPU))
+    assert found[1] == pytest.approx(2 * found[0])
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -100,14 +102,21 @@ class Embedder(nn.Module, ABC):
         return self.encode(features)
 
     def settings(self) -> str:
-        """All that decides what is made of a waveform, the weights' digest included."""
+        """All that decides what is made of a waveform, with digests of the weights and of the embedder's file."""
         described = {
             "embedder": f"{type(self).__module__}.{type(self).__qualname__}",
+            "code": _code(type(self)),
             "features": self.features,
             "options": self.options,
             "weights": digest(self.state_dict()),
         }
         return json.dumps(described, sort_keys=True)
+
+
+def _code(embedder: type[Embedder]) -> str | None:
+    """SHA-256 of the file that an embedder stands in: whoever edits it expects other embeddings."""
+    path = getattr(sys.modules.get(embedder.__module__), "__file__", None)
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

@@ -24,7 +24,7 @@ from ser.embeddings.base import Embedder
 from ser.errors import DataError
 from ser.files import write_atomic
 
-_VERSION = "embeddings 1"  # count on when an embedder's code makes other embeddings of the same settings
+_VERSION = "embeddings 2"  # count on when code outside of an embedder's file changes what it makes
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _TIMES_ON_GPU = 4  # as many frames in a batch as on a CPU
 _MAX_UTTERANCES = 256
