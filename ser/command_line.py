@@ -11,6 +11,7 @@ from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from ser import environment
 from ser.config import complaint
 from ser.errors import ConfigError, did_you_mean
 from ser.overrides import App, Trial, read_settings, try_combinations
@@ -41,7 +42,7 @@ def read_command(argv: list[str], app: App) -> Command:
     """
     args, overrides, flags, strangers = _split(argv)
     is_ours = not (args.hydra_help or args.shell_completion or args.experimental_rerun or args.config_dir)
-    program = ["python", sys.argv[0], *(flag for flag in flags if flag not in ("-m", "--multirun"))]
+    program = [*environment.program(), *(flag for flag in flags if flag not in ("-m", "--multirun"))]
     if not is_ours or argv == ["--help"]:
         return Command(app, argv, program)  # nothing to check, or a search path that only Hydra knows
     app = _with_flags(app, args)

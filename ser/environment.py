@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("ser", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy")
+PACKAGES = ("ser", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scikit-learn")
 _CHECKOUT = Path(__file__).parents[1]
 _GIT_TIMEOUT_S = 5.0  # it takes some 10 ms; on a stalled network disk a run must not wait for it
 
@@ -37,6 +37,14 @@ def describe(command: Sequence[str], seed: int, data_hashes: Mapping[str, str]) 
         "devices": _devices(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def program() -> list[str]:
+    """The words that called this program, without arguments: `python train.py` or `python -m ser.serab`."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.origin == sys.argv[0]:  # python -m puts the file there
+        return ["python", "-m", spec.name.removesuffix(".__main__")]
+    return ["python", sys.argv[0]]
 
 
 def commit(checkout: Path = _CHECKOUT) -> str | None:

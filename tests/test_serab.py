@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ def test_a_run_leaves_scores_tables_and_a_picture(finished: Path) -> None:
     names = {"serab.csv", "serab.md", "classifiers.csv", "heat_map.png", "config.yaml", "environment.json"}
     assert names <= {path.name for path in finished.iterdir()}
     assert yaml.safe_load((finished / "config.yaml").read_text())["select"] == "validation"
+    facts = json.loads((finished / "environment.json").read_text())
+    assert facts["command"].startswith("python -m ser.serab 'corpora=[ravdess]'")
+    assert facts["packages"]["scikit-learn"] == metadata.version("scikit-learn")
 
 
 def test_a_partial_corpus_is_stamped_on_every_table(finished: Path) -> None:
@@ -116,7 +120,8 @@ def test_a_sweep_of_extractors_ends_in_one_table(
 ) -> None:
     place = ("corpora=[ravdess]", f"corpora_root={recordings.parent}", f"folders.ravdess={recordings.name}")
     sweep = ("-m", "extractor=random,logmel_stats", "hydra.sweep.dir=sweep")
-    run(*place, *sweep, "classifiers=[lda]", "jobs=1", "allow_partial=true", cwd=tmp_path)
+    told = run(*place, *sweep, "classifiers=[lda]", "jobs=1", "allow_partial=true", cwd=tmp_path).stdout
+    assert "Best, to repeat it: python -m ser.serab 'corpora=[ravdess]'" in told
     assert compare.main([str(tmp_path / "sweep"), "--output", str(tmp_path / "out")]) == 0
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}

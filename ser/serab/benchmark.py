@@ -95,7 +95,7 @@ def run(
             *(remark for one in found for remark in results.remarks(one)),
         ],
     )
-    facts = environment.describe(["python", *sys.argv], SEED, digests)
+    facts = environment.describe([*environment.program(), *sys.argv[1:]], SEED, digests)
     write_atomic(folder / "environment.json", json.dumps(facts, indent=2) + "\n")
     tables.write(folder, report)
     show(report, folder)
