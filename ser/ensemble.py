@@ -15,6 +15,8 @@ from ser.data.balance import num_members
 from ser.data.corpus import Splits
 from ser.data.module import SpeechData
 from ser.errors import ConfigError
+from ser.frame_observers import scores_of_recordings
+from ser.frame_targets import FrameClasses
 from ser.run_folder import RunFolder
 from ser.task import Task
 from ser.training import Config, Scores
@@ -101,12 +103,21 @@ def _train_member(config: Config, run: RunFolder, splits: Splits, member: tuple[
 @torch.inference_mode()
 def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], np.ndarray]:
     """Metrics and confusion [C, C] of the mean of all members' probabilities."""
-    metric = tasks[0].target.metrics()
+    target: Any = tasks[0].target
+    metric = target.metrics()
+    decisions: list[tuple[Any, list[float], int]] = []
     for batch in loader:
-        answers = [task.target.scored(task.model(task.listen(batch.audio)).float(), batch) for task in tasks]
-        metric.update(torch.stack([scores for scores, _ in answers]).mean(0), answers[0][1])
-    values = metric.compute()
+        answers = [task.model(task.listen(batch.audio)).float() for task in tasks]
+        scored = [task.target.scored(logits, batch) for task, logits in zip(tasks, answers, strict=True)]
+        metric.update(torch.stack([scores for scores, _ in scored]).mean(0), scored[0][1])
+        decided = [task.target.decided(logits, batch) for task, logits in zip(tasks, answers, strict=True)]
+        rows = torch.stack(decided).mean(0).tolist()
+        decisions += zip(batch.ids, rows, batch.targets.tolist(), strict=True)
+    values = dict(metric.compute())
     confusion = values.pop("confusion").numpy()
+    if isinstance(target, FrameClasses):
+        whole = scores_of_recordings(decisions, target.class_names)
+        values |= {"file_accuracy": whole["accuracy"], "file_uar": whole["uar"]}
     return {name: float(value) for name, value in values.items()}, confusion
 
 

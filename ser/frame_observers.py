@@ -94,7 +94,7 @@ class RecordingScores(L.Callback):
         self._decisions, self._confusions = [], {}
         place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
         decisions = [*{row[0]: row for row in sorted(decisions, key=lambda row: place[row[0]])}.values()]
-        files = _scores_of_files(decisions, names)
+        files = scores_of_recordings(decisions, names)
         task.log(f"{split}/file_accuracy", files["accuracy"], rank_zero_only=True)
         task.log(f"{split}/file_uar", files["uar"], rank_zero_only=True)
         if trainer.state.fn not in _AT_ONCE or not trainer.is_global_zero:
@@ -139,7 +139,7 @@ def running_mean(scores: Tensor, heard: Tensor) -> np.ndarray:
     return means
 
 
-def _scores_of_files(
+def scores_of_recordings(
     decisions: list[tuple[Any, list[float], int]], names: tuple[str, ...]
 ) -> dict[str, float]:
     """Accuracy and UAR; what has no decision is wrong, whichever class it has."""

@@ -251,7 +251,8 @@ def _print_scores(scored: Sequence[Mapping[str, str]]) -> None:
     shown += recalls if len(recalls) <= _MOST_RECALLS else []
     names = ["setting", "jobs", *(name for name in shown if name in scored[0])]
     head = tuple(name.replace("/", " ").replace("_", " ") for name in names)
-    _print_table("Scores", head, [tuple(row[name] for name in names) for row in scored])
+    lines = [{**row, "setting": row["setting"].replace(" ", "\n")} for row in scored]
+    _print_table("Scores", head, [tuple(row[name] for name in names) for row in lines])
 
 
 def _print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -261,7 +262,7 @@ def _print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]])
 
     table = Table(title=Text(title))
     for name in head:
-        table.add_column(Text(name), overflow="fold")
+        table.add_column(Text(name), overflow="fold", no_wrap=name == "setting")
     for row in rows:
         table.add_row(*map(Text, row))
     Console(width=shutil.get_terminal_size((160, 24)).columns).print(table)
