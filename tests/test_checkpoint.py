@@ -144,3 +144,21 @@ def test_another_network_cannot_begin_with_a_checkpoint(saved: Path) -> None:
     model = fresh(model=CONFIG["model"] | {"channels": [4, 8]})
     with pytest.raises(CheckpointError, match=r"init=.*best\.ckpt: its network has no encoder\.stages\.1"):
         checkpoint.initialize(model, saved)
+
+
+def test_the_folder_of_a_run_or_of_an_ensemble_stands_for_its_checkpoints(tmp_path: Path) -> None:
+    members = [tmp_path / f"member_{number}" / "checkpoints" / "best.ckpt" for number in (0, 1, 2, 10)]
+    for file in members:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    assert checkpoint.find(members[0]) == [members[0]]
+    assert checkpoint.find(members[0].parents[1]) == [members[0]]
+    assert checkpoint.find(tmp_path) == members
+    assert checkpoint.find(tmp_path / "absent.ckpt") == [tmp_path / "absent.ckpt"]  # refused where it is read
+
+
+def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"holds no checkpoints/best\.ckpt.*Give a checkpoint, or the folder"
+    ):
+        checkpoint.find(tmp_path)

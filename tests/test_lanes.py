@@ -4,11 +4,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ser.batch import Padded
 from ser.data.lanes import LaneSampler
 from ser.errors import ConfigError
+from ser.models.lstm import LSTMEncoder
+from ser.task import carried
 
 
 def begins_of(pieces: list[int]) -> np.ndarray:
@@ -44,3 +48,26 @@ def test_lanes_are_about_equally_long_and_drawn_anew_in_every_epoch():
 def test_several_processes_are_refused():
     with pytest.raises(ConfigError, match=r"carry_state=true, trainer\.devices=2: .*Train on one device"):
         LaneSampler([50, 50], begins=[True, True], max_utterances=2, seed=0, ranks=2)
+
+
+def test_what_is_carried_makes_sequences_one_recording_and_gradients_end_there():
+    encoder = LSTMEncoder(4, hidden_dim=6, bidirectional=False, dropout=0.0)
+    whole = torch.randn(3, 20, 4)
+    _, left = encoder.step(whole[:, :12], encoder.initial_state(3))
+    continues = torch.tensor([True, False])  # the third row has ended
+    before = carried(left, encoder.initial_state(2), continues)
+    steps, _ = encoder.step(whole[:2, 12:], before)
+    expected = encoder(Padded(whole[:2], torch.tensor([20, 20]))).values[:, 12:]
+    torch.testing.assert_close(steps[0], expected[0])
+    fresh, _ = encoder.step(whole[1:2, 12:], encoder.initial_state(1))
+    torch.testing.assert_close(steps[1], fresh[0])
+    assert not before[1][0][0].requires_grad
+
+
+def test_the_first_batch_of_an_epoch_begins_anew():
+    encoder = LSTMEncoder(4, hidden_dim=6, bidirectional=False)
+    fresh = encoder.initial_state(3)
+    assert carried(None, fresh, torch.zeros(3, dtype=torch.bool)) is fresh
+    _, left = encoder.step(torch.randn(1, 5, 4), encoder.initial_state(1))
+    begun = carried(left, fresh, torch.zeros(3, dtype=torch.bool))
+    torch.testing.assert_close(begun[1][0][0], fresh[1][0][0])

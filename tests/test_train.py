@@ -16,9 +16,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ser import checkpoint
 from ser.errors import ConfigError
 from ser.run_folder import RunFolder
+from ser.targets import QUADRANTS
 from tests.commands import REPOSITORY, TINY, environment, run
 
 SCORES = {"accuracy", "valence_accuracy", "activation_accuracy", "uar", "macro_f1", "majority_floor", "loss"}
+SCORES |= {f"recall_{name}" for name in QUADRANTS}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,251 @@
+"""Streaming language identification from the outside: trained, scored, predicted, heard live."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ser.config import check
+from ser.data.module import SpeechData
+from ser.ensemble import members_of
+from ser.errors import ConfigError
+from ser.frame_targets import FrameClasses
+from ser.training import check_frames
+from tests.commands import environment, run
+from tests.conftest import REPOSITORY
+
+soundfile = pytest.importorskip("soundfile")
+
+RATE = 8_000
+CLASSES = {"en": 500, "hi": 1100, "cmn": 2300}
+"""Of each class the tone that is spoken, in Hz."""
+SHORT = (
+    "experiment=language_id_stream",
+    "data=folder",
+    "data.label=language",
+    "split=random",
+    "features.sample_rate=8000",
+    "features.num_mel_bins=24",
+    "features.fft_length=256",
+    "features.num_coefficients=16",
+    "model.hidden_dim=[16,12]",
+    "batching.cut_frames=100",
+    "batching.max_utterances=4",
+    "optimizer.lr=1e-2",
+    "head.dropout=0.1",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "callbacks.averaged_weights=null",
+)
+
+
+def recording(tone: int, seed: int, seconds: float = 3.0) -> np.ndarray:
+    """Bursts of a tone in noise, between pauses of faint noise."""
+    rng = np.random.default_rng(seed)
+    times = np.arange(round(seconds * RATE)) / RATE
+    spoken = (times + rng.uniform()) % 1.1 > 0.45
+    loud = 0.2 * np.sin(2 * np.pi * tone * rng.uniform(0.9, 1.1) * times) + 0.05 * rng.normal(size=len(times))
+    return (np.where(spoken, loud, 0) + 0.001 * rng.normal(size=len(times))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder per class, lopsided."""
+    root = tmp_path_factory.mktemp("speech")
+    for (name, tone), count in zip(CLASSES.items(), (12, 5, 8), strict=True):
+        (root / name).mkdir()
+        for take in range(count):
+            soundfile.write(root / name / f"{name}{take}.wav", recording(tone, seed=take + tone), RATE)
+    return root
+
+
+def train(speech: Path, cwd: Path, *settings: str) -> Path:
+    run("train.py", *SHORT, f"data.root={speech}", *settings, "hydra.run.dir=run", cwd=cwd)
+    return cwd / "run"
+
+
+@pytest.fixture(scope="module")
+def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(speech, tmp_path_factory.mktemp("trained"), "trainer.max_epochs=8")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_frames_and_whole_recordings_are_told_apart(trained: Path) -> None:
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["test/accuracy"] > 0.8 > metrics["test/majority_floor"]
+    assert metrics["test/file_accuracy"] > 0.8
+    assert {"test/recall_en", "test/recall_hi", "test/recall_cmn"} <= metrics.keys()
+    frames = json.loads((trained / "frame_metrics.json").read_text())["test"]
+    assert frames["speech"]["accuracy"] == pytest.approx(metrics["test/accuracy"], abs=1e-6)
+    assert frames["all"]["accuracy"] < frames["speech"]["accuracy"]
+    files = json.loads((trained / "file_metrics.json").read_text())["test"]
+    assert files["accuracy"] == pytest.approx(metrics["test/file_accuracy"], abs=1e-6)
+    assert (
+        len(files["recordings"])
+        == json.loads((trained / "splits.json").read_text())["splits"][2]["utterances"]
+    )
+
+
+def test_a_run_leaves_its_pictures_and_the_network(trained: Path) -> None:
+    for name in ("probabilities_0", "probabilities_2", "confusion", "classes", "architecture", "curves"):
+        assert (trained / f"{name}.png").stat().st_size > 5_000
+    assert "LSTM" in (trained / "model.txt").read_text()
+    assert "frames" in (trained / "report.md").read_text()
+
+
+def stream(trained: Path, cwd: Path, *settings: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    return run("predict.py", f"ckpt={trained}", "stream=true", *settings, cwd=cwd, code=code)
+
+
+def test_a_stream_writes_a_row_a_frame_and_ends_as_the_whole_file_does(
+    trained: Path, speech: Path, tmp_path: Path
+) -> None:
+    file = speech / "hi" / "hi1.wav"
+    told = stream(trained, tmp_path, f"input={file}", "output=live.csv", "push_ms=10").stdout
+    assert "hi1.wav, 3.00 s: hi" in told
+    assert "Real-time factor 0.0" in told
+    rows = read(tmp_path / "live.csv")
+    assert len(rows) == 298
+    assert [rows[1][name] for name in ("time_s", "decision")] == ["0.010", rows[1]["decision"]]
+    assert {row["decision"] for row in rows} >= {"", "hi"}
+    assert rows[-1]["so_far"] == "hi"
+    assert (tmp_path / "live.png").stat().st_size > 5_000
+    run("predict.py", f"ckpt={trained}", f"input={speech}", "output=all.csv", cwd=tmp_path)
+    whole = {row["id"]: row for row in read(tmp_path / "all.csv")}
+    assert len(whole) == 25
+    assert whole["hi/hi1"]["label"] == "hi"
+    spoken = [float(row["p_hi"]) for row in rows if row["decision"]]
+    assert float(whole["hi/hi1"]["p_hi"]) == pytest.approx(np.mean(spoken), abs=1e-4)
+
+
+def test_raw_samples_from_standard_input_get_the_same_rows(
+    trained: Path, speech: Path, tmp_path: Path
+) -> None:
+    file = speech / "en" / "en0.wav"
+    stream(trained, tmp_path, f"input={file}", "output=file.csv")
+    samples, _ = soundfile.read(file, dtype="int16")
+    script = [sys.executable, str(REPOSITORY / "predict.py"), f"ckpt={trained}", "input=-", "stream=true"]
+    heard = subprocess.run(
+        [*script, "output=pipe.csv"],
+        input=samples.tobytes() + b"x",  # ends in the middle of a sample
+        cwd=tmp_path,
+        env=environment(tmp_path / "cache"),
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert b"standard input, 3.00 s: en" in heard.stdout
+    assert (tmp_path / "pipe.csv").read_text() == (tmp_path / "file.csv").read_text()
+
+
+def test_a_recording_of_silence_gets_no_decision_and_that_is_said(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in" / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(tmp_path / "in" / "spoken.wav", recording(500, seed=9), RATE)
+    soundfile.write(tmp_path / "in" / "short.wav", np.zeros(100), RATE)
+    told = stream(trained, tmp_path, "input=in/silent.wav", "output=silent.csv").stdout
+    assert "silent.wav, 1.00 s: no speech, so no decision" in told
+    assert {row["decision"] + row["so_far"] for row in read(tmp_path / "silent.csv")} == {""}
+    assert "too short" in stream(trained, tmp_path, "input=in/short.wav", "output=short.csv").stdout
+    settings = ("input=in", "output=all.csv", "on_error=skip")
+    result = run("predict.py", f"ckpt={trained}", *settings, cwd=tmp_path)
+    assert "1 of 2 recordings hold no speech, so there is no decision: first 'silent'" in (
+        result.stdout + result.stderr
+    )
+    silent, spoken = read(tmp_path / "all.csv")
+    assert (silent["label"], silent["p_en"], spoken["label"]) == ("", "", "en")
+
+
+def test_standard_input_needs_a_stream(trained: Path, tmp_path: Path) -> None:
+    told = stream(trained, tmp_path, "input=-", "stream=false", code=1).stderr
+    assert "input=-: standard input is heard as it comes. Set stream=true" in told
+    assert not [*tmp_path.glob("*.csv")]
+
+
+def test_an_ensemble_is_trained_and_predicted_by_one_command_each(speech: Path, tmp_path: Path) -> None:
+    ensemble = train(speech, tmp_path, "trainer.max_epochs=3", "balance=ensemble", "silence=class")
+    members = sorted(path.name for path in ensemble.glob("member_*"))
+    assert members == ["member_0", "member_1"]  # 12 recordings to 5
+    metrics = json.loads((ensemble / "metrics.json").read_text())
+    assert {"validation/accuracy", "test/uar", "test/file_accuracy"} <= metrics.keys()
+    assert "2 LSTMEncoders, averaged" in (ensemble / "report.md").read_text()
+    parts = [json.loads((ensemble / name / "splits.json").read_text())["splits"][0] for name in members]
+    assert [part["class_counts"]["hi"] for part in parts] == [parts[0]["class_counts"]["hi"]] * 2
+    run("predict.py", f"ckpt={ensemble}", f"input={speech / 'hi'}", "output=hi.csv", cwd=tmp_path)
+    assert len(read(tmp_path / "hi.csv")) == 5
+    told = stream(ensemble, tmp_path, f"input={speech / 'hi' / 'hi0.wav'}", "output=live.csv").stdout
+    assert "hi0.wav, 3.00 s: " in told
+
+
+def test_a_window_split_is_stamped_and_scored_beside_the_honest_one(speech: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    rows = ["path,speaker,spoken"]
+    for name in CLASSES:
+        rows += [
+            f"{name}/{file.name},{file.stem[-1]},{name}" for file in sorted((speech / name).glob("*.wav"))
+        ]
+    table.write_text("\n".join(rows))
+    settings = (
+        "data=manifest",
+        f"data.path={table}",
+        f"data.root={speech}",
+        "data.label=language_spoken",
+        "split=window",
+    )
+    run(
+        "train.py", *(word for word in SHORT if not word.startswith(("data", "split"))), *settings,
+        "data.split.window_frames=100", "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path,
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {"validation/accuracy", "test/accuracy"} <= metrics.keys()
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "LEAK: train and validation share speakers" in report
+    assert "train and test share" not in report
+
+
+def test_state_is_carried_from_sequence_to_sequence(speech: Path, tmp_path: Path) -> None:
+    carried = train(speech, tmp_path, "trainer.max_epochs=6", "batching.carry_state=true")
+    assert json.loads((carried / "metrics.json").read_text())["test/accuracy"] > 0.6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["pooling=mean"], r"pooling=MeanPooling, target=FrameClasses: one answers frames.*Use pooling=none"),
+        (
+            ["target=classes", "pooling=mean"],
+            r"silence=mask: is about the frames of an answer.*silence=remove",
+        ),
+        (["augment.mixup=0.2"], r"augment\.mixup: works on whole utterances.*Set augment\.mixup=0"),
+        (
+            ["waveform_augment=noise_and_speed"],
+            r"waveform_augment: works on whole.*Set waveform_augment=null",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(settings: list[str], message: str) -> None:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        config = check(compose("train", overrides=["experiment=language_id_stream", *settings]))
+    with pytest.raises(ConfigError, match=message):
+        check_frames(config)
+
+
+def test_a_balance_of_sequences_and_whole_recordings_exclude_each_other() -> None:
+    with pytest.raises(ConfigError, match=r"carry_state=true: recordings stay whole.*balance=class_weight"):
+        SpeechData({}, FrameClasses([*CLASSES], "language"), carry_state=True, balance="oversample")
+
+
+def test_an_ensemble_of_one_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"ensemble=1: expected auto, or a number of members\. Give 2 or more"
+    ):
+        members_of(1, None)  # type: ignore[arg-type]  # the data is not looked at

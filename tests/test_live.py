@@ -1,0 +1,100 @@
+"""A stream on the console: rows, a picture, and what is said at the end."""
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser import live
+from ser.errors import ConfigError, DataError
+from ser.streaming import Stream, chunks_of
+from tests.test_streaming import RATE, a_model, speech_like
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pieces(seconds: float = 2.0) -> Iterator[np.ndarray]:
+    return chunks_of(speech_like(seconds).numpy(), 333)
+
+
+def test_every_decision_is_a_row_and_silence_has_no_label(tmp_path):
+    output = tmp_path / "x.csv"
+    followed = live.follow(Stream(a_model()), pieces(), output, title="x", overwrite=False)
+    rows = rows_of(output)
+    assert list(rows[0]) == ["time_s", "p_en", "p_hi", "p_cmn", "decision", "so_far"]
+    assert [row["time_s"] for row in rows[:3]] == ["0.000", "0.010", "0.020"]
+    for row in rows:
+        shares = {name: float(row[f"p_{name}"]) for name in ("en", "hi", "cmn")}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert row["decision"] in ("", max(shares, key=shares.__getitem__))
+    assert {row["decision"] == "" for row in rows} == {True, False}
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    assert followed.seconds == 2.0
+    assert 0 < followed.real_time_factor < 1
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_ctrl_c_ends_a_stream_like_its_source(tmp_path, capsys):
+    def interrupted() -> Iterator[np.ndarray]:
+        yield from pieces()
+        raise KeyboardInterrupt
+
+    live.follow(Stream(a_model()), interrupted(), tmp_path / "a.csv", title="a", overwrite=False)
+    live.follow(Stream(a_model()), pieces(), tmp_path / "b.csv", title="b", overwrite=False)
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert "what was heard until now is answered" in capsys.readouterr().err
+
+
+def test_files_that_exist_are_kept_unless_told(tmp_path):
+    (tmp_path / "x.png").write_text("mine")
+    with pytest.raises(DataError, match=r"x\.png: exists already"):
+        live.follow(Stream(a_model()), pieces(), tmp_path / "x.csv", title="x", overwrite=False)
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 5], [8], [3, 5]])
+def test_raw_bytes_become_samples_wherever_they_are_cut(sizes):
+    content = np.array([0, 16384, -32768, 32767], dtype="<i2").tobytes()
+
+    class Pipe(io.BytesIO):
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(sizes.pop(0) if sizes else 0)
+
+    found = np.concatenate([*live.raw_samples(Pipe(content))])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [0, 0.5, -1, 32767 / 32768])
+
+
+def test_half_a_sample_at_the_end_is_dropped():
+    assert [*map(len, live.raw_samples(io.BytesIO(b"\x00\x00\x01")))] == [1]
+
+
+def test_the_end_says_what_was_decided_how_fast_and_how_late():
+    stream = Stream(a_model())
+    decisions = stream.push(speech_like()) + stream.finish()
+    told = live.conclude(live.Followed(3.0, 0.03, decisions[-1]), stream, "x.wav", Path("x.csv"))
+    best = int(np.argmax(decisions[-1].so_far))
+    assert (
+        told.splitlines()[0] == f"x.wav, 3.00 s: {stream.class_names[best]}, {max(decisions[-1].so_far):.1%}"
+    )
+    assert "Real-time factor 0.0100" in told
+    assert f"{1000 * stream.look_ahead_s:.0f} ms after the end of its frame" in told
+    silent = Stream(a_model())
+    last = (silent.push(np.zeros(RATE, dtype=np.float32)) + silent.finish())[-1]
+    assert "no speech, so no decision" in live.conclude(live.Followed(1, 0.1, last), silent, "x", Path("x"))
+    assert "too short for a decision" in live.conclude(live.Followed(0, 0, None), silent, "x", Path("x"))
+
+
+def test_inputs_that_cannot_be_heard_are_refused(tmp_path):
+    stream = Stream(a_model())
+    live.check_inputs("-", sample_rate=RATE, stream=stream)
+    with pytest.raises(ConfigError, match=r"sample_rate=16000: the model hears 8000 Hz.*sox or ffmpeg"):
+        live.check_inputs("-", sample_rate=16_000, stream=stream)
+    with pytest.raises(DataError, match=r"stream=true hears one recording\. Give a file, or -"):
+        live.check_inputs(str(tmp_path), sample_rate=None, stream=stream)
