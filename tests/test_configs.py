@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from ser.build import build
 from ser.checkpoint import assemble, describe
 from ser.config import check
+from ser.errors import ConfigError
 from tests.conftest import REPOSITORY
 
 GOLDEN = Path(__file__).parent / "golden" / "configs"
@@ -48,12 +50,24 @@ def options(group: str) -> list[str]:
 
 
 @pytest.mark.parametrize("model", options("model"))
-@pytest.mark.parametrize("pooling", options("pooling"))
+@pytest.mark.parametrize("pooling", [name for name in options("pooling") if name != "none"])
 def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
     config = composed("train", [f"model={model}", f"pooling={pooling}"])
     classifier, target = assemble(describe(config, feature_dim=26))
     assert sum(parameter.numel() for parameter in classifier.parameters()) > 100
     assert target.out_dim == 4
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> None:
+    description = describe(composed("train", [f"model={model}", "pooling=none"]), feature_dim=26)
+    joined = build(description["model"], in_dim=52, in_channels=2).subsampling
+    if joined == 1:
+        classifier, target = assemble(description)
+        assert classifier.head(torch.randn(2, classifier.pooling.out_dim)).shape == (2, target.out_dim)
+    else:
+        with pytest.raises(ConfigError, match=rf"pooling=none: .* joins {joined} frames to a step"):
+            assemble(description)
 
 
 @pytest.mark.parametrize("group", ["loss", "augment", "target", "features"])
