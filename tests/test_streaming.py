@@ -277,7 +277,7 @@ def test_models_that_look_ahead_are_refused():
         Stream(relative)
     with pytest.raises(ConfigError, match=r"normalize=utterance: .*normalize=global"):
         Stream(a_model(frontend={"normalize": "utterance"}))
-    with pytest.raises(ConfigError, match=r"pooling=AttentiveStatisticsPooling: .*pooling=mean"):
+    with pytest.raises(ConfigError, match=r"pooling=attentive_statistics: .*pooling=mean"):
         Stream(a_model(mode=None, pooling="AttentiveStatisticsPooling"))
 
 

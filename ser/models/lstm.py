@@ -100,7 +100,8 @@ class LSTMEncoder(nn.Module):
                 self.dropout(chunk) if depth and self.training else chunk, layers[depth]
             )
             after.append(remembered)
-        return chunk, (waiting, tuple(after))
+        # Of a single step, the output is what the last layer remembers, and whoever gets it may write into it.
+        return chunk.clone() if chunk.shape[1] == 1 else chunk, (waiting, tuple(after))
 
     def _forwards(self) -> "list[_Forwards]":
         return [layer for layer in self.layers if isinstance(layer, _Forwards)]

@@ -1,5 +1,6 @@
 """From a sequence of steps to one vector. All sums run in float32 and over real steps only."""
 
+import re
 from collections.abc import Sequence
 
 import torch
@@ -32,13 +33,18 @@ class Pooling(nn.Module):
         Raises:
             ConfigError: this pooling weighs steps by what comes later.
         """
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__.removesuffix("Pooling")).lower()
         raise ConfigError(
-            f"pooling={type(self).__name__}: looks at the whole utterance before it weighs a step, so it cannot follow "
+            f"pooling={name}: looks at the whole utterance before it weighs a step, so it cannot follow "
             "a stream. Train with pooling=mean, max, last, attention or none."
         )
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
-        """The next steps [B, n, D] -> what is pooled after each of them [B, n, out_dim], and what to remember."""
+        """The next steps [B, n, D] -> what is pooled after each of them [B, n, out_dim], and what to remember.
+
+        Raises:
+            DataError: the state is of another batch size.
+        """
         raise NotImplementedError
 
     def __call__(self, steps: Padded) -> Tensor:
@@ -62,11 +68,11 @@ class MeanPooling(Pooling):
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
         """[B, n, D] -> [B, n, D]."""
         if not steps.shape[1]:
-            return steps, state
+            return steps.float(), state
         sums, count = _like(steps, state)
         sums = sums[:, None] + steps.double().cumsum(1)
         counts = count[:, None] + torch.arange(1, steps.shape[1] + 1, device=steps.device)
-        return (sums / counts[..., None]).float(), (sums[:, -1], counts[:, -1])
+        return (sums / counts[..., None]).float(), (_last(sums), _last(counts))
 
 
 class MaxPooling(Pooling):
@@ -83,10 +89,10 @@ class MaxPooling(Pooling):
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
         """[B, n, D] -> [B, n, D]."""
         if not steps.shape[1]:
-            return steps, state
+            return steps.float(), state
         (before,) = _like(steps, state)
         largest = torch.maximum(steps.float().cummax(1).values, before[:, None])
-        return largest, (largest[:, -1],)
+        return largest, (_last(largest),)
 
 
 class LastPooling(Pooling):
@@ -103,7 +109,7 @@ class LastPooling(Pooling):
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
         """[B, n, D] -> the same."""
-        return steps, state
+        return steps.float(), state
 
 
 class FunctionalsPooling(Pooling):
@@ -155,22 +161,27 @@ class AttentionPooling(Pooling):
         return (masked_softmax(self.score(steps.values), steps) * steps.values).sum(1)
 
     def initial_state(self, batch_size: int) -> State:
-        """The largest score, the sum of the others' exponentials below it, and the sum of steps weighed by these."""
-        sums = torch.zeros(batch_size, self.in_dim, dtype=torch.float64)
-        return torch.full((batch_size,), -torch.inf, dtype=torch.float64), _zeros(batch_size), sums
+        """The logarithm of all weights' sum, and the mean so far: however high scores are, both stay finite."""
+        mean = torch.zeros(batch_size, self.in_dim, dtype=torch.float64)
+        return torch.full((batch_size,), -torch.inf, dtype=torch.float64), mean
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
         """[B, n, D] -> [B, n, D]."""
         if not steps.shape[1]:
-            return steps, state
-        largest, total, sums = _like(steps, state)
-        scores = self.score(steps.float())[..., 0].double()
-        peak = torch.maximum(largest, scores.amax(1))
-        shares = (scores - peak[:, None]).exp()
-        old = (largest - peak).exp()
-        totals = (total * old)[:, None] + shares.cumsum(1)
-        sums = (sums * old[:, None])[:, None] + (shares[..., None] * steps.double()).cumsum(1)
-        return (sums / totals[..., None]).float(), (peak, totals[:, -1], sums[:, -1])
+            return steps.float(), state
+        log_sum, mean = _like(steps, state)
+        with torch.autocast(steps.device.type, enabled=False):
+            scores = self.score(steps.float())[..., 0].double()
+        pooled = []
+        # Means of n steps take n * n weights: 64 at a time, so that a long chunk needs little memory.
+        for values, logs in zip(torch.split(steps.double(), 64, 1), torch.split(scores, 64, 1), strict=True):
+            log_sums = torch.logaddexp(log_sum[:, None], logs.logcumsumexp(1))
+            weights = (logs[:, None] - log_sums[..., None]).exp().tril()
+            old = (log_sum[:, None] - log_sums).exp()
+            means = old[..., None] * mean[:, None] + weights @ values
+            log_sum, mean = _last(log_sums), _last(means)
+            pooled.append(means.float())
+        return torch.cat(pooled, 1), (log_sum, mean)
 
 
 class AttentiveStatisticsPooling(Pooling):
@@ -218,7 +229,7 @@ class EveryStep(Pooling):
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
         """[B, n, D] -> the same."""
-        return steps, state
+        return steps.float(), state
 
 
 def masked_mean(steps: Padded) -> Tensor:
@@ -233,6 +244,11 @@ def masked_softmax(scores: Tensor, steps: Padded) -> Tensor:
 
 def _zeros(batch_size: int) -> Tensor:
     return torch.zeros(batch_size, dtype=torch.float64)
+
+
+def _last(values: Tensor) -> Tensor:
+    """[B, n, ...] -> [B, ...] in memory of its own: what is remembered neither changes with an output nor holds it."""
+    return values[:, -1].clone()
 
 
 def _like(steps: Tensor, state: State) -> State:
