@@ -21,7 +21,7 @@ from ser.data.summary import markdown_table
 from ser.environment import commit, dirty
 from ser.files import write_atomic
 
-NAMES = ("ingest", "start", "padding", "features", "train", "lstm", "predict", "gpu", "growth")
+NAMES = ("ingest", "start", "padding", "features", "train", "lstm", "predict", "streaming", "gpu", "growth")
 REPORT = ROOT / "docs" / "benchmarks.md"
 RESULTS = REPORT.with_suffix(".json")
 _PACKAGES = (

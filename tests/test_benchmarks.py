@@ -18,7 +18,7 @@ from ser.data.challenge import read_challenge
 from tests.commands import REPOSITORY
 
 QUICK = ["ingest", "padding", "features", "lstm"]
-SLOW = ["start", "train", "predict", "growth"]
+SLOW = ["start", "train", "predict", "streaming", "growth"]
 
 
 def run(module: str, *arguments: str) -> str:
