@@ -191,9 +191,12 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     best = _override("ckpt", str(_short(report.checkpoint)))
     data = [shlex.quote(word) for word in report.data_overrides]
     has_own_model = any(word.startswith("experiment=") for word in data)
+    answers = "pred.json" if report.leaks is None else "pred.csv"  # recordings are answered by a table
+    live = ("Hear a recording live", [python, "predict.py", best, "input=FILE", "stream=true"])
     grid = ["optimizer.lr=1e-3,3e-4", "seed=0,1,2" if has_own_model else "model=cnn,lstm"]
     return [
-        ("Predict a file", [python, "predict.py", best, "input=FILE", "output=pred.json"]),
+        ("Predict a file", [python, "predict.py", best, "input=FILE", f"output={answers}"]),
+        *[live] * (report.unit == "frame"),
         ("Watch the curves", [_program("tensorboard"), "--logdir", logs]),
         ("Try other settings", [python, "train.py", "-m", *data, *grid]),
     ]
