@@ -196,6 +196,14 @@ def check_frames(config: Config) -> None:
             f"pooling={pooling.rpartition('.')[2]}, target={target.rpartition('.')[2]}: one answers frames, the "
             "other utterances. Use pooling=none with target=frame_classes, and another pooling with other targets."
         )
+    if config["batching"]["carry_state"]:
+        unlike = not target.endswith(_PER_STEP[1])
+        if unlike or config["frontend"]["delta_scale"]:
+            remedy = "target=frame_classes with pooling=none" if unlike else "frontend.delta_scale=0"
+            raise ConfigError(
+                "batching.carry_state=true: a state is carried from frame to frame, without joining any. "
+                f"Use {remedy}, or batching.carry_state=false."
+            )
     if not target.endswith(_PER_STEP[1]):
         mode = (config["features"].get("silence") or {}).get("mode")
         if mode in ("mask", "class"):

@@ -15,6 +15,8 @@ from ser.checkpoint import assemble, describe
 from ser.errors import ConfigError, DataError
 from ser.features.frontend import Frontend
 from ser.models.base import CausalEncoder, Encoder, State
+from ser.models.causal_cnn import CausalCNNEncoder
+from ser.models.causal_transformer import CausalTransformerEncoder
 from ser.models.classifier import Classifier, Head
 from ser.models.cnn import CNNEncoder
 from ser.models.lstm import LSTMEncoder
@@ -38,6 +40,8 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "lstm": lambda: LSTMEncoder(DIM, hidden_dim=[12, 8], **LSTM),
     "gru": lambda: LSTMEncoder(DIM, hidden_dim=8, cell="gru", **LSTM),
     "lstm, three frames a step": lambda: LSTMEncoder(DIM, hidden_dim=8, subsampling=3, **LSTM),
+    "cnn": lambda: CausalCNNEncoder(DIM, channels=12),
+    "transformer": lambda: CausalTransformerEncoder(DIM, model_dim=12, left_context=20, num_layers=2),
     "gru, two frames a step": lambda: LSTMEncoder(DIM, hidden_dim=8, cell="gru", subsampling=2, **LSTM),
 }
 POOLINGS = [MeanPooling, MaxPooling, LastPooling, AttentionPooling, EveryStep]
@@ -183,7 +187,7 @@ def test_a_state_owns_what_it_remembers_and_no_more(make: str | type[Pooling], s
         assert tensor.untyped_storage().nbytes() <= 2 * tensor.numel() * tensor.element_size()
 
 
-@pytest.mark.parametrize("make", ["lstm", "gru", *REMEMBERING])
+@pytest.mark.parametrize("make", ["lstm", "gru", "cnn", "transformer", *REMEMBERING])
 @torch.inference_mode()
 def test_streams_that_began_at_different_times_share_a_batch(make: str | type[Pooling]) -> None:
     part = encoder(make) if isinstance(make, str) else pool(make)
@@ -337,7 +341,13 @@ def test_every_step_of_an_utterance_is_a_row_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("model", "count"),
-    [("lstm_stream", 50_791), ("gru_stream", 100_035), ("gru_tiny", 3_987)],
+    [
+        ("lstm_stream", 50_791),
+        ("gru_stream", 100_035),
+        ("gru_tiny", 3_987),
+        ("causal_cnn", 95_103),
+        ("causal_transformer", 106_111),
+    ],
 )
 def test_streaming_models_have_the_published_number_of_parameters(model: str, count: int) -> None:
     """64 MFCCs, three classes. In Keras, whose LSTM has one bias, the first has 50,407."""

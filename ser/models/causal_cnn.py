@@ -1,0 +1,116 @@
+"""Dilated convolutions over time that see nothing of the future, for streams."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ser.batch import Padded
+from ser.errors import ConfigError
+from ser.models.base import State, check_batch_size, nothing
+
+
+class CausalCNNEncoder(nn.Module):
+    """A linear layer, then residual blocks of one dilated convolution each; nothing looks ahead.
+
+    An output step depends on its own frame and the `receptive_field - 1` before it, where
+    receptive_field = 1 + (kernel - 1) * sum(dilations): 125 steps by default.
+
+    Args:
+        in_dim: F, all channels together.
+        in_channels: not used; the linear layer sees all values of a step alike.
+        channels: D, width of a block.
+        kernel: steps that a convolution joins.
+        dilations: how far apart they are, in steps, block by block.
+        dropout: on the output of each convolution, 0..1.
+
+    Raises:
+        ConfigError: there is no dilation, so no block.
+
+    Source: Bai, Kolter, Koltun, "An empirical evaluation of generic convolutional and recurrent networks for
+    sequence modeling", 2018; the order within a block is that of He et al., "Identity mappings in deep residual
+    networks", ECCV 2016, with layer norms, since statistics over time would have to look ahead.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        in_channels: int = 1,
+        *,
+        channels: int = 64,
+        kernel: int = 5,
+        dilations: Sequence[int] = (1, 2, 4, 8, 16),
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        if not dilations:
+            raise ConfigError(
+                "model.dilations=[]: a block has one dilation, and there is none. Give at least one, as [1, 2, 4]."
+            )
+        self.project = nn.Linear(in_dim, channels)
+        self.blocks = nn.ModuleList(_Block(channels, kernel, dilation, dropout) for dilation in dilations)
+        self.norm = nn.LayerNorm(channels)
+        self.out_dim = channels
+        self.subsampling = 1
+        self.receptive_field = 1 + (kernel - 1) * sum(dilations)
+
+    def forward(self, audio: Padded) -> Padded:
+        """[B, T, F] -> [B, T, channels]."""
+        steps, _ = self.step(audio.values, self.initial_state(len(audio.values)))
+        return audio.with_values(steps)
+
+    def initial_state(self, batch_size: int) -> State:
+        """For each block zeros [B, (kernel - 1) * dilation, channels], in place of steps before the first."""
+        weight = self.project.weight
+        return tuple(weight.new_zeros(batch_size, block.reach, self.out_dim) for block in self._blocks())
+
+    def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
+        """[B, n, F] -> [B, n, channels], and what to remember.
+
+        Raises:
+            DataError: the state is of another batch size.
+        """
+        check_batch_size(chunk, state[0])
+        if not chunk.shape[1]:
+            return nothing(chunk, self.out_dim), state
+        values = self.project(chunk)
+        after = []
+        for block, before in zip(self._blocks(), state, strict=True):
+            values, remembered = block(values, before)
+            after.append(remembered)
+        return self.norm(values), tuple(after)
+
+    def finish(self, state: State) -> Tensor:
+        """No steps [B, 0, channels]: none was waiting."""
+        return nothing(state[0], self.out_dim)
+
+    def _blocks(self) -> "list[_Block]":
+        return [block for block in self.blocks if isinstance(block, _Block)]
+
+
+class _Block(nn.Module):
+    """Norm, SiLU and a convolution, added to what came in."""
+
+    def __init__(self, channels: int, kernel: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        self.reach = (kernel - 1) * dilation
+        self.norm = nn.LayerNorm(channels)
+        self.convolution = nn.Conv1d(channels, channels, kernel, dilation=dilation)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Values [B, n, D] and the convolution's inputs before them [B, reach, D] -> the same for the next block."""
+        count = values.shape[1]
+        seen = torch.cat([before, functional.silu(self.norm(values))], 1)
+        if count == 1:
+            # One step of nn.Conv1d takes 140 us, a dot product 20 us.
+            taps = seen[:, :: self.convolution.dilation[0]].transpose(1, 2).flatten(1)
+            found = functional.linear(taps, self.convolution.weight.flatten(1), self.convolution.bias)[
+                :, None
+            ]
+        else:
+            found = self.convolution(seen.transpose(1, 2)).transpose(1, 2)
+        after = seen[:, count:]
+        # A long chunk is not kept alive by the few steps of it that are remembered.
+        return values + self.dropout(found), after if count == 1 else after.clone()
