@@ -32,7 +32,7 @@ def describe(command: Sequence[str], seed: int, data_hashes: Mapping[str, str]) 
         "dirty": dirty(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "cpus": os.cpu_count(),
         "devices": _devices(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,7 +81,8 @@ def _git(checkout: Path, *words: str) -> str | None:
     return result.stdout.decode(errors="replace").strip()
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

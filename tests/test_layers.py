@@ -15,7 +15,7 @@ LAYERS = [
     ["losses", "frame_targets"],
     ["data", "plots", "predictions", "architecture"],
     ["timeline", "task", "checkpoint", "report", "validate", "run_folder"],
-    ["callbacks", "observers", "frame_observers", "inference", "streaming", "live", "embeddings"],
+    ["callbacks", "observers", "frame_observers", "inference", "streaming", "live", "embeddings", "bundle"],
     ["config", "sweep"],
     ["overrides"],
     ["command_line"],
@@ -39,10 +39,13 @@ ONLY = {
     "soxr": {"data/audio.py"},
     "opensmile": {"embeddings/opensmile.py"},
     "transformers": {"embeddings/transformers.py"},
+    "onnx": {"bundle/write.py", "bundle/export.py"},
+    "onnxruntime": {"bundle/write.py", "bundle/compare.py"},
+    "onnxscript": {"bundle/write.py"},
 }
 """Libraries that stay in few rooms, so that the centre is plain torch."""
 
-SCRIPTS = {"data/describe.py", "data/export.py", "serab/__main__.py"}
+SCRIPTS = {"data/describe.py", "data/export.py", "serab/__main__.py", "bundle/__main__.py"}
 """Run by `python -m`: they stand below everything, and nothing imports them."""
 
 FILES = sorted((REPOSITORY / "ser").rglob("*.py"))
