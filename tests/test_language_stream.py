@@ -225,6 +225,10 @@ def test_state_is_carried_from_sequence_to_sequence(speech: Path, tmp_path: Path
             ["target=classes", "pooling=mean"],
             r"silence=mask: is about the frames of an answer.*silence=remove",
         ),
+        (
+            ["batching.carry_state=true", "frontend.delta_scale=3.0"],
+            r"carry_state=true: .*frontend\.delta_scale=0",
+        ),
         (["augment.mixup=0.2"], r"augment\.mixup: works on whole utterances.*Set augment\.mixup=0"),
         (
             ["waveform_augment=noise_and_speed"],
