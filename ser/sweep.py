@@ -175,7 +175,7 @@ def scores(statuses: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, str]]:
         A row for what settings differ in, with a column for each score that some job has.
     """
     groups: dict[tuple[str, ...], list[dict[str, float]]] = {}
-    for folder, status in statuses.items():
+    for folder, status in sorted(statuses.items(), key=lambda item: (len(item[0].name), item[0])):
         if status["status"] == "completed" and (folder / "metrics.json").is_file():
             kept = [word for word in status.get("overrides") or [] if word.partition("=")[0] not in REPEATS]
             groups.setdefault((*kept,), []).append(json.loads((folder / "metrics.json").read_text()))

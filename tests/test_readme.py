@@ -30,10 +30,13 @@ def folder(challenge: Path, recordings: Path, arrays: Path, tmp_path_factory: py
     run("train.py", "data=challenge", f"data.root={challenge}", *TINY, "hydra.run.dir=RUN", cwd=cwd)
     languages = ("experiment=language_id", "data=language_id_arrays", f"data.root={arrays}", "debug=fast")
     run("train.py", *languages, "trainer.accelerator=cpu", "hydra.run.dir=LANGUAGES", cwd=cwd)
+    live = ("experiment=language_id_stream", "data=folder", f"data.root={recordings}", "split=random")
+    run("train.py", *live, "debug=fast", "trainer.accelerator=cpu", "hydra.run.dir=STREAM", cwd=cwd)
     np.save(cwd / "clips.npy", np.load(arrays / "inputs_test_fp16.npy")[:3])
     (cwd / "FILE").write_bytes((challenge / "ser_test_1.json").read_bytes())
     files = sorted(recordings.rglob("*.wav"))
-    (cwd / "long.wav").write_bytes(files[0].read_bytes())
+    for name in ("long.wav", "x.wav"):
+        (cwd / name).write_bytes(files[0].read_bytes())
     rows = [f"{file.relative_to(recordings)},{file.parent.name},{file.stem[-2:]}" for file in files]
     (cwd / "table.csv").write_text("\n".join(["path,emotion,speaker", *rows, ""]))
     for emotion in recordings.iterdir():
@@ -51,12 +54,16 @@ def typed(command: str, roots: dict[str, Path]) -> list[str]:
     """The words behind `python SCRIPT`, with folders that are there."""
     words = shlex.split(command)[2:]
     root = next(root for word, root in roots.items() if word in [*words, ""])
+    if "stream=true" in words:
+        return [word.replace("RUN", "STREAM") for word in words]
     run_folder = "LANGUAGES/" if "input=clips.npy" in words else "RUN/"
     return [word.replace("DIR", str(root)).replace("RUN/", run_folder) for word in words]
 
 
 @pytest.mark.parametrize("command", TRAININGS)
-def test_training_commands_run(command: str, folder: Path, challenge: Path, roots: dict[str, Path]) -> None:
+def test_training_commands_run(
+    command: str, folder: Path, challenge: Path, recordings: Path, roots: dict[str, Path]
+) -> None:
     words = typed(command, roots)
     if "resume=RUN" not in words:  # a finished run is resumed as it is: nothing is left to train
         words += [
@@ -65,7 +72,9 @@ def test_training_commands_run(command: str, folder: Path, challenge: Path, root
             "trainer.enable_progress_bar=false",
             "test=false",
         ]
-        if "experiment=language_id" in command and "data=" not in command:
+        if "experiment=language_id_stream" in command:
+            words += ["data=folder", f"data.root={recordings}", "split=random"]
+        elif "experiment=language_id" in command and "data=" not in command:
             words += ["data.clips=[6,4]"]
         elif not any(word.startswith("data=") for word in words):
             words += ["data=challenge", f"data.root={challenge}"]

@@ -38,6 +38,9 @@ class FrameEnergies(torch.nn.Module):
     def num_frames(self, samples: torch.Tensor) -> torch.Tensor:
         return samples // FRAME
 
+    def with_speech(self, waveforms: Padded) -> tuple[Padded, None]:
+        return self(waveforms), None
+
     def forward(self, waveforms: Padded) -> Padded:
         frames = waveforms.values[..., 0].unfold(1, FRAME, FRAME)
         features = torch.stack([frames.mean(-1) + self.offset, frames.square().mean(-1)], dim=-1)
