@@ -44,7 +44,7 @@ def probabilities(
         decision.plot(times, running[:, index], color=color, linewidth=1.6)
     for axes in (frames, decision):
         _shade(axes, times, silence, shift)
-        axes.set(ylim=(0, 1), xlim=(times[0], times[-1] + shift))
+        axes.set(ylim=(-0.02, 1.02), xlim=(times[0], times[-1] + shift))
         axes.yaxis.set_major_formatter("{x:.0%}")
     frames.set(ylabel="probability, bold: mean of 1 s")
     decision.set(ylabel="mean over speech", xlabel="seconds; silence is grey")
