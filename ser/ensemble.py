@@ -43,6 +43,12 @@ def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> 
             "Use trainer=cpu or trainer=gpu, or train the members as runs of their own."
         )
     data = training.make_data(config, splits)
+    scored: Any = data.target.metrics()
+    if config["monitor"] not in [f"validation/{name}" for name in scored.names]:
+        raise ConfigError(
+            f"monitor={config['monitor']}: the mean of an ensemble has scores, but no such value. "
+            "Set monitor=validation/accuracy or validation/uar, and mode=max."
+        )
     members = members_of(config["ensemble"], data)
     training.record(config, run, data)
     tasks = [
@@ -56,10 +62,6 @@ def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> 
         f"{split}/{name}": value for split, (values, _) in found.items() for name, value in values.items()
     }
     confusions = {split: confusion for split, (_, confusion) in found.items()}
-    if config["monitor"] not in metrics:
-        raise ConfigError(
-            f"monitor={config['monitor']}: an ensemble has scores, but no such value. Monitor validation/accuracy."
-        )
     scores = Scores(metrics, confusions, metrics[config["monitor"]])
     _tell(config, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
     return scores.value

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ser import plots, timeline
 from ser.batch import Batch
+from ser.build import build
 from ser.data.bucketing import Draw
 from ser.errors import ConfigError
 from ser.files import write_atomic
@@ -112,7 +113,7 @@ class RecordingScores(L.Callback):
         place = {name: number for number, name in enumerate(dataset.store.ids)}
         firsts = [labels.index(label) for label in dict.fromkeys(labels)]
         order = [*firsts, *(number for number in range(len(ids)) if number not in firsts)]
-        shift = task.description["features"]["frame_shift_ms"] / 1000
+        shift = build(task.description["features"]).frame_shift_s
         for number, chosen in enumerate(order[: self.pictures]):
             batch = dataset[Draw(0, [place[ids[chosen]]])].to(task.device)
             with torch.inference_mode():

@@ -248,6 +248,15 @@ def test_a_balance_of_sequences_and_whole_recordings_exclude_each_other() -> Non
         SpeechData({}, FrameClasses([*CLASSES], "language"), carry_state=True, balance="oversample")
 
 
+def test_an_ensemble_is_not_chosen_by_a_loss_that_its_mean_does_not_have(
+    speech: Path, tmp_path: Path
+) -> None:
+    words = [*SHORT, f"data.root={speech}", "ensemble=2", "monitor=validation/loss", "mode=min"]
+    told = run("train.py", *words, "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
+    assert "monitor=validation/loss: the mean of an ensemble has scores, but no such value" in told
+    assert not [*(tmp_path / "run").glob("member_*")]
+
+
 def test_an_ensemble_of_one_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"ensemble=1: expected auto, or a number of members\. Give 2 or more"
