@@ -5,6 +5,7 @@ model, pooling, head and target, and the feature dimension. Files are read with
 `weights_only=True`, and only classes of this package are built from them, so that a hostile file runs nothing.
 """
 
+import logging
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from ser.errors import CheckpointError, SerError
 from ser.models.classifier import Classifier, Head
 from ser.run_folder import RunFolder
 from ser.targets import Target
+
+_log = logging.getLogger(__name__)
 
 FORMAT = 2
 PARTS = ("features", "frontend", "model", "pooling", "head", "target")
@@ -105,6 +108,8 @@ def find(path: str | Path) -> list[Path]:
             f"{path}: this folder holds no checkpoints/best.ckpt, nor members that do. Give a checkpoint, or the "
             "folder of a run that has ended its first epoch."
         )
+    if not run.best.is_file() and not (path / "metrics.json").is_file():
+        _log.warning("%s: this ensemble has not ended, only %d of its members are here", path, len(found))
     return found
 
 

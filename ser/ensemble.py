@@ -21,6 +21,8 @@ from ser.run_folder import RunFolder
 from ser.task import Task
 from ser.training import Config, Scores
 
+_MOST = 10  # members that nobody asked for by number
+
 
 def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> float:
     """Train all members, each in a folder of its own as a run would leave it, and score their mean.
@@ -37,10 +39,11 @@ def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> 
     Raises:
         ConfigError: there is no sense in so many members, or the monitored value is no score of a split.
     """
-    if "ddp" in str(config["trainer"].get("strategy")):
+    devices = config["trainer"]["devices"]
+    if devices != 1:
         raise ConfigError(
-            "ensemble, trainer.strategy=ddp: members are trained one after the other in one process. "
-            "Use trainer=cpu or trainer=gpu, or train the members as runs of their own."
+            f"ensemble, trainer.devices={devices}: members are trained one after the other in one process. "
+            "Set trainer.devices=1."
         )
     data = training.make_data(config, splits)
     scored: Any = data.target.metrics()
@@ -76,7 +79,13 @@ def members_of(wanted: int | str, data: SpeechData) -> int:
     if wanted == "auto":
         labels = data.datasets["train"].targets
         assert labels is not None
-        return num_members(labels.numpy())
+        found = num_members(labels.numpy())
+        if found > _MOST:
+            raise ConfigError(
+                f"ensemble=auto: the largest class holds the smallest {found} times, and there would be as many "
+                "members. Give a number, such as ensemble=5, or use balance=class_weight."
+            )
+        return found
     if not isinstance(wanted, int) or wanted < 2:
         raise ConfigError(
             f"ensemble={wanted}: expected auto, or a number of members. Give 2 or more, or null."

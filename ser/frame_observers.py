@@ -25,7 +25,8 @@ _AT_ONCE = "validate", "test"  # what the trainer does when it is not fitting
 class RecordingScores(L.Callback):
     """Decisions about whole recordings, and scores over all frames: file_metrics.json, frame_metrics.json, pictures.
 
-    A recording's decision is the mean over its frames of speech. Logs `<split>/file_accuracy` and `<split>/file_uar`;
+    A recording's decision is the mean over its frames of speech. Logs `<split>/file_accuracy` and `<split>/file_uar`,
+    after the best checkpoint is chosen by what the target itself scores;
     recordings in which nobody speaks have no decision and count as wrong.
 
     Args:

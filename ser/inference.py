@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +85,9 @@ def class_scores(
         max_frames *= _SAMPLES_FOR_A_FRAME if store.feature_dim == 1 else 1
     scores = torch.zeros(len(store), len(models[0].target.class_names))
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
-        batch: Batch = dataset[draw].to(device)
-        audio = listen(batch.audio)
+        batch: Batch = listen.with_speech(dataset[draw].to(device))
         for trained in models:
-            answer = trained.target.decided(trained.model(audio).float(), replace(batch, audio=audio))
+            answer = trained.target.decided(trained.model(batch.audio).float(), batch)
             scores[draw.indices] += answer.cpu() / len(models)
     return scores
 

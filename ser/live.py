@@ -2,7 +2,9 @@
 
 import csv
 import io
+import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -59,23 +61,34 @@ def follow(
     Raises:
         DataError: a file cannot be written, or the samples are not finite.
     """
+    if output.suffix.lower() != ".csv":
+        raise DataError(
+            f"{output}: what a stream decides is a .csv, with a picture .png beside it. Give output=NAME.csv."
+        )
     picture = output.with_suffix(".png")
     for path in (output, picture):
         check_output(path, overwrite=overwrite)
     shown: deque[Decision] = deque(maxlen=round(_SHOWN_S / stream.shift_s / stream.subsampling))
     samples, busy_s = 0, 0.0
     unfinished = output.with_name(f".{output.name}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file, _status() as status:
-        write = _writer(file, stream)
-        for piece in _until_interrupted(source):
-            started = time.perf_counter()
-            decisions = stream.push(piece) if piece is not None else stream.finish()
-            busy_s += time.perf_counter() - started
-            samples += 0 if piece is None else len(piece)
-            write(decisions)
-            shown.extend(decisions)
-            status(shown, stream)
-    unfinished.replace(output)
+    try:
+        with (
+            unfinished.open("w", newline="", encoding="utf-8") as file,
+            _status() as status,
+            _interruptible() as interrupt,
+        ):
+            write = _writer(file, stream)
+            for piece in _until_interrupted(source, interrupt):
+                started = time.perf_counter()
+                decisions = stream.push(piece) if piece is not None else stream.finish()
+                busy_s += time.perf_counter() - started
+                samples += 0 if piece is None else len(piece)
+                write(decisions)
+                shown.extend(decisions)
+                status(shown, stream)
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)
     if shown:
         plots.save(_picture(shown, stream, title), picture)
     return Followed(samples / stream.sample_rate, busy_s, shown[-1] if shown else None)
@@ -100,7 +113,7 @@ def raw_samples(file: io.BufferedIOBase) -> Iterator[np.ndarray]:
 def conclude(followed: Followed, stream: Stream, name: str, output: Path) -> str:
     """What is to be said at the end, in a few lines."""
     if followed.last is None:
-        said = "too short for a decision"
+        said = "no speech, so no decision" if stream.features.removes else "too short for a decision"
     elif followed.last.so_far is None:
         said = "no speech, so no decision"
     else:
@@ -131,11 +144,48 @@ def check_inputs(source: str, *, sample_rate: int | None, stream: Stream) -> Non
         raise DataError(f"{source}: stream=true hears one recording. Give a file, or - for standard input.")
 
 
-def _until_interrupted(source: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
-    """What the source gives, and None at its end, or once somebody presses Ctrl-C."""
+class _Interrupt:
+    """Takes Ctrl-C: the first one ends the source, and at once only where that keeps us waiting."""
+
+    def __init__(self) -> None:
+        self.asked = self.waiting = False
+
+    def __call__(self, *_: object) -> None:
+        if self.waiting or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Interrupt]:
+    """Let Ctrl-C end the source instead of the program; only the main thread is told of it."""
+    interrupt = _Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield from source
-    except KeyboardInterrupt:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _until_interrupted(source: Iterable[np.ndarray], interrupt: _Interrupt) -> Iterator[np.ndarray | None]:
+    """What the source gives, and None at its end, or once somebody presses Ctrl-C."""
+    pieces = iter(source)
+    piece: np.ndarray | None = None
+    while not interrupt.asked:
+        try:
+            interrupt.waiting = True
+            piece = next(pieces, None)
+        except KeyboardInterrupt:
+            interrupt.asked = True
+        finally:
+            interrupt.waiting = False
+        if interrupt.asked or piece is None:
+            break
+        yield piece
+    if interrupt.asked:
         print("Interrupted: what was heard until now is answered.", file=sys.stderr)
     yield None
 

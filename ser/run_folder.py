@@ -50,6 +50,10 @@ class RunFolder:
                 f"resume={self.path}: there is no {self.last.relative_to(self.path)} to go on from. "
                 "Give the folder of a run that has ended its first epoch, or start a new one."
             )
+        if resuming and self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file():
+            raise ConfigError(
+                f"resume={self.path}: is a member of an ensemble. Resume that: resume={self.path.parent}"
+            )
         if self.config.exists() and not resuming:
             raise ConfigError(
                 f"hydra.run.dir={self.path}: holds a run already. Choose another folder, "

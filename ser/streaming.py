@@ -93,6 +93,11 @@ class Stream:
         self.shift_s = extractor.frame_shift_s
         self.subsampling = self.models[0].model.encoder.subsampling
         for trained in self.models:
+            if _question(trained) != _question(self.models[0]):
+                raise ConfigError(
+                    f"ckpt: {trained.path} and {self.models[0].path} predict different things, or treat silence in "
+                    "different ways. Stream models of one target only."
+                )
             if trained.model.encoder.subsampling != self.subsampling:
                 raise ConfigError(
                     f"ckpt: {trained.path} joins {trained.model.encoder.subsampling} frames to a step, and "
@@ -289,6 +294,12 @@ class Stream:
         if all(counts):
             so_far = _mean([[total / n for total in row] for row, n in zip(sums, counts, strict=True)])
         return Decision(time_s, mean, is_speech and 2 * sum(step.heard) >= len(step.heard), so_far)
+
+
+def _question(trained: Trained) -> tuple[Any, ...]:
+    """What two models must have in common so that their answers can be averaged."""
+    target = trained.target
+    return type(target), target.class_names, getattr(target, "silence", None)
 
 
 def _added(

@@ -123,6 +123,16 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
     Raises:
         SerError: the labels are not those of the target.
     """
+    if splits.hold_waveforms and config["target"]["_target_"].endswith(_PER_STEP[1]):
+        raise ConfigError(
+            "target=frame_classes: this data is held as waveforms, of which features are made in every step, but "
+            "frames are told from silence once. Use recordings: data=folder, data=manifest or a corpus."
+        )
+    if splits.hold_waveforms and config["batching"]["cut_frames"] is not None:
+        raise ConfigError(
+            "batching.cut_frames: this data is held as waveforms, of which features are made in every step. "
+            "Set batching.cut_frames=null and, to learn from stretches, batching.crop_frames."
+        )
     spec = complete_target(config["target"], splits.stores.values())
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
     extractor = build(config["features"]) if splits.hold_waveforms else None
@@ -196,15 +206,15 @@ def check_frames(config: Config) -> None:
             f"pooling={pooling.rpartition('.')[2]}, target={target.rpartition('.')[2]}: one answers frames, the "
             "other utterances. Use pooling=none with target=frame_classes, and another pooling with other targets."
         )
+    answers_frames = target.endswith(_PER_STEP[1])
     if config["batching"]["carry_state"]:
-        unlike = not target.endswith(_PER_STEP[1])
-        if unlike or config["frontend"]["delta_scale"]:
-            remedy = "target=frame_classes with pooling=none" if unlike else "frontend.delta_scale=0"
+        _check_carried(config, answers_frames)
+    if not answers_frames:
+        if config["callbacks"].get("recordings"):
             raise ConfigError(
-                "batching.carry_state=true: a state is carried from frame to frame, without joining any. "
-                f"Use {remedy}, or batching.carry_state=false."
+                "callbacks.recordings: scores recordings of which every frame is answered, but this target answers "
+                "utterances. Set callbacks.recordings=null."
             )
-    if not target.endswith(_PER_STEP[1]):
         mode = (config["features"].get("silence") or {}).get("mode")
         if mode in ("mask", "class"):
             raise ConfigError(
@@ -223,6 +233,22 @@ def check_frames(config: Config) -> None:
             off = "0" if key.startswith("augment.") else "null"
             raise ConfigError(
                 f"{key}: works on whole utterances, but target=frame_classes answers frames. Set {key}={off}."
+            )
+
+
+def _check_carried(config: Config, answers_frames: bool) -> None:
+    """Refuse what cannot go on with a state: whole utterances, deltas, stretches, statistics over padded batches."""
+    remedies = {
+        "target=frame_classes with pooling=none": answers_frames,
+        "frontend.delta_scale=0": not config["frontend"]["delta_scale"],
+        "batching.crop_frames=null": config["batching"]["crop_frames"] is None,
+        "head.normalize=none": config["head"].get("normalize") == "none",
+    }
+    for remedy, holds in remedies.items():
+        if not holds:
+            raise ConfigError(
+                "batching.carry_state=true: a state goes from frame to frame and from sequence to sequence, none of "
+                f"them left out, joined or seen together. Use {remedy}, or batching.carry_state=false."
             )
 
 
@@ -262,7 +288,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_atomic(Path(path), content.getvalue())
 
 
-def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = None) -> L.Trainer:
+def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
     """Build Lightning's trainer with our callbacks and TensorBoard in the run's folder.
 
     Raises:
@@ -283,7 +309,6 @@ def make_trainer(config: Config, run: RunFolder, *, resume_step: int | None = No
         save_dir=run.path,
         name="tensorboard",
         version="",
-        purge_step=resume_step,
     )
     try:
         trainer: L.Trainer = build(

@@ -96,7 +96,7 @@ def test_a_name_that_does_not_exist_is_answered_with_the_nearest():
     [
         ({"hiden_dim": 3}, "unexpected keyword argument 'hiden_dim'"),
         ({"hidden_dim": -3}, r"hidden_dim=-3.*ValueError: hidden_size must be greater than zero"),
-        ({"hidden_dim": {"_": 1}}, "TypeError"),
+        ({"dropout": {"_": 1}}, "TypeError"),
     ],
 )
 def test_arguments_that_are_refused_end_as_a_config_error_with_the_cause(settings, words):

@@ -45,6 +45,11 @@ def test_lanes_are_about_equally_long_and_drawn_anew_in_every_epoch():
     assert len([*sampler]) == len(first)
 
 
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match=r"batching\.max_utterances=0: a batch of nothing"):
+        LaneSampler([50, 50], begins=[True, True], max_utterances=0, seed=0)
+
+
 def test_several_processes_are_refused():
     with pytest.raises(ConfigError, match=r"carry_state=true, trainer\.devices=2: .*Train on one device"):
         LaneSampler([50, 50], begins=[True, True], max_utterances=2, seed=0, ranks=2)

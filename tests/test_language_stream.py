@@ -5,9 +5,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
 from ser.config import check
@@ -15,6 +17,7 @@ from ser.data.module import SpeechData
 from ser.ensemble import members_of
 from ser.errors import ConfigError
 from ser.frame_targets import FrameClasses
+from ser.run_folder import RunFolder
 from ser.training import check_frames
 from tests.commands import environment, run
 from tests.conftest import REPOSITORY
@@ -198,7 +201,7 @@ def test_a_window_split_is_stamped_and_scored_beside_the_honest_one(speech: Path
         "data=manifest",
         f"data.path={table}",
         f"data.root={speech}",
-        "data.label=language_spoken",
+        "data.label=spoken",
         "split=window",
     )
     run(
@@ -222,13 +225,16 @@ def test_state_is_carried_from_sequence_to_sequence(speech: Path, tmp_path: Path
     [
         (["pooling=mean"], r"pooling=MeanPooling, target=FrameClasses: one answers frames.*Use pooling=none"),
         (
-            ["target=classes", "pooling=mean"],
+            ["target=classes", "pooling=mean", "callbacks=default"],
             r"silence=mask: is about the frames of an answer.*silence=remove",
         ),
+        (["target=classes", "pooling=mean"], r"callbacks\.recordings: .*Set callbacks\.recordings=null"),
         (
             ["batching.carry_state=true", "frontend.delta_scale=3.0"],
             r"carry_state=true: .*frontend\.delta_scale=0",
         ),
+        (["batching.carry_state=true", "batching.crop_frames=50"], r"carry_state=true: .*crop_frames=null"),
+        (["batching.carry_state=true", "head.normalize=batch"], r"carry_state=true: .*head\.normalize=none"),
         (["augment.mixup=0.2"], r"augment\.mixup: works on whole utterances.*Set augment\.mixup=0"),
         (
             ["waveform_augment=noise_and_speed"],
@@ -255,6 +261,35 @@ def test_an_ensemble_is_not_chosen_by_a_loss_that_its_mean_does_not_have(
     told = run("train.py", *words, "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
     assert "monitor=validation/loss: the mean of an ensemble has scores, but no such value" in told
     assert not [*(tmp_path / "run").glob("member_*")]
+
+
+def test_silent_parts_of_an_array_do_not_count_either(trained: Path, tmp_path: Path) -> None:
+    half = np.concatenate([np.zeros(RATE, dtype=np.float32), recording(1100, seed=5, seconds=2.0)])
+    np.save(tmp_path / "clips.npy", half[None].astype(np.float16))
+    soundfile.write(tmp_path / "clip.wav", half.astype(np.float16).astype(np.float32), RATE, subtype="FLOAT")
+    for name in ("clips.npy", "clip.wav"):
+        run("predict.py", f"ckpt={trained}", f"input={name}", f"output={name}.csv", cwd=tmp_path)
+    (array,), (wav,) = read(tmp_path / "clips.npy.csv"), read(tmp_path / "clip.wav.csv")
+    assert float(array["p_hi"]) == pytest.approx(float(wav["p_hi"]), abs=1e-4)
+
+
+def test_a_rare_class_starts_no_hundreds_of_trainings() -> None:
+    labels = torch.tensor([0] * 500 + [1] * 10)
+    data = SimpleNamespace(datasets={"train": SimpleNamespace(targets=labels)})
+    with pytest.raises(ConfigError, match=r"ensemble=auto: the largest class holds the smallest 50 times"):
+        members_of("auto", data)
+
+
+def test_a_member_is_not_resumed_alone(tmp_path: Path) -> None:
+    member = tmp_path / "member_0"
+    (member / "checkpoints").mkdir(parents=True)
+    for file in (tmp_path / "config.yaml", member / "config.yaml", member / "checkpoints" / "last.ckpt"):
+        file.touch()
+    with (
+        pytest.raises(ConfigError, match=r"is a member of an ensemble\. Resume that: resume="),
+        RunFolder(member).claimed(resuming=True),
+    ):
+        pass
 
 
 def test_an_ensemble_of_one_is_refused() -> None:

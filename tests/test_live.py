@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +100,43 @@ def test_inputs_that_cannot_be_heard_are_refused(tmp_path):
         live.check_inputs("-", sample_rate=16_000, stream=stream)
     with pytest.raises(DataError, match=r"stream=true hears one recording\. Give a file, or -"):
         live.check_inputs(str(tmp_path), sample_rate=None, stream=stream)
+
+
+def test_ctrl_c_in_the_middle_of_a_push_loses_nothing(tmp_path, monkeypatch):
+    stream, pushed = Stream(a_model()), []
+    push = stream.push
+
+    def interrupted(samples):
+        pushed.append(len(samples))
+        if len(pushed) == 20:
+            os.kill(os.getpid(), signal.SIGINT)
+        return push(samples)
+
+    monkeypatch.setattr(stream, "push", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    followed = live.follow(stream, pieces(), tmp_path / "x.csv", title="x", overwrite=False)
+    assert len(pushed) == 20
+    assert followed.seconds == sum(pushed) / RATE
+    alone = Stream(a_model())
+    expected = alone.push(speech_like(2.0)[: sum(pushed)]) + alone.finish()
+    assert len(rows_of(tmp_path / "x.csv")) == len(expected)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_samples_that_are_no_numbers_leave_no_file_behind(tmp_path):
+    broken = np.full(1000, np.nan, dtype=np.float32)
+    with pytest.raises(DataError, match="is nan"):
+        live.follow(Stream(a_model()), [broken], tmp_path / "x.csv", title="x", overwrite=False)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_decisions_are_written_as_csv_alone(tmp_path):
+    with pytest.raises(DataError, match=r"x\.png: what a stream decides is a \.csv.*Give output=NAME\.csv"):
+        live.follow(Stream(a_model()), pieces(), tmp_path / "x.png", title="x", overwrite=False)
+
+
+def test_silence_that_was_removed_is_no_speech():
+    stream = Stream(a_model(mode="remove"))
+    assert "no speech, so no decision" in live.conclude(
+        live.Followed(60, 1, None), stream, "x", Path("x.csv")
+    )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ser.data.audio_corpus import in_windows
 from ser.data.corpora import read_corpus
 from ser.data.leaks import find_leaks
 from ser.data.manifest import Manifest, Utterance
@@ -28,6 +29,7 @@ from ser.data.splits import (
     SpeakerKFold,
     WindowSplit,
 )
+from ser.data.store import new_store
 from ser.errors import ConfigError, DataError
 
 EMOTIONS = ("anger", "joy", "sadness")
@@ -508,3 +510,24 @@ def test_a_window_without_frames_is_refused() -> None:
         ConfigError, match=r"data\.split\.window_frames=0: a window has frames\. Give 1 or more"
     ):
         WindowSplit(window_frames=0)
+
+
+def test_windows_of_one_recording_are_a_leak_though_nobody_is_known(tmp_path: Path) -> None:
+    with new_store(tmp_path) as writer:
+        for _ in range(6):
+            writer.append(np.zeros((230, 3), dtype=np.float32))
+        store = writer.commit([*"abcdef"], None, label_names=(), layout="object")
+    splits = {"a": "test", "b": "validation"}
+    bare = tuple(
+        Utterance(
+            name, Path(f"{name}.wav"), split="test" if name == "a" else "train", labels={"emotion": "joy"}
+        )
+        for name in "abcdef"
+    )
+    manifest, cut = in_windows(Manifest(bare, "x"), store, 50, 0.01)
+    assert len(manifest) == len(cut) == 30
+    assert manifest.utterances[4].start == pytest.approx(2.0)
+    assert manifest.utterances[4].end == pytest.approx(2.3)
+    assignment = WindowSplit(seed=1).assign(manifest)
+    (leak,) = find_leaks(manifest, assignment, None)
+    assert (leak.kind, leak.splits) == ("group", ("train", "validation"))

@@ -15,6 +15,7 @@ from torch import Tensor
 from ser.batch import Batch, Padded
 from ser.checkpoint import Trained, assemble
 from ser.errors import ConfigError, DataError
+from ser.frame_targets import FrameClasses
 from ser.inference import extractor_of
 from ser.streaming import Decision, Stream
 
@@ -285,3 +286,11 @@ def test_models_of_other_steps_cannot_stream_together():
     models = [a_model(mode=None, pooling="MeanPooling", subsampling=k, num_layers=2) for k in (1, 2)]
     with pytest.raises(ConfigError, match=r"joins 2 frames to a step, and .* 1\. Stream models of one kind"):
         Stream(models)
+
+
+def test_models_that_predict_different_things_cannot_stream_together():
+    turned = a_model(seed=1)
+    turned = replace(turned, target=FrameClasses(["hi", "en", "cmn"], "language", silence="mask"))
+    for other in (turned, a_model(mode="class"), a_model(pooling="MeanPooling")):
+        with pytest.raises(ConfigError, match=r"predict different things|different features"):
+            Stream([a_model(), other])

@@ -31,7 +31,7 @@ def test_every_utterance_weighs_the_same_whatever_its_batch() -> None:
 def test_taking_begins_anew() -> None:
     tally = filled()
     tally.take(lambda sums: sums)
-    assert tally.state().tolist() == [0.0] * 5
+    assert tally.state().tolist() == [0.0] * 6
 
 
 def test_a_tally_goes_on_from_its_state() -> None:
@@ -44,6 +44,6 @@ def test_a_tally_goes_on_from_its_state() -> None:
 
 def test_sums_are_added_up_over_processes_before_means_are_taken() -> None:
     def with_a_twin_that_was_wrong(sums: Tensor) -> Tensor:
-        return sums + torch.tensor([9.0, 0.0, 12.0, 3.0, 14.0])
+        return sums + torch.tensor([9.0, 0.0, 12.0, 3.0, 3.0, 14.0])
 
     assert filled().take(with_a_twin_that_was_wrong)["accuracy"] == pytest.approx(1 / 3)

@@ -128,6 +128,8 @@ class AudioCorpus(ABC):
 def in_windows(manifest: Manifest, store: Store, frames: int, frame_shift_s: float) -> tuple[Manifest, Store]:
     """Utterances and features cut into windows; what is known of an utterance holds for its windows.
 
+    Where no group is known, the utterance is that of its windows, so that a leak between them is found.
+
     Args:
         manifest: N utterances.
         store: their features.
@@ -135,15 +137,15 @@ def in_windows(manifest: Manifest, store: Store, frames: int, frame_shift_s: flo
         frame_shift_s: seconds from one frame to the next.
     """
     windows = []
-    for utterance, length in zip(manifest, store.lengths.tolist(), strict=True):
+    grouped = (replace(utterance, group=utterance.group or utterance.id) for utterance in manifest)
+    for utterance, length in zip(grouped, store.lengths.tolist(), strict=True):
         for number, first in enumerate(range(0, length, frames) if length > frames else ()):
             start = utterance.start + first * frame_shift_s
             end = utterance.start + min(first + frames, length) * frame_shift_s
             windows.append(replace(utterance, id=f"{utterance.id}#{number}", start=start, end=end))
         if length <= frames:
-            windows.append(replace(utterance, id=f"{utterance.id}#0"))
-    cut = store.cut(frames)
-    return Manifest(tuple(windows), manifest.source) if cut is not store else manifest, cut
+            windows.append(utterance)
+    return Manifest(tuple(windows), manifest.source), store.cut(frames)
 
 
 def extent(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:

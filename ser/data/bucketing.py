@@ -59,8 +59,8 @@ class Budget:
     max_utterances: int
 
     def __post_init__(self) -> None:
-        _check_positive("batching.max_frames", self.max_frames)
-        _check_positive("batching.max_utterances", self.max_utterances)
+        check_positive("batching.max_frames", self.max_frames)
+        check_positive("batching.max_utterances", self.max_utterances)
 
     def fill(self, lengths: Integers, indices: Integers) -> list[Integers]:
         """Cut the utterances at `indices` [n], longest first, into the fewest batches."""
@@ -112,7 +112,7 @@ def plan_batches(
     lengths = np.asarray(lengths, dtype=np.int64)
     owners = np.zeros(len(lengths), dtype=np.int64) if classes is None else np.asarray(classes)
     budget = Budget(max_frames, max_utterances)
-    _check_positive("batching.pool", pool)
+    check_positive("batching.pool", pool)
     drawn = [population(owners, balance, _rng(seed, early)) for early in (*range(_EPOCHS_COMPARED), epoch)]
     pools = max(math.ceil(len(drawn[0]) / pool), min(len(drawn[0]), 2), 1)
     needed = max(
@@ -199,7 +199,12 @@ def _steps(batches: list[Integers], lengths: Integers, ranks: int) -> list[Plan]
     return [plan[start : start + ranks] for start in range(0, len(plan), ranks)]
 
 
-def _check_positive(name: str, value: int) -> None:
+def check_positive(name: str, value: int) -> None:
+    """Refuse a limit below 1.
+
+    Raises:
+        ConfigError: the value is below 1.
+    """
     if value < 1:
         raise ConfigError(f"{name}={value}: a batch of nothing cannot be learnt from. Give 1 or more.")
 

@@ -1,7 +1,6 @@
 """How well a silence detector does where it is known who speaks when."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -31,8 +30,10 @@ def detection(
             length = int(store.lengths[index])
             found = store.gather_speech(np.array([index]), np.zeros(1, np.int64), np.array([length]))
             assert found is not None
-            times = utterance.start + (np.arange(length) + 0.5) * extractor.frame_shift_s
-            times += (_frame_length_s(extractor) - extractor.frame_shift_s) / 2
+            framing = extractor.framing
+            times = (
+                utterance.start + (framing.centre + np.arange(length) * framing.shift) / extractor.sample_rate
+            )
             is_speech = np.searchsorted(truth[utterance.path.stem].ravel(), times, side="right") % 2 == 1
             pairs.append(np.stack([is_speech, found[0].numpy()]))
     is_speech, found_speech = np.concatenate(pairs, axis=1)
@@ -46,10 +47,6 @@ def remark(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
         for name, values in scores.items()
     ]
     return [f"The silence detector against the known pauses: {'; '.join(told)}."] if told else []
-
-
-def _frame_length_s(extractor: Any) -> float:
-    return float(extractor.framing.length / extractor.sample_rate)
 
 
 def _scores(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:

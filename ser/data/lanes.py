@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ser.data.bucketing import Draw, Plan, PlannedSampler
+from ser.data.bucketing import Draw, Plan, PlannedSampler, check_positive
 from ser.errors import ConfigError
 
 
@@ -25,7 +25,7 @@ class LaneSampler(PlannedSampler):
         ranks: likewise.
 
     Raises:
-        ConfigError: several processes train together.
+        ConfigError: several processes train together, or there is no lane.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class LaneSampler(PlannedSampler):
                 f"batching.carry_state=true, trainer.devices={ranks}: what one process remembers, the others do not. "
                 "Train on one device, or with batching.carry_state=false."
             )
+        check_positive("batching.max_utterances", max_utterances)
         firsts = np.flatnonzero(np.asarray(begins))
         self._recordings = np.split(np.arange(len(np.asarray(begins))), firsts[1:])
         self._lanes = _lanes([len(sequences) for sequences in self._recordings], max_utterances)

@@ -200,10 +200,9 @@ class Store:
         return counts
 
     def cut(self, frames: int) -> "Store":
-        """The same utterances in sequences of so many frames, `<id>#<number>` each; the rest of one is a shorter one.
+        """The same utterances, longer ones in sequences of so many frames, `<id>#<number>` each, the last one shorter.
 
-        Nothing is joined, so that no sequence holds frames of two utterances. Where none is longer, they stay as they
-        are.
+        Nothing is joined, so that no sequence holds frames of two utterances.
         """
         if not len(self) or self.lengths.max() <= frames:
             return self
@@ -217,8 +216,10 @@ class Store:
         return replace(
             self,
             ids=[
-                f"{self.ids[index]}#{piece}"
-                for index, piece in zip(owner.tolist(), number[rows].tolist(), strict=True)
+                f"{self.ids[index]}#{piece}" if count > 1 else self.ids[index]
+                for index, piece, count in zip(
+                    owner.tolist(), number[rows].tolist(), pieces[own][owner].tolist(), strict=True
+                )
             ],
             offsets=np.append(begins, self.offsets[-1]),
             labels=None if self.labels is None else self.labels[owner],

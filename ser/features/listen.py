@@ -1,9 +1,11 @@
 """From what a batch holds to features: nothing to do where it holds features already."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from ser.batch import Padded
+from ser.batch import Batch, Padded
 from ser.features.extract import Extractor
 from ser.features.waveform_augment import WaveformAugment
 
@@ -22,6 +24,14 @@ class Listen(nn.Module):
         super().__init__()
         self.extractor = extractor
         self.augment = augment
+
+    def with_speech(self, batch: Batch) -> Batch:
+        """A batch as it is heard when it is scored: features, and which of them are speech if that is looked for."""
+        if self.extractor is None:
+            return batch
+        with torch.autocast(batch.audio.values.device.type, enabled=False):
+            features, speech = self.extractor.with_speech(batch.audio)
+        return replace(batch, audio=features, speech=speech)
 
     def forward(self, audio: Padded, keys: Tensor | None = None) -> Padded:
         """[B, samples, 1], or features, to features [B, T, F].
