@@ -519,9 +519,7 @@ def test_windows_of_one_recording_are_a_leak_though_nobody_is_known(tmp_path: Pa
         store = writer.commit([*"abcdef"], None, label_names=(), layout="object")
     splits = {"a": "test", "b": "validation"}
     bare = tuple(
-        Utterance(
-            name, Path(f"{name}.wav"), split="test" if name == "a" else "train", labels={"emotion": "joy"}
-        )
+        Utterance(name, Path(f"{name}.wav"), split=splits.get(name, "train"), labels={"emotion": "joy"})
         for name in "abcdef"
     )
     manifest, cut = in_windows(Manifest(bare, "x"), store, 50, 0.01)
