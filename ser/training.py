@@ -25,6 +25,7 @@ from torch import nn
 
 from ser import checkpoint, environment, report
 from ser.build import build
+from ser.compatible import answers_frames, check_frames
 from ser.config import check_monitor
 from ser.data import summary
 from ser.data.classes import complete_target
@@ -123,7 +124,7 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
     Raises:
         SerError: the labels are not those of the target.
     """
-    if splits.hold_waveforms and config["target"]["_target_"].endswith(_PER_STEP[1]):
+    if splits.hold_waveforms and answers_frames(config):
         raise ConfigError(
             "target=frame_classes: this data is held as waveforms, of which features are made in every step, but "
             "frames are told from silence once. Use recordings: data=folder, data=manifest or a corpus."
@@ -189,67 +190,6 @@ def make_task(config: Config, data: SpeechData) -> Task:
         description=description,
         seed=config["seed"],
     )
-
-
-_PER_STEP = ".EveryStep", ".FrameClasses"
-
-
-def check_frames(config: Config) -> None:
-    """Refuse settings that do not go together where every frame is answered.
-
-    Raises:
-        ConfigError: with the first of them.
-    """
-    pooling, target = (config[node]["_target_"] for node in ("pooling", "target"))
-    if pooling.endswith(_PER_STEP[0]) != target.endswith(_PER_STEP[1]):
-        raise ConfigError(
-            f"pooling={pooling.rpartition('.')[2]}, target={target.rpartition('.')[2]}: one answers frames, the "
-            "other utterances. Use pooling=none with target=frame_classes, and another pooling with other targets."
-        )
-    answers_frames = target.endswith(_PER_STEP[1])
-    if config["batching"]["carry_state"]:
-        _check_carried(config, answers_frames)
-    if not answers_frames:
-        if config["callbacks"].get("recordings"):
-            raise ConfigError(
-                "callbacks.recordings: scores recordings of which every frame is answered, but this target answers "
-                "utterances. Set callbacks.recordings=null."
-            )
-        mode = (config["features"].get("silence") or {}).get("mode")
-        if mode in ("mask", "class"):
-            raise ConfigError(
-                f"silence={mode}: is about the frames of an answer, but this target answers utterances. "
-                "Use silence=remove or silence=mute, or target=frame_classes with pooling=none."
-            )
-        return
-    refused = {
-        "augment.mixup": config["augment"].get("mixup"),
-        "augment.time_stretch": config["augment"].get("time_stretch"),
-        "waveform_augment": config.get("waveform_augment"),
-        "callbacks.output_space": config["callbacks"].get("output_space"),
-    }
-    for key, value in refused.items():
-        if value:
-            off = "0" if key.startswith("augment.") else "null"
-            raise ConfigError(
-                f"{key}: works on whole utterances, but target=frame_classes answers frames. Set {key}={off}."
-            )
-
-
-def _check_carried(config: Config, answers_frames: bool) -> None:
-    """Refuse what cannot go on with a state: whole utterances, deltas, stretches, statistics over padded batches."""
-    remedies = {
-        "target=frame_classes with pooling=none": answers_frames,
-        "frontend.delta_scale=0": not config["frontend"]["delta_scale"],
-        "batching.crop_frames=null": config["batching"]["crop_frames"] is None,
-        "head.normalize=none": config["head"].get("normalize") == "none",
-    }
-    for remedy, holds in remedies.items():
-        if not holds:
-            raise ConfigError(
-                "batching.carry_state=true: a state goes from frame to frame and from sequence to sequence, none of "
-                f"them left out, joined or seen together. Use {remedy}, or batching.carry_state=false."
-            )
 
 
 def compile_in_place(model: nn.Module) -> None:

@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 LAYERS = [
     ["errors"],
-    ["files", "environment", "signature", "randomness", "batch", "tally"],
+    ["files", "environment", "signature", "randomness", "batch", "tally", "compatible"],
     ["build"],
     ["metrics", "features", "models", "schedules", "targets"],
     ["losses", "frame_targets"],

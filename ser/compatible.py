@@ -1,0 +1,70 @@
+"""Settings that are right each for itself and do not go together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ser.errors import ConfigError
+
+Config = Mapping[str, Any]
+
+
+def answers_frames(config: Config) -> bool:
+    """Whether the target has an answer for every frame, and not one for an utterance."""
+    return str(config["target"]["_target_"]).endswith(".FrameClasses")
+
+
+def check_frames(config: Config) -> None:
+    """Refuse settings that do not go together where every frame is answered.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
+    pooling, target = (config[node]["_target_"].rpartition(".")[2] for node in ("pooling", "target"))
+    if (pooling == "EveryStep") != answers_frames(config):
+        raise ConfigError(
+            f"pooling={pooling}, target={target}: one answers frames, the "
+            "other utterances. Use pooling=none with target=frame_classes, and another pooling with other targets."
+        )
+    if config["batching"]["carry_state"]:
+        _check_carried(config)
+    if not answers_frames(config):
+        if config["callbacks"].get("recordings"):
+            raise ConfigError(
+                "callbacks.recordings: scores recordings of which every frame is answered, but this target answers "
+                "utterances. Set callbacks.recordings=null."
+            )
+        mode = (config["features"].get("silence") or {}).get("mode")
+        if mode in ("mask", "class"):
+            raise ConfigError(
+                f"silence={mode}: is about the frames of an answer, but this target answers utterances. "
+                "Use silence=remove or silence=mute, or target=frame_classes with pooling=none."
+            )
+        return
+    refused = {
+        "augment.mixup": config["augment"].get("mixup"),
+        "augment.time_stretch": config["augment"].get("time_stretch"),
+        "waveform_augment": config.get("waveform_augment"),
+        "callbacks.output_space": config["callbacks"].get("output_space"),
+    }
+    for key, value in refused.items():
+        if value:
+            off = "0" if key.startswith("augment.") else "null"
+            raise ConfigError(
+                f"{key}: works on whole utterances, but target=frame_classes answers frames. Set {key}={off}."
+            )
+
+
+def _check_carried(config: Config) -> None:
+    """Refuse what cannot go on with a state: whole utterances, deltas, stretches, statistics over padded batches."""
+    remedies = {
+        "target=frame_classes with pooling=none": answers_frames(config),
+        "frontend.delta_scale=0": not config["frontend"]["delta_scale"],
+        "batching.crop_frames=null": config["batching"]["crop_frames"] is None,
+        "head.normalize=none": config["head"].get("normalize") == "none",
+    }
+    for remedy, holds in remedies.items():
+        if not holds:
+            raise ConfigError(
+                "batching.carry_state=true: a state goes from frame to frame and from sequence to sequence, none of "
+                f"them left out, joined or seen together. Use {remedy}, or batching.carry_state=false."
+            )
