@@ -1,15 +1,14 @@
 """Targets that give an answer for every frame: what live use asks for."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ser.batch import Batch
+from ser.features.silence import Mode
 from ser.targets import Classes
-
-SilenceMode = Literal["keep", "remove", "mute", "mask", "class"]
 
 
 class FrameClasses(Classes):
@@ -35,7 +34,7 @@ class FrameClasses(Classes):
         class_names: Sequence[str] | None = None,
         field: str | None = None,
         *,
-        silence: SilenceMode = "keep",
+        silence: Mode = "keep",
     ) -> None:
         super().__init__(class_names, field)
         self.silence = silence

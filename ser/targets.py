@@ -3,6 +3,7 @@
 Everything in which one job differs from another is here, so that the task has no case distinctions.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -93,18 +94,18 @@ class Target(Protocol):
         ...
 
 
-class OfUtterances:
+class OfUtterances(ABC):
     """What targets have in common that give one answer an utterance."""
 
     out_dim: int
 
+    @abstractmethod
     def scores(self, logits: Tensor) -> Tensor:
         """Logits [B, out_dim] -> probabilities [B, C]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def views(self, logits: Tensor, labels: Tensor) -> list[View]:
         """Logits [B, out_dim] and class indices [B] -> questions."""
-        raise NotImplementedError
 
     def learnt(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """All of them."""

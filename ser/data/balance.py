@@ -21,9 +21,9 @@ def population(classes: np.ndarray, balance: Balance, rng: np.random.Generator) 
     Returns:
         Indices, N for `none`, in no particular order.
     """
-    members = [np.flatnonzero(classes == index) for index in np.unique(classes)]
     if balance == "none":
         return np.arange(len(classes))
+    members = [np.flatnonzero(classes == index) for index in np.unique(classes)]
     if balance == "undersample":
         fewest = min(map(len, members))
         return np.concatenate([rng.choice(own, fewest, replace=False) for own in members])

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ser.batch import Padded
-from ser.data.generated import Folder, run_parts
+from ser.data.generated import Folder, check_generator, run_parts
 from ser.data.prosody import PlannedUtterance, perform, plan
 from ser.data.sentences import SPLITS
 from ser.data.speech import SAMPLE_RATE, Synthesizer, require_espeak
@@ -60,11 +60,7 @@ def _check(seed: int, utterances: Mapping[str, int], processes: int) -> None:
             f"Demonstration data, utterances={dict(utterances)}: give each of {', '.join(SPLITS)} at least {FEWEST} "
             "utterances, or a class may be missing."
         )
-    if seed < 0 or processes < 1:
-        raise ConfigError(
-            f"Demonstration data, seed={seed}, processes={processes}: give a seed of 0 or more and at least "
-            "one process."
-        )
+    check_generator(seed, processes)
 
 
 def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from ser.errors import DataError
+from ser.errors import ConfigError, DataError
 from ser.files import write_atomic
 
 log = logging.getLogger(__name__)
@@ -103,6 +103,19 @@ class Folder:
         for name in self.files:
             (hidden / name).replace(self.root / name)
         write_atomic(seal, json.dumps({**self.settings, "bytes": sizes}))
+
+
+def check_generator(seed: int, processes: int) -> None:
+    """Refuse a generator that cannot draw, or has nobody to work for it.
+
+    Raises:
+        ConfigError: the seed is negative, or there is no process.
+    """
+    if seed < 0 or processes < 1:
+        raise ConfigError(
+            f"Demonstration data, seed={seed}, processes={processes}: give a seed of 0 or more and at least one "
+            "process."
+        )
 
 
 @contextmanager

@@ -16,9 +16,9 @@ import numpy as np
 from ser.data import sentences
 from ser.data.arrays import CLASS_NAMES, ArrayCorpus, inputs_name, targets_name
 from ser.data.corpus import Splits
-from ser.data.generated import Folder, run_parts
+from ser.data.generated import Folder, check_generator, run_parts
 from ser.data.prosody import CHARACTERS_PER_SECOND, NORMAL_RATE, VARIANTS
-from ser.data.speech import SAMPLE_RATE, Synthesizer, require_espeak
+from ser.data.speech import SAMPLE_RATE, Synthesizer, require_espeak, resampled, sloping_noise
 from ser.errors import ConfigError, SerError
 
 VERSION = 1  # raise it with anything that changes a byte of what is written
@@ -257,22 +257,12 @@ def perform(clip: Clip, synthesizer: Synthesizer) -> np.ndarray:
 
 def to_8_khz(waveform: np.ndarray) -> np.ndarray:
     """A waveform [samples] at 22050 Hz, resampled to 8 kHz in its spectrum: nothing above 4 kHz is folded down."""
-    # 441 samples become 160. A block more keeps end and start apart; whole seconds, as such transforms are fast.
-    blocks = 50 * -(-(len(waveform) + 441) // 22_050)
-    spectrum = np.fft.rfft(waveform, 441 * blocks)[: 80 * blocks + 1]
-    fade = np.linspace(1, 0, len(spectrum) // 20)  # from 3.8 to 4 kHz, so that clicks do not ring
-    spectrum[-len(fade) :] *= fade
-    resampled: np.ndarray = np.fft.irfft(spectrum, 160 * blocks) * (160 / 441)
-    return resampled[: len(waveform) * 160 // 441]
+    return resampled(waveform, RATE, whole_s=1.0)
 
 
 def _noise(clip: Clip) -> np.ndarray:
     """Background noise [40000], drawn as a spectrum that slopes from 50 Hz on."""
-    frequencies = np.fft.rfftfreq(SAMPLES, 1 / RATE)
-    real, imaginary = np.random.default_rng(clip.noise_seed).normal(size=(2, len(frequencies)))
-    slope = np.maximum(frequencies, 50.0) ** (-clip.noise_slope / 2) * (frequencies > 0)
-    noise: np.ndarray = np.fft.irfft(slope * (real + 1j * imaginary), SAMPLES)
-    return noise
+    return sloping_noise(SAMPLES, RATE, slope=clip.noise_slope, rng=np.random.default_rng(clip.noise_seed))
 
 
 def _rms(waveform: np.ndarray) -> float:
@@ -285,11 +275,7 @@ def _check(seed: int, clips: Sequence[int], processes: int) -> None:
             f"data.clips={[*clips]}: expected two numbers, of clips of each language to train and to test on, each "
             f"{FEWEST} or more. Write [1000, 200] or so."
         )
-    if seed < 0 or processes < 1:
-        raise ConfigError(
-            f"Demonstration data, seed={seed}, processes={processes}: give a seed of 0 or more and at least one "
-            "process."
-        )
+    check_generator(seed, processes)
 
 
 def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:

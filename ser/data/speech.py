@@ -102,3 +102,30 @@ class Synthesizer:
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
+
+
+def resampled(waveform: np.ndarray, rate: int, *, whole_s: float) -> np.ndarray:
+    """A waveform of espeak-ng at another rate; what has no place below half of that is not folded down.
+
+    Args:
+        waveform: [samples] at 22050 Hz.
+        rate: in Hz, a multiple of 100: 441 samples become rate / 50.
+        whole_s: the transform is so many seconds long, or a multiple of that: such lengths are fast.
+    """
+    block = rate // 50
+    unit = round(50 * whole_s)  # of 441 samples
+    blocks = unit * -(-(len(waveform) + 441) // (441 * unit))  # one more keeps end and start apart
+    spectrum = np.fft.rfft(waveform, 441 * blocks)[: block // 2 * blocks + 1]
+    fade = np.linspace(1, 0, len(spectrum) // 20)  # of the highest twentieth, so that clicks do not ring
+    spectrum[-len(fade) :] *= fade
+    found: np.ndarray = np.fft.irfft(spectrum, block * blocks) * (block / 441)
+    return found[: len(waveform) * block // 441]
+
+
+def sloping_noise(samples: int, rate: int, *, slope: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise [samples], drawn as a spectrum whose power falls with this power of the frequency from 50 Hz on."""
+    frequencies = np.fft.rfftfreq(samples, 1 / rate)
+    real, imaginary = rng.normal(size=(2, len(frequencies)))
+    envelope = np.maximum(frequencies, 50.0) ** (-slope / 2) * (frequencies > 0)
+    noise: np.ndarray = np.fft.irfft(envelope * (real + 1j * imaginary), samples)
+    return noise

@@ -21,10 +21,10 @@ from ser.data import sentences
 from ser.data.audio_corpus import AudioCorpus
 from ser.data.corpus import Splits
 from ser.data.detection import detection, remark
-from ser.data.generated import Folder, run_parts
+from ser.data.generated import Folder, check_generator, run_parts
 from ser.data.manifest import Manifest, Utterance, read_manifest, write_manifest
 from ser.data.prosody import NORMAL_RATE
-from ser.data.speech import Synthesizer, require_espeak
+from ser.data.speech import Synthesizer, require_espeak, resampled, sloping_noise
 from ser.errors import ConfigError, DataError, SerError
 from ser.files import write_atomic
 
@@ -307,22 +307,13 @@ def trimmed(waveform: np.ndarray) -> np.ndarray:
 
 def to_16_khz(waveform: np.ndarray) -> np.ndarray:
     """A waveform [samples] at 22050 Hz, resampled to 16 kHz in its spectrum: nothing above 8 kHz is folded down."""
-    # 441 samples become 320. A block more keeps end and start apart; fifths of seconds, as such transforms are fast.
-    blocks = 10 * -(-(len(waveform) + 441) // 4_410)
-    spectrum = np.fft.rfft(waveform, 441 * blocks)[: 160 * blocks + 1]
-    fade = np.linspace(1, 0, len(spectrum) // 20)  # from 7.6 to 8 kHz, so that clicks do not ring
-    spectrum[-len(fade) :] *= fade
-    resampled: np.ndarray = np.fft.irfft(spectrum, 320 * blocks) * (320 / 441)
-    return resampled[: len(waveform) * 320 // 441]
+    return resampled(waveform, RATE, whole_s=0.2)
 
 
 def _noise(samples: int, slope: float, rng: np.random.Generator) -> np.ndarray:
     """Background noise [samples] of mean square 1, drawn as a spectrum that slopes from 50 Hz on."""
     length = RATE * -(-samples // RATE)  # whole seconds, as such transforms are fast
-    frequencies = np.fft.rfftfreq(length, 1 / RATE)
-    real, imaginary = rng.normal(size=(2, len(frequencies)))
-    envelope = np.maximum(frequencies, 50.0) ** (-slope / 2) * (frequencies > 0)
-    noise = np.fft.irfft(envelope * (real + 1j * imaginary), length)[:samples]
+    noise = sloping_noise(length, RATE, slope=slope, rng=rng)[:samples]
     scaled: np.ndarray = noise / np.sqrt(np.square(noise).mean())
     return scaled
 
@@ -337,11 +328,7 @@ def _check(seed: int, minutes: float, processes: int) -> None:
             f"data.minutes={minutes}: expected minutes of the smallest class, {FEWEST_MINUTES:g} or more. Write "
             f"{MINUTES:g} or so."
         )
-    if seed < 0 or processes < 1:
-        raise ConfigError(
-            f"Demonstration data, seed={seed}, processes={processes}: give a seed of 0 or more and at least one "
-            "process."
-        )
+    check_generator(seed, processes)
 
 
 def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
