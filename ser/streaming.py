@@ -1,7 +1,6 @@
 """Live use: a model that hears speech as it comes, and says exactly what it says of the whole recording."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,8 +40,7 @@ class _Step(NamedTuple):
     heard: tuple[bool, ...]  # likewise: whether the model takes it for speech, where silence is a class
 
 
-@dataclass(frozen=True)
-class StreamState:
+class StreamState(NamedTuple):
     """All that a stream remembers: keep it, copy it, or give it back to `Stream.state` at any time.
 
     Args:

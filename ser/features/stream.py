@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,8 +17,7 @@ from ser.features.smoothing import SmoothingState
 _SAMPLES_AT_A_TIME = 1 << 14  # 1 s at 16 kHz: hours may be pushed at once, and need no more memory
 
 
-@dataclass(frozen=True)
-class Frames:
+class Frames(NamedTuple):
     """What has come out of a stream.
 
     Args:
@@ -36,8 +35,7 @@ class Frames:
     first: int
 
 
-@dataclass(frozen=True)
-class FeatureState:
+class FeatureState(NamedTuple):
     """What a stream remembers, however long it is.
 
     Args:
