@@ -87,6 +87,14 @@ def test_shared_kernels_change_no_answer() -> None:
                 assert one.remarks == other.remarks
 
 
+def test_speakers_of_one_utterance_each_leave_nothing_but_the_majority() -> None:
+    data = blobs()
+    data["speakers"] = np.array([f"s{number}" for number in range(len(data["classes"]))])
+    both = problems(**data, normalize="speaker")
+    assert not both.search.x.any()
+    same(["svc"], both)
+
+
 def test_forests_that_never_reach_a_limit_of_depth_are_grown_once(monkeypatch: pytest.MonkeyPatch) -> None:
     family = replace(FAMILIES["rf"], make=partial(FAMILIES["rf"].make, n_estimators=10))
     search = problems(**blobs(), normalize="speaker").search

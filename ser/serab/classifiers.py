@@ -216,7 +216,8 @@ def _on_kernel(family: Family, chain: Sequence[Settings], problem: Problem) -> l
         return _one_by_one(family, chain, problem)
     kernel = linear_kernel
     if chain[0]["kernel"] == "rbf":
-        kernel = partial(rbf_kernel, gamma=1 / (problem.x.shape[1] * problem.x.var()))  # gamma="scale"
+        spread = problem.x.shape[1] * problem.x.var()
+        kernel = partial(rbf_kernel, gamma=1 / spread if spread else 1.0)  # gamma="scale"
     on_kernel = problem._replace(x=kernel(problem.x), x_scored=kernel(problem.x_scored, problem.x))
     return [_fit(family.make(**{**settings, "kernel": "precomputed"}), on_kernel)[1] for settings in chain]
 
