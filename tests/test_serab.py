@@ -199,6 +199,26 @@ def test_a_split_without_test_is_refused(recordings: Path) -> None:
         read("ravdess", published_spec(recordings, split=rule), allow_partial=True)
 
 
+def test_a_corpus_that_leaves_nothing_to_tell_apart_is_refused(recordings: Path, tmp_path: Path) -> None:
+    for file in (recordings / "anger").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(DataError, match=r"ravdess: train has 6 utterances of 1 class: anger\. Classifiers need"):
+        read("ravdess", published_spec(tmp_path), allow_partial=True)
+
+
+def test_a_corpus_of_an_utterance_a_class_is_refused(recordings: Path, tmp_path: Path) -> None:
+    train = {"02", "03", "06"}
+    emotions = iter(("anger", "sadness", "neutral"))
+    for speaker in sorted(train):
+        file = next((recordings / next(emotions)).glob(f"*-{speaker}.wav"))
+        (tmp_path / file.name).symlink_to(file)
+    for speaker in ("01", "04", "05"):
+        file = next((recordings / "anger").glob(f"*-{speaker}.wav"))
+        (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(DataError, match="train has 3 utterances of 3 classes: anger, neutral, sadness"):
+        read("ravdess", published_spec(tmp_path), allow_partial=True)
+
+
 def iemocap(root: Path) -> Path:
     """A tree with the names of IEMOCAP: both actors talk in the dialogues of each wearer of the markers."""
     for session in range(1, 6):

@@ -91,10 +91,12 @@ def read(
     _check_scored(name, assignment)
     speakers = _speakers(manifest, getattr(corpus.split, "key", "speaker"))
     fields = label_fields(corpus.label_map, corpus.label)
+    classes = np.array(["/".join(str(u.labels[field]) for field in fields) for u in manifest])
+    _check_learnt(name, classes[assignment["train"]])
     return BenchmarkCorpus(
         name=name,
         manifest=manifest,
-        classes=np.array(["/".join(str(u.labels[field]) for field in fields) for u in manifest]),
+        classes=classes,
         assignment=assignment,
         speakers=speakers,
         reader=reader,
@@ -124,6 +126,16 @@ def _check_scored(name: str, assignment: Assignment) -> None:
         raise DataError(
             f"{name}: its split has no {' and no '.join(empty)} utterances, so nothing can be scored. "
             "Use split=serab or split=honest, or give data.split shares above 0."
+        )
+
+
+def _check_learnt(name: str, classes: np.ndarray) -> None:
+    """Refuse [n] classes of train that no classifier, or not all five, can learn."""
+    names = np.unique(classes).tolist()
+    if len(names) < 2 or len(classes) <= len(names):
+        raise DataError(
+            f"{name}: train has {len(classes)} utterances of {len(names)} class{'es' * (len(names) != 1)}: "
+            f"{', '.join(names)}. Classifiers need two classes, and more utterances than classes: add recordings."
         )
 
 
