@@ -62,6 +62,8 @@ def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert again.stdout.splitlines()[1:] == told.stdout.splitlines()[1:]  # the first has times
     other = run(*place, *QUICK, "hydra.run.dir=out", "normalize=global", cwd=cwd, code=1)
     assert "out: holds results of another run, which differs in normalize. Choose another" in other.stderr
+    other = run(*place, *QUICK, "hydra.run.dir=out", "split=honest", cwd=cwd, code=1)
+    assert "out: holds results of another run, which differs in split. Choose another" in other.stderr
     return cwd / "out"
 
 
@@ -150,6 +152,25 @@ def test_settings_are_checked(setting: dict[str, Any], message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+SPLIT = {"_target_": "ser.data.splits.Serab", "train": 0.6, "validation": 0.2, "key": "speaker", "label": "e"}
+
+
+def test_a_run_tells_how_corpora_were_divided() -> None:
+    def told(split: str, **rule: Any) -> str:
+        settings = {"data": {"split": {**SPLIT, **rule}}, "normalize": "speaker", "grid": True}
+        return benchmark._method(settings, split=split)[0]
+
+    random = {"_target_": "ser.data.splits.RandomSplit"}
+    texts = [told("serab"), told("honest"), told("serab", train=0.5), told("random", **random)]
+    texts += [told("random", **random, seed=1)]
+    assert len({*texts}) == len(texts)  # by which runs are compared or not
+    assert [text.startswith("Speakers are divided as for the published table") for text in texts] == [
+        *[True, False, False, False, False]
+    ]
+    assert ["by who talks" in text for text in texts] == [False, True, False, False, False]
+    assert texts[-1].endswith("RandomSplit with train=0.6, validation=0.2, key=speaker, seed=1.")
+
+
 def test_a_corpus_of_ones_own_is_a_config_of_ten_lines(recordings: Path, tmp_path: Path) -> None:
     files = sorted(recordings.rglob("*.wav"))
     utterances = [Utterance(f.stem, f, speaker=f.stem[-2:], labels={"emotion": f.parent.name}) for f in files]
@@ -202,7 +223,9 @@ def test_a_split_without_test_is_refused(recordings: Path) -> None:
 def test_a_corpus_that_leaves_nothing_to_tell_apart_is_refused(recordings: Path, tmp_path: Path) -> None:
     for file in (recordings / "anger").iterdir():
         (tmp_path / file.name).symlink_to(file)
-    with pytest.raises(DataError, match=r"ravdess: train has 6 utterances of 1 class: anger\. Classifiers need"):
+    with pytest.raises(
+        DataError, match=r"ravdess: train has 6 utterances of 1 class: anger\. Classifiers need"
+    ):
         read("ravdess", published_spec(tmp_path), allow_partial=True)
 
 

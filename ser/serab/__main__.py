@@ -38,7 +38,7 @@ def serab(config: dict[str, Any]) -> float:
         specs,
         folder=Path(settings.runtime.output_dir),
         extractor=settings.runtime.choices["extractor"],
-        is_published=_is_published(),
+        split=_split(),
     )
 
 
@@ -59,7 +59,7 @@ def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = check(OmegaConf.masked_copy(cfg, ["data"]))["data"]
     rule = config["data"]["split"]
     spec |= {"cache_dir": config["cache_dir"], "split": {**rule, "label": spec.get("label")}}
-    for own in (config["settings"], config["published"] if _is_published() else {}):
+    for own in (config["settings"], config["published"] if _split() == "serab" else {}):
         changes = own.get(name) or {}
         if rule["_target_"].endswith(".Serab"):
             spec["split"] |= changes.get("split", {})
@@ -67,8 +67,9 @@ def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
-def _is_published() -> bool:
-    return str(HydraConfig.get().runtime.choices["split"]) == "serab"
+def _split() -> str:
+    """Name of the option of `split=`."""
+    return str(HydraConfig.get().runtime.choices["split"])
 
 
 if __name__ == "__main__":

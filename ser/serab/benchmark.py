@@ -40,6 +40,7 @@ TRANSDUCTIVE = (
 )
 _CHOICES = {"select": ("validation", "test"), "normalize": ("speaker", "global")}
 _WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # on results
+_PUBLISHED_SPLIT = {"train": 0.6, "validation": 0.2, "key": "speaker"}  # beside settings of single corpora
 _LIBRARIES = (*PURE, "ser.embeddings.")
 """Where the spec of an extractor may point to."""
 
@@ -50,7 +51,7 @@ def run(
     *,
     folder: Path,
     extractor: str,
-    is_published: bool,
+    split: str,
 ) -> float:
     """Run the benchmark and return the mean over corpora of the headline's test accuracy, 0..1.
 
@@ -59,14 +60,14 @@ def run(
         specs: corpus -> node of it.
         folder: gets tables and results.
         extractor: its name, for tables.
-        is_published: whether the corpora are split as they were for the published table.
+        split: name of the rule by which corpora are divided; `serab` = as they were for the published table.
 
     Raises:
         SerError: settings, corpora or files do not fit together.
     """
     names = _check(config)
     logging.getLogger("ser.data.corpora").setLevel(logging.ERROR)  # whether copies are complete, is told here
-    claim(folder, config)
+    claim(folder, {**config, "split": split})
     corpora = [_read(name, spec, config) for name, spec in specs.items()]
     embedder: Embedder = build(config["extractor"], allowed=_LIBRARIES)
     found, seen, digests = [], [], {}
@@ -85,7 +86,7 @@ def run(
         extractor=extractor,
         results=found,
         select=config["select"],
-        method=_method(config, is_published=is_published),
+        method=_method(config, split=split),
         stamps=[
             *([TRANSDUCTIVE] if config["normalize"] == "speaker" else []),
             *(stamp for corpus in seen for stamp in corpus.stamps),
@@ -208,8 +209,8 @@ def _classify(
     return results.collect(corpus, both, outcomes)
 
 
-def _method(config: Config, *, is_published: bool) -> list[str]:
-    """Paragraphs on how it was done."""
+def _method(config: Config, *, split: str) -> list[str]:
+    """Paragraphs on how it was done; runs with other ones are not compared."""
     by_speaker = (
         "Embeddings are z-scores by the mean and standard deviation of each speaker within the split; no label is "
         "looked at, but the other utterances of a test speaker are (transductive)."
@@ -225,16 +226,24 @@ def _method(config: Config, *, is_published: bool) -> list[str]:
     defaults = (
         "Classifiers have their default settings; they answer test having learnt from train and validation."
     )
-    split = (
-        "Speakers are divided as for the published table, which in IEMOCAP and ShEMO takes something else for the "
-        "speaker and leaves out the neutral utterances of CaFE."
-        if is_published
-        else "Corpora are divided by who talks, not as for the published table."
-    )
     return [
-        split,
+        _division(split, config["data"]["split"]),
         by_speaker if config["normalize"] == "speaker" else by_train,
         searched if config["grid"] else defaults,
         "Intervals hold 95% of 10,000 draws of test speakers with replacement; of few speakers they are too narrow. "
         f"UAR is the mean recall of the classes. Everything random has the seed {SEED}.",
     ]
+
+
+def _division(split: str, rule: Mapping[str, Any]) -> str:
+    """By which rule corpora were divided, and whether it is that of the published table."""
+    settings = {key: value for key, value in rule.items() if key not in ("_target_", "label")}
+    if split == "serab" and settings == _PUBLISHED_SPLIT:
+        return (
+            "Speakers are divided as for the published table, which in IEMOCAP and ShEMO takes something else for the "
+            "speaker and leaves out the neutral utterances of CaFE."
+        )
+    by_talker = " by who talks" if split == "honest" and settings.get("key") == "speaker" else ""
+    name = str(rule["_target_"]).rpartition(".")[2]
+    listed = ", ".join(f"{key}={value}" for key, value in settings.items())
+    return f"Corpora are divided{by_talker}, not as for the published table: {name} with {listed or 'no settings'}."
