@@ -152,7 +152,7 @@ def test_settings_are_checked(setting: dict[str, Any], message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
-SPLIT = {"_target_": "ser.data.splits.Serab", "train": 0.6, "validation": 0.2, "key": "speaker", "label": "e"}
+SPLIT = {"_target_": "ser.data.splits.Serab", "train": 0.6, "validation": 0.2, "key": "speaker", "label": None}
 
 
 def test_a_run_tells_how_corpora_were_divided() -> None:
@@ -161,7 +161,7 @@ def test_a_run_tells_how_corpora_were_divided() -> None:
         return benchmark._method(settings, split=split)[0]
 
     random = {"_target_": "ser.data.splits.RandomSplit"}
-    texts = [told("serab"), told("honest"), told("serab", train=0.5), told("random", **random)]
+    texts = [told("serab"), told("honest"), told("serab", label="arousal"), told("random", **random)]
     texts += [told("random", **random, seed=1)]
     assert len({*texts}) == len(texts)  # by which runs are compared or not
     assert [text.startswith("Speakers are divided as for the published table") for text in texts] == [
@@ -347,6 +347,13 @@ def test_corpora_are_split_as_published() -> None:
     assert found["cafe"]["utterances"] == 864
     assert [label for label, kept in found["cafe"]["label_map"].items() if kept is None] == ["neutral"]
     assert not [name for name, spec in found.items() if set(spec) - {"utterances"} - SETTINGS]
+
+
+def test_the_label_that_is_asked_for_is_predicted() -> None:
+    spec = specs("data.label=arousal")["ravdess"]
+    assert (spec["label"], spec["split"]["label"]) == ("arousal", "arousal")
+    spec = specs()["ravdess"]
+    assert (spec["label"], spec["split"]["label"]) == ("emotion", "emotion")
 
 
 def test_the_honest_split_is_by_speaker_everywhere() -> None:

@@ -58,7 +58,8 @@ def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         cfg.data.root = str(Path(config["corpora_root"]) / (config["folders"].get(name) or name))
     spec: dict[str, Any] = check(OmegaConf.masked_copy(cfg, ["data"]))["data"]
     rule = config["data"]["split"]
-    spec |= {"cache_dir": config["cache_dir"], "split": {**rule, "label": spec.get("label")}}
+    label = config["data"]["label"] or spec.get("label")
+    spec |= {"cache_dir": config["cache_dir"], "label": label, "split": {**rule, "label": label}}
     for own in (config["settings"], config["published"] if _split() == "serab" else {}):
         changes = own.get(name) or {}
         if rule["_target_"].endswith(".Serab"):

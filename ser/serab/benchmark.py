@@ -237,7 +237,7 @@ def _method(config: Config, *, split: str) -> list[str]:
 
 def _division(split: str, rule: Mapping[str, Any]) -> str:
     """By which rule corpora were divided, and whether it is that of the published table."""
-    settings = {key: value for key, value in rule.items() if key not in ("_target_", "label")}
+    settings = {key: value for key, value in rule.items() if key != "_target_" and value is not None}
     if split == "serab" and settings == _PUBLISHED_SPLIT:
         return (
             "Speakers are divided as for the published table, which in IEMOCAP and ShEMO takes something else for the "
