@@ -19,7 +19,7 @@ from ser.errors import ConfigError, did_you_mean
 
 @main("serab", existing_paths=("corpora_root",))
 def serab(config: dict[str, Any]) -> float:
-    """Run the benchmark; the mean over corpora of the headline's test accuracy is what a sweep compares."""
+    """Run the benchmark; the accuracy on the split that `select` names, in the mean over corpora, ranks a sweep."""
     settings = HydraConfig.get()
     corpora = [config["corpora"]] if isinstance(config["corpora"], str) else config["corpora"]
     specs = {name: corpus_spec(name, config) for name in dict.fromkeys(corpora)}
