@@ -25,7 +25,7 @@ from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
 from ser.serab import benchmark, compare
 from ser.serab.__main__ import corpus_spec
-from ser.serab.corpora import BenchmarkCorpus, read
+from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
 from ser.serab.published import published
 from tests.commands import documented, environment
 from tests.conftest import REPOSITORY
@@ -113,6 +113,16 @@ def test_mistakes_end_as_messages(recordings: Path, tmp_path: Path) -> None:
     assert frames.startswith("corpora=[challenge]: data=challenge is no corpus of recordings.")
     absent = run("corpora=[savee]", *place, cwd=tmp_path, code=1).stderr
     assert f"{recordings.parent / 'savee'}: no such folder." in absent
+    assert "give its folder with folders.savee=FOLDER." in absent  # data.root is no setting here
+    (tmp_path / "cut").mkdir()
+    for file in recordings.rglob("*.wav"):
+        (tmp_path / "cut" / file.name).symlink_to(file)
+    (tmp_path / "cut" / file.name).unlink()
+    (tmp_path / "cut" / file.name).write_bytes(b"RIFF")
+    place = (f"corpora_root={tmp_path}", "folders.ravdess=cut", "hydra.run.dir=out", *QUICK)
+    damaged = run("corpora=[ravdess]", *place, cwd=tmp_path, code=1).stderr
+    assert "1 of 48 recordings cannot be used" in damaged
+    assert damaged.endswith("Mend these or take them out of the manifest.\n")
     assert (
         "corpora_root=nowhere" in run("corpora=[savee]", "corpora_root=nowhere", cwd=tmp_path, code=1).stderr
     )
@@ -253,6 +263,21 @@ def test_a_corpus_of_an_utterance_a_class_is_refused(recordings: Path, tmp_path:
         (tmp_path / file.name).symlink_to(file)
     with pytest.raises(DataError, match="train has 3 utterances of 3 classes: anger, neutral, sadness"):
         read("ravdess", published_spec(tmp_path), allow_partial=True)
+
+
+@pytest.mark.parametrize(
+    ("told", "meant"),
+    [
+        ("Check data.root.", "Check folders.savee."),
+        ("Drop it with data.label_map, or", "Drop it with +settings.savee.label_map, or"),
+        ("another folder with data.cache_dir=FOLDER or", "another folder with cache_dir=FOLDER or"),
+        ("raise data.split.validation", "raise data.split.validation"),
+    ],
+)
+def test_remedies_name_the_settings_of_the_benchmark(told: str, meant: str) -> None:
+    with pytest.raises(DataError) as caught, remedies_of("savee"):
+        raise DataError(told)
+    assert str(caught.value) == meant
 
 
 def iemocap(root: Path) -> Path:

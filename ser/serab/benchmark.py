@@ -27,7 +27,7 @@ from ser.files import write_atomic
 from ser.inference import choose_device
 from ser.serab import results, tables
 from ser.serab.classifiers import FAMILIES, SEED, solve
-from ser.serab.corpora import BenchmarkCorpus, read
+from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
 from ser.serab.normalize import problems
 from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, Select
@@ -183,19 +183,21 @@ def _check(config: Config) -> list[str]:
 
 def _read(name: str, spec: Config, config: Config) -> BenchmarkCorpus:
     settings = {key: value for key, value in spec.items() if key != "utterances"}
-    return read(name, settings, utterances=spec.get("utterances"), allow_partial=config["allow_partial"])
+    with remedies_of(name):
+        return read(name, settings, utterances=spec.get("utterances"), allow_partial=config["allow_partial"])
 
 
 def _embed(corpus: BenchmarkCorpus, embedder: Embedder, config: Config) -> np.ndarray:
     """[N, D] float32."""
-    return embed(
-        corpus.manifest,
-        corpus.assignment["train"],
-        embedder,
-        cache_dir=config["cache_dir"],
-        device=choose_device(config["device"]),
-        corpus=corpus.reader,
-    )
+    with remedies_of(corpus.name):
+        return embed(
+            corpus.manifest,
+            corpus.assignment["train"],
+            embedder,
+            cache_dir=config["cache_dir"],
+            device=choose_device(config["device"]),
+            corpus=corpus.reader,
+        )
 
 
 def _classify(

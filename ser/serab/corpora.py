@@ -1,6 +1,8 @@
 """A corpus of the benchmark: its utterances, its split, and whether results on it compare with published ones."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -12,7 +14,7 @@ from ser.data.corpora import expected
 from ser.data.leaks import describe, find_leaks, stamps
 from ser.data.manifest import Manifest, first_ten
 from ser.data.splits import Assignment
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, SerError
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,19 @@ class BenchmarkCorpus:
         found = [f"{self.name}: {stamp}" for stamp in stamps(leaks, self.declared_leaks)]
         told = describe(leaks, self.declared_leaks)
         return replace(self, stamps=[*self.stamps, *found], remarks=[*self.remarks, *told])
+
+
+@contextmanager
+def remedies_of(name: str) -> Iterator[None]:
+    """Let messages about a corpus name the settings of the benchmark: its `data.` has but label and split."""
+    keys = {"root": f"folders.{name}", "cache_dir": "cache_dir", "label_map": f"+settings.{name}.label_map"}
+    try:
+        yield
+    except SerError as error:
+        text = str(error).replace(", or set data.on_error=skip", "")  # the benchmark leaves none out
+        raise type(error)(
+            re.sub(r"\bdata\.(root|cache_dir|label_map)\b", lambda m: keys[m[1]], text)
+        ) from error
 
 
 class Size(NamedTuple):
