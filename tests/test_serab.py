@@ -24,7 +24,7 @@ from ser.embeddings.embed import stored_features
 from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
 from ser.serab import benchmark, compare
-from ser.serab.__main__ import corpus_spec
+from ser.serab.__main__ import check_names, corpus_spec
 from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
 from ser.serab.published import published
 from tests.commands import documented, environment
@@ -361,6 +361,7 @@ def specs(*overrides: str) -> dict[str, dict[str, Any]]:
         try:
             keys = [key for key in cfg if key != "hydra"]
             config = check(OmegaConf.masked_copy(cfg, keys))
+            check_names(config)
             return {name: corpus_spec(name, config) for name in (*published().corpora, "emodb4")}
         finally:
             HydraConfig.instance().cfg = None
@@ -392,6 +393,24 @@ def test_the_label_that_is_asked_for_is_predicted() -> None:
     assert (spec["label"], spec["split"]["label"]) == ("arousal", "arousal")
     spec = specs()["ravdess"]
     assert (spec["label"], spec["split"]["label"]) == ("emotion", "emotion")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("classifiers=null", "classifiers=null: expected a list of names, such as [svc]."),
+        ("classifiers=[null]", r"classifiers=[null]: expected a list of names"),
+        ("corpora=null", "corpora=null: expected a list of names"),
+        ("corpora=[1]", r"corpora=[1]: expected a list of names"),
+        ("settings=null", "settings=null: expected corpus -> settings."),
+        ("folders=null", "folders=null: expected corpus -> folder."),
+        ("folders.ravdess=2024", "folders.ravdess=2024: expected the name of a folder."),
+    ],
+)
+def test_what_is_no_name_is_refused(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        specs(setting)
+    assert str(caught.value).startswith(message)
 
 
 def test_the_honest_split_is_by_speaker_everywhere() -> None:

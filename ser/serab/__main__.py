@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from ser.command import main
-from ser.config import check
+from ser.config import check, show
 from ser.errors import ConfigError, did_you_mean
 
 
@@ -21,6 +21,7 @@ from ser.errors import ConfigError, did_you_mean
 def serab(config: dict[str, Any]) -> float:
     """Run the benchmark; the accuracy on the split that `select` names, in the mean over corpora, ranks a sweep."""
     settings = HydraConfig.get()
+    check_names(config)
     corpora = [config["corpora"]] if isinstance(config["corpora"], str) else config["corpora"]
     specs = {name: corpus_spec(name, config) for name in dict.fromkeys(corpora)}
     try:
@@ -40,6 +41,29 @@ def serab(config: dict[str, Any]) -> float:
         extractor=settings.runtime.choices["extractor"],
         split=_split(),
     )
+
+
+def check_names(config: Mapping[str, Any]) -> None:
+    """Make sure that what should be names is: YAML reads `null` and `2024` as something else.
+
+    Raises:
+        ConfigError: something is not.
+    """
+    for key, example in {"corpora": "ravdess", "classifiers": "svc"}.items():
+        names = [config[key]] if isinstance(config[key], str) else config[key]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f"{key}={show(config[key])}: expected a list of names, such as [{example}].")
+    for key, of in {"folders": "folder", "settings": "settings", "published": "settings"}.items():
+        if not isinstance(config[key], Mapping):
+            raise ConfigError(
+                f"{key}={show(config[key])}: expected corpus -> {of}. Leave it out to have ours."
+            )
+    for name, folder in config["folders"].items():
+        if not isinstance(folder, str | None):
+            raise ConfigError(
+                f"folders.{name}={show(folder)}: expected the name of a folder. "
+                f"Quote it: 'folders.{name}=\"{show(folder)}\"'."
+            )
 
 
 def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
