@@ -245,8 +245,8 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
     """How far chance may have moved the headline accuracy p: its standard error, sqrt(p (1 - p) / n) of n answers.
 
     Utterances of a speaker resemble each other. Were they all right or all wrong together, there would be as many
-    independent answers as speakers: the truth lies between both numbers. Without any mistake the formula gives 0;
-    then 3 / n bounds the share of mistakes with 95% certainty.
+    independent answers as speakers: the truth lies between both numbers. Where all answers are right, or none is, the
+    formula gives 0; then 3 / n bounds the share of the others with 95% certainty.
     """
     split = _headline_split(report)
     accuracy = report.metrics.get(f"{split}/accuracy")
@@ -256,11 +256,13 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
     # Neighbouring frames sound alike: at best, there are as many independent answers as recordings.
     independent = scored_units if report.unit == "utterance" else scored.utterances
 
+    is_mixed = 0 < accuracy < 1
+
     def margin(count: int) -> str:
-        share = math.sqrt(accuracy * (1 - accuracy) / count) if accuracy < 1 else min(3 / count, 1)
+        share = math.sqrt(accuracy * (1 - accuracy) / count) if is_mixed else min(3 / count, 1)
         return f"{100 * share:.1f} points"
 
-    measure = "a standard error" if accuracy < 1 else "a 95% margin of error"
+    measure = "a standard error" if is_mixed else "a 95% margin of error"
     each = "each" if report.unit == "utterance" else "each utterance"
     told = f"The {split} accuracy of {accuracy:.1%} over {_many(scored_units, report.unit)} has {measure} of "
     told += f"{margin(independent)} if {each} is independent of the others"

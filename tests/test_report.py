@@ -218,6 +218,11 @@ def test_without_a_mistake_the_margin_is_not_zero(run_dir: Path, report: RunRepo
     assert "up to 100.0 points if those of a speaker are right or wrong together (1 speaker)." in text
 
 
+def test_without_a_right_answer_the_margin_is_not_zero_either(run_dir: Path, report: RunReport) -> None:
+    text = limits(run_dir, report, metrics={"test/accuracy": 0.0}, splits=summaries(1), leaks=[])
+    assert "0.0% over 100 utterances has a 95% margin of error of 3.0 points if each" in text
+
+
 def test_speakers_that_are_not_known_make_the_score_doubtful(run_dir: Path, report: RunReport) -> None:
     text = limits(run_dir, report, metrics={"test/accuracy": 0.7}, splits=summaries(None), leaks=[])
     assert (
