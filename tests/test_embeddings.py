@@ -198,6 +198,18 @@ def test_a_model_of_speakers_scales_is_refused(tmp_path: Path) -> None:
         TrainedModel(str(path))
 
 
+def test_a_model_that_answers_every_step_is_refused(tmp_path: Path) -> None:
+    path = save_checkpoint(
+        tmp_path / "best.ckpt",
+        model=CONFIG["model"] | {"time_strides": [1, 1]},
+        pooling={"_target_": "ser.models.pooling.EveryStep"},
+    )
+    with pytest.raises(
+        ConfigError, match=r"best.ckpt: answers every step, .* Use a model trained with pooling="
+    ):
+        TrainedModel(str(path))
+
+
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         TrainedModel(str(tmp_path / "best.ckpt"))

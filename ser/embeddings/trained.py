@@ -10,6 +10,7 @@ from ser.data.speakers import is_by_speaker
 from ser.embeddings.base import Embedder
 from ser.errors import ConfigError
 from ser.inference import extractor_of
+from ser.models.pooling import EveryStep
 
 
 class TrainedModel(Embedder):
@@ -20,7 +21,7 @@ class TrainedModel(Embedder):
 
     Raises:
         CheckpointError: the file cannot be read as a checkpoint.
-        ConfigError: the model was trained on features that cannot be made of a recording alone.
+        ConfigError: the model was trained on features that cannot be made of a recording alone, or has no pooling.
     """
 
     def __init__(self, ckpt: str) -> None:
@@ -29,6 +30,11 @@ class TrainedModel(Embedder):
             raise ConfigError(
                 f"extractor.ckpt={ckpt}: was trained on features normalised by speaker, which a recording alone "
                 "does not tell. Use a model trained with frontend.normalize=global or utterance."
+            )
+        if isinstance(trained.model.pooling, EveryStep):
+            raise ConfigError(
+                f"extractor.ckpt={ckpt}: answers every step, so it has no embedding of an utterance. "
+                "Use a model trained with pooling=mean or another that pools."
             )
         extractor_of([trained])  # refuses those on frames that are not made so
         sha = hashlib.sha256(trained.path.read_bytes()).hexdigest()  # its architecture counts, too
