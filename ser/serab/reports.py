@@ -73,7 +73,7 @@ def read(folder: Path) -> Report:
             for name, facts in told.pop("corpora").items()
         ]
         return Report(results=results, **told)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{folder}: holds no {RESULTS} and {REPORT} of a finished run ({type(error).__name__}: {error}). Give "
             "the hydra.run.dir of python -m ser.serab, or run it again."
