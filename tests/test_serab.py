@@ -180,7 +180,12 @@ SPLIT = {
 
 def test_a_run_tells_how_corpora_were_divided() -> None:
     def told(split: str, **rule: Any) -> str:
-        settings = {"data": {"split": {**SPLIT, **rule}}, "normalize": "speaker", "grid": True}
+        settings = {
+            "data": {"split": {**SPLIT, **rule}},
+            "normalize": "speaker",
+            "grid": True,
+            "classifiers": [],
+        }
         return benchmark._method(settings, split=split)[0]
 
     random = {"_target_": "ser.data.splits.RandomSplit"}
@@ -192,6 +197,13 @@ def test_a_run_tells_how_corpora_were_divided() -> None:
     ]
     assert ["by who talks" in text for text in texts] == [False, True, False, False, False]
     assert texts[-1].endswith("RandomSplit with train=0.6, validation=0.2, key=speaker, seed=1.")
+
+
+def test_a_run_tells_among_which_classifiers_it_chose() -> None:
+    settings = {"data": {"split": SPLIT}, "normalize": "speaker", "classifiers": ["svc", "lda"]}
+    for grid in (True, False):
+        told = " ".join(benchmark._method({**settings, "grid": grid}, split="serab"))
+        assert "Classifiers: LDA, SVC." in told
 
 
 def test_a_corpus_of_ones_own_is_a_config_of_ten_lines(recordings: Path, tmp_path: Path) -> None:

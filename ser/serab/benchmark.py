@@ -230,16 +230,15 @@ def _method(config: Config, *, split: str) -> list[str]:
         "and validation for the classifier that answers test."
     )
     searched = (
-        "Settings are the most accurate of each classifier's grid on validation, having learnt from train; with them "
+        "Their settings are the most accurate of each one's grid on validation, having learnt from train; with them "
         "it learns anew from train and validation and answers test once."
     )
-    defaults = (
-        "Classifiers have their default settings; they answer test having learnt from train and validation."
-    )
+    defaults = "They have their default settings and answer test having learnt from train and validation."
+    asked = (family.title for name, family in FAMILIES.items() if name in config["classifiers"])
     return [
         _division(split, config["data"]["split"]),
         by_speaker if config["normalize"] == "speaker" else by_train,
-        searched if config["grid"] else defaults,
+        f"Classifiers: {', '.join(asked)}. {searched if config['grid'] else defaults}",
         "Intervals hold 95% of 10,000 draws of test speakers with replacement; of few speakers they are too narrow. "
         f"UAR is the mean recall of the classes. Everything random has the seed {SEED}.",
     ]

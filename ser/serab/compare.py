@@ -83,7 +83,7 @@ def join(runs: Sequence[Run]) -> list[Report]:
         if other is not None:
             raise ConfigError(
                 f"{run.folder}: was scored otherwise than {runs[0].folder}: {other} Compare runs of the same split, "
-                "normalize and grid."
+                "normalize, classifiers and grid."
             )
         name = _name(run, runs)
         joined[name] = _together(joined[name], run) if name in joined else replace(run.report, extractor=name)
