@@ -45,7 +45,7 @@ def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
     ):
         joined(run)
     (run / "report.json").write_text('{"corpora": []}')
-    with pytest.raises(DataError, match="a: holds no results.json and report.json of a finished run"):
+    with pytest.raises(DataError, match=r"a: holds no results\.json and report\.json of a finished run"):
         joined(run)
     (run / "config.yaml").unlink()
     with pytest.raises(DataError, match=r"config\.yaml: does not tell the extractor"):
