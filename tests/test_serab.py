@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
@@ -23,10 +24,13 @@ from ser.data.manifest import Manifest, Utterance, write_manifest
 from ser.embeddings.embed import stored_features
 from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
-from ser.serab import benchmark, compare
+from ser.serab import benchmark, compare, results
 from ser.serab.__main__ import check_names, corpus_spec
+from ser.serab.classifiers import SEED, Outcome
 from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
+from ser.serab.normalize import Problem, Problems
 from ser.serab.published import published
+from ser.serab.scores import bootstrap
 from tests.commands import documented, environment
 from tests.conftest import REPOSITORY
 from tests.test_serab_scores import corpus as results_of
@@ -197,6 +201,21 @@ def test_a_run_tells_how_corpora_were_divided() -> None:
     ]
     assert ["by who talks" in text for text in texts] == [False, True, False, False, False]
     assert texts[-1].endswith("RandomSplit with train=0.6, validation=0.2, key=speaker, seed=1.")
+
+
+def test_intervals_have_the_seed_that_is_told() -> None:
+    generator = np.random.default_rng(0)
+    truth, predicted = generator.choice(["anger", "fear"], (2, 900))
+    speakers = generator.integers(20, size=900).astype(str)
+    part = Problem(np.zeros((900, 1)), truth, np.zeros((900, 1)), truth)
+    outcome = Outcome({}, truth, predicted, 1, {}, ())
+    found = results._result(Problems(part, part), outcome, speakers).interval
+    told, default = (bootstrap(predicted == truth, speakers, seed=seed) for seed in (SEED, 0))
+    assert found == told != default
+    settings = {"data": {"split": SPLIT}, "normalize": "speaker", "grid": True, "classifiers": ["lda"]}
+    assert benchmark._method(settings, split="serab")[-1].endswith(
+        "What is random in classifiers and intervals has the seed 42."
+    )
 
 
 def test_a_run_tells_among_which_classifiers_it_chose() -> None:

@@ -240,7 +240,8 @@ def _method(config: Config, *, split: str) -> list[str]:
         by_speaker if config["normalize"] == "speaker" else by_train,
         f"Classifiers: {', '.join(asked)}. {searched if config['grid'] else defaults}",
         "Intervals hold 95% of 10,000 draws of test speakers with replacement; of few speakers they are too narrow. "
-        f"UAR is the mean recall of the classes. Everything random has the seed {SEED}.",
+        f"UAR is the mean recall of the classes. What is random in classifiers and intervals has the seed "
+        f"{SEED}.",
     ]
 
 

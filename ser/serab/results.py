@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ser.serab import scores
-from ser.serab.classifiers import FAMILIES, NOT_CONVERGED, Outcome
+from ser.serab.classifiers import FAMILIES, NOT_CONVERGED, SEED, Outcome
 from ser.serab.corpora import BenchmarkCorpus
 from ser.serab.normalize import Problems
 from ser.serab.scores import Interval
@@ -135,7 +135,7 @@ def _result(problems: Problems, outcome: Outcome, speakers: np.ndarray) -> Resul
         test_uar=scores.uar(outcome.predicted, truth),
         test_correct=int(right.sum()),
         test_total=len(truth),
-        interval=scores.bootstrap(right, speakers),
+        interval=scores.bootstrap(right, speakers, seed=SEED),
         settings=outcome.settings,
         candidates=outcome.candidates,
         remarks=outcome.remarks,
