@@ -36,6 +36,14 @@ def test_a_file_a_folder_and_a_manifest_can_be_given(tmp_path: Path) -> None:
     assert [u.end for u in with_ends(find_recordings(tmp_path / "table.csv"))] == [1.0]
 
 
+def test_what_is_no_audio_is_left_to_the_reader_of_recordings(tmp_path: Path) -> None:
+    record(tmp_path / "a.wav", 1.0)
+    (tmp_path / "bad.wav").write_bytes(b"\0\xff" * 200)
+    listed = with_ends(find_recordings(tmp_path))
+    assert [(u.id, u.end) for u in listed] == [("a", 1.0), ("bad", None)]
+    assert [u.id for u in windows(listed, 0.5, 0.5)] == ["a#0.000", "a#0.500", "bad"]
+
+
 def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no audio \(\.wav"):
         find_recordings(tmp_path)

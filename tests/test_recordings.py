@@ -245,7 +245,9 @@ def test_all_bad_recordings_are_found_and_named_in_one_error(manifest: Manifest,
     assert reasons[0].startswith("  utterance 'u1': ")
     assert "1.wav: is empty (0 bytes)" in reasons[0]
     assert "4.wav: no such file" in reasons[1]
-    assert last == "Mend these or take them out of the manifest, or set data.on_error=skip."
+    assert (
+        last == "Mend these or take them out, or set on_error=skip, which train.py calls data.on_error=skip."
+    )
 
 
 def test_ten_bad_recordings_are_listed_and_the_others_counted(

@@ -60,19 +60,25 @@ def find_recordings(path: Path) -> Manifest:
 def with_ends(manifest: Manifest) -> Manifest:
     """The same utterances, with the end of the file where none is given; only headers are read.
 
-    Raises:
-        DataError: a file is missing, or no audio.
+    Where that cannot be, no end is given: what is wrong with a recording is said where recordings are read, of all of
+    them at once.
     """
-    ends = [u.end if u.end is not None else probe(u.path).duration_s for u in manifest]
-    utterances = (replace(u, end=end) for u, end in zip(manifest, ends, strict=True))
-    return Manifest(tuple(utterances), manifest.source)
+    utterances = tuple(u if u.end is not None else replace(u, end=_end(u.path)) for u in manifest)
+    return Manifest(utterances, manifest.source)
+
+
+def _end(path: Path) -> float | None:
+    try:
+        return probe(path).duration_s
+    except DataError:
+        return None
 
 
 def windows(manifest: Manifest, window_s: float, hop_s: float) -> Manifest:
     """Cut what is longer than a window into windows; the last one ends where its utterance does.
 
     Args:
-        manifest: with ends.
+        manifest: with ends; what has none stays whole.
         window_s: length of a window, in seconds.
         hop_s: from the start of one to the start of the next, in seconds.
 
@@ -89,8 +95,7 @@ def windows(manifest: Manifest, window_s: float, hop_s: float) -> Manifest:
 
 
 def _cut(utterance: Utterance, window_s: float, hop_s: float) -> Iterator[Utterance]:
-    assert utterance.end is not None
-    last = utterance.end - window_s
+    last = -math.inf if utterance.end is None else utterance.end - window_s
     if last <= utterance.start:
         yield utterance
         return

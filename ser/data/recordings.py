@@ -204,7 +204,9 @@ def _lone_operations() -> Iterator[int]:
 
 def _unusable(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> DataError:
     listed = _summary(manifest, skipped, "cannot be used")
-    return DataError(f"{listed}\nMend these or take them out of the manifest, or set data.on_error=skip.")
+    return DataError(
+        f"{listed}\nMend these or take them out, or set on_error=skip, which train.py calls data.on_error=skip."
+    )
 
 
 def _summary(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:
