@@ -72,8 +72,7 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
         places: list[dict[str, Any]] = [{}] * len(store)
     else:
         manifest = inputs.with_ends(inputs.find_recordings(path))
-        if config["window_s"] is not None:
-            manifest = inputs.windows(manifest, config["window_s"], config["hop_s"] or config["window_s"])
+        manifest = inputs.windows(manifest, config["window_s"], config["hop_s"])
         manifest, store = inference.features_of(
             manifest, models, cache_dir=config["cache_dir"], on_error=config["on_error"]
         )

@@ -76,3 +76,11 @@ def test_windows_cover_everything_and_are_equally_long(end: float, window: float
 def test_windows_with_gaps_are_refused(window: float, hop: float) -> None:
     with pytest.raises(ConfigError, match=rf"window_s={window}, hop_s={hop}: .*0 < hop_s <= window_s"):
         windows(Manifest((), "a"), window, hop)
+
+
+def test_a_hop_is_a_window_long_unless_it_is_given_and_never_stands_alone() -> None:
+    whole = Manifest((Utterance("a", Path("a.wav"), end=3.0),), "a")
+    assert windows(whole, None, None) == whole
+    assert windows(whole, 1.0, None) == windows(whole, 1.0, 1.0)
+    with pytest.raises(ConfigError, match=r"hop_s=0\.5: .*Set window_s"):
+        windows(whole, None, 0.5)

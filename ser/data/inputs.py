@@ -74,17 +74,25 @@ def _end(path: Path) -> float | None:
         return None
 
 
-def windows(manifest: Manifest, window_s: float, hop_s: float) -> Manifest:
+def windows(manifest: Manifest, window_s: float | None, hop_s: float | None) -> Manifest:
     """Cut what is longer than a window into windows; the last one ends where its utterance does.
 
     Args:
         manifest: with ends; what has none stays whole.
-        window_s: length of a window, in seconds.
-        hop_s: from the start of one to the start of the next, in seconds.
+        window_s: length of a window, in seconds; None = everything stays whole.
+        hop_s: from the start of one to the start of the next, in seconds; None = `window_s`.
 
     Raises:
-        ConfigError: a length is not positive, or the windows would leave gaps.
+        ConfigError: a length is not positive, the windows would leave gaps, or there is a hop without a window.
     """
+    if window_s is None:
+        if hop_s is not None:
+            raise ConfigError(
+                f"hop_s={hop_s}: is from one window to the next, but nothing is cut into windows. Set window_s, too, "
+                "or leave hop_s out."
+            )
+        return manifest
+    hop_s = window_s if hop_s is None else hop_s
     if not 0 < hop_s <= window_s:
         raise ConfigError(
             f"window_s={window_s}, hop_s={hop_s}: windows must be longer than 0 s and leave no gap between them. "
