@@ -130,6 +130,10 @@ def _json_cells(content: str, where: str) -> Cells:
     if not isinstance(fields, dict):
         raise DataError(f'{where}: is {show(fields)}, expected an object such as {{"path": "a.wav"}}.')
     columns = {_column(name): value for name, value in fields.items()}
+    if len(columns) < len(fields):  # 'Speaker' and 'speaker' are one column
+        names = [_column(name) for name in fields]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{where}: column {twice!r} occurs twice. Rename or remove one of them.")
     return {column: _json_cell(column, value, where) for column, value in columns.items()}
 
 
