@@ -192,11 +192,21 @@ def warn_of_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
 
 
 def show_scores(scores: Tensor, store: Store, target: Target) -> None:
-    """Print the metrics of a store's utterances, if they are labelled; those of no class are left out."""
-    if store.labels is None:
+    """Print the metrics of a store's utterances, if they are labelled; how many are left out is said.
+
+    Left out are utterances of no class of the target, and those without a decision.
+    """
+    if store.labels is None or not {*target.label_names} <= {*store.label_names}:
         return
     classes = target.encode(columns(store, target.label_names))
     known = (classes >= 0) & ~scores.isnan().any(-1)
+    if not known.all():
+        print(
+            f"{int(known.sum())} of {len(store)} utterances are scored: the others have no decision, or a label that "
+            f"is none of {', '.join(target.class_names)}."
+        )
+    if not known.any():
+        return
     for name, value in evaluate(scores[known], classes[known], target).items():
         print(f"{name:20} {value:.1%}")
 

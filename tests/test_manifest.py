@@ -178,7 +178,10 @@ def test_a_wrong_csv_is_answered_with_line_value_and_remedy(
     [
         ("[1, 2]", r"m\.jsonl, line 2: is \[1, 2\], expected an object such as \{\"path\": \"a\.wav\"\}"),
         ('{"path": "b.wav"', r"line 2: not valid JSON \(.*Write one object a line"),
-        ('{"path": "b.wav", "speaker": "s", "Speaker": "t"}', r"line 2: column 'speaker' occurs twice\. Rename"),
+        (
+            '{"path": "b.wav", "speaker": "s", "Speaker": "t"}',
+            r"line 2: column 'speaker' occurs twice\. Rename",
+        ),
         ('{"path": "b.wav", "x": 1, "x": 2}', r"line 2: not valid JSON \('x' occurs twice"),
         ('{"file": "b.wav"}', r"line 2: has no column 'path', only 'file'"),
         ("{}", r"line 2: has no column 'path', only an empty line"),

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from ser import checkpoint, inference, validate
 from ser.data.challenge import read_challenge
+from ser.data.store import Store
 from ser.errors import ConfigError
+from ser.targets import Classes
 from tests.commands import TINY, run
 
 
@@ -110,3 +113,35 @@ def test_what_must_be_given_and_does_not_exist_is_named_at_once(tmp_path: Path) 
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(ConfigError, match="device=nonsense"):
         inference.choose_device("nonsense")
+
+
+def labelled(labels: list[str], field: str) -> Store:
+    ends = np.arange(len(labels) + 1)
+    table = np.array(labels)[:, None]
+    audio = np.zeros((len(labels), 1), dtype=np.float32)
+    return Store([*map(str, ends[1:])], audio, ends, table, (field,), layout="object", fingerprint="")
+
+
+def test_scores_are_of_known_labels_and_decisions_and_the_others_are_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = Classes(["anger", "joy"], "emotion")
+    scores = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [float("nan"), float("nan")]])
+    inference.show_scores(scores, labelled(["anger", "joy", "boredom", "joy"], "emotion"), target)
+    told = capsys.readouterr().out
+    assert (
+        "2 of 4 utterances are scored: the others have no decision, or a label that is none of anger, joy."
+        in told
+    )
+    assert "accuracy             50.0%" in told
+    inference.show_scores(scores[:2], labelled(["anger", "anger"], "emotion"), target)
+    assert "are scored" not in capsys.readouterr().out
+
+
+def test_what_no_model_was_asked_for_is_not_scored(capsys: pytest.CaptureFixture[str]) -> None:
+    target, scores = Classes(["anger", "joy"], "emotion"), torch.tensor([[0.9, 0.1]])
+    inference.show_scores(scores, labelled(["boredom"], "emotion"), target)
+    assert "0 of 1" in (told := capsys.readouterr().out)
+    assert "nan" not in told
+    inference.show_scores(scores, labelled(["1"], "valence"), target)
+    assert not capsys.readouterr().out
