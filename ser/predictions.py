@@ -22,7 +22,7 @@ def write_predictions(
     path: Path,
     ids: "Sequence[UtteranceId]",
     layout: Layout,
-    decoded: "Iterable[tuple[UtteranceId, Mapping[str, int]]]",
+    decoded: "Iterable[tuple[UtteranceId, Mapping[str, int | str]]]",
     *,
     overwrite: bool = False,
 ) -> None:
@@ -32,13 +32,13 @@ def write_predictions(
         path: of the file; its folder must exist.
         ids: N, as the input has them.
         layout: of the input.
-        decoded: N pairs of id and labels, in any order.
+        decoded: N pairs of id and labels, bits or names, in any order.
         overwrite: whether a file that exists may be replaced.
 
     Raises:
         DataError: an id is missing, unknown or there twice, or the file exists or cannot be written.
     """
-    answers = ((utterance_id, _integers(labels)) for utterance_id, labels in decoded)
+    answers = ((utterance_id, _plain(labels)) for utterance_id, labels in decoded)
     _write(path, ids, layout, answers, overwrite=overwrite)
 
 
@@ -157,8 +157,9 @@ def _refusal(path: Path, utterance_id: "UtteranceId", problem: str) -> DataError
     )
 
 
-def _integers(labels: Mapping[str, int]) -> dict[str, int]:
-    return {name: int(index(label)) for name, label in labels.items()}
+def _plain(labels: Mapping[str, int | str]) -> dict[str, int | str]:
+    """Names as they are, and integers of any library as Python's."""
+    return {name: label if isinstance(label, str) else int(index(label)) for name, label in labels.items()}
 
 
 def _floats(utterance_id: "UtteranceId", scores: Mapping[str, float]) -> dict[str, float]:

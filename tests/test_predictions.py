@@ -9,6 +9,7 @@ import torch
 
 from ser.errors import DataError
 from ser.predictions import check_output, write_predictions, write_scores, write_table
+from ser.targets import Classes
 
 IDS = ["10", "9", "é", ""]
 ANSWERS = [("9", {"valence": 0, "activation": 1}), ("", {"valence": 1, "activation": 1})]
@@ -34,6 +35,14 @@ def test_records_keep_type_and_order_of_the_ids(tmp_path: Path, ids: list[Any]) 
 def test_integers_of_any_library_are_written_as_plain_ones(tmp_path: Path, one: Any) -> None:
     write_predictions(tmp_path / "pred.json", ["a"], "object", [("a", {"valence": one, "activation": one})])
     assert (tmp_path / "pred.json").read_text() == '{\n"a": {"valence": 1, "activation": 1}\n}\n'
+
+
+def test_names_of_classes_are_answers_like_bits(tmp_path: Path) -> None:
+    target = Classes(["anger", "joy"], "emotion")
+    answers = zip(IDS, target.decode(torch.tensor([0, 1, 1, 0])), strict=True)
+    write_predictions(tmp_path / "pred.json", IDS, "object", answers)
+    written = json.loads((tmp_path / "pred.json").read_text())
+    assert [answer["emotion"] for answer in written.values()] == ["anger", "joy", "joy", "anger"]
 
 
 def test_scores_follow_the_same_layout(tmp_path: Path) -> None:
