@@ -74,6 +74,12 @@ class LastCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self._saved_at = -1
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let a run that was stopped early stay stopped: Lightning would train an epoch more with every resume."""
+        stopping = trainer.early_stopping_callbacks
+        if any(callback.stopped_epoch or callback.wait_count >= callback.patience for callback in stopping):
+            trainer.should_stop = True
+
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

@@ -288,6 +288,8 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
     """Train from the start or from the newest checkpoint, and leave the best weights in the task."""
     resume = run.last if run.last.is_file() else None
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    epochs.completed = epochs.processed  # not so after a resume that had nothing left to train
     best = checkpoint.read(run.best) if run.best.is_file() else checkpoint.read(run.last)
     task.load_state_dict(best["state_dict"])
 

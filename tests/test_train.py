@@ -162,6 +162,18 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_like_one_that_was_not(
     assert len(list((tmp_path / "killed").glob("**/last.ckpt"))) == 1
 
 
+def test_a_run_that_was_stopped_early_is_not_trained_on_when_it_is_resumed(
+    challenge: Path, tmp_path: Path
+) -> None:
+    never_better = ("optimizer.lr=1e-12", "callbacks.early_stopping.patience=1", "trainer.max_epochs=9")
+    arguments = ("data=challenge", f"data.root={challenge}", *TINY, *never_better, "hydra.run.dir=run")
+    told = [run("train.py", *given, cwd=tmp_path).stdout for given in (arguments, ("resume=run",))]
+    first, again = (next(line for line in text.splitlines() if "best epoch" in line) for text in told)
+    assert "1 of 2" in first
+    assert again == first
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+
+
 def _kill_in_mid_epoch(child: "subprocess.Popen[bytes]", last: Path) -> None:
     """Stop the child whenever a checkpoint is written, until one is of the middle of an epoch; then kill it."""
     deadline = time.monotonic() + 120
