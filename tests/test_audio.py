@@ -327,3 +327,11 @@ def test_real_speech_has_the_duration_its_manifest_says(shared: Path) -> None:
 
 def test_the_module_names_no_library_outside_functions() -> None:
     assert not {"soundfile", "soxr"} & vars(audio).keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_a_name_that_is_no_utf8_is_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    (tmp_path / "a.wav").rename(path)
+    assert len(read_audio(path, RATE)) == RATE

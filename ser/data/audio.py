@@ -4,6 +4,7 @@ A file is decoded, mixed and resampled block by block: hours of 96 kHz stereo ne
 waveform that comes out, and no more.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -114,7 +115,8 @@ def _opened(path: Path) -> Iterator[Any]:
     soundfile, _ = _libraries()
     head = _head(path)
     try:
-        file = soundfile.SoundFile(path)
+        # A name may be bytes that are no UTF-8, which soundfile cannot encode; on Windows, names are text.
+        file = soundfile.SoundFile(str(path) if os.name == "nt" else os.fsencode(path))
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
         raise _no_audio(path, head, getattr(error, "error_string", str(error))) from error
     try:
