@@ -139,10 +139,12 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
     extractor = build(config["features"]) if splits.hold_waveforms else None
     settings = {"seed": config["seed"], "extractor": extractor, "facts": facts, "member": member}
     data = SpeechData(splits.stores, build(spec), **settings, **config["batching"])
+    by_heart = config["batching"]["overfit"] is not None  # then validation holds training utterances, too
+    sources = {name: "train" if by_heart else name for name in data.datasets}
     data.facts["speech"] = {
-        name: _extent_of_part(facts["speech"][name], splits, name, data.datasets[name].store)
-        for name in facts.get("speech", {})
-        if name in data.datasets
+        name: _extent_of_part(facts["speech"][source], splits, source, data.datasets[name].store)
+        for name, source in sources.items()
+        if source in facts.get("speech", {})
     }
     return data
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser import training
 from tests.commands import TINY, run
+from tests.test_configs import composed
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -131,6 +133,14 @@ def test_a_random_split_is_stamped_and_the_folder_reader_needs_one(corpus: Path,
     shown = run("train.py", *folder, "split=random", speakers, cwd=tmp_path).stdout
     assert "LEAK: train and test share" in shown
     assert "LEAK: train and test share" in (tmp_path / "run" / "report.md").read_text()
+
+
+def test_utterances_learnt_by_heart_have_their_speakers_in_both_splits(corpus: Path, tmp_path: Path) -> None:
+    table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch", "debug=overfit")
+    config = composed("train", [*table, f"data.cache_dir={tmp_path}", *SHORT])
+    train, validation = training.make_data(config, training.read_splits(config)).summaries()
+    assert train.speakers == validation.speakers == 3  # of 8 utterances each, in the order of the table
+    assert train.minutes == validation.minutes
 
 
 def test_a_random_split_in_the_dark_reads_the_folders(corpus: Path, tmp_path: Path) -> None:
