@@ -420,7 +420,7 @@ def test_serabs_rule_divides_ravdess_as_published(shared: Path) -> None:
         (
             Predefined(label="take"),
             joined(manifest_of("a", each=1, split="train"), manifest_of("b", each=3, split="validation")),
-            r"train has no utterance of the take '1' \(1 in the other splits\), '2' \(1 in .*data\.label_map",
+            r"train has no utterance of the take '1' \(1 in the other splits\), '2' \(1 in .*data\.split\.label=null",
         ),
     ],
 )

@@ -445,8 +445,9 @@ def _assignment(manifest: Manifest, names: np.ndarray, label: str | None) -> Ass
     if absent := sorted({*classes.tolist()} - {*classes[found["train"]].tolist()}):
         listed = ", ".join(f"'{name}' ({np.sum(classes == name)} in the other splits)" for name in absent)
         raise DataError(
-            f"{manifest.source}: train has no utterance of the {label} {listed}, and so cannot learn it. Drop it with "
-            "data.label_map, or choose another data.split.seed, fold or rule."
+            f"{manifest.source}: train has no utterance of the {label} {listed}, and so cannot learn it. Drop or "
+            "merge it with data.label_map, choose another data.split.seed, fold or rule, or, where it is mapped to "
+            "labels that train has, set data.split.label=null."
         )
     return {name: indices for name, indices in found.items() if len(indices)}
 
