@@ -11,6 +11,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from ser.data.dealing import best_draw, blocks_of
 from ser.data.manifest import Manifest, first_ten
 from ser.errors import ConfigError, DataError, did_you_mean
 
@@ -19,7 +20,6 @@ SPLITS = ("train", "validation", "test")
 Assignment = dict[str, np.ndarray]
 """Split -> indices [n] int64 into a manifest, ascending. Train and validation are always there, test may be absent."""
 
-_DRAWS = 1000  # 40 ms for 10 to 100 speakers; more would balance hardly better
 _COLUMNS = ("speaker", "group", "split")  # of a manifest; other names are label fields
 _AT_RANDOM = "ask by name for a random split, through which speakers leak: split=random"
 
@@ -107,7 +107,7 @@ class _Drawn:
         Raises:
             DataError: what must stay together makes fewer blocks than parts.
         """
-        blocks = _blocks(manifest, fields)
+        blocks = blocks_of(manifest, fields)
         number = len(np.unique(blocks))
         if number < len(shares):
             raise DataError(
@@ -117,7 +117,7 @@ class _Drawn:
             )
         names, classes = np.unique(_classes(manifest, self.label), return_inverse=True)
         counts = np.bincount(blocks * len(names) + classes, minlength=number * len(names))
-        parts: np.ndarray = _best_draw(counts.reshape(number, -1), np.array(shares), self.seed)[blocks]
+        parts: np.ndarray = best_draw(counts.reshape(number, -1), np.array(shares), self.seed)[blocks]
         return parts
 
     def _hold_out(
@@ -362,70 +362,6 @@ def _classes(manifest: Manifest, label: str | None) -> np.ndarray:
         return np.zeros(len(manifest), dtype=np.int64)
     _check_field(manifest, "label", label)
     return np.array([str(utterance.labels.get(label, "")) for utterance in manifest])
-
-
-def _blocks(manifest: Manifest, fields: Sequence[str]) -> np.ndarray:
-    """[N] the block of each utterance, numbered in alphabetical order.
-
-    Utterances of one speaker or of one group are of one block, and so are those that are linked by way of others.
-    """
-    parent: dict[tuple[str, str], tuple[str, str]] = {}
-
-    def root(node: tuple[str, str]) -> tuple[str, str]:
-        while parent.setdefault(node, node) != node:
-            parent[node] = node = parent[parent[node]]
-        return node
-
-    nodes = [[(field, name) for field in fields if (name := getattr(u, field)) is not None] for u in manifest]
-    for first, *others in nodes:
-        for other in others:
-            # The smaller becomes the root, so that a block is called the same whatever the order of rows.
-            small, large = sorted((root(first), root(other)))
-            parent[large] = small
-    roots = [root(first) for first, *_ in nodes]
-    number = {name: index for index, name in enumerate(sorted(set(roots)))}
-    return np.array([number[name] for name in roots], dtype=np.int64)
-
-
-def _best_draw(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """[B] the part of each block: of many random orders, each cut into parts, the one that is balanced best.
-
-    Args:
-        counts: [B, C] utterances of each class in each block.
-        shares: [P] that the parts should have, the first being train.
-        seed: of the orders.
-    """
-    generator = np.random.default_rng(seed)
-    counts = np.column_stack([counts.sum(1), counts])
-    orders = (generator.permutation(len(counts)) for _ in range(_DRAWS))
-    draws = ((order, _cuts(counts[order, 0], shares)) for order in orders)
-    order, cuts = min(draws, key=lambda draw: _imbalance(np.add.reduceat(counts[draw[0]], draw[1]), shares))
-    parts = np.empty(len(counts), dtype=np.int64)
-    parts[order] = np.repeat(np.arange(len(shares)), np.diff(cuts, append=len(counts)))
-    return parts
-
-
-def _cuts(sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """[P] where in a row of blocks of these sizes [B] each part begins; none is empty."""
-    middles = np.cumsum(sizes) - sizes / 2
-    cuts = np.searchsorted(middles, (np.cumsum(shares) - shares) * sizes.sum())
-    ahead = np.arange(len(shares))  # blocks that the parts before need at least
-    return np.clip(np.maximum.accumulate(cuts - ahead), 0, len(sizes) - len(shares)) + ahead
-
-
-def _imbalance(table: np.ndarray, shares: np.ndarray) -> tuple[int, int, float]:
-    """How bad parts are: classes that train lacks, then those that any part lacks, then distance from the shares.
-
-    Args:
-        table: [P, 1 + C] utterances of each part, then those of each class.
-        shares: [P] wanted.
-    """
-    lacking = (table == 0).sum(1)
-    in_train = lacking[
-        shares == shares[0]
-    ].sum()  # of folds, which are equally large, each is in train at times
-    distance = np.abs(table / table.sum(0) - shares[:, None]).sum(0)
-    return int(in_train), int(lacking.sum()), float(distance[0] + distance[1:].mean())
 
 
 def _assignment(manifest: Manifest, names: np.ndarray, label: str | None) -> Assignment:
