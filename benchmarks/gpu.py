@@ -24,8 +24,9 @@ from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Ratio, Result, interleave, main, paired_ratio, spread
 from ser import training
 from ser.batch import Batch, Padded
-from ser.data.bucketing import BucketLoader, BucketSampler, Draw, EvaluationSampler, Plan
+from ser.data.bucketing import Plan
 from ser.data.dataset import UtteranceDataset
+from ser.data.loader import BucketLoader, BucketSampler, Draw, EvaluationSampler
 from ser.data.module import SpeechData
 from ser.task import Task, parameter_groups
 

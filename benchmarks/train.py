@@ -22,8 +22,8 @@ from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Ratio, Result, interleave, main, paired_ratio, spread
 from ser import training
 from ser.batch import Batch, Padded
-from ser.data.bucketing import Draw
 from ser.data.dataset import UtteranceDataset
+from ser.data.loader import Draw
 from ser.data.module import SpeechData
 from ser.features.augment import Augment
 from ser.losses import CrossEntropy, Objective

@@ -13,7 +13,7 @@ from torch import Tensor
 from ser import plots, timeline
 from ser.batch import Batch
 from ser.build import build
-from ser.data.bucketing import Draw
+from ser.data.loader import Draw
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.metrics import ClassificationScores, accuracy, majority_floor, recall, uar

@@ -14,9 +14,9 @@ from ser.batch import Batch, UtteranceId
 from ser.build import build
 from ser.checkpoint import Trained
 from ser.data.arrays import read_clips
-from ser.data.bucketing import EvaluationSampler
 from ser.data.classes import columns
 from ser.data.dataset import UtteranceDataset
+from ser.data.loader import EvaluationSampler
 from ser.data.manifest import Manifest
 from ser.data.recordings import OnError, read_features
 from ser.data.speakers import is_by_speaker, normalized_by_speaker

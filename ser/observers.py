@@ -17,7 +17,8 @@ from torch.nn import functional
 from ser import plots
 from ser.architecture import Part, blocks, evaluating, size_of, table, totals, trace
 from ser.batch import Batch
-from ser.data.bucketing import Draw, plan_evaluation
+from ser.data.bucketing import plan_evaluation
+from ser.data.loader import Draw
 from ser.data.module import SpeechData
 from ser.errors import ConfigError
 from ser.files import write_atomic

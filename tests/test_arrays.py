@@ -12,8 +12,8 @@ from ser.batch import Padded
 from ser.build import build
 from ser.config import check
 from ser.data.arrays import CLASS_NAMES, ArrayCorpus, read_clips
-from ser.data.bucketing import Draw
 from ser.data.dataset import UtteranceDataset
+from ser.data.loader import Draw
 from ser.data.splits import Default, RandomSplit, SpeakerDisjoint
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError

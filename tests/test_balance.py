@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.data.balance import member_of, num_members, population
-from ser.data.bucketing import BucketSampler, plan_batches
+from ser.data.bucketing import plan_batches
+from ser.data.loader import BucketSampler
 from ser.errors import ConfigError
 
 LOPSIDED = np.repeat([0, 1, 2], [33, 10, 23])

@@ -16,15 +16,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ser.data.bucketing import (
-    BucketLoader,
-    BucketSampler,
-    Draw,
-    EvaluationSampler,
-    padding_ratio,
-    plan_batches,
-    plan_evaluation,
-)
+from ser.data.bucketing import padding_ratio, plan_batches, plan_evaluation
+from ser.data.loader import BucketLoader, BucketSampler, Draw, EvaluationSampler
 from ser.errors import CheckpointError, ConfigError
 
 some_lengths = st.lists(st.integers(1, 400), min_size=4, max_size=80)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ser import training
 from ser.build import build
-from ser.data.bucketing import Draw
+from ser.data.loader import Draw
 from ser.data.module import SpeechData
 from ser.errors import ConfigError
 from ser.observers import Architecture, LossCurve, OutputSpace, WaveformPictures, principal_components

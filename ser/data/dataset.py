@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ser.batch import Batch, Padded
-from ser.data.bucketing import Draw
+from ser.data.loader import Draw
 from ser.data.store import Store
 from ser.randomness import uniform, utterance_keys
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ser.data.bucketing import Draw, Plan, PlannedSampler, check_positive
+from ser.data.bucketing import Plan, check_positive
+from ser.data.loader import Draw, PlannedSampler
 from ser.errors import ConfigError
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ser.data.balance import Balance, member_of
-from ser.data.bucketing import BucketLoader, BucketSampler, EvaluationSampler
 from ser.data.classes import classified
 from ser.data.dataset import UtteranceDataset
 from ser.data.lanes import LaneSampler
+from ser.data.loader import BucketLoader, BucketSampler, EvaluationSampler
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import ConfigError
