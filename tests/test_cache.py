@@ -14,7 +14,8 @@ import pytest
 
 from ser.data.cache import Reading, cached_store
 from ser.data.challenge import read_challenge
-from ser.data.store import Store, StoreWriter
+from ser.data.store import Store
+from ser.data.store_folder import StoreWriter
 from ser.errors import DataError
 
 

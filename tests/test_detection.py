@@ -10,7 +10,7 @@ from ser.batch import Padded
 from ser.data.corpus import Splits
 from ser.data.detection import detection, remark
 from ser.data.manifest import Manifest, Utterance
-from ser.data.store import new_store
+from ser.data.store_folder import new_store
 from ser.features.extract import LogMel
 from ser.features.silence import Silence, SilenceDetector
 

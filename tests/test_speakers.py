@@ -10,7 +10,8 @@ import pytest
 
 from ser.data.manifest import Manifest, Utterance
 from ser.data.speakers import normalized_by_speaker
-from ser.data.store import Store, new_store
+from ser.data.store import Store
+from ser.data.store_folder import new_store
 from ser.errors import DataError
 from tests.commands import TINY, run
 

@@ -29,7 +29,7 @@ from ser.data.splits import (
     SpeakerKFold,
     WindowSplit,
 )
-from ser.data.store import new_store
+from ser.data.store_folder import new_store
 from ser.errors import ConfigError, DataError
 
 EMOTIONS = ("anger", "joy", "sadness")

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser.data.store import DamagedStoreError, Store, discard_store, new_store, open_store
+from ser.data.store import Store
+from ser.data.store_folder import DamagedStoreError, discard_store, new_store, open_store
 
 IDS = ["a", "é", "", "7", "b"]
 LENGTHS = [30, 1, 700, 64, 5]

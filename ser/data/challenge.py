@@ -26,7 +26,8 @@ from ser.data.json_stream import (
     split_utterances,
     unreadable,
 )
-from ser.data.store import Store, StoreWriter
+from ser.data.store import Store
+from ser.data.store_folder import StoreWriter
 from ser.errors import DataError
 
 Labels = Literal["required", "optional"]

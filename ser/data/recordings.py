@@ -21,7 +21,8 @@ from ser.batch import Padded
 from ser.data.audio import AudioInfo, decoder_versions, probe, read_audio
 from ser.data.cache import Reading, cached_store
 from ser.data.manifest import Manifest, Utterance, first_ten
-from ser.data.store import Store, StoreWriter
+from ser.data.store import Store
+from ser.data.store_folder import StoreWriter
 from ser.errors import DataError
 
 if TYPE_CHECKING:
