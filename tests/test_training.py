@@ -66,6 +66,40 @@ def test_one_cycle_bears_trainings_of_a_few_steps(steps: int) -> None:
     assert all(0 < rate <= 0.3 for rate in rates(schedules.one_cycle(optimizer, steps), optimizer, steps))
 
 
+@pytest.mark.parametrize("share", [0.0, 0.01, 1.0])
+def test_one_cycle_ends_near_zero_however_short_or_long_its_way_up_is(share: float) -> None:
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
+    seen = rates(schedules.one_cycle(optimizer, 45, warmup_share=share), optimizer, 45)
+    assert max(seen) == pytest.approx(0.3, rel=0.02)
+    assert seen[-1] < 1e-4
+
+
+@pytest.mark.parametrize("share", [-0.1, 25.0])
+def test_one_cycle_refuses_a_way_up_that_is_no_share(share: float) -> None:
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
+    with pytest.raises(ConfigError, match=rf"schedule\.warmup_share={share}: is a share.* 0 to 1"):
+        schedules.one_cycle(optimizer, 45, warmup_share=share)
+
+
+@pytest.mark.parametrize(("momentum", "low", "high"), [(0.0, 0.0, 0.0), (0.5, 0.45, 0.55), (0.9, 0.85, 0.95)])
+def test_one_cycle_moves_momentum_around_that_of_the_optimiser(
+    momentum: float, low: float, high: float
+) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3, momentum=momentum)
+    scheduler = schedules.one_cycle(optimizer, 40)["scheduler"]
+    seen = []
+    for _ in range(40):
+        seen.append(optimizer.param_groups[0]["momentum"])
+        optimizer.step()
+        scheduler.step()
+    assert (min(seen), max(seen)) == pytest.approx((low, high))
+
+
+def test_one_cycle_bears_optimisers_without_momentum() -> None:
+    optimizer = torch.optim.Adagrad([nn.Parameter(torch.zeros(1))], lr=0.3)
+    assert rates(schedules.one_cycle(optimizer, 40), optimizer, 40)[-1] < 1e-4
+
+
 def test_cosine_falls_to_its_final_share() -> None:
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
     seen = rates(schedules.cosine(optimizer, 100, final_share=0.1), optimizer, 101)
