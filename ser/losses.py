@@ -57,7 +57,9 @@ class Focal(CrossEntropy):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits [B, C], labels [B] -> [B]."""
         known = logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
-        return (1 - known) ** self.gamma * super().forward(logits, labels)
+        # What is known for sure would have, for a gamma below 1, an infinite slope times a loss of 0.
+        unknown = (1 - known).clamp_min(torch.finfo(known.dtype).eps / 2)
+        return unknown**self.gamma * super().forward(logits, labels)
 
 
 class Objective(nn.Module):

@@ -114,6 +114,16 @@ def test_focal_loss_is_cross_entropy_at_gamma_zero_and_smaller_on_what_is_known(
     assert ratio[1].item() == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_focal_loss_has_a_finite_slope_where_all_is_known(gamma: float, label_smoothing: float) -> None:
+    logits = torch.tensor([[100.0, 0.0], [0.0, 100.0]], requires_grad=True)
+    losses.Focal(gamma, label_smoothing)(logits, torch.tensor([0, 0])).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad[0].abs().max() < 0.1
+
+
 def test_losses_are_computed_in_float32() -> None:
     target = Quadrant()
     labels = torch.tensor([0, 1])
