@@ -87,4 +87,5 @@ def plateau(
         monitor: a logged loss.
     """
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
-    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor}
+    # Not reduce_on_plateau: the task steps it, see Task.lr_scheduler_step.
+    return {"scheduler": scheduler, "interval": "epoch", "monitor": monitor, "reduce_on_plateau": False}

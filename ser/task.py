@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ser.batch import Batch, Padded
 from ser.build import build
@@ -119,6 +120,7 @@ class Task(L.LightningModule):
             {f"train/{name}": value for name, value in sums.items()}
             | {"train/frames_per_second": frames / seconds}
         )
+        self._step_plateaus()
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation split."""
@@ -139,6 +141,11 @@ class Task(L.LightningModule):
         schedule = build(self.schedule_spec, optimizer=optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a schedule, but for one that waits for a loss: see `_step_plateaus`."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
         checkpoint["ser"] = dict(self.description)
@@ -153,6 +160,16 @@ class Task(L.LightningModule):
         self.curves = checkpoint["ser_progress"]["curves"]
         self.tallies["train"].load(checkpoint["ser_progress"]["tally"])
         self.carried = checkpoint["ser_progress"]["carried"]
+
+    def _step_plateaus(self) -> None:
+        """Step schedules that wait for a loss, in epochs that have one.
+
+        Lightning would do so after the checkpoint of the epoch is saved, and a resumed run would leave the step out.
+        """
+        for config in self.trainer.lr_scheduler_configs:
+            epochs = self.curves.get(config.monitor or "", {})
+            if isinstance(config.scheduler, ReduceLROnPlateau) and self.current_epoch + 1 in epochs:
+                config.scheduler.step(epochs[self.current_epoch + 1])
 
     def _answers(self, audio: Padded, batch: Batch) -> Tensor:
         """The model's logits; of sequences that go on where others have ended, from the state they left."""

@@ -145,21 +145,27 @@ LONG = ("trainer.max_epochs=30", "callbacks.last.every_n_steps=3", "augment.mixu
 def test_a_run_killed_in_mid_epoch_and_resumed_ends_like_one_that_was_not(
     challenge: Path, tmp_path: Path
 ) -> None:
-    arguments = ["data=challenge", f"data.root={challenge}", *TINY, *LONG]
     uninterrupted = _metrics(challenge, tmp_path, *LONG, "hydra.run.dir=whole", folder="whole")
-    child = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "train.py"), *arguments, "hydra.run.dir=killed"],
-        cwd=tmp_path,
-        env=environment(tmp_path / "cache"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    _kill_in_mid_epoch(child, last)
+    _kill(challenge, tmp_path, *LONG, batches=range(1, 8))
     assert not (tmp_path / "killed" / "metrics.json").exists()
     run("train.py", "resume=killed", cwd=tmp_path)
     assert json.loads((tmp_path / "killed" / "metrics.json").read_text()) == uninterrupted
     assert len(list((tmp_path / "killed").glob("**/last.ckpt"))) == 1
+
+
+def test_a_resumed_run_lowers_its_learning_rate_on_a_plateau_as_one_that_was_not_interrupted(
+    challenge: Path, tmp_path: Path
+) -> None:
+    plateaus = ("schedule=plateau", "schedule.patience=0", "schedule.factor=0.1", "trainer.max_epochs=8")
+    _metrics(challenge, tmp_path, *plateaus, "hydra.run.dir=whole", folder="whole")
+    _kill(challenge, tmp_path, *plateaus, batches=range(8, 9))
+    run("train.py", "resume=killed", cwd=tmp_path)
+    whole, killed = (
+        torch.load(tmp_path / folder / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"]
+        for folder in ("whole", "killed")
+    )
+    assert whole[0]["last_epoch"] == 8
+    assert killed == whole
 
 
 def test_a_run_that_was_stopped_early_is_not_trained_on_when_it_is_resumed(
@@ -174,8 +180,17 @@ def test_a_run_that_was_stopped_early_is_not_trained_on_when_it_is_resumed(
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
 
 
-def _kill_in_mid_epoch(child: "subprocess.Popen[bytes]", last: Path) -> None:
-    """Stop the child whenever a checkpoint is written, until one is of the middle of an epoch; then kill it."""
+def _kill(challenge: Path, cwd: Path, *overrides: str, batches: range) -> None:
+    """Begin a run in `killed`; stop it whenever a checkpoint is written, until one has so many batches; then kill it."""
+    arguments = ["data=challenge", f"data.root={challenge}", *TINY, *overrides, "hydra.run.dir=killed"]
+    child = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "train.py"), *arguments],
+        cwd=cwd,
+        env=environment(cwd / "cache"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    last = cwd / "killed" / "checkpoints" / "last.ckpt"
     deadline = time.monotonic() + 120
     seen = 0.0
     while time.monotonic() < deadline:
@@ -184,15 +199,15 @@ def _kill_in_mid_epoch(child: "subprocess.Popen[bytes]", last: Path) -> None:
             child.send_signal(signal.SIGSTOP)
             seen = last.stat().st_mtime
             content = torch.load(last, weights_only=True)
-            batches = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
-            if content["epoch"] >= 2 and 0 < batches < 8:
+            trained = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+            if content["epoch"] >= 2 and trained in batches:
                 child.kill()
                 child.wait()
                 return
             child.send_signal(signal.SIGCONT)
         time.sleep(0.002)
     child.kill()
-    pytest.fail("no checkpoint in mid-epoch within two minutes")
+    pytest.fail("no such checkpoint within two minutes")
 
 
 def test_a_used_folder_is_refused_and_left_as_it_is(finished: Path, challenge: Path, tmp_path: Path) -> None:
