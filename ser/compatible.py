@@ -8,6 +8,53 @@ from ser.errors import ConfigError
 Config = Mapping[str, Any]
 
 
+_LARGEST_SEED = 2**32 - 1  # of NumPy
+
+
+def check_training(config: Config) -> None:
+    """Refuse a training that would not begin, not end, or leave nothing to choose the best epoch by.
+
+    Raises:
+        ConfigError: with the first reason.
+    """
+    trainer = config["trainer"]
+    if not 0 <= config["seed"] <= _LARGEST_SEED:
+        raise ConfigError(f"seed={config['seed']}: expected 0 to {_LARGEST_SEED}. Choose another.")
+    if trainer.get("fast_dev_run"):
+        raise ConfigError(
+            "trainer.fast_dev_run: Lightning would save no checkpoint, and there is no best one. Use debug=fast."
+        )
+    for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches"):
+        if trainer.get(key, 1) is not None and trainer.get(key, 1) <= 0:
+            raise ConfigError(
+                f"trainer.{key}={trainer[key]}: expected more than 0. Leave it out, or set 1 or more."
+            )
+    _check_epochs(trainer, has_schedule=bool(config.get("schedule")))
+    is_loss = config["monitor"].endswith("loss")
+    if (config["mode"] == "min") != is_loss:
+        raise ConfigError(
+            f"monitor={config['monitor']}, mode={config['mode']}: the worst epoch would be chosen. "
+            f"Set mode={'min' if is_loss else 'max'}."
+        )
+
+
+def _check_epochs(trainer: Config, *, has_schedule: bool) -> None:
+    epochs, between = trainer.get("max_epochs"), trainer.get("check_val_every_n_epoch", 1)
+    is_endless = epochs == -1 and trainer.get("max_steps", -1) == -1
+    if epochs is not None and epochs < 1 and (epochs != -1 or (is_endless and has_schedule)):
+        why = (
+            "no schedule of the learning rate fits an endless training"
+            if epochs == -1
+            else "nothing is trained"
+        )
+        raise ConfigError(f"trainer.max_epochs={epochs}: {why}. Set 1 or more.")
+    if between is not None and not 1 <= between <= (epochs if epochs and epochs > 0 else between):
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch={between}: with trainer.max_epochs={epochs}, nothing would be validated. "
+            "Set 1, or a few epochs."
+        )
+
+
 def answers_frames(config: Config) -> bool:
     """Whether the target has an answer for every frame, and not one for an utterance."""
     return str(config["target"]["_target_"]).endswith(".FrameClasses")

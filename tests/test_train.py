@@ -181,7 +181,10 @@ def test_a_run_that_was_stopped_early_is_not_trained_on_when_it_is_resumed(
 
 
 def _kill(challenge: Path, cwd: Path, *overrides: str, batches: range) -> None:
-    """Begin a run in `killed`; stop it whenever a checkpoint is written, until one has so many batches; then kill it."""
+    """Begin a run in `killed`, and kill it once its checkpoint has trained so many batches of an epoch.
+
+    It is stopped whenever a checkpoint is written, so that none is missed.
+    """
     arguments = ["data=challenge", f"data.root={challenge}", *TINY, *overrides, "hydra.run.dir=killed"]
     child = subprocess.Popen(
         [sys.executable, str(REPOSITORY / "train.py"), *arguments],

@@ -3,6 +3,7 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from torch import nn
 
 from ser import schedules
 from ser.callbacks import AveragedWeights
+from ser.compatible import check_training
 from ser.errors import ConfigError, DataError
 from ser.models.cnn import CNNEncoder
 from ser.models.lstm import LSTMEncoder
 from ser.task import parameter_groups
-from ser.training import WholeCheckpoints, compile_in_place, hyper_parameters
+from ser.training import WholeCheckpoints, compile_in_place, hyper_parameters, read_splits
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
@@ -139,6 +141,70 @@ def test_compile_refuses_recurrent_layers_and_keeps_the_names_of_others() -> Non
     names = list(model.state_dict())
     compile_in_place(model)
     assert list(model.state_dict()) == names
+
+
+def settings_of(**changes: Any) -> dict[str, Any]:
+    """The checked nodes of a config; names with two underscores are settings of the trainer."""
+    own = {name: value for name, value in changes.items() if not name.startswith("trainer__")}
+    trainer = {name.removeprefix("trainer__"): value for name, value in changes.items() if name not in own}
+    schedule = {"_target_": "ser.schedules.one_cycle"}
+    defaults = {"seed": 0, "monitor": "validation/accuracy", "mode": "max", "schedule": schedule}
+    return {**defaults, "trainer": {"max_epochs": 45, "check_val_every_n_epoch": 1} | trainer} | own
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": -1}, r"seed=-1: expected 0 to 4294967295\. Choose"),
+        ({"seed": 2**32}, r"seed=4294967296: expected 0 to"),
+        ({"trainer__fast_dev_run": True}, r"trainer\.fast_dev_run: .* Use debug=fast"),
+        (
+            {"trainer__limit_train_batches": 0},
+            r"trainer\.limit_train_batches=0: expected more than 0\. Leave it",
+        ),
+        ({"trainer__limit_val_batches": 0.0}, r"trainer\.limit_val_batches=0\.0: expected more"),
+        ({"trainer__accumulate_grad_batches": 0}, r"trainer\.accumulate_grad_batches=0: expected more"),
+        ({"trainer__max_epochs": 0}, r"trainer\.max_epochs=0: nothing is trained\. Set 1 or more"),
+        ({"trainer__max_epochs": -1}, r"trainer\.max_epochs=-1: no schedule .* endless .* Set 1 or more"),
+        ({"trainer__check_val_every_n_epoch": 46}, r"check_val_every_n_epoch=46: .*max_epochs=45.* Set 1,"),
+        ({"trainer__check_val_every_n_epoch": 0}, r"check_val_every_n_epoch=0: .*nothing would be validated"),
+        ({"monitor": "validation/loss"}, r"monitor=validation/loss, mode=max: the worst .* Set mode=min"),
+        ({"mode": "min"}, r"monitor=validation/accuracy, mode=min: the worst .* Set mode=max"),
+    ],
+)
+def test_a_training_that_would_come_to_nothing_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_training(settings_of(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"seed": 2**32 - 1},
+        {"monitor": "validation/loss", "mode": "min"},
+        {"trainer__max_epochs": -1, "schedule": None},
+        {"trainer__max_epochs": -1, "trainer__max_steps": 100},
+        {"trainer__max_epochs": None, "trainer__limit_val_batches": None},
+        {"trainer__check_val_every_n_epoch": None, "trainer__val_check_interval": 10},
+    ],
+)
+def test_a_training_that_can_end_is_not_refused(changes: dict[str, Any]) -> None:
+    check_training(settings_of(**changes))
+
+
+@pytest.mark.parametrize("monitor", ["validation/losss", "validation/accuracy"])
+def test_a_schedule_waits_for_a_logged_loss_only(monitor: str) -> None:
+    config = settings_of(
+        schedule={"_target_": "ser.schedules.plateau", "monitor": monitor},
+        target={"_target_": "ser.targets.Quadrant"},
+        pooling={"_target_": "ser.models.pooling.MeanPooling"},
+        batching={"carry_state": False},
+        callbacks={},
+        features={},
+    )
+    with pytest.raises(ConfigError, match=rf"schedule\.monitor={monitor}: no such metric.*validation/loss"):
+        read_splits(config)
 
 
 def test_hyper_parameters_are_flat_and_name_the_class_by_its_node() -> None:
