@@ -1,7 +1,11 @@
+import math
+from typing import Any
+
 import pytest
 import torch
 
 from ser.batch import Padded
+from ser.errors import ConfigError
 from ser.features.augment import Augment, FrequencyWarp, Gain, Mixup, SpecAugment, TimeStretch
 from ser.features.frontend import Frontend, deltas
 from ser.features.normalize import GlobalNormalizer, UtteranceNormalizer
@@ -104,6 +108,38 @@ def test_augmentation_of_an_utterance_does_not_depend_on_its_mates(audio: Padded
     for index in range(5):
         single, _ = augment(alone(audio, index), KEYS[index : index + 1])
         assert torch.allclose(together.values[index, : single.values.shape[1]], single.values[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "most"),
+    [
+        *[
+            ("time_stretch", 20.0, 0.5),
+            ("time_stretch", -0.1, 0.5),
+            ("mixup", 1.5, 0.5),
+            ("frequency_warp", 2.0, 0.3),
+        ],
+        *[
+            ("gain_db", -6.0, 100),
+            ("time_masks", -1, 100),
+            ("frequency_masks", -1, 100),
+            ("mixup", math.nan, 0.5),
+        ],
+    ],
+)
+def test_augmentation_out_of_range_is_refused(name: str, value: float, most: float) -> None:
+    settings: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigError, match=rf"augment\.{name}={value}: expected .* from 0 to {most}\. Set 0"):
+        Augment(**settings)
+
+
+def test_augmentation_at_the_ends_of_its_range_is_finite(audio: Padded) -> None:
+    augment = Augment(
+        time_stretch=0.5, frequency_warp=0.3, gain_db=100.0, time_masks=100, frequency_masks=100, mixup=0.5
+    )
+    changed, share = augment(audio, utterance_keys(0, 0, torch.arange(len(audio.lengths))))
+    assert changed.values.isfinite().all()
+    assert 0 <= share.min() <= share.max() <= 0.5
 
 
 def test_augment_without_pieces_changes_nothing(audio: Padded) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
+from ser.errors import ConfigError
 from ser.randomness import uniform
 
 
@@ -22,6 +23,9 @@ class Augment(nn.Module):
         time_masks: stretches of time replaced by the mean, each at most a tenth of the utterance.
         frequency_masks: bands replaced by the mean, each at most 4 mel bands wide.
         mixup: a neighbour from the batch is mixed in with at most this share, 0..0.5.
+
+    Raises:
+        ConfigError: a setting out of its range.
     """
 
     def __init__(
@@ -35,6 +39,10 @@ class Augment(nn.Module):
         mixup: float = 0.0,
     ) -> None:
         super().__init__()
+        _check_range(0.5, "a share", time_stretch=time_stretch, mixup=mixup)
+        _check_range(0.3, "a share", frequency_warp=frequency_warp)
+        _check_range(100, "decibels", gain_db=gain_db)
+        _check_range(100, "a number", time_masks=time_masks, frequency_masks=frequency_masks)
         self.pieces = nn.ModuleList()
         if time_stretch:
             self.pieces.append(TimeStretch(time_stretch))
@@ -202,3 +210,9 @@ def _interpolate(values: Tensor, position: Tensor) -> Tensor:
     index = lower.long().unsqueeze(-1).expand(-1, -1, values.shape[2])
     upper = (index + 1).clamp_max(values.shape[1] - 1)
     return torch.lerp(values.gather(1, index), values.gather(1, upper), weight)
+
+
+def _check_range(most: float, what: str, **settings: float) -> None:
+    for name, value in settings.items():
+        if not 0 <= value <= most:
+            raise ConfigError(f"augment.{name}={value}: expected {what} from 0 to {most}. Set 0 for none.")
