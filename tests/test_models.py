@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ser.batch import Padded
+from ser.errors import ConfigError
 from ser.features.frontend import Frontend
 from ser.models.classifier import Classifier, Head
 from ser.models.cnn import CNNEncoder
@@ -167,3 +168,10 @@ def test_functionals_are_means_deviations_and_quantiles_of_real_steps(audio: Pad
         quantiles = torch.quantile(real, torch.tensor([0.1, 0.5, 1.0]), dim=0)
         expected = torch.cat([real.mean(0), real.var(0, correction=0).add(1e-5).sqrt(), quantiles.flatten()])
         torch.testing.assert_close(row, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_quantiles_that_are_no_shares_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"pooling\.quantiles=\[5, 50\]: are shares .* 0 to 1\. Write 0\.05"
+    ):
+        FunctionalsPooling(26, quantiles=(5, 50))

@@ -118,10 +118,18 @@ class FunctionalsPooling(Pooling):
     Args:
         in_dim: D.
         quantiles: Q of them, 0..1; between two steps they are interpolated.
+
+    Raises:
+        ConfigError: a quantile is not within 0..1.
     """
 
     def __init__(self, in_dim: int, quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)) -> None:
         super().__init__(in_dim)
+        if not all(0 <= quantile <= 1 for quantile in quantiles):
+            raise ConfigError(
+                f"pooling.quantiles={[*quantiles]}: are shares of the steps, 0 to 1. "
+                "Write 0.05 for the fifth percentile."
+            )
         self.out_dim = (2 + len(quantiles)) * in_dim
         self.register_buffer("quantiles", torch.tensor(quantiles), persistent=False)
 
