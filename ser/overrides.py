@@ -134,7 +134,9 @@ def _variants(
     is_plain = options is None and not (key.startswith(("+", "~", "hydra.")) or override.package)
     is_sweep = override.is_sweep_override()
     if is_sweep and not may_sweep:
-        listed = f"; a list is written {key}=[{override.get_value_string()}]" if options is None else ""
+        values = override.get_value_string()
+        is_list = options is None and "(" not in values  # range(1,3) in brackets would be a text
+        listed = f"; a list is written {key}=[{values}]" if is_list else ""
         raise ConfigError(f"{raw}: several values make a sweep. Add -m for one run each{listed}.")
     for value in _sweep_values(override) if is_sweep else [raw.partition("=")[2]]:
         if options is not None and not override.is_delete():

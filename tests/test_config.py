@@ -280,6 +280,7 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
         "debug=true": "no such option. Options: fast.",
         "trainer.max_epochs=1,2": "several values make a sweep. Add -m for one run each; a list is written"
         " trainer.max_epochs=[1,2].",
+        "batching.max_frames=range(1,3)": "several values make a sweep. Add -m for one run each.",
         "~nothing": "Could not delete from config. 'nothing' does not exist.",
         "hydra.run.dri=x": "Could not override 'hydra.run.dri'. To append to your config use +hydra.run.dri=x",
         "hydra/launcher=jobblib": "no such option. Options: basic.",
