@@ -111,3 +111,13 @@ def test_every_parameter_is_trained() -> None:
             Padded(torch.randn(4, 20_000, 1), torch.tensor([20_000, 9_000, 7_000, 7_000]))
         ).square().sum().backward()
         assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 4), (3, 8), (10, 16), (80, 16)])
+def test_there_are_as_many_steps_as_lengths_say_also_where_samples_are_passed_over(
+    kernel: int, stride: int
+) -> None:
+    encoder = WaveformCNNEncoder(1, kernel=kernel, stride=stride, channels=[4, 4], pool=2).eval()
+    for samples in range(300, 300 + 2 * stride):
+        steps = encoder(Padded(torch.randn(1, samples, 1), torch.tensor([samples])))
+        assert steps.values.shape[1] == int(steps.lengths)

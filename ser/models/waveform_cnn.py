@@ -119,7 +119,8 @@ class _Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.pool = stride, pool
-        self.pad = nn.ConstantPad1d(((kernel - stride) // 2, kernel), 0.0)
+        before = (kernel - stride) // 2  # negative where samples are passed over
+        self.pad = nn.ConstantPad1d((before, kernel + max(-before, 0)), 0.0)
         self.convolution = nn.Conv1d(in_channels, channels, kernel, stride, bias=False)
         self.norm = nn.BatchNorm1d(channels)
         self.pooling = nn.MaxPool1d(pool, ceil_mode=True)
