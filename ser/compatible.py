@@ -9,6 +9,10 @@ Config = Mapping[str, Any]
 
 
 _LARGEST_SEED = 2**32 - 1  # of NumPy
+_NEEDED = (
+    *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head", "augment"),
+    *("loss", "optimizer", "trainer", "callbacks", "logger", "monitor", "mode"),
+)
 
 
 def check_training(config: Config) -> None:
@@ -17,6 +21,16 @@ def check_training(config: Config) -> None:
     Raises:
         ConfigError: with the first reason.
     """
+    if missing := [key for key in _NEEDED if config.get(key) is None]:
+        raise ConfigError(
+            f"{missing[0]}: is deleted or null, but no training goes without. Leave out '~{missing[0]}' and "
+            f"'{missing[0]}=null'; python train.py --help lists the options."
+        )
+    if not config["callbacks"].get("best"):
+        raise ConfigError(
+            "callbacks.best: is deleted or null, but it saves the epoch that is scored. Leave it on; "
+            "its monitor and mode can be set."
+        )
     trainer = config["trainer"]
     if not 0 <= config["seed"] <= _LARGEST_SEED:
         raise ConfigError(f"seed={config['seed']}: expected 0 to {_LARGEST_SEED}. Choose another.")

@@ -148,13 +148,19 @@ def settings_of(**changes: Any) -> dict[str, Any]:
     own = {name: value for name, value in changes.items() if not name.startswith("trainer__")}
     trainer = {name.removeprefix("trainer__"): value for name, value in changes.items() if name not in own}
     schedule = {"_target_": "ser.schedules.one_cycle"}
-    defaults = {"seed": 0, "monitor": "validation/accuracy", "mode": "max", "schedule": schedule}
+    needed = ("data", "batching", "features", "frontend", "target", "model", "pooling", "head")
+    others: dict[str, Any] = {name: {} for name in (*needed, "augment", "loss", "optimizer", "logger")}
+    others["callbacks"] = {"best": {"monitor": "validation/accuracy"}}
+    defaults = others | {"seed": 0, "monitor": "validation/accuracy", "mode": "max", "schedule": schedule}
     return {**defaults, "trainer": {"max_epochs": 45, "check_val_every_n_epoch": 1} | trainer} | own
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"augment": None}, r"augment: is deleted or null, but .* Leave out '~augment' and 'augment=null'"),
+        ({"seed": None}, r"seed: is deleted or null"),
+        ({"callbacks": {"best": None}}, r"callbacks\.best: is deleted or null, .* Leave it on"),
         ({"seed": -1}, r"seed=-1: expected 0 to 4294967295\. Choose"),
         ({"seed": 2**32}, r"seed=4294967296: expected 0 to"),
         ({"trainer__fast_dev_run": True}, r"trainer\.fast_dev_run: .* Use debug=fast"),
