@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ser.errors import ConfigError
 from ser.targets import Target
 
 
@@ -17,12 +18,19 @@ class CrossEntropy(nn.Module):
         label_smoothing: share of the label's mass spread over all classes, 0..1.
         class_weights: `balanced` weights a class by its inverse frequency, with mean 1 over the utterances of
             the training split; `none` treats every utterance alike.
+
+    Raises:
+        ConfigError: the share is not within 0..1.
     """
 
     def __init__(
         self, label_smoothing: float = 0.0, class_weights: Literal["none", "balanced"] = "none"
     ) -> None:
         super().__init__()
+        if not 0 <= label_smoothing <= 1:
+            raise ConfigError(
+                f"loss.label_smoothing={label_smoothing}: is a share of a label's mass, 0 to 1. Write 0.1 or 0."
+            )
         self.label_smoothing = label_smoothing
         self.class_weights = class_weights
 

@@ -114,6 +114,13 @@ def test_focal_loss_is_cross_entropy_at_gamma_zero_and_smaller_on_what_is_known(
     assert ratio[1].item() == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("share", [-0.1, 2.0])
+@pytest.mark.parametrize("criterion", [losses.CrossEntropy, losses.Focal])
+def test_smoothing_by_more_than_all_of_a_label_is_refused(criterion: type, share: float) -> None:
+    with pytest.raises(ConfigError, match=rf"loss\.label_smoothing={share}: is a share .* Write 0\.1"):
+        criterion(label_smoothing=share)
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_focal_loss_has_a_finite_slope_where_all_is_known(gamma: float, label_smoothing: float) -> None:
