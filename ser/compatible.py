@@ -7,7 +7,6 @@ from ser.errors import ConfigError
 
 Config = Mapping[str, Any]
 
-
 _LARGEST_SEED = 2**32 - 1  # of NumPy
 _NEEDED = (
     *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head", "augment"),
@@ -67,6 +66,33 @@ def _check_epochs(trainer: Config, *, has_schedule: bool) -> None:
             f"trainer.check_val_every_n_epoch={between}: with trainer.max_epochs={epochs}, nothing would be validated. "
             "Set 1, or a few epochs."
         )
+
+
+def check_augment(config: Config) -> None:
+    """Refuse pieces of `augment` that need mel bands, or their energies, where features are something else.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
+    features = config["features"]
+    kind = str(features["_target_"]).rpartition(".")[2]
+    is_scaled = config["frontend"].get("normalize") == "speaker"
+    is_log_energy = (features.get("log", "natural"), features.get("power", 2)) == ("natural", 2)
+    are_energies = kind == "LogMel" and is_log_energy and not is_scaled
+    needs = {
+        "time_stretch": (kind != "Waveform", "spectra, whose pitch it leaves as it is"),
+        "frequency_warp": (kind == "LogMel", "mel bands"),
+        "frequency_masks": (kind == "LogMel", "mel bands"),
+        "gain_db": (are_energies, "natural logarithms of energies"),
+        "mixup": (are_energies, "natural logarithms of energies"),
+    }
+    for piece, (has_them, what) in needs.items():
+        if config["augment"].get(piece) and not has_them:
+            instead = "" if piece == "mixup" else ", and change recordings with waveform_augment instead"
+            raise ConfigError(
+                f"augment.{piece}={config['augment'][piece]}: needs {what}, and {kind} gives none with these settings. "
+                f"Set augment.{piece}=0{instead}."
+            )
 
 
 def answers_frames(config: Config) -> bool:

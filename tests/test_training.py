@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 from torch import nn
 
 from ser import schedules
 from ser.callbacks import AveragedWeights
-from ser.compatible import check_training
+from ser.compatible import check_augment, check_training
 from ser.errors import ConfigError, DataError
 from ser.models.cnn import CNNEncoder
 from ser.models.lstm import LSTMEncoder
 from ser.task import parameter_groups
 from ser.training import WholeCheckpoints, compile_in_place, hyper_parameters, read_splits
+
+CONF = Path(__file__).parents[1] / "conf"
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
@@ -197,6 +202,53 @@ def test_a_training_that_would_come_to_nothing_is_refused(changes: dict[str, Any
 )
 def test_a_training_that_can_end_is_not_refused(changes: dict[str, Any]) -> None:
     check_training(settings_of(**changes))
+
+
+def features_of(kind: str, **settings: Any) -> dict[str, Any]:
+    return {"_target_": f"ser.features.extract.{kind}", **settings}
+
+
+@pytest.mark.parametrize(
+    ("features", "augment", "words"),
+    [
+        (
+            features_of("MFCC", log="decibel"),
+            {"frequency_warp": 0.1},
+            r"frequency_warp=0\.1: .* Set .*=0, and",
+        ),
+        (features_of("MFCC", log="natural"), {"frequency_masks": 1}, r"frequency_masks=1: needs mel bands"),
+        (
+            features_of("MFCC", log="natural"),
+            {"mixup": 0.3},
+            r"mixup=0\.3: needs natural .* Set augment.mixup=0\.",
+        ),
+        (features_of("LogMel", log="decibel"), {"gain_db": 6.0}, r"gain_db=6\.0: needs natural logarithms"),
+        (
+            features_of("Waveform"),
+            {"time_stretch": 0.2},
+            r"time_stretch=0\.2: needs spectra.* waveform_augment",
+        ),
+    ],
+)
+def test_augmentation_of_mel_bands_is_refused_for_other_features(
+    features: dict[str, Any], augment: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        check_augment(settings_of(features=features, augment=augment))
+
+
+def test_energies_that_are_z_scores_of_a_speaker_are_not_added() -> None:
+    config = settings_of(features=features_of("LogMel"), augment={"mixup": 0.3})
+    check_augment(config)
+    with pytest.raises(ConfigError, match=r"mixup=0\.3"):
+        check_augment(config | {"frontend": {"normalize": "speaker"}})
+
+
+def test_features_switch_off_the_augmentation_that_they_cannot_have() -> None:
+    for features in ("mfcc", "waveform", "log_mel"):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose("train", overrides=[f"features={features}"])
+        check_augment(yaml.safe_load(OmegaConf.to_yaml(composed)))
 
 
 @pytest.mark.parametrize("monitor", ["validation/losss", "validation/accuracy"])
