@@ -155,6 +155,15 @@ def test_log_mels_and_cepstra_equal_librosas(sample_rate: int, fft_length: int) 
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_decibels_of_magnitudes_equal_librosas() -> None:
+    librosa = pytest.importorskip("librosa")
+    waveform = speechlike(20_000)
+    common = {"y": waveform, "sr": 16_000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 64}
+    expected = librosa.amplitude_to_db(librosa.feature.melspectrogram(power=1, **common)).T
+    np.testing.assert_allclose(features(LogMel(power=1, **LIBROSA), waveform), expected, atol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_cepstra_equal_those_of_librosas_defaults() -> None:
     librosa = pytest.importorskip("librosa")
     extractor = MFCC(

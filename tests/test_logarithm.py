@@ -23,6 +23,20 @@ def test_the_floor_is_a_limit_an_offset_or_a_stand_in_for_zero(floor_by: Any, ex
     assert Logarithm("log10", 1e-2, floor_by)(energies).tolist() == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_tenfold_magnitude_is_twenty_decibels_more() -> None:
+    assert float(Logarithm("decibel", power=1)(torch.tensor(1e3))) == pytest.approx(60)
+
+
+@pytest.mark.parametrize("log", ["natural", "log10", "decibel"])
+def test_top_db_cuts_magnitudes_where_it_cuts_their_energies(log: Any) -> None:
+    magnitudes = torch.tensor([[[100.0], [1.0], [1e-3]]])
+    lengths = torch.tensor([3])
+    of_energies, of_magnitudes = Logarithm(log, top_db=40.0), Logarithm(log, top_db=40.0, power=1)
+    (expected,) = of_energies.raised([of_energies(magnitudes.square())], lengths)
+    (found,) = of_magnitudes.raised([of_magnitudes(magnitudes)], lengths)
+    torch.testing.assert_close(found * (1 if log == "decibel" else 2), expected)
+
+
 @pytest.mark.parametrize("log", ["natural", "log10", "decibel"])
 def test_top_db_is_below_an_utterances_own_peak(log: Any) -> None:
     logarithm = Logarithm(log, top_db=20.0)

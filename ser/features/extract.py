@@ -234,7 +234,7 @@ class LogMel(Extractor):
         self.waveform_preemphasis = preemphasis if preemphasis_of == "waveform" else 0.0
         self.frame_preemphasis = preemphasis if preemphasis_of == "frame" else 0.0
         self.power = power
-        self.logarithm = Logarithm(log, floor, floor_by, top_db)
+        self.logarithm = Logarithm(log, floor, floor_by, top_db, power)
         self.dtype = getattr(torch, precision)
         filters = mel.mel_filterbank(
             num_mel_bins,

@@ -13,18 +13,17 @@ from ser.errors import ConfigError
 Log = Literal["natural", "log10", "decibel"]
 FloorBy = Literal["max", "add", "zero"]
 
-_PER_DECIBEL = {"natural": math.log(10) / 10, "log10": 0.1, "decibel": 1.0}
-
 
 @dataclass(frozen=True)
 class Logarithm:
-    """Logarithms of energies.
+    """Logarithms of energies, or of magnitudes.
 
     Args:
-        log: natural, log10 or decibel; the reference is an energy of 1.
+        log: natural, log10 or decibel; the reference is 1.
         floor: smallest energy, above 0.
         floor_by: energies are raised to it (max), it is added to them (add), or it stands for 0 alone (zero).
         top_db: decibels below an utterance's own largest value to which everything is raised; None for none.
+        power: 2 for energies, 1 for magnitudes, of which ten times as large are 20 dB more.
 
     Raises:
         ConfigError: silence would have no logarithm, or nothing would be left of speech.
@@ -34,6 +33,7 @@ class Logarithm:
     floor: float = 1e-10
     floor_by: FloorBy = "max"
     top_db: float | None = None
+    power: Literal[1, 2] = 2
 
     def __post_init__(self) -> None:
         if not self.floor > 0:
@@ -46,7 +46,7 @@ class Logarithm:
             )
 
     def __call__(self, energies: Tensor) -> Tensor:
-        """Energies of any shape, `top_db` left aside."""
+        """Energies or magnitudes of any shape, `top_db` left aside."""
         if self.floor_by == "max":
             energies = energies.clamp_min(self.floor)
         elif self.floor_by == "add":
@@ -56,7 +56,7 @@ class Logarithm:
         if self.log == "natural":
             return energies.log()
         logarithms = energies.log10()
-        return 10 * logarithms if self.log == "decibel" else logarithms
+        return 20 / self.power * logarithms if self.log == "decibel" else logarithms
 
     def raised(self, blocks: Iterable[Tensor], lengths: Tensor) -> Iterable[Tensor]:
         """Blocks with what is more than `top_db` below an utterance's largest raised to that.
@@ -75,5 +75,7 @@ class Logarithm:
             heard = block.masked_fill((steps >= lengths[:, None]).unsqueeze(-1), -math.inf)
             peak = torch.maximum(peak, heard.amax((1, 2), keepdim=True))
             first += block.shape[1]
-        lowest = peak - self.top_db * _PER_DECIBEL[self.log]
+        decibels = 20 / self.power  # of what is ten times as large
+        tenfold = {"natural": math.log(10), "log10": 1.0, "decibel": decibels}[self.log]
+        lowest = peak - self.top_db / decibels * tenfold
         return (torch.maximum(block, lowest) for block in held)
