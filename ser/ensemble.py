@@ -18,6 +18,7 @@ from ser.errors import ConfigError
 from ser.frame_observers import scores_of_recordings
 from ser.frame_targets import FrameClasses
 from ser.run_folder import RunFolder
+from ser.run_report import RunReport
 from ser.task import Task
 from ser.training import Config, Scores
 
@@ -136,7 +137,7 @@ def _tell(
     config: Config, run: RunFolder, tasks: Sequence[Task], *, data: SpeechData, scores: Scores, seconds: float
 ) -> None:
     """Write the report of the mean."""
-    told = report.RunReport(
+    told = RunReport(
         title=f"{config['experiment_name']}: {len(tasks)} {type(tasks[0].model.encoder).__name__}s, averaged",
         command=shlex.join(["python", *sys.argv]),
         seed=config["seed"],

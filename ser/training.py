@@ -39,6 +39,7 @@ from ser.files import write_atomic
 from ser.frame_targets import FrameClasses
 from ser.losses import Objective
 from ser.run_folder import RunFolder
+from ser.run_report import RunReport
 from ser.task import LIBRARIES, Task
 
 Config = Mapping[str, Any]
@@ -343,7 +344,7 @@ def write_report(
 ) -> None:
     """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
     best: Any = trainer.checkpoint_callback
-    told = report.RunReport(
+    told = RunReport(
         title=f"{config['experiment_name']}: {type(task.model.encoder).__name__}",
         command=shlex.join(["python", *sys.argv]),
         seed=config["seed"],

@@ -16,7 +16,9 @@ from sklearn.metrics import precision_recall_fscore_support
 from ser.data.leaks import Leak
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import DataError
-from ser.report import RunReport, closing_table, markdown, next_commands, write_metrics, write_report
+from ser.report import closing_table, markdown, write_metrics, write_report
+from ser.run_report import RunReport
+from ser.suggestions import next_commands
 from ser.targets import QUADRANTS
 
 CONFUSION = np.array([[4, 1, 0, 0], [2, 5, 1, 0], [0, 0, 0, 0], [1, 1, 0, 2]])

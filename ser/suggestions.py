@@ -1,0 +1,66 @@
+"""What to type after a run: commands that can be copied as they stand."""
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ser.run_report import RunReport
+
+_WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
+
+
+def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]]]:
+    """What to type next, each as its purpose and its words, quoted for a shell and for Hydra."""
+    python = _program("python")
+    in_logs = Path("logs").absolute() in run_dir.absolute().parents
+    logs = "logs" if in_logs else shlex.quote(str(short(run_dir)))
+    best = _override("ckpt", str(short(report.checkpoint)))
+    data = [shlex.quote(word) for word in report.data_overrides]
+    has_own_model = any(word.startswith("experiment=") for word in data)
+    answers = "pred.json" if report.leaks is None else "pred.csv"  # recordings are answered by a table
+    live = ("Hear a recording live", [python, "predict.py", best, "input=FILE", "stream=true"])
+    grid = ["optimizer.lr=1e-3,3e-4", "seed=0,1,2" if has_own_model else "model=cnn,lstm"]
+    return [
+        ("Predict a file", [python, "predict.py", best, "input=FILE", f"output={answers}"]),
+        *[live] * (report.unit == "frame"),
+        ("Watch the curves", [_program("tensorboard"), "--logdir", logs]),
+        ("Try other settings", [python, "train.py", "-m", *data, *grid]),
+    ]
+
+
+def short(path: Path) -> Path:
+    """Relative where it lies below the working folder, as one would type it."""
+    path, here = path.absolute(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def folded(words: Sequence[str]) -> str:
+    """A command on lines of a terminal's width, each continued by a backslash so that it can be copied."""
+    lines = [" "]
+    for word in words:
+        if len(lines[-1]) + len(word) > _WIDTH:
+            lines.append("     ")
+        lines[-1] += f" {word}"
+    return " \\\n".join(lines)
+
+
+def _program(name: str) -> str:
+    """`name` where the shell finds the one beside this interpreter by it, else its path.
+
+    In a virtual environment that is not activated, a bare `python` would be another one.
+    """
+    ours = Path(sys.executable).with_name(name)
+    if not ours.exists() or shutil.which(name) == str(ours):
+        return name
+    return shlex.quote(str(short(ours)))
+
+
+def _override(key: str, value: str) -> str:
+    """`key=value` for Hydra, quoted where its grammar or the shell needs that."""
+    if re.fullmatch(r"[\w./+-]+", value, re.ASCII):
+        return f"{key}={value}"
+    escaped = value.replace('"', r"\"")
+    return shlex.quote(f'{key}="{escaped}"')
