@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ser.features.extract import Extractor
 
 OnError = Literal["raise", "skip"]
+SKIPPING = ", or set on_error=skip, which train.py calls data.on_error=skip"
+"""Part of a message: what else can be done about recordings that cannot be used."""
 
 _VERSION = "recordings 2"  # count on when what is accepted or stored changes: all is read again then
 _MOST_THREADS = 8  # each may hold a waveform of hours
@@ -205,9 +207,7 @@ def _lone_operations() -> Iterator[int]:
 
 def _unusable(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> DataError:
     listed = _summary(manifest, skipped, "cannot be used")
-    return DataError(
-        f"{listed}\nMend these or take them out, or set on_error=skip, which train.py calls data.on_error=skip."
-    )
+    return DataError(f"{listed}\nMend these or take them out{SKIPPING}.")
 
 
 def _summary(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:

@@ -13,6 +13,7 @@ from ser.data.audio_corpus import AudioCorpus, PublishedCorpus, label_fields
 from ser.data.corpora import expected
 from ser.data.leaks import describe, find_leaks, stamps
 from ser.data.manifest import Manifest, first_ten
+from ser.data.recordings import SKIPPING
 from ser.data.splits import Assignment
 from ser.errors import ConfigError, DataError, SerError
 
@@ -60,7 +61,7 @@ def remedies_of(name: str) -> Iterator[None]:
     try:
         yield
     except SerError as error:
-        text = str(error).replace(", or set data.on_error=skip", "")  # the benchmark leaves none out
+        text = str(error).replace(SKIPPING, "")  # the benchmark leaves none out
         raise type(error)(
             re.sub(r"\bdata\.(root|cache_dir|label_map)\b", lambda m: keys[m[1]], text)
         ) from error
