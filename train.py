@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ser.command import main
+from ser.compatible import check_augment, check_training
 from ser.errors import SerError
 from ser.files import write_atomic
 from ser.run_folder import RunFolder, resume_arguments
@@ -32,6 +33,8 @@ def train(config: dict[str, Any]) -> float:
     started = time.monotonic()
     run = RunFolder(Path(settings.runtime.output_dir))
     with run.claimed(resuming=config["resume"] is not None):
+        check_training(config)
+        check_augment(config)
         training.prepare(config)
         if config["resume"] is not None:
             training.check_unchanged(config, run)

@@ -1,4 +1,4 @@
-"""Settings that are right each for itself and do not go together."""
+"""Settings that a signature allows and no training can have: missing, out of range, or not going together."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -75,7 +75,7 @@ def check_augment(config: Config) -> None:
         ConfigError: with the first of them.
     """
     features = config["features"]
-    kind = str(features["_target_"]).rpartition(".")[2]
+    kind = _class_of(features)
     is_scaled = config["frontend"].get("normalize") == "speaker"
     is_log_energy = (features.get("log", "natural"), features.get("power", 2)) == ("natural", 2)
     are_energies = kind == "LogMel" and is_log_energy and not is_scaled
@@ -97,7 +97,7 @@ def check_augment(config: Config) -> None:
 
 def answers_frames(config: Config) -> bool:
     """Whether the target has an answer for every frame, and not one for an utterance."""
-    return str(config["target"]["_target_"]).endswith(".FrameClasses")
+    return _class_of(config["target"]) == "FrameClasses"
 
 
 def check_frames(config: Config) -> None:
@@ -106,7 +106,7 @@ def check_frames(config: Config) -> None:
     Raises:
         ConfigError: with the first of them.
     """
-    pooling, target = (config[node]["_target_"].rpartition(".")[2] for node in ("pooling", "target"))
+    pooling, target = _class_of(config["pooling"]), _class_of(config["target"])
     if (pooling == "EveryStep") != answers_frames(config):
         raise ConfigError(
             f"pooling={pooling}, target={target}: one answers frames, the "
@@ -155,3 +155,8 @@ def _check_carried(config: Config) -> None:
                 "batching.carry_state=true: a state goes from frame to frame and from sequence to sequence, none of "
                 f"them left out, joined or seen together. Use {remedy}, or batching.carry_state=false."
             )
+
+
+def _class_of(node: Config) -> str:
+    """Name of the class that a node builds."""
+    return str(node["_target_"]).rpartition(".")[2]

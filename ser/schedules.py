@@ -9,7 +9,6 @@ from ser.errors import ConfigError
 
 Schedule = dict[str, Any]
 
-
 _MOMENTUM_SWING = 0.05  # 0.9 becomes 0.95 to 0.85, as in the paper
 
 
