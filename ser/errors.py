@@ -1,6 +1,8 @@
 """What a user can get wrong, said so that it can be put right."""
 
 import difflib
+import re
+import shlex
 from collections.abc import Iterable
 
 
@@ -27,3 +29,12 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     if nearest:
         return f"Did you mean '{nearest[0]}'?"
     return f"Choose one of: {', '.join(names)}."
+
+
+def setting(key: str, value: object) -> str:
+    """Return `key=value` as one word to type in bash, quoted where Hydra's grammar or the shell needs it."""
+    text = str(value)
+    if re.fullmatch(r"[\w./+-]+", text, re.ASCII):
+        return f"{key}={text}"
+    escaped = text.replace('"', r"\"")
+    return shlex.quote(f'{key}="{escaped}"')

@@ -1,12 +1,12 @@
 """What to type after a run: commands that can be copied as they stand."""
 
-import re
 import shlex
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ser.errors import setting
 from ser.run_report import RunReport
 
 _WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
@@ -17,7 +17,7 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     python = _program("python")
     in_logs = Path("logs").absolute() in run_dir.absolute().parents
     logs = "logs" if in_logs else shlex.quote(str(short(run_dir)))
-    best = _override("ckpt", str(short(report.checkpoint)))
+    best = setting("ckpt", str(short(report.checkpoint)))
     data = [shlex.quote(word) for word in report.data_overrides]
     has_own_model = any(word.startswith("experiment=") for word in data)
     answers = "pred.json" if report.leaks is None else "pred.csv"  # recordings are answered by a table
@@ -56,11 +56,3 @@ def _program(name: str) -> str:
     if not ours.exists() or shutil.which(name) == str(ours):
         return name
     return shlex.quote(str(short(ours)))
-
-
-def _override(key: str, value: str) -> str:
-    """`key=value` for Hydra, quoted where its grammar or the shell needs that."""
-    if re.fullmatch(r"[\w./+-]+", value, re.ASCII):
-        return f"{key}={value}"
-    escaped = value.replace('"', r"\"")
-    return shlex.quote(f'{key}="{escaped}"')
