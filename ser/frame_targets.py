@@ -31,7 +31,7 @@ class FrameClasses(Classes):
 
     def __init__(
         self,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str | float] | None = None,
         field: str | None = None,
         *,
         silence: Mode = "keep",

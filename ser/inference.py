@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from ser.data.arrays import read_clips
 from ser.data.classes import columns
 from ser.data.dataset import UtteranceDataset
 from ser.data.loader import EvaluationSampler
-from ser.data.manifest import Manifest
+from ser.data.manifest import Label, Manifest
 from ser.data.recordings import OnError, read_features
 from ser.data.speakers import is_by_speaker, normalized_by_speaker
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.features.extract import Extractor
 from ser.features.listen import Listen
+from ser.names import is_missing
 from ser.targets import Target
 
 # Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
@@ -118,7 +120,7 @@ def features_of(
 ) -> tuple[Manifest, Store]:
     """The recordings that could be read, and their features, made exactly as those the models were trained on.
 
-    Labels that the models' target knows come along.
+    Labels in the fields of the models' target come along, "" where an utterance has none.
 
     Raises:
         ConfigError: as `extractor_of`.
@@ -131,10 +133,15 @@ def features_of(
     if is_by_speaker(models[0].frontend):
         store = normalized_by_speaker(store, manifest, models[0].frontend.get("floor"))
     fields = models[0].target.label_names
-    if not all(field in utterance.labels for utterance in manifest for field in fields):
+    if not any(field in utterance.labels for utterance in manifest for field in fields):
         return manifest, store
-    labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
+    labels = np.array([[_label(utterance.labels, field) for field in fields] for utterance in manifest])
     return manifest, store.with_labels(labels, fields)
+
+
+def _label(labels: Mapping[str, Label], field: str) -> str:
+    name = str(labels.get(field, ""))
+    return "" if is_missing(name) else name
 
 
 def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, Listen]:
@@ -201,9 +208,12 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
     classes = target.encode(columns(store, target.label_names))
     known = (classes >= 0) & ~scores.isnan().any(-1)
     if not known.all():
+        left_out = columns(store, target.label_names)[(classes < 0).numpy()]
+        counts = Counter("/".join(map(str, row)) or "no label" for row in left_out)
+        listed = ", ".join(f"{count} {name!r}" for name, count in counts.most_common(5))
         print(
             f"{int(known.sum())} of {len(store)} utterances are scored: the others have no decision, or a label that "
-            f"is none of {', '.join(target.class_names)}."
+            f"is none of {', '.join(target.class_names)}{f' ({listed})' if listed else ''}."
         )
     if not known.any():
         return

@@ -17,6 +17,7 @@ from torchmetrics import Metric
 from ser.batch import Batch
 from ser.errors import ConfigError, DataError
 from ser.metrics import ClassificationScores, QuadrantScores
+from ser.names import normalize_name
 
 QUADRANTS = ("sadness", "anger", "pleasure", "joy")
 """Class names by index 2 * valence + activation. Activation is the challenge's word for arousal."""
@@ -131,8 +132,8 @@ class Classes(OfUtterances):
     """One of several named classes, such as an emotion or a language.
 
     Args:
-        class_names: C names, by class index; utterances with another label are left out. None in a config, which
-            is completed from the data: all labels, in alphabetical order.
+        class_names: C names, by class index; numbers are read as text, utterances with another label are left out.
+            None in a config, which is completed from the data: all labels, in alphabetical order.
         field: the label field; None in a config likewise: the only one that the data has.
 
     Raises:
@@ -141,20 +142,22 @@ class Classes(OfUtterances):
 
     monitor: ClassVar[str] = "accuracy"
 
-    def __init__(self, class_names: Sequence[str] | None = None, field: str | None = None) -> None:
-        if field is None or class_names is None or not 1 < len(class_names) == len(set(class_names)):
+    def __init__(self, class_names: Sequence[str | float] | None = None, field: str | None = None) -> None:
+        names = tuple(normalize_name(str(name)) for name in class_names or ())
+        if field is None or not 1 < len(names) == len({*names}):
             raise ConfigError(
                 f"target: class_names={class_names}, field={field}: expected a field and two names or more, each "
                 "once. Give others, or null for those of the data."
             )
-        self.class_names = tuple(class_names)
-        self.label_names = (field,)
-        self.out_dim = len(class_names)
+        self.class_names = names
+        self.label_names = (normalize_name(field),)
+        self.out_dim = len(names)
 
     def encode(self, labels: np.ndarray) -> Tensor:
         """Names [N, 1] -> class index [N], -1 for names that are no class."""
         index = {name: number for number, name in enumerate(self.class_names)}
-        return torch.tensor([index.get(str(name), -1) for name in labels[:, 0]], dtype=torch.int64)
+        names = (normalize_name(str(name)) for name in labels[:, 0])
+        return torch.tensor([index.get(name, -1) for name in names], dtype=torch.int64)
 
     def views(self, logits: Tensor, labels: Tensor) -> list[View]:
         """One question: which class."""
@@ -186,7 +189,7 @@ class Binary(Classes):
         ConfigError: there are not two names.
     """
 
-    def __init__(self, class_names: Sequence[str] | None = None, field: str | None = None) -> None:
+    def __init__(self, class_names: Sequence[str | float] | None = None, field: str | None = None) -> None:
         super().__init__(class_names, field)
         if len(self.class_names) != 2:
             raise ConfigError(
@@ -213,11 +216,13 @@ class Quadrant(OfUtterances):
     monitor: ClassVar[str] = "accuracy"
 
     def encode(self, labels: np.ndarray) -> Tensor:
-        """Valence and activation bits [N, 2], as numbers or texts -> class index [N].
+        """Valence and activation bits [N, 2], as numbers or texts -> class index [N]; -1 where one is "", unknown.
 
         Raises:
             DataError: a label is neither 0 nor 1.
         """
+        if labels.dtype.kind == "U" and (unknown := (labels == "").any(1)).any():
+            return self.encode(np.where(unknown[:, None], "0", labels)).where(~torch.from_numpy(unknown), -1)
         strange = sorted({*map(str, np.unique(labels))} - {"0", "1"})
         if strange:
             raise DataError(

@@ -139,7 +139,7 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
             "batching.cut_frames: this data is held as waveforms, of which features are made in every step. "
             "Set batching.cut_frames=null and, to learn from stretches, batching.crop_frames."
         )
-    spec = complete_target(config["target"], splits.stores.values())
+    spec = complete_target(config["target"], splits.stores)
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
     extractor = build(config["features"]) if splits.hold_waveforms else None
     settings = {"seed": config["seed"], "extractor": extractor, "facts": facts, "member": member}

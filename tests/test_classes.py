@@ -27,7 +27,7 @@ def store(*labels: tuple[Any, ...], names: tuple[str, ...] = ("emotion",)) -> St
 
 
 def test_classes_are_those_of_all_splits_in_alphabetical_order() -> None:
-    stores = [store(("joy",), ("anger",)), store(("fear",))]
+    stores = {"train": store(("joy",), ("anger",), ("fear",)), "validation": store(("fear",))}
     assert complete_target(OPEN, stores) == {
         **OPEN,
         "field": "emotion",
@@ -37,9 +37,12 @@ def test_classes_are_those_of_all_splits_in_alphabetical_order() -> None:
 
 def test_what_the_config_says_stays() -> None:
     spec = {**OPEN, "class_names": ["joy", "anger"]}
-    assert complete_target(spec, [store(("joy",), ("anger",), ("fear",))])["class_names"] == ["joy", "anger"]
+    assert complete_target(spec, {"train": store(("joy",), ("anger",), ("fear",))})["class_names"] == [
+        "joy",
+        "anger",
+    ]
     quadrant = {"_target_": "ser.targets.Quadrant"}
-    assert complete_target(quadrant, [store(("joy",))]) == quadrant
+    assert complete_target(quadrant, {"train": store(("joy",))}) == quadrant
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,27 @@ def test_targets_that_do_not_fit_the_data_are_refused(
     spec: dict[str, Any], labels: list[tuple[str, ...]], names: tuple[str, ...], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        complete_target({**OPEN, **spec}, [store(*labels, names=names)])
+        complete_target({**OPEN, **spec}, {"train": store(*labels, names=names)})
+
+
+@pytest.mark.parametrize("names", [None, ["joy", "fear", "anger"]])
+def test_a_class_that_train_lacks_is_refused(names: list[str] | None) -> None:
+    stores = {"train": store(("joy",), ("fear",)), "test": store(("anger",))}
+    with pytest.raises(ConfigError, match=r"train has no utterance labelled 'anger'.*target\.class_names="):
+        complete_target({**OPEN, "class_names": names}, stores)
+
+
+def test_class_names_may_be_integers_and_are_compared_as_they_look() -> None:
+    stores = {"train": store(("1",), ("2",), ("ze\u0301ro",))}
+    spec = complete_target({**OPEN, "class_names": [2, 1, "zéro\u200b"], "field": "emo\u200btion"}, stores)
+    assert (spec["class_names"], spec["field"]) == (["2", "1", "zéro"], "emotion")
+    target = Classes([2, 1], "emotion")
+    assert target.class_names == ("2", "1")
+    assert target.encode(np.array([[1], [2], [3]])).tolist() == [1, 0, -1]
+
+
+def test_a_quadrant_without_a_bit_is_no_class() -> None:
+    assert Quadrant().encode(np.array([["0", "1"], ["", "1"], ["1", "1"]])).tolist() == [1, -1, 3]
 
 
 def test_utterances_of_no_class_are_left_out() -> None:

@@ -3,7 +3,14 @@ from typing import Any
 
 import pytest
 
-from ser.data.labels import LabelCount, lonely_classes, map_labels, read_label_map, require_labels
+from ser.data.labels import (
+    LabelCount,
+    lonely_classes,
+    map_labels,
+    read_label_map,
+    require_labels,
+    warn_of_lookalikes,
+)
 from ser.data.manifest import Label, Manifest, Utterance
 from ser.errors import DataError
 
@@ -164,3 +171,74 @@ def test_a_map_file_that_is_not_there_is_answered_with_the_nearest(tmp_path: Pat
     yaml_file(tmp_path, "a: b")
     with pytest.raises(DataError, match=r"label\.yaml: no such file\. Did you mean 'labels\.yaml'\?"):
         read_label_map(tmp_path / "label.yaml")
+
+
+def test_labels_and_map_are_compared_as_they_look() -> None:
+    mapping = {"co\u200blère": "an\u00adger", "a  b": "x"}
+    after, counts = map_labels(manifest("cole\u0300re", "a\u00a0b"), "emotion", mapping)
+    assert labels(after) == {"0": "anger", "1": "x"}
+    assert [count.raw for count in counts] == ["a b", "colère"]
+
+
+def test_map_keys_that_look_equal_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'joy' occurs twice, written in two ways"):
+        map_labels(manifest("joy"), "emotion", {"joy": "x", "jo\u200by": "y"})
+    with pytest.raises(DataError, match=r"line 2: .* occurs twice"):
+        read_label_map(yaml_file(tmp_path, "joy: x\n'jo\u00ady': y\n"))
+
+
+def test_a_map_key_that_yaml_reads_as_false_is_refused() -> None:
+    mapping: dict[Any, str] = {False: "neutral"}
+    with pytest.raises(DataError, match=r"YAML reads a word such as yes, no.*in quotes"):
+        map_labels(manifest("no"), "emotion", mapping)
+
+
+def test_words_for_nothing_are_missing_labels_and_counted() -> None:
+    with pytest.raises(DataError, match=r"3 of 4 .* no 'emotion' \(2 with 'nan', 1 with 'None'\):\n  0\n"):
+        require_labels(manifest("nan", "joy", "None", "nan"), "emotion")
+
+
+def test_a_word_for_nothing_that_the_map_names_is_a_label() -> None:
+    mapping = {"none": "neutral", "joy": None}
+    require_labels(manifest("none", "joy"), "emotion", mapping)
+    assert labels(map_labels(manifest("none", "joy"), "emotion", mapping)[0]) == {"0": "neutral"}
+
+
+@pytest.mark.parametrize("fraction", ["0.25", 0.25, "1e-3", "-0.5"])
+def test_numbers_with_fractions_are_no_classes(fraction: Any) -> None:
+    with pytest.raises(
+        DataError, match=r"holds numbers such as .* data\.label_map, or .* data\.label=arousal"
+    ):
+        require_labels(manifest("joy", fraction), "emotion")
+    require_labels(manifest("joy", fraction), "emotion", {str(fraction): "low", "joy": "high"})
+
+
+@pytest.mark.parametrize("name", ["1", "4.0", "inf", "1.2.3", "e5", 7])
+def test_whole_numbers_and_words_are_classes(name: Any) -> None:
+    require_labels(manifest("joy", name), "emotion")
+
+
+def test_a_label_that_is_no_text_is_refused_where_it_is_read() -> None:
+    strange: Any = [1, 2]
+    with pytest.raises(DataError, match=r"m\.csv, utterance '1': 'emotion' is \[1, 2\], expected text"):
+        require_labels(manifest("joy", strange), "emotion")
+
+
+def test_many_integers_are_remarked_upon(caplog: pytest.LogCaptureFixture) -> None:
+    require_labels(manifest(*range(21)), "emotion")
+    assert "'emotion' holds 21 different numbers" in caplog.text
+
+
+def test_lookalikes_among_labels_and_speakers_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    utterances = (
+        Utterance(str(number), Path("a.wav"), speaker=speaker, labels={"emotion": label})
+        for number, (speaker, label) in enumerate(
+            [("s3", "Anger"), ("S3", "anger"), ("4", "joy"), ("4.0", "joy"), ("5", "joy")]
+        )
+    )
+    warn_of_lookalikes(Manifest(tuple(utterances), "m.csv"), "emotion")
+    assert "1 sets of labels of 'emotion' look alike" in caplog.text
+    assert "'Anger' (1), 'anger' (1)" in caplog.text
+    assert "2 sets of speakers look alike" in caplog.text
+    assert "'4' (1), '4.0' (1)" in caplog.text
+    assert "groups" not in caplog.text

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 LAYERS = [
-    ["errors"],
+    ["errors", "names"],
     ["files", "environment", "signature", "randomness", "batch", "tally", "compatible"],
     ["build"],
     ["metrics", "features", "models", "schedules", "targets"],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser.data.leaks import KINDS, Leak, describe, find_leaks, stamps, undeclared
+from ser.data.leaks import KINDS, Leak, describe, doubtful_speakers, find_leaks, stamps, undeclared
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError
 
@@ -175,3 +175,21 @@ def test_ten_thousand_utterances_are_compared_at_once() -> None:
     leaks = find_leaks(Manifest(utterances, "table.csv"), assignment, hashes)
     assert {leak.kind for leak in leaks} == {"text", "overlap"}
     assert time.perf_counter() - begun < 0.5  # 0.03 s, with room for a busy machine
+
+
+def test_speakers_of_two_splits_whose_names_look_alike_are_named() -> None:
+    manifest = five(speaker=["s3", "4", "x", "S3", "4.0"])
+    assert doubtful_speakers(manifest, HALVES) == [
+        "POSSIBLE LEAK: speakers whose names differ only in case, spacing or number format may be one: "
+        "'4' of train and '4.0' of test, 's3' of train and 'S3' of test"
+    ]
+    assert doubtful_speakers(five(speaker=["s3", "S3", None, "x", "y"]), HALVES) == []
+
+
+def test_texts_and_speakers_that_differ_invisibly_are_leaks() -> None:
+    manifest = five(
+        speaker=["Jose\u0301", "b", "c", "José", "e"],
+        text=["a", "so\u00ad \u00a0 be it", "c", "d", "So be\u200b it"],
+    )
+    found = find_leaks(manifest, HALVES, None)
+    assert [(leak.kind, leak.shared) for leak in found] == [("speaker", 1), ("text", 1)]

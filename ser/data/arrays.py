@@ -18,13 +18,14 @@ import numpy as np
 from ser.build import build
 from ser.data.audio_corpus import extent
 from ser.data.corpus import Splits
-from ser.data.labels import LabelCount
-from ser.data.leaks import describe, find_leaks, undeclared
+from ser.data.labels import LabelCount, warn_of_lookalikes
+from ser.data.leaks import describe, doubtful_speakers, find_leaks, undeclared
 from ser.data.leaks import stamps as stamps_of
 from ser.data.manifest import Manifest, Utterance
 from ser.data.splits import Assignment, Rule
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean
+from ser.names import is_missing, normalize_name
 
 CLASS_NAMES = ("de", "en", "es", "fr", "nl", "pt")
 """Languages of the assignment, in the order of its targets."""
@@ -56,7 +57,7 @@ class ArrayCorpus:
         root: folder of the files, or of a folder `dataset` that holds them.
         split: rule that deals the train file out to train and validation.
         sample_rate: of the waveforms, in Hz; the files do not tell it.
-        class_names: by class index.
+        class_names: by class index; numbers are read as text.
         field: what the label is called in answers.
         declared_leaks: kinds of leaks that are known and accepted, so that results are not stamped with them.
     """
@@ -70,15 +71,15 @@ class ArrayCorpus:
         *,
         split: Rule,
         sample_rate: int = 8000,
-        class_names: Sequence[str] = CLASS_NAMES,
+        class_names: Sequence[str | float] = CLASS_NAMES,
         field: str = "language",
         declared_leaks: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root)
         self.split = split
         self.sample_rate = sample_rate
-        self.class_names = tuple(class_names)
-        self.field = field
+        self.class_names = tuple(normalize_name(str(name)) for name in class_names)
+        self.field = normalize_name(field)
         self.declared_leaks = tuple(declared_leaks or ())
         undeclared([], self.declared_leaks)  # refuses unknown kinds now
 
@@ -112,15 +113,21 @@ class ArrayCorpus:
         assignment: Assignment = {
             name: np.arange(end - len(stores[name]), end) for name, end in zip(stores, ends, strict=True)
         }
+        warn_of_lookalikes(everything, self.field)
         leaks = find_leaks(everything, assignment, digests)
+        doubts = [] if "speaker" in self.declared_leaks else doubtful_speakers(everything, assignment)
         return Splits(
             stores,
-            stamps=[*self.stamps, *stamps_of(leaks, self.declared_leaks)],
+            stamps=[*self.stamps, *stamps_of(leaks, self.declared_leaks), *doubts],
             facts={
                 "labels": self._label_counts(everything),
                 "leaks": [leak.to_dict() for leak in leaks],
                 "skipped": [],
-                "remarks": [*describe(leaks, self.declared_leaks), *_unknown_speakers(everything)],
+                "remarks": [
+                    *describe(leaks, self.declared_leaks),
+                    *doubts,
+                    *_unknown_speakers(everything),
+                ],
                 "speech": {
                     name: extent(manifests[name], stores[name], 1 / self.sample_rate) for name in stores
                 },
@@ -348,7 +355,7 @@ def _rows(mask: np.ndarray) -> str:
 
 
 def _read_list(path: Path, count: int) -> list[str | None]:
-    """N texts or nulls; all null where there is no such file.
+    """N texts or nulls, a word for nothing such as nan among these; all null where there is no such file.
 
     Raises:
         DataError: the file holds anything else.
@@ -366,7 +373,10 @@ def _read_list(path: Path, count: int) -> list[str | None]:
             f"{path}: lists {len(found)}, expected {count}, one for each row of the waveforms. Correct it, or take it "
             "away."
         )
-    return found
+    if missing := Counter(item for item in found if item is not None and is_missing(item)):
+        listed = ", ".join(f"{count} of {word!r}" for word, count in missing.items())
+        _log.warning("%s: %s are read as unknown", path, listed)
+    return [None if item in missing else item for item in found]
 
 
 def _unknown_speakers(manifest: Manifest) -> list[str]:

@@ -6,6 +6,7 @@ Each corpus gives a manifest in its own way; everything after that is the same f
 import json
 import logging
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -16,14 +17,22 @@ import numpy as np
 from ser.build import build
 from ser.data.corpora import find_corpus, read_corpus
 from ser.data.corpus import Splits
-from ser.data.labels import LabelMap, lonely_classes, map_labels, read_label_map, require_labels
-from ser.data.leaks import describe, find_leaks, stamps, undeclared
+from ser.data.labels import (
+    LabelMap,
+    lonely_classes,
+    map_labels,
+    read_label_map,
+    require_labels,
+    warn_of_lookalikes,
+)
+from ser.data.leaks import describe, doubtful_speakers, find_leaks, stamps, undeclared
 from ser.data.manifest import Manifest, Utterance, read_folder, read_manifest
 from ser.data.recordings import OnError, read_features
 from ser.data.splits import Rule, WindowSplit
 from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extract import Extractor
+from ser.names import normalize_name
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +61,7 @@ class AudioCorpus(ABC):
         cache_dir: str = ".cache/ser",
     ) -> None:
         self.split = split
-        self.label = label
+        self.label = normalize_name(label)
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
         self.declared_leaks = tuple(declared_leaks or ())
         undeclared([], self.declared_leaks)  # refuses unknown kinds now, before hours of reading
@@ -74,7 +83,8 @@ class AudioCorpus(ABC):
             DataError: the labels do not fit the map, or some are missing.
         """
         manifest = self.utterances()
-        require_labels(manifest, self.label)
+        require_labels(manifest, self.label, self.label_map)
+        warn_of_lookalikes(manifest, self.label)
         manifest, counts = map_labels(manifest, self.label, self.label_map)
         for name in lonely_classes(manifest, self.label):
             _log.warning("%s: one speaker alone has the label %r", manifest.source, name)
@@ -103,6 +113,7 @@ class AudioCorpus(ABC):
             manifest, store = in_windows(manifest, store, self.split.window_frames, extractor.frame_shift_s)
         assignment = self.split.assign(manifest)
         leaks = find_leaks(manifest, assignment, store.digests)
+        doubts = [] if "speaker" in self.declared_leaks else doubtful_speakers(manifest, assignment)
         fields = label_fields(self.label_map, self.label)
         labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
         store = store.with_labels(labels, fields)
@@ -111,12 +122,12 @@ class AudioCorpus(ABC):
         skipped = [{"id": name, "reason": reason} for name, reason in recordings.skipped]
         return Splits(
             stores,
-            stamps=[*stamps(leaks, self.declared_leaks), *_stamp_of(skipped)],
+            stamps=[*stamps(leaks, self.declared_leaks), *doubts, *_stamp_of(skipped)],
             facts={
                 "labels": counts,
                 "leaks": [leak.to_dict() for leak in leaks],
                 "skipped": skipped,
-                "remarks": [*describe(leaks, self.declared_leaks), *_unknown_speakers(manifest)],
+                "remarks": [*describe(leaks, self.declared_leaks), *doubts, *_unknown_speakers(manifest)],
                 "speech": {
                     name: extent(manifests[name], stores[name], extractor.frame_shift_s) for name in stores
                 },
@@ -232,12 +243,12 @@ class ManifestCorpus(AudioCorpus):
 def label_fields(label_map: LabelMap | None, label: str) -> tuple[str, ...]:
     """The fields that hold labels once the map is applied: those that it sets, else the one it reads."""
     targets = [target for target in (label_map or {}).values() if isinstance(target, Mapping)]
-    return tuple(targets[0]) if targets else (label,)
+    return tuple(map(normalize_name, targets[0])) if targets else (label,)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
     try:
-        pattern = re.compile(text)
+        pattern = re.compile(unicodedata.normalize("NFC", text))
     except re.error as error:
         raise ConfigError(f"data.speaker={text}: no regular expression ({error}). Mend it.") from error
     if pattern.groups < 1:
@@ -246,7 +257,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _with_speaker(utterance: Utterance, pattern: re.Pattern[str]) -> Utterance:
-    name = utterance.id.partition("/")[2]
+    name = unicodedata.normalize("NFC", utterance.id.partition("/")[2])  # macOS writes accents apart
     match = pattern.fullmatch(name)
     if match is None:
         raise ConfigError(

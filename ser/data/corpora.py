@@ -13,6 +13,7 @@ from ser.data.grammars import CORPORA, Corpus
 from ser.data.manifest import AUDIO_SUFFIXES, Manifest, Utterance, find_files, first_ten, refuse_duplicates
 from ser.data.rows import read_text
 from ser.errors import ConfigError, DataError, did_you_mean
+from ser.names import normalize_name
 
 _log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ def _end_of_path(pattern: str) -> re.Pattern[str]:
 
 
 def _without_suffix(file: Path) -> str:
-    return file.as_posix().removesuffix(file.suffix)
+    return normalize_name(file.as_posix().removesuffix(file.suffix))  # macOS writes an accent apart
 
 
 def _id(match: re.Match[str]) -> str:

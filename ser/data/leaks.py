@@ -7,13 +7,16 @@ import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import combinations
+from itertools import combinations, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ser.data.manifest import Manifest, Utterance
+from ser.data.store import Store
 from ser.errors import ConfigError, did_you_mean
+from ser.names import find_lookalikes, normalize_name
 
 KINDS = {
     "speaker": "speakers",
@@ -89,6 +92,61 @@ def find_leaks(
     return leaks
 
 
+def compare_stores(stores: Mapping[str, Store]) -> list[Leak] | None:
+    """Find equal utterances in two splits of which nothing is known but their features.
+
+    Args:
+        stores: split -> features, in the order train, validation, test.
+
+    Returns:
+        Leaks of equal audio; None where there are no digests to compare.
+    """
+    digests = [store.digests for store in stores.values() if store.digests is not None]
+    if len(digests) < len(stores) or len({array.shape[1] for array in digests}) > 1:
+        return None
+    each = [np.unique(_as_values(array)) for array in digests]
+    if len(np.unique(np.concatenate(each))) == sum(map(len, each)):
+        return []  # 7,800 utterances in 5 ms; to look for examples takes longer
+    ends = np.cumsum([len(store) for store in stores.values()])
+    assignment = {
+        name: np.arange(end - len(stores[name]), end) for name, end in zip(stores, ends.tolist(), strict=True)
+    }
+    utterances = (
+        Utterance(f"{name}, {utterance_id}", Path(f"{name}/{number}"))
+        for name, store in stores.items()
+        for number, utterance_id in enumerate(store.ids)
+    )
+    return find_leaks(Manifest(tuple(utterances), "the splits"), assignment, np.concatenate(digests))
+
+
+def doubtful_speakers(manifest: Manifest, assignment: Mapping[str, np.ndarray]) -> list[str]:
+    """Say which speakers of two splits may be one, as their names look alike.
+
+    Args:
+        manifest: N utterances.
+        assignment: split -> indices [n] into it.
+    """
+    by_split = {
+        split: {manifest.utterances[index].speaker for index in indices.tolist()} - {None}
+        for split, indices in assignment.items()
+    }
+    groups = find_lookalikes(str(name) for names in by_split.values() for name in names)
+    found = []
+    for first, second in combinations(by_split, 2):
+        for group in groups:
+            found += [
+                f"{one!r} of {first} and {other!r} of {second}"
+                for one, other in product(group, group)
+                if one != other and one in by_split[first] and other in by_split[second]
+            ]
+    if not found:
+        return []
+    listed = ", ".join([*found[:_EXAMPLES], *["..."] * (len(found) > _EXAMPLES)])
+    return [
+        f"POSSIBLE LEAK: speakers whose names differ only in case, spacing or number format may be one: {listed}"
+    ]
+
+
 def describe(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
     """A line on every leak, for console and report; one line where there is none.
 
@@ -142,7 +200,7 @@ def _codes_by_kind(manifest: Manifest, digests: np.ndarray | None) -> dict[str, 
     """Kind -> [N] int64, equal where utterances share what it is about, -1 where that is not known."""
     audio: Sequence[bytes | None] = [None] * len(manifest)
     if digests is not None:
-        audio = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0].tolist()
+        audio = _as_values(digests).tolist()
     return {
         "speaker": _codes(utterance.speaker for utterance in manifest),
         "group": _codes(utterance.group for utterance in manifest),
@@ -150,6 +208,12 @@ def _codes_by_kind(manifest: Manifest, digests: np.ndarray | None) -> dict[str, 
         "text": _codes(_normal(utterance.text) for utterance in manifest),
         "overlap": _codes(_same_paths(manifest)),
     }
+
+
+def _as_values(digests: np.ndarray) -> np.ndarray:
+    """Digests [N, D] as N values that can be compared."""
+    values: np.ndarray = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0]
+    return values
 
 
 def _codes(values: Iterable[Hashable | None]) -> np.ndarray:
@@ -160,8 +224,8 @@ def _codes(values: Iterable[Hashable | None]) -> np.ndarray:
 
 
 def _normal(text: str | None) -> str | None:
-    """Without regard to capitals and white space; None where nothing is left."""
-    return " ".join(text.casefold().split()) or None if text else None
+    """Without regard to capitals, white space and what is invisible; None where nothing is left."""
+    return normalize_name(text).casefold() or None if text else None
 
 
 def _same_paths(manifest: Manifest) -> list[str]:

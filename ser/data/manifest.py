@@ -9,6 +9,7 @@ import io
 import logging
 import math
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ from types import MappingProxyType
 from ser.data.rows import COLUMNS, TIMES, Cells, read_rows
 from ser.errors import DataError, did_you_mean
 from ser.files import write_atomic
+from ser.names import is_missing, normalize_name
 
 Label = str | int
 
@@ -27,15 +29,18 @@ _SPLITS = MappingProxyType(
     {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
 )
 
+_NAMES = ("speaker", "group", "split", "text")
+"""Columns in which a word for nothing, such as nan, counts as an empty cell."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One stretch of speech and what is known about it.
+    """One stretch of speech and what is known about it; names are kept as `normalize_name` writes them.
 
     Args:
-        id: unique in its manifest.
+        id: unique in its manifest; kept verbatim.
         path: of the audio file, absolute or relative to the working directory.
         start: in the file, in seconds.
         end: in the file, in seconds; None = to the end of the file.
@@ -57,6 +62,21 @@ class Utterance:
     labels: Mapping[str, Label] = field(default_factory=dict)
     text: str | None = None
     language: str | None = None
+
+    def __post_init__(self) -> None:
+        """Write names in one form, whoever read them, so that equal-looking ones are equal everywhere."""
+        for name in ("speaker", "group", "split", "language"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, normalize_name(str(value)) or None)
+        labels = {normalize_name(name): _normalize_label(label) for name, label in self.labels.items()}
+        object.__setattr__(
+            self, "labels", {name: label for name, label in labels.items() if label not in ("", None)}
+        )
+
+
+def _normalize_label(label: Label) -> Label:
+    return normalize_name(label) if isinstance(label, str) else label
 
 
 @dataclass(frozen=True)
@@ -86,7 +106,8 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     """Return the utterances that a CSV file or a file of JSON lines lists.
 
     Empty cells count as absent, white space around a cell is not part of it, and an utterance without an id
-    is named by its path. Columns beyond those of `Utterance` are label fields.
+    is named by its path. A speaker, group, split or text that is a word such as nan counts as absent, with a
+    warning. Columns beyond those of `Utterance` are label fields.
 
     Args:
         path: `.csv` with a header, or `.jsonl` with one object a line; UTF-8. Only `path` is required.
@@ -98,7 +119,12 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     path = Path(path)
     folder = _Root(path.parent if root is None else Path(root))
     utterances, lines = [], []
+    missing: Counter[tuple[str, str]] = Counter()
     for line, cells in read_rows(path):
+        for column in _NAMES:
+            if (name := cells.get(column)) is not None and is_missing(name):
+                missing[column, name] += 1
+                cells[column] = None
         utterances.append(_utterance(cells, f"{path.name}, line {line}", folder))
         lines.append(f"line {line}")
     if not utterances:
@@ -106,6 +132,8 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     manifest = Manifest(tuple(utterances), str(path))
     refuse_duplicates(manifest, lines, remedy="Rename or remove one of them.")
     _warn_of_slips(manifest)
+    for (column, name), count in missing.items():
+        _log.warning("%s: %d cells of %r hold %r, which is read as unknown", path, count, column, name)
     return manifest
 
 
@@ -210,7 +238,7 @@ def find_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 
 def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str) -> None:
-    """Make sure that ids are unique.
+    """Make sure that ids are unique, and look so.
 
     Args:
         manifest: N utterances.
@@ -222,12 +250,12 @@ def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str)
     """
     first: dict[str, str] = {}
     for utterance, place in zip(manifest, places, strict=True):
-        if utterance.id in first:
+        name = normalize_name(utterance.id)
+        if name in first:
             raise DataError(
-                f"{manifest.source}: id {utterance.id!r} occurs twice: "
-                f"{first[utterance.id]} and {place}. {remedy}"
+                f"{manifest.source}: id {utterance.id!r} occurs twice: {first[name]} and {place}. {remedy}"
             )
-        first[utterance.id] = place
+        first[name] = place
 
 
 def first_ten(items: Sequence[object]) -> str:
@@ -310,9 +338,10 @@ def _default_id(path: str, start: float | None, end: float | None) -> str:
 def _split(word: str | None, where: str) -> str | None:
     if word is None:
         return None
-    if word.lower() not in _SPLITS:
-        raise DataError(f"{where}: there is no split {word!r}. {did_you_mean(word.lower(), _SPLITS)}")
-    return _SPLITS[word.lower()]
+    name = normalize_name(word).lower()
+    if name not in _SPLITS:
+        raise DataError(f"{where}: there is no split {word!r}. {did_you_mean(name, _SPLITS)}")
+    return _SPLITS[name]
 
 
 def _warn_of_slips(manifest: Manifest) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ser.data.json_stream import show, unique_fields
 from ser.errors import DataError, did_you_mean
+from ser.names import normalize_name
 
 COLUMNS = ("id", "path", "start", "end", "speaker", "group", "split", "text", "language")
 """Columns with a meaning, found in any case; every other column of a manifest is a label field."""
@@ -22,7 +23,8 @@ TIMES = ("start", "end")
 Cells = dict[str, Any]
 """Column -> text without white space around it, None where it is empty. `path` is always there.
 
-From JSON, labels may also be integers, and times numbers.
+From JSON, labels may be anything: a column that nobody reads may hold what it likes. A whole number is an integer,
+NaN is None, and times may be numbers.
 """
 
 
@@ -77,7 +79,7 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Cells]]:
                     f"{name}, line {reader.line_num}: has {len(row)} cells, but the header has {len(header)}. "
                     "Put a cell that contains a comma in double quotes."
                 )
-            cells: Cells = {column: cell.strip() or None for column, cell in zip(header, row, strict=False)}
+            cells: Cells = {column: _text(cell) for column, cell in zip(header, row, strict=False)}
             if any(cells.values()):
                 yield reader.line_num, cells
     except csv.Error as error:
@@ -100,8 +102,13 @@ def _header(row: list[str], where: str) -> list[str]:
 
 
 def _column(name: str) -> str:
-    name = name.strip()
+    name = normalize_name(name)
     return name.lower() if name.lower() in COLUMNS else name
+
+
+def _text(cell: str) -> str | None:
+    """The text without white space around it; None where nothing can be seen."""
+    return cell.strip() if normalize_name(cell) else None
 
 
 def _no_path(where: str, columns: Iterable[str]) -> DataError:
@@ -137,9 +144,17 @@ def _json_cells(content: str, where: str) -> Cells:
     return {column: _json_cell(column, value, where) for column, value in columns.items()}
 
 
-def _json_cell(column: str, value: Any, where: str) -> str | float | None:
-    if value is None or isinstance(value, str):
-        return (value or "").strip() or None
-    if type(value) is int or (type(value) is float and column in TIMES):
-        return str(value) if column in COLUMNS and column not in TIMES else value
+def _json_cell(column: str, value: Any, where: str) -> Any:
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or value != value:  # NaN, as pandas writes where a cell is empty
+        return None
+    if column in TIMES and type(value) in (int, float):
+        return value
+    if type(value) is float and value.is_integer():  # of a column with empty cells pandas makes floats
+        value = int(value)
+    if column not in COLUMNS:
+        return value
+    if type(value) is int:
+        return str(value)
     raise DataError(f"{where}: {column!r} is {show(value)}, expected text or an integer. Correct it.")

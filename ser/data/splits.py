@@ -14,6 +14,7 @@ import numpy as np
 from ser.data.dealing import best_draw, blocks_of
 from ser.data.manifest import Manifest, first_ten
 from ser.errors import ConfigError, DataError, did_you_mean
+from ser.names import normalize_name
 
 SPLITS = ("train", "validation", "test")
 
@@ -297,12 +298,13 @@ class _LeaveOneOut(_Drawn):
         if chosen is None:
             _check_fold(self.fold, len(known))
             chosen = known[self.fold]
-        if str(chosen) not in known:
+        chosen = normalize_name(str(chosen))
+        if chosen not in known:
             raise ConfigError(
                 f"data.split.{fields[0]}={chosen}: {manifest.source} has no such {fields[0]}. "
-                f"{did_you_mean(str(chosen), known)}"
+                f"{did_you_mean(chosen, known)}"
             )
-        return self._hold_out(manifest, owners == str(chosen), fields, self.validation)
+        return self._hold_out(manifest, owners == chosen, fields, self.validation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,6 +345,7 @@ def _names(manifest: Manifest, field: str) -> np.ndarray:
     Raises:
         DataError: some utterances have none; it lists the first ten and the count.
     """
+    field = normalize_name(field)
     is_column = field in _COLUMNS
     found = [
         getattr(utterance, field) if is_column else utterance.labels.get(field) for utterance in manifest
@@ -360,6 +363,7 @@ def _classes(manifest: Manifest, label: str | None) -> np.ndarray:
     """[N] the class of each utterance; all the same without a label field."""
     if label is None:
         return np.zeros(len(manifest), dtype=np.int64)
+    label = normalize_name(label)
     _check_field(manifest, "label", label)
     return np.array([str(utterance.labels.get(label, "")) for utterance in manifest])
 
@@ -390,7 +394,7 @@ def _assignment(manifest: Manifest, names: np.ndarray, label: str | None) -> Ass
 
 def _check_field(manifest: Manifest, option: str, field: str) -> None:
     fields = {name for utterance in manifest for name in utterance.labels}
-    if field not in fields:
+    if normalize_name(field) not in fields:
         nearest = did_you_mean(field, fields) if fields else "It has no labels at all."
         raise ConfigError(
             f"data.split.{option}={field}: {manifest.source} has no such label field. {nearest}"
