@@ -1,11 +1,12 @@
 """What a run depended on: written as environment.json, so that its numbers can be explained years later."""
 
+import hashlib
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -37,6 +38,45 @@ def describe(command: Sequence[str], seed: int, data_hashes: Mapping[str, str]) 
         "devices": _devices(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def hash_inputs(config: Mapping[str, Any]) -> dict[str, str]:
+    """Setting -> SHA-256 of the file it names, or of all files below the folder it names, names included.
+
+    Folders below `data` are left out: the fingerprints of the splits tell what was read of them.
+    """
+    found = {}
+    for key, value in _settings(config):
+        path = Path(value).expanduser()
+        try:
+            if path.is_file():
+                found[key] = _sha256([path])
+            elif path.is_dir() and key.rpartition(".")[2] in ("root", "init") and not key.startswith("data."):
+                found[key] = _sha256(sorted(file for file in path.rglob("*") if file.is_file()), below=path)
+        except OSError:
+            continue  # too long for a path, or not ours to read: no input of this run
+    return found
+
+
+def _settings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Full key and value of every setting that may be a path."""
+    if isinstance(node, str) and node and "\0" not in node and key not in ("resume", "experiment_name"):
+        yield key, node
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in items:
+        if not str(name).endswith(("cache_dir", "_target_")):
+            yield from _settings(value, f"{key}.{name}" if key else str(name))
+
+
+def _sha256(files: Sequence[Path], below: Path | None = None) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        if below is not None:
+            digest.update(f"{path.relative_to(below).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
 
 
 def program() -> list[str]:

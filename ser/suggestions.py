@@ -20,7 +20,8 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     best = setting("ckpt", str(short(report.checkpoint)))
     data = [shlex.quote(word) for word in report.data_overrides]
     has_own_model = any(word.startswith("experiment=") for word in data)
-    answers = "pred.json" if report.leaks is None else "pred.csv"  # recordings are answered by a table
+    are_recordings = any(split.minutes is not None for split in report.splits)
+    answers = "pred.csv" if are_recordings else "pred.json"  # recordings are answered by a table
     live = ("Hear a recording live", [python, "predict.py", best, "input=FILE", "stream=true"])
     grid = ["optimizer.lr=1e-3,3e-4", "seed=0,1,2" if has_own_model else "model=cnn,lstm"]
     return [

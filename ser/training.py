@@ -29,7 +29,7 @@ from ser.compatible import answers_frames, check_frames
 from ser.config import check_monitor
 from ser.data import summary
 from ser.data.classes import complete_target
-from ser.data.corpus import Splits
+from ser.data.corpus import Splits, compare_splits
 from ser.data.module import SpeechData
 from ser.data.speakers import is_by_speaker, normalized_splits
 from ser.data.store import Store
@@ -102,6 +102,7 @@ def read_splits(config: Config) -> Splits:
         splits: Splits = replace(corpus.splits(waveforms_of(config)), hold_waveforms=True)
     else:
         splits = corpus.splits(config["features"])
+    splits = compare_splits(splits)
     if not splits.hold_waveforms:
         return normalized_splits(splits, config["frontend"])
     if is_by_speaker(config["frontend"]):
@@ -285,6 +286,7 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
         console.print(remark, soft_wrap=True, highlight=False)
     fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
     facts = environment.describe(["python", *sys.argv], config["seed"], fingerprints)
+    facts["inputs"] = environment.hash_inputs(config)
     write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts}
     write_atomic(run.path / "splits.json", json.dumps(splits, indent=2))

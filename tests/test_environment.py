@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shlex
 import subprocess
@@ -93,3 +94,22 @@ def test_without_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", "")
     assert environment.commit(checkout) is None
     assert environment.dirty(checkout) is None
+
+
+def test_inputs_named_by_settings_are_hashed_by_content(tmp_path: Path) -> None:
+    (tmp_path / "map.yaml").write_text("a: b\n")
+    (tmp_path / "noises").mkdir()
+    (tmp_path / "noises" / "n.wav").write_bytes(b"noise")
+    config = {
+        "data": {"root": str(tmp_path), "label_map": str(tmp_path / "map.yaml"), "label": "x"},
+        "waveform_augment": {"noises": {"root": str(tmp_path / "noises")}},
+        "init": str(tmp_path / "absent.ckpt"),
+        "seed": 1,
+    }
+    before = environment.hash_inputs(config)
+    assert before.keys() == {"data.label_map", "waveform_augment.noises.root"}
+    assert before["data.label_map"] == hashlib.sha256(b"a: b\n").hexdigest()
+    (tmp_path / "noises" / "n.wav").write_bytes(b"other")
+    (tmp_path / "map.yaml").write_text("a: c\n")
+    after = environment.hash_inputs(config)
+    assert all(after[key] != before[key] for key in before)

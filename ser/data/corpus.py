@@ -11,6 +11,8 @@ from typing import Any
 
 from ser.data import demo
 from ser.data.challenge import Labels, read_challenge, read_labels
+from ser.data.json_stream import LABEL_NAMES
+from ser.data.leaks import compare_stores, describe, stamps
 from ser.data.manifest import Manifest
 from ser.data.store import Store
 from ser.errors import ConfigError
@@ -33,6 +35,22 @@ class Splits:
     facts: Mapping[str, Any] = field(default_factory=dict)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     hold_waveforms: bool = False
+
+
+def compare_splits(splits: Splits) -> Splits:
+    """Look for utterances that stand in two splits, where the corpus has not: stamp them, and keep them as facts."""
+    leaks = None if "leaks" in splits.facts else compare_stores(splits.stores)
+    if leaks is None:
+        return splits
+    remarks = (
+        describe(leaks, ()) if leaks else ["Leaks: no two splits have equal audio; nothing more is known."]
+    )
+    facts = {
+        **splits.facts,
+        "leaks": [leak.to_dict() for leak in leaks],
+        "remarks": [*splits.facts.get("remarks", ()), *remarks],
+    }
+    return replace(splits, stamps=[*splits.stamps, *stamps(leaks, ())], facts=facts)
 
 
 class ChallengeCorpus:
@@ -96,7 +114,7 @@ class ChallengeCorpus:
         if self.test_labels is None:
             return self._read(name, feature_dim=feature_dim)
         store = self._read(name, feature_dim=feature_dim, labels="optional")
-        return replace(store, labels=read_labels(self.root / self.test_labels, store.ids))
+        return store.with_labels(read_labels(self.root / self.test_labels, store.ids), LABEL_NAMES)
 
     def _read(self, name: str, *, feature_dim: int | None = None, labels: Labels = "required") -> Store:
         return read_challenge(

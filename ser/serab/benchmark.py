@@ -1,6 +1,5 @@
 """A run of the benchmark: corpora, embeddings, classifiers, tables."""
 
-import hashlib
 import json
 import logging
 import shutil
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from ser import environment
 from ser.build import PURE, build
+from ser.data.store import sha256_of
 from ser.embeddings.base import Embedder
 from ser.embeddings.embed import embed, stored_features
 from ser.errors import ConfigError, DataError, did_you_mean
@@ -75,7 +75,7 @@ def run(
         for corpus in corpora:
             started = time.monotonic()
             embeddings = _embed(corpus, embedder, config)
-            digests[corpus.name] = hashlib.sha256(embeddings.tobytes()).hexdigest()
+            digests[corpus.name] = sha256_of(embeddings, corpus.description())
             embedded = time.monotonic()
             store = stored_features(corpus.manifest, embedder, cache_dir=config["cache_dir"])
             seen.append(corpus.with_leaks(store.digests))

@@ -1,5 +1,6 @@
 """A corpus of the benchmark: its utterances, its split, and whether results on it compare with published ones."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,6 +46,11 @@ class BenchmarkCorpus:
     stamps: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     is_partial: bool = False
+
+    def description(self) -> bytes:
+        """What decides the scores beside the embeddings: classes, speakers and who is in which split."""
+        splits = {name: indices.tolist() for name, indices in self.assignment.items()}
+        return json.dumps([self.classes.tolist(), self.speakers.tolist(), splits]).encode()
 
     def with_leaks(self, digests: np.ndarray | None) -> "BenchmarkCorpus":
         """The same with what its splits share; recordings with equal digests [N, 16] count as equal."""
