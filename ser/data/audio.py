@@ -1,28 +1,36 @@
-"""Audio files as waveforms: wav, flac, ogg, mp3 and what else libsndfile knows, at any rate, mixed to mono.
+"""Audio files as waveforms: whatever libsndfile reads, at any rate, mixed to mono.
 
 A file is decoded, mixed and resampled block by block: hours of 96 kHz stereo need twice the memory of the
-waveform that comes out, and no more.
+waveform that comes out, and no more. What a header says of the length is believed only of formats where it must be
+right; the others are read to their end.
 """
 
 import os
-import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ser.data import cut_audio, mpeg
 from ser.data.manifest import AUDIO_SUFFIXES
 from ser.errors import DataError
 
-_BLOCK = 1 << 18  # samples decoded at a time: 2 MB in stereo
+_BLOCK = 1 << 19  # values decoded at a time: 2 MB
 _OVERSHOOT_S = 0.5  # annotated ends may lie so far beyond the file, as in Kaldi's extract-segments
-_MISSING_BYTES = re.compile(r"(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")  # wav, aiff, au
-_HALF_A_PAGE = "Junk after the last page"  # ogg
-_UNKNOWN_LENGTH = 0x7FFFF000  # what wav files that were written to a pipe claim, or more
+_UNKNOWN_SAMPLES = 1 << 62  # what libsndfile says where the header has no length, or more
+_RATES = 1_000, 1_000_000  # Hz; a damaged header may claim 1 Hz, and a waveform becomes 16,000 times as long
+_MOST_HOURS = 24  # of a waveform in memory: 5.5 GB at 16 kHz
+# Other encodings seek beside the mark, such as Vorbis (libsndfile issue 885), or not at all: decoding the way there
+# never fails. Frames of MP3 hold bits of up to 22 later ones, 1.6 s.
+_EXACT_SEEKS = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+_SEEKABLE = {"AIFF", "AU", "CAF", "FLAC", "NIST", "RF64", "W64", "WAV", "WAVEX"}
+_MP3_RUN_UP_S = 5
 _FETCH_AGAIN = "Copy or download it again, or leave it out."
 
 
@@ -46,14 +54,40 @@ class AudioInfo:
         return self.samples / self.sample_rate
 
 
+class _Source(NamedTuple):
+    """An open file.
+
+    Args:
+        path: of the file.
+        file: a SoundFile at its beginning.
+        samples: of each channel; an estimate where `is_exact` is false, None where not even that is known.
+        is_exact: whether the file is damaged where it has fewer samples.
+    """
+
+    path: Path
+    file: Any
+    samples: int | None
+    is_exact: bool
+
+
 def probe(path: Path) -> AudioInfo:
-    """Rate, channels and length of a file, of which only the header is read.
+    """Read rate, channels and length of a file; only a file without a length in its header is decoded for that.
 
     Raises:
         DataError: it is missing, or no audio that libsndfile knows.
     """
-    with _opened(path) as file:
-        return _info(file)
+    with _opened(path) as source:
+        return _info(source)
+
+
+def is_audio(path: Path) -> bool:
+    """Tell by the content whether a file is audio that can be read."""
+    try:
+        with _opened(path):
+            return True
+    except DataError:
+        _libraries()  # whose absence says nothing about the file
+        return False
 
 
 def read_audio(path: Path, sample_rate: int, *, start: float = 0.0, end: float | None = None) -> np.ndarray:
@@ -64,20 +98,22 @@ def read_audio(path: Path, sample_rate: int, *, start: float = 0.0, end: float |
     Args:
         path: of the file; its format is told by its content.
         sample_rate: of the result, in Hz.
-        start: in seconds; what lies before is not decoded, save in Vorbis.
+        start: in seconds; what lies before is decoded only in formats that do not seek exactly.
         end: in seconds; None, or up to 0.5 s too late, for the end of the file.
 
     Raises:
-        DataError: the file is missing, damaged, empty or no audio, the segment lies outside, or a sample is no
-            finite number.
+        DataError: the file is missing, damaged, empty or no audio, longer than a day, the segment lies outside, or a
+            sample is no finite number.
     """
-    with _opened(path) as file:
-        first, stop = _span(path, _info(file), start, end)
-        _refuse_cut(path, file)
-        blocks = _mono_blocks(path, file, first, stop)
-        if file.samplerate != sample_rate:
-            blocks = _resampled(blocks, file.samplerate, sample_rate)
+    with _opened(path) as source:
+        first, stop = _span(source, start, end)
+        cut_audio.refuse(path, source.file)
+        blocks = _mono_blocks(source, first, stop)
+        if source.file.samplerate != sample_rate:
+            blocks = _resampled(blocks, source.file.samplerate, sample_rate)
         waveform = np.concatenate([*blocks])
+    if not waveform.size:
+        raise _no_samples(path)
     if not np.isfinite(waveform).all():
         raise DataError(f"{path}: has samples that are NaN or infinite. Export it again, or leave it out.")
     return waveform
@@ -110,29 +146,60 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """An open SoundFile; whatever goes wrong with it becomes a message to the user."""
+def _opened(path: Path) -> Iterator[_Source]:
+    """Open a file; whatever goes wrong with it becomes a message to the user."""
     soundfile, _ = _libraries()
     head = _head(path)
     try:
         # A name may be bytes that are no UTF-8, which soundfile cannot encode; on Windows, names are text.
-        file = soundfile.SoundFile(str(path) if os.name == "nt" else os.fsencode(path))
+        file = _forward_reader()(str(path) if os.name == "nt" else os.fsencode(path))
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
         raise _no_audio(path, head, getattr(error, "error_string", str(error))) from error
     try:
         with file:
-            yield file
+            _refuse_implausible(path, file)
+            if file.format == "MP3":
+                with _opened_mpeg(path, file) as source:
+                    yield source
+            else:
+                is_known = file.frames < _UNKNOWN_SAMPLES and not file.subtype.startswith("MPEG")
+                yield _Source(path, file, file.frames if is_known else None, is_exact=is_known)
     except soundfile.SoundFileError as error:
         raise DataError(f"{path}: is damaged ({_words(error.error_string)}). {_FETCH_AGAIN}") from error
+
+
+@contextmanager
+def _opened_mpeg(path: Path, file: Any) -> Iterator[_Source]:
+    """Open an MP3 file so that it is read to its end, whatever its header says."""
+    length = mpeg.measure(path)
+    if not length.samples:
+        raise _no_audio(path, _head(path), "no MPEG frames")
+    if length.is_told:
+        yield _Source(path, file, file.frames, is_exact=True)
+        return
+    with mpeg.EndlessFile(path, length.wrong_tag) as content, _forward_reader()(content) as endless:
+        yield _Source(path, endless, length.samples, is_exact=False)
+
+
+@lru_cache(maxsize=1)
+def _forward_reader() -> Any:
+    """Make the class of SoundFiles that do not seek behind what they have read, which some formats cannot."""
+    soundfile, _ = _libraries()
+    return type("ForwardFile", (soundfile.SoundFile,), {"seekable": lambda _: False})
 
 
 def _head(path: Path) -> bytes:
     """The first bytes of a file.
 
     Raises:
-        DataError: it is missing, unreadable or empty.
+        DataError: it is missing, unreadable or empty, or no regular file.
     """
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(
+            mode
+        ):  # a pipe would be waited for, a device never ends
+            raise DataError(f"{path}: is a pipe, socket or device, not a file. Leave it out.")
         with path.open("rb") as file:
             head = file.read(60)
     except FileNotFoundError as error:
@@ -142,6 +209,8 @@ def _head(path: Path) -> bytes:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
+    except ValueError as error:  # a NUL byte, or a character that has no bytes
+        raise DataError(f"{str(path)!r}: is no path that a file can have ({error}). Correct it.") from error
     if not head:
         raise DataError(f"{path}: is empty (0 bytes). {_FETCH_AGAIN}")
     return head
@@ -174,14 +243,42 @@ def _words(reason: str) -> str:
     return reason.removeprefix("Error : ").rstrip(".")
 
 
-def _info(file: Any) -> AudioInfo:
-    return AudioInfo(file.samplerate, file.channels, file.frames)
+def _refuse_implausible(path: Path, file: Any) -> None:
+    lowest, highest = _RATES
+    if not lowest <= file.samplerate <= highest:
+        raise DataError(
+            f"{path}: claims a sample rate of {file.samplerate} Hz, expected {lowest} to {highest} Hz. {_FETCH_AGAIN}"
+        )
 
 
-def _span(path: Path, info: AudioInfo, start: float, end: float | None) -> tuple[int, int]:
-    """The first sample of a segment and the one after its last."""
+def _info(source: _Source) -> AudioInfo:
+    samples = _count(source) if source.samples is None else source.samples
+    return AudioInfo(source.file.samplerate, source.file.channels, samples)
+
+
+def _count(source: _Source) -> int:
+    state = source.path.stat()
+    return _decoded_samples(source.path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _decoded_samples(path: Path, _size: int, _changed_ns: int) -> int:
+    """Decode a file, because only that tells how long it is."""
+    with _opened(path) as source:
+        return sum(map(len, _mono_blocks(source, 0, None)))
+
+
+def _span(source: _Source, start: float, end: float | None) -> tuple[int, int | None]:
+    """The first sample of a segment and the one after its last; None = the end of the file, wherever that is.
+
+    Raises:
+        DataError: the segment lies outside the file, or is longer than a day.
+    """
+    if (start, end) == (0.0, None) and not source.is_exact:
+        return 0, None
+    path, info = source.path, _info(source)
     if not info.samples:
-        raise DataError(f"{path}: has 0 samples. Record or export it again, or leave it out.")
+        raise _no_samples(path)
     duration = f"which is {info.duration_s:.3f} s long. Correct the segment, or give the file it is of."
     if not 0 <= start < info.duration_s:
         raise DataError(f"{path}: a segment starts at {start} s, outside the file, {duration}")
@@ -192,46 +289,60 @@ def _span(path: Path, info: AudioInfo, start: float, end: float | None) -> tuple
     first, stop = (min(round(time * info.sample_rate), info.samples) for time in (start, end))
     if first >= stop:
         raise DataError(f"{path}: the segment from {start} s to {end} s holds no sample. Correct its times.")
+    if stop - first > _most_samples(source):
+        raise _too_long(path)
     return first, stop
 
 
-def _refuse_cut(path: Path, file: Any) -> None:
-    """Look in libsndfile's log for signs that the file goes on elsewhere: it reads what is left silently."""
-    log: str = file.extra_info
-    for claim in _MISSING_BYTES.finditer(log):
-        claimed, present = int(claim[1]), int(claim[2])
-        if present < claimed < _UNKNOWN_LENGTH:
-            raise DataError(
-                f"{path}: is cut off, {present} of {claimed} bytes of samples are there. {_FETCH_AGAIN}"
-            )
-    if _HALF_A_PAGE in log:
-        raise DataError(f"{path}: is cut off, its last page is not whole. {_FETCH_AGAIN}")
+def _most_samples(source: _Source) -> int:
+    return _MOST_HOURS * 3600 * int(source.file.samplerate)
 
 
-def _mono_blocks(path: Path, file: Any, first: int, stop: int) -> Iterator[np.ndarray]:
-    """The samples first..stop of an open file, [n] at a time."""
+def _too_long(path: Path) -> DataError:
+    return DataError(
+        f"{path}: is longer than {_MOST_HOURS} hours, which do not fit into memory. Cut it into shorter files, or list "
+        "segments of it in a manifest."
+    )
+
+
+def _no_samples(path: Path) -> DataError:
+    return DataError(f"{path}: has 0 samples. Record or export it again, or leave it out.")
+
+
+def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.ndarray]:
+    """The samples first..stop of an open file, [n] at a time; None = to its end."""
+    path, file = source.path, source.file
     mix = np.full(file.channels, 1 / file.channels, dtype=np.float32)
-    _skip_to(file, first)
-    for start in range(first, stop, _BLOCK):
-        size = min(_BLOCK, stop - start)
+    rows = max(1, _BLOCK // file.channels)
+    _skip_to(file, first, rows)
+    place, last = first, first + _most_samples(source) if stop is None else stop
+    while place < last:
+        size = min(rows, last - place)
         block = file.read(size, dtype="float32", always_2d=True)
-        if len(block) < size:
-            raise DataError(
-                f"{path}: is damaged or cut off, {start + len(block)} of {file.frames} samples can be decoded. "
-                f"{_FETCH_AGAIN}"
-            )
+        place += len(block)
         with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are found at the end
             yield block @ mix  # for 20 s of stereo at 48 kHz 0.3 ms, where block.mean(axis=1) takes 14 ms
+        if len(block) < size and source.is_exact:
+            raise DataError(
+                f"{path}: is damaged or cut off, {place} of {source.samples} samples can be decoded. {_FETCH_AGAIN}"
+            )
+        if len(block) < size:
+            return
+    if stop is None:
+        raise _too_long(path)
 
 
-def _skip_to(file: Any, first: int) -> None:
+def _skip_to(file: Any, first: int, rows: int) -> None:
     """Go from the beginning of an open file to a sample."""
-    if file.subtype != "VORBIS":
-        file.seek(first)
-        return
-    # Seeking in Vorbis may end 128 samples off (libsndfile issue 885), decoding the way there never does.
-    for start in range(0, first, _BLOCK):
-        file.read(min(_BLOCK, first - start), dtype="float32")
+    reached = 0
+    if file.format == "MP3":
+        reached = max(0, first - _MP3_RUN_UP_S * file.samplerate)
+    elif file.subtype in _EXACT_SEEKS and file.format in _SEEKABLE and file.frames < _UNKNOWN_SAMPLES:
+        reached = first
+    if reached:
+        file.seek(reached)
+    for start in range(reached, first, rows):
+        file.read(min(rows, first - start), dtype="float32")
 
 
 def _resampled(blocks: Iterable[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:

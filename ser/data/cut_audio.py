@@ -1,0 +1,75 @@
+"""Find files of which libsndfile reads a part without a word: they were cut off, or hold several recordings.
+
+Its log repeats what the header claims; the claim is compared with what is there.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from ser.errors import DataError
+
+_CLAIMED_BYTES = re.compile(
+    r"^ *(data|SSND|BODY|Data Size|Data length|riff|Riff size) *:? *(\d+) \(?should be (\d+)\)?", re.MULTILINE
+)  # wav, CAF, AIFF, SVX, AU, WVE; the whole file of W64 and RF64
+_CLAIMED_SAMPLES = re.compile(  # AIFF, AVR, MPC2K, SVX; the last matrix of MAT5; RF64
+    r"^ *(?:(?:Frames|OneShotHiSamples) *: |Rows : \d+ +Cols : |\*\*\* .* 'ds64' chunk of )(\d+)",
+    re.MULTILINE,
+)
+_SIGNS = re.compile(
+    r"^\*\*\* .*truncated|^Seems to be a truncated file|Junk after the last page|lacks an end-of-stream bit"
+    r"|without an End-Of-Stream flag",
+    re.MULTILINE,
+)  # AIFF, MAT4, PAF; VOC; Ogg
+_NIST_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
+_UNKNOWN_BYTES = 0x7FFFF000  # what files that were written to a pipe claim, or more
+_SDS_SAMPLES = {"PCM_S8": 60, "PCM_16": 40, "PCM_24": 30}  # in a packet of 127 bytes
+_FETCH_AGAIN = "Copy or download it again, or leave it out."
+
+
+def refuse(path: Path, file: Any) -> None:
+    """Refuse a file whose header claims more than is there, or that holds more than is read.
+
+    Args:
+        path: of the file.
+        file: the same as an open SoundFile.
+
+    Raises:
+        DataError: it is cut off, or is a chain of recordings.
+    """
+    log: str = file.extra_info
+    for what, claimed, present in _CLAIMED_BYTES.findall(log):
+        is_64_bit = what.lower().startswith("riff")
+        if int(present) < int(claimed) < (_UNKNOWN_BYTES << 31 if is_64_bit else _UNKNOWN_BYTES):
+            of = "" if is_64_bit else " of samples"
+            raise DataError(f"{path}: is cut off, {present} of {claimed} bytes{of} are there. {_FETCH_AGAIN}")
+    claims = [int(claimed) for claimed in _CLAIMED_SAMPLES.findall(log)][-1:]
+    if file.format == "NIST":
+        with path.open("rb") as header:
+            claims = [int(claimed) for claimed in _NIST_SAMPLES.findall(header.read(1024))]
+    for claimed in claims:
+        if file.frames < claimed < _UNKNOWN_BYTES:
+            raise DataError(
+                f"{path}: is cut off, {file.frames} of {claimed} samples are there. {_FETCH_AGAIN}"
+            )
+    if file.format == "OGG" and (links := _links(path)) > 1:
+        raise DataError(
+            f"{path}: holds {links} recordings one after another, of which only the first can be read. Convert it to "
+            "wav or flac, for instance with ffmpeg, or leave it out."
+        )
+    packets = -(-file.frames // _SDS_SAMPLES.get(file.subtype, 1))
+    is_cut_sds = file.format == "SDS" and path.stat().st_size < 21 + 127 * packets
+    if is_cut_sds or _SIGNS.search(log):
+        raise DataError(f"{path}: is cut off, its end is missing. {_FETCH_AGAIN}")
+
+
+def _links(path: Path) -> int:
+    """Count the recordings of an Ogg file: each begins with pages of first packets."""
+    links, place, is_beginning = 0, 0, False
+    with path.open("rb") as file:
+        while (head := file.read(27))[:4] == b"OggS":
+            was_beginning, is_beginning = is_beginning, bool(head[5] & 2)
+            links += is_beginning and not was_beginning
+            place += 27 + head[26] + sum(file.read(head[26]))
+            file.seek(place)
+    return links
