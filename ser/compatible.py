@@ -1,9 +1,12 @@
 """Settings that a signature allows and no training can have: missing, out of range, or not going together."""
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ser.errors import ConfigError
+from ser.errors import ConfigError, setting
+from ser.signature import Parameter, signature
 
 Config = Mapping[str, Any]
 
@@ -43,11 +46,98 @@ def check_training(config: Config) -> None:
                 f"trainer.{key}={trainer[key]}: expected more than 0. Leave it out, or set 1 or more."
             )
     _check_epochs(trainer, has_schedule=bool(config.get("schedule")))
-    is_loss = config["monitor"].endswith("loss")
-    if (config["mode"] == "min") != is_loss:
+    _check_best(config["callbacks"]["best"])
+    _check_balance(config)
+    for monitor in monitors(config):
+        monitor.check_mode()
+        _check_moment(monitor, trainer)
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """A setting that names a logged value.
+
+    Args:
+        node: that holds `monitor` and `mode`, such as `callbacks.best`; empty for the root.
+        name: of the value.
+        mode: whether larger (max) or smaller (min) is better; None where the node has no such choice.
+    """
+
+    node: str
+    name: str
+    mode: str | None
+
+    def key(self, leaf: str) -> str:
+        """The full key of `monitor` or `mode`."""
+        return f"{self.node}.{leaf}" if self.node else leaf
+
+    def check_mode(self) -> None:
+        """Refuse to look for the largest loss, or for the smallest score.
+
+        Raises:
+            ConfigError: with the mode to set.
+        """
+        right = "min" if self.name.endswith("loss") else "max"
+        if self.mode not in (None, right):
+            raise ConfigError(
+                f"{self.key('monitor')}={self.name}, {self.key('mode')}={self.mode}: the worst epoch would be chosen. "
+                f"Set {self.key('mode')}={right}."
+            )
+
+
+def monitors(config: Config) -> Iterator[Monitor]:
+    """Find every setting that names a logged value: at the root, of the schedule, of each callback."""
+    yield Monitor("", config["monitor"], config["mode"])
+    nodes = {"schedule": config.get("schedule")}
+    nodes |= {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
+    for path, node in nodes.items():
+        if not node:
+            continue
+        takes = signature(node["_target_"]).parameters if "_target_" in node else {}
+        defaults = {name: _default(takes[name]) for name in ("monitor", "mode") if name in takes}
+        name, mode = ({**defaults, **node}.get(leaf) for leaf in ("monitor", "mode"))
+        if name is not None:
+            yield Monitor(path, name, mode)
+
+
+def _default(parameter: Parameter) -> Any:
+    return parameter.default.value if isinstance(parameter.default, ast.Constant) else None
+
+
+def _check_moment(monitor: Monitor, trainer: Config) -> None:
+    """Refuse a value of training where validation is not at the end of every epoch: it would be an older one."""
+    between, within = trainer.get("check_val_every_n_epoch", 1), trainer.get("val_check_interval")
+    if monitor.name.startswith("train/") and (between != 1 or within not in (None, 1.0)):
         raise ConfigError(
-            f"monitor={config['monitor']}, mode={config['mode']}: the worst epoch would be chosen. "
-            f"Set mode={'min' if is_loss else 'max'}."
+            f"{monitor.key('monitor')}={monitor.name}: is known at the end of an epoch, but validation is not once in "
+            f"every epoch. Leave out trainer.check_val_every_n_epoch and trainer.val_check_interval, or set "
+            f"{monitor.key('monitor')}=validation/loss."
+        )
+
+
+_BEST = {"filename": "best", "enable_version_counter": False}
+
+
+def _check_best(best: Config) -> None:
+    """Refuse settings under which checkpoints/best.ckpt would be absent, or not the best epoch."""
+    changed = {key: value for key, value in best.items() if value != _BEST.get(key, value)}
+    changed |= {
+        key: best[key] for key in best if key not in (*_BEST, "_target_", "monitor", "mode", "verbose")
+    }
+    for key, value in changed.items():
+        raise ConfigError(
+            f"{setting(f'callbacks.best.{key}', value)}: best.ckpt would be absent, or not the best epoch. "
+            f"Leave it out; only callbacks.best.monitor and callbacks.best.mode can be set."
+        )
+
+
+def _check_balance(config: Config) -> None:
+    """Refuse to draw classes equally often and then to weigh them as if they were not."""
+    balance = config["batching"].get("balance", "none")
+    if balance != "none" and config["loss"].get("class_weights") == "balanced":
+        raise ConfigError(
+            f"batching.balance={balance}, loss.class_weights=balanced: both correct for unequally frequent classes, so "
+            "rare ones would count too much. Set loss.class_weights=none or batching.balance=none."
         )
 
 

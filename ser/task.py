@@ -70,6 +70,8 @@ class Task(L.LightningModule):
         """Split -> confusion matrix [C, C] of its last evaluation, rows true."""
         self.curves: dict[str, dict[int, float]] = {}
         """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
+        self.best_epoch = 0
+        """From 1, the epoch whose weights are loaded after training; 0 before."""
         self.tallies = {split: Tally() for split in SPLITS}
         self.carried: State = None
         """Where the sequences of the last training batch have left the model, if others go on from there."""

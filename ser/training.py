@@ -25,7 +25,7 @@ from torch import nn
 
 from ser import checkpoint, environment, report
 from ser.build import build
-from ser.compatible import answers_frames, check_frames
+from ser.compatible import answers_frames, check_frames, monitors
 from ser.config import check_monitor
 from ser.data import summary
 from ser.data.classes import complete_target
@@ -93,10 +93,9 @@ def read_splits(config: Config) -> Splits:
     """
     check_frames(config)
     logged = logged_names(build(_example(config["target"])))
-    check_monitor(config["monitor"], logged)
-    if waited_for := (config.get("schedule") or {}).get("monitor"):
-        losses = [name for name in logged if name.endswith("loss")]
-        check_monitor(waited_for, losses, key="schedule.monitor")
+    for monitor in monitors(config):
+        names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
+        check_monitor(monitor.name, names, key=monitor.key("monitor"))
     corpus = build(config["data"], allowed=LIBRARIES)
     if config.get("waveform_augment"):
         splits: Splits = replace(corpus.splits(waveforms_of(config)), hold_waveforms=True)
@@ -142,8 +141,11 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
         )
     spec = complete_target(config["target"], splits.stores)
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
-    extractor = build(config["features"]) if splits.hold_waveforms else None
-    settings = {"seed": config["seed"], "extractor": extractor, "facts": facts, "member": member}
+    extractor = build(config["features"])
+    step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
+    settings = {"seed": config["seed"], "facts": facts, "member": member}
+    settings["extractor"] = extractor if splits.hold_waveforms else None
+    settings["steps_per_frame"] = round(extractor.batching_frame_s / step_s)
     data = SpeechData(splits.stores, build(spec), **settings, **config["batching"])
     by_heart = config["batching"]["overfit"] is not None  # then validation holds training utterances, too
     sources = {name: "train" if by_heart else name for name in data.datasets}
@@ -301,6 +303,7 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
     epochs.completed = epochs.processed  # not so after a resume that had nothing left to train
     best = checkpoint.read(run.best) if run.best.is_file() else checkpoint.read(run.last)
     task.load_state_dict(best["state_dict"])
+    task.best_epoch = best["epoch"] + 1
 
 
 @dataclass(frozen=True)
@@ -318,15 +321,24 @@ class Scores:
     value: float
 
 
+def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
+    """The callback that saves best.ckpt; there may be others that save something else."""
+    callbacks: list[Any] = trainer.checkpoint_callbacks
+    return next(c for c in callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
+
+
 def evaluate(config: Config, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
     """Score the best checkpoint on validation and, once, on test."""
     metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
     if config["test"] and data.has_test:
         metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
     confusions = {split: matrix.cpu().numpy() for split, matrix in task.confusions.items()}
-    best: Any = trainer.checkpoint_callback
-    value = metrics.get(config["monitor"], best.best_model_score)
-    return Scores(metrics, confusions, float(value))
+    return Scores(metrics, confusions, _monitored(config["monitor"], metrics, task))
+
+
+def _monitored(name: str, metrics: Mapping[str, float], task: Task) -> float:
+    """The value of the best epoch: of its scores, or as it was logged at that epoch's end."""
+    return metrics[name] if name in metrics else task.curves[name][task.best_epoch]
 
 
 def write_report(
@@ -340,7 +352,7 @@ def write_report(
     seconds: float,
 ) -> None:
     """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
-    best: Any = trainer.checkpoint_callback
+    best = best_checkpoint(trainer)
     told = RunReport(
         title=f"{config['experiment_name']}: {type(task.model.encoder).__name__}",
         command=shlex.join(["python", *sys.argv]),
@@ -348,8 +360,8 @@ def write_report(
         duration_s=seconds,
         num_parameters=sum(parameter.numel() for parameter in task.model.parameters()),
         epochs=trainer.current_epoch,
-        best_epoch=checkpoint.read(run.best)["epoch"] + 1,
-        monitor=config["monitor"],
+        best_epoch=task.best_epoch,
+        monitor=str(best.monitor),
         mode=best.mode,
         checkpoint=run.best,
         metrics=scores.metrics,

@@ -148,6 +148,26 @@ def test_compile_refuses_recurrent_layers_and_keeps_the_names_of_others() -> Non
     assert list(model.state_dict()) == names
 
 
+def best_with(**settings: Any) -> dict[str, Any]:
+    """A change of callbacks.best."""
+    best = {
+        "filename": "best",
+        "monitor": "validation/accuracy",
+        "mode": "max",
+        "enable_version_counter": False,
+    }
+    return {"callbacks": {"best": best | settings}}
+
+
+def callback_with(name: str, **settings: Any) -> dict[str, Any]:
+    """A callback of Lightning beside callbacks.best."""
+    return {"callbacks": {**best_with()["callbacks"], "own": callback_node(name, **settings)}}
+
+
+def callback_node(name: str, **settings: Any) -> dict[str, Any]:
+    return {"_target_": f"lightning.pytorch.callbacks.{name}", **settings}
+
+
 def settings_of(**changes: Any) -> dict[str, Any]:
     """The checked nodes of a config; names with two underscores are settings of the trainer."""
     own = {name: value for name, value in changes.items() if not name.startswith("trainer__")}
@@ -180,6 +200,33 @@ def settings_of(**changes: Any) -> dict[str, Any]:
         ({"trainer__check_val_every_n_epoch": 46}, r"check_val_every_n_epoch=46: .*max_epochs=45.* Set 1,"),
         ({"trainer__check_val_every_n_epoch": 0}, r"check_val_every_n_epoch=0: .*nothing would be validated"),
         ({"monitor": "validation/loss"}, r"monitor=validation/loss, mode=max: the worst .* Set mode=min"),
+        (
+            best_with(monitor="validation/loss", mode="max"),
+            r"callbacks\.best\.monitor=validation/loss, callbacks\.best\.mode=max: .* Set callbacks\.best\.mode=min",
+        ),
+        (
+            best_with(monitor="validation/uar", mode="min"),
+            r"callbacks\.best\.mode=min: the worst .* Set callbacks\.best\.mode=max",
+        ),
+        (best_with(save_top_k=2), r"callbacks\.best\.save_top_k=2: .* not the best epoch\. Leave it out"),
+        (best_with(filename="other"), r"callbacks\.best\.filename=other: .*absent"),
+        (best_with(save_weights_only=True), r"callbacks\.best\.save_weights_only=True: "),
+        (
+            callback_with("EarlyStopping", monitor="validation/accuracy"),
+            r"callbacks\.own\.monitor=validation/accuracy, callbacks\.own\.mode=min: .* Set callbacks\.own\.mode=max",
+        ),
+        (
+            callback_with("ModelCheckpoint", monitor="validation/uar"),
+            r"callbacks\.own\.mode=min: .* Set callbacks\.own\.mode=max",
+        ),
+        (
+            {"monitor": "train/loss", "mode": "min", "trainer__check_val_every_n_epoch": 2},
+            r"monitor=train/loss: is known at the end of an epoch.* set monitor=validation/loss",
+        ),
+        (
+            {"batching": {"balance": "oversample"}, "loss": {"class_weights": "balanced"}},
+            r"batching\.balance=oversample, loss\.class_weights=balanced: both .* Set loss\.class_weights=none or",
+        ),
         ({"mode": "min"}, r"monitor=validation/accuracy, mode=min: the worst .* Set mode=max"),
     ],
 )
@@ -262,6 +309,19 @@ def test_a_schedule_waits_for_a_logged_loss_only(monitor: str) -> None:
         features={},
     )
     with pytest.raises(ConfigError, match=rf"schedule\.monitor={monitor}: no such metric.*validation/loss"):
+        read_splits(config)
+
+
+@pytest.mark.parametrize("callback", ["EarlyStopping", "ModelCheckpoint"])
+def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
+    config = settings_of(
+        **callback_with(callback, monitor="validation/los", mode="min"),
+        target={"_target_": "ser.targets.Quadrant"},
+        pooling={"_target_": "ser.models.pooling.MeanPooling"},
+        batching={"carry_state": False},
+        features={},
+    )
+    with pytest.raises(ConfigError, match=r"callbacks\.own\.monitor=validation/los: .*'validation/loss'"):
         read_splits(config)
 
 
