@@ -34,7 +34,7 @@ LSTM = ("model=lstm", "model.hidden_dim=8", *TINY[2:])
 WAVEFORMS = (
     *("features=waveform", "features.sample_rate=8000", "model=waveform_cnn", "model.channels=[4,4]"),
     *("target=binary", "target.class_names=[anger,sadness]", "augment=none", "pooling=mean", *TINY[2:]),
-    *("batching.max_frames=100000", "split=random"),
+    *("batching.max_frames=1250", "split=random"),
 )
 
 

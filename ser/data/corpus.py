@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ser.build import build
 from ser.data import demo
 from ser.data.challenge import Labels, read_challenge, read_labels
 from ser.data.json_stream import LABEL_NAMES
@@ -16,6 +17,8 @@ from ser.data.leaks import compare_stores, describe, stamps
 from ser.data.manifest import Manifest
 from ser.data.store import Store
 from ser.errors import ConfigError
+
+_CHALLENGE_DIM = 26  # of features=challenge, the default, which says nothing about a file of another width
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,20 @@ class ChallengeCorpus:
                 "features=waveform and waveform_augment need recordings, but the challenge's files hold frames. "
                 "Leave them out, or train on recordings: data=folder, data=manifest or a corpus."
             )
+        if features.get("silence"):
+            raise ConfigError(
+                f"silence={features['silence'].get('mode', 'keep')}: needs recordings, but the challenge's files hold "
+                "frames. Leave it out, or train on recordings: data=folder, data=manifest or a corpus."
+            )
         train = self._read(self.train)
         feature_dim = self.feature_dim or train.feature_dim
+        made = build(features).feature_dim
+        if made not in (feature_dim, _CHALLENGE_DIM):
+            raise ConfigError(
+                f"features: would make {made} values a frame, but the challenge's files hold frames, of {feature_dim}, "
+                "which are taken as they are. Leave features=... out, or train on recordings: data=folder, "
+                "data=manifest or a corpus."
+            )
         stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}
         if self.test is not None:
             stores["test"] = self._read_test(self.test, feature_dim)

@@ -39,8 +39,9 @@ class SpeechData(L.LightningDataModule):
         carry_state: in training, the sequences of a recording follow each other in one row of the batches, so that a
             causal model can go on with its state.
         member: which member of an ensemble this is for, and of how many; it trains on a part of what there is.
-        extractor: makes features of what the stores hold, where that is waveforms; frames are then counted by its
-            shift.
+        extractor: makes features of what the stores hold, where that is waveforms.
+        steps_per_frame: steps that the stores hold for a frame of `max_frames`, `crop_frames` and `cut_frames`; more
+            than 1 where they hold waveforms.
         overfit: train and validate on the first so many training utterances: a model that cannot learn them by
             heart is broken.
         num_workers: loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
@@ -62,6 +63,7 @@ class SpeechData(L.LightningDataModule):
         carry_state: bool = False,
         member: tuple[int, int] | None = None,
         extractor: Extractor | None = None,
+        steps_per_frame: int = 1,
         overfit: int | None = None,
         num_workers: int = 0,
         facts: Mapping[str, Any] | None = None,
@@ -81,11 +83,11 @@ class SpeechData(L.LightningDataModule):
         self.seed = seed
         self.balance = balance
         self.extractor = extractor
-        steps_per_frame = 1 if extractor is None else round(extractor.frame_shift_s * extractor.sample_rate)
         self.limits = {"max_frames": max_frames * steps_per_frame, "max_utterances": max_utterances}
         self.pool = pool
         self.num_workers = num_workers
         crop = None if crop_frames is None else crop_frames * steps_per_frame
+        cut = None if cut_frames is None else cut_frames * steps_per_frame
         self.datasets = {
             name: UtteranceDataset(
                 *classified(store, target), seed=seed, crop_frames=crop if name == "train" else None
@@ -93,10 +95,10 @@ class SpeechData(L.LightningDataModule):
             for name, store in stores.items()
         }
         lengths = self.datasets["train"].store.lengths
-        pieces = np.ones_like(lengths) if cut_frames is None else -(-lengths // cut_frames)
+        pieces = np.ones_like(lengths) if cut is None else -(-lengths // cut)
         self._begins = np.concatenate([np.arange(count) == 0 for count in pieces]) if carry_state else None
-        if cut_frames is not None:
-            self.datasets["train"] = self.datasets["train"].cut(cut_frames)
+        if cut is not None:
+            self.datasets["train"] = self.datasets["train"].cut(cut)
         if member is not None:
             labels = self._labels("train").numpy()
             self.datasets["train"] = self.datasets["train"].select(member_of(labels, *member, seed))

@@ -63,6 +63,11 @@ class Extractor(nn.Module, ABC):
         self.min_samples = framing.min_samples
         self.silence = silence
 
+    @property
+    def batching_frame_s(self) -> float:
+        """Seconds that a frame counts in the lengths of `batching`."""
+        return self.frame_shift_s
+
     def num_frames(self, samples: Tensor) -> Tensor:
         """T of waveforms with so many samples [B], silence not counted off."""
         return self.framing.num_frames(samples)
@@ -134,6 +139,11 @@ class Waveform(Extractor):
             sample_rate=sample_rate, feature_dim=1, framing=frames.Framing(1, 1), silence=silence
         )
         self.normalize = normalize
+
+    @property
+    def batching_frame_s(self) -> float:
+        """Count 10 ms as a frame: a length in samples would depend on the sample rate."""
+        return 0.01
 
     def extract(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
