@@ -271,6 +271,54 @@ def test_a_speaker_in_two_predefined_splits_is_left_to_the_leak_check() -> None:
     assert "speaker" in {leak.kind for leak in find_leaks(manifest, Predefined().assign(manifest), None)}
 
 
+@pytest.mark.parametrize("rule", [Predefined(label="emotion"), Default(label="emotion")])
+def test_a_missing_validation_split_is_drawn_from_train_by_speaker(
+    rule: Rule, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = joined(manifest_of(*TEN, split="train"), manifest_of("x", "y", split="test"))
+    found = speakers_of(manifest, rule)
+    assert found["test"] == ["x", "y"]
+    assert len(found["validation"]) == 2
+    assert sorted(found["train"] + found["validation"]) == TEN
+    assert (
+        "names no validation split: 12 of 60 utterances of train are drawn for it, by speaker" in caplog.text
+    )
+
+
+def test_the_seed_decides_which_validation_speakers_are_drawn() -> None:
+    manifest = manifest_of(*TEN, split="train")
+    assert len({tuple(speakers_of(manifest, Predefined(seed=seed))["validation"]) for seed in range(5)}) > 1
+
+
+@pytest.mark.parametrize("speakers", [(None,), ("only",)])
+def test_a_missing_validation_split_is_drawn_at_random_without_speakers(
+    speakers: tuple[str | None, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = joined(manifest_of(*speakers, each=30, split="train"), manifest_of("x", split="test"))
+    found = Predefined(label="emotion", validation=0.3).assign(manifest)
+    assert {name: len(indices) for name, indices in found.items()} == {
+        "train": 21,
+        "validation": 9,
+        "test": 6,
+    }
+    assert "at random, so that its scores come out too good" in caplog.text
+
+
+def test_folder_corpora_are_told_of_data_speaker(tmp_path: Path) -> None:
+    manifest = Manifest(manifest_of(None).utterances, str(tmp_path))
+    for rule in (Default(), SpeakerDisjoint()):
+        with pytest.raises(
+            DataError, match=r"by data\.speaker .* as in 'data\.speaker=\"\(\.\+\)_\[0-9\]\+\"' for"
+        ):
+            rule.assign(manifest)
+
+
+def test_at_most_ten_classes_that_train_lacks_are_listed() -> None:
+    manifest = joined(manifest_of("a", each=1, split="train"), manifest_of("b", each=30, split="validation"))
+    with pytest.raises(DataError, match=r"'18' \(1 in the other splits\), and 19 more"):
+        Predefined(label="take").assign(manifest)
+
+
 def test_splits_for_some_utterances_only_are_not_passed_over() -> None:
     with pytest.raises(DataError, match="6 of 12 utterances have no 'split'"):
         Default().assign(predefined("train", None))
@@ -407,16 +455,22 @@ def test_serabs_rule_divides_ravdess_as_published(shared: Path) -> None:
         (
             SpeakerKFold(),
             manifest_of("a", "b", "c", "d"),
-            r"4 sets .* too few for 5 splits or folds\. Ask for fewer",
+            r"4 sets .* too few for 5 splits or folds\. Make as many folds: data\.split\.folds=4\.",
         ),
         (LeaveOneSpeakerOut(), manifest_of("a"), r"0 sets .* too few for 2 splits"),
-        (Serab(), manifest_of("a", "b"), r"the split 'validation' is empty.*data\.split\.validation"),
+        (
+            Serab(),
+            manifest_of("a", "b"),
+            r"the split 'validation' is empty.*use split=speaker data\.split\.test=0\.",
+        ),
         (
             Predefined(),
-            predefined("train", "test"),
-            r"the split 'validation' is empty.*Name some utterances' split",
+            predefined("validation", "test"),
+            r"the split 'train' is empty.*Name the 'split' of some utterances 'train'\.",
         ),
-        (RandomSplit(), manifest_of("a", each=1), r"the split 'validation' is empty"),
+        (RandomSplit(), manifest_of("a", each=1), r"the split 'validation' is empty.*Add recordings"),
+        (SpeakerKFold(), manifest_of("a", "b", "c"), r"Make as many folds: data\.split\.folds=3\. Ask by"),
+        (SpeakerKFold(), manifest_of("a", "b"), r"for 5 splits or folds\. Ask by name .*: split=random\."),
         (
             Predefined(label="take"),
             joined(manifest_of("a", each=1, split="train"), manifest_of("b", each=3, split="validation")),

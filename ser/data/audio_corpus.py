@@ -26,7 +26,7 @@ from ser.data.labels import (
     warn_of_lookalikes,
 )
 from ser.data.leaks import describe, doubtful_speakers, find_leaks, stamps, undeclared
-from ser.data.manifest import Manifest, Utterance, read_folder, read_manifest
+from ser.data.manifest import Manifest, Utterance, how_to_name_speakers, read_folder, read_manifest
 from ser.data.recordings import OnError, read_features
 from ser.data.splits import Rule, WindowSplit
 from ser.data.store import Store
@@ -271,7 +271,10 @@ def _unknown_speakers(manifest: Manifest) -> list[str]:
     unknown = sum(utterance.speaker is None for utterance in manifest)
     if not unknown:
         return []
-    return [f"The speakers of {unknown} utterances are unknown: nobody can say whether splits share them."]
+    remedy = how_to_name_speakers(manifest, "the column 'speaker'")
+    return [
+        f"The speakers of {unknown} utterances are unknown: nobody can say whether splits share them. {remedy}."
+    ]
 
 
 def _stamp_of(skipped: Sequence[Mapping[str, str]]) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ser.data.rows import COLUMNS, TIMES, Cells, read_rows
-from ser.errors import DataError, did_you_mean
+from ser.errors import DataError, did_you_mean, setting
 from ser.files import write_atomic
 from ser.names import is_missing, normalize_name
 
@@ -256,6 +256,14 @@ def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str)
                 f"{manifest.source}: id {utterance.id!r} occurs twice: {first[name]} and {place}. {remedy}"
             )
         first[name] = place
+
+
+def how_to_name_speakers(manifest: Manifest, columns: str) -> str:
+    """Return how to say who speaks, where some columns are empty, as the beginning of a sentence."""
+    if not Path(manifest.source).is_dir():
+        return f"Fill in {columns}"
+    pattern = setting("data.speaker", "(.+)_[0-9]+")
+    return f"Tell by data.speaker where file names hold the speaker, as in {pattern} for s1_07.wav"
 
 
 def first_ten(items: Sequence[object]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ser.data.corpus import Splits
-from ser.data.manifest import Manifest
+from ser.data.manifest import Manifest, how_to_name_speakers
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 
@@ -35,6 +35,9 @@ def normalized_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
         raise ConfigError(
             "frontend.normalize=speaker: nobody knows who speaks in these files. Use global, utterance or none."
         )
+    for manifest in splits.manifests.values():
+        remedy = how_to_name_speakers(manifest, "the column 'speaker'")
+        _refuse_unknown(manifest, f"{remedy}, or use frontend.normalize=global")
     stores = {
         name: normalized_by_speaker(store, splits.manifests[name], frontend.get("floor"))
         for name, store in splits.stores.items()
@@ -53,11 +56,15 @@ def normalized_by_speaker(store: Store, manifest: Manifest, floor: float | None)
     Raises:
         DataError: the speakers of some are unknown.
     """
+    _refuse_unknown(manifest, "Give a manifest with a column speaker")
+    _, groups = np.unique([utterance.speaker for utterance in manifest], return_inverse=True)
+    return store.with_zscores(groups, floor=floor)
+
+
+def _refuse_unknown(manifest: Manifest, remedy: str) -> None:
     unknown = [utterance.id for utterance in manifest if utterance.speaker is None]
     if unknown:
         raise DataError(
             f"{manifest.source}: normalisation by speaker, but the speakers of {len(unknown)} utterances are unknown, "
-            f"first {unknown[0]!r}. Give a manifest with a column speaker, or use frontend.normalize=global."
+            f"first {unknown[0]!r}. {remedy}."
         )
-    _, groups = np.unique([utterance.speaker for utterance in manifest], return_inverse=True)
-    return store.with_zscores(groups, floor=floor)

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from ser.data.dealing import best_draw, blocks_of
-from ser.data.manifest import Manifest, first_ten
+from ser.data.manifest import Manifest, first_ten, how_to_name_speakers
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import normalize_name
 
@@ -23,6 +23,8 @@ Assignment = dict[str, np.ndarray]
 
 _COLUMNS = ("speaker", "group", "split")  # of a manifest; other names are label fields
 _AT_RANDOM = "ask by name for a random split, through which speakers leak: split=random"
+
+_MOST_NAMED = 10  # classes, in a message
 
 _log = logging.getLogger(__name__)
 
@@ -37,21 +39,6 @@ class Rule(Protocol):
             SerError: the manifest does not have what the rule needs.
         """
         ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predefined:
-    """The splits that the manifest's column `split` names.
-
-    Args:
-        label: label field of which train must hold every class; None = it need not.
-    """
-
-    label: str | None = None
-
-    def assign(self, manifest: Manifest) -> Assignment:
-        """Take the splits as they are."""
-        return _assignment(manifest, _names(manifest, "split"), self.label)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +74,9 @@ class Serab:
         split_of = dict.fromkeys(speakers, "test")
         split_of |= dict.fromkeys(speakers[: cuts[1]], "validation")
         split_of |= dict.fromkeys(speakers[: cuts[0]], "train")
-        return _assignment(manifest, np.array([split_of[owner] for owner in owners]), self.label)
+        names = np.array([split_of[owner] for owner in owners])
+        remedy = f"{len(speakers)} speakers are too few for its shares: use split=speaker data.split.test=0."
+        return _assignment(manifest, names, self.label, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +102,17 @@ class _Drawn:
         if number < len(shares):
             raise DataError(
                 f"{manifest.source}: has {number} set{'s' * (number != 1)} of utterances that share no "
-                f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. Ask for fewer, such as no test "
-                f"with data.split.test=0, or {_AT_RANDOM}."
+                f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. {self._ask_for_fewer(number)}"
+                f"{_AT_RANDOM[0].upper()}{_AT_RANDOM[1:]}."
             )
         names, classes = np.unique(_classes(manifest, self.label), return_inverse=True)
         counts = np.bincount(blocks * len(names) + classes, minlength=number * len(names))
         parts: np.ndarray = best_draw(counts.reshape(number, -1), np.array(shares), self.seed)[blocks]
         return parts
+
+    def _ask_for_fewer(self, blocks: int) -> str:
+        """A sentence on how to do with so many sets of utterances that must stay together, if that can be."""
+        return ""
 
     def _hold_out(
         self, manifest: Manifest, is_test: np.ndarray, fields: Sequence[str], validation: float
@@ -146,6 +139,9 @@ class _ByShares(_Drawn):
 
     def __post_init__(self) -> None:
         _check_shares(validation=self.validation, test=self.test)
+
+    def _ask_for_fewer(self, blocks: int) -> str:
+        return "Do without a test split: data.split.test=0. " if blocks > 1 and self.test else ""
 
 
 class SpeakerDisjoint(_ByShares):
@@ -182,7 +178,51 @@ class RandomSplit(_ByShares):
             tested = min(round(len(members) * self.test), held_out)
             names[members[:held_out]] = "validation"
             names[members[:tested]] = "test"
-        return _assignment(manifest, names, self.label)
+        remedy = "Add recordings: some class needs two." if self.label else "Add recordings."
+        return _assignment(manifest, names, self.label, remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predefined(_Drawn):
+    """The splits that the manifest's column `split` names; where it names no validation, that is drawn from train.
+
+    It is drawn by speaker or group where all are known and there are two, else at random, class by class.
+
+    Args:
+        validation: share of train that is drawn.
+    """
+
+    validation: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_shares(validation=self.validation)
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Take the splits as they are."""
+        names = _names(manifest, "split").astype(object)
+        if "train" in names and "validation" not in names:
+            train = np.flatnonzero(names == "train")
+            names[train[self._draw(manifest.select(train.tolist()))]] = "validation"
+        remedy = "Name the 'split' of some utterances 'train'."
+        return _assignment(manifest, names, self.label, remedy=remedy)
+
+    def _draw(self, manifest: Manifest) -> np.ndarray:
+        """[n] indices of the validation utterances among those of train."""
+        fields = [
+            name for name in ("speaker", "group") if all(getattr(u, name) is not None for u in manifest)
+        ]
+        if fields and len(np.unique(blocks_of(manifest, ("speaker", "group")))) > 1:
+            parts = self._deal(manifest, ("speaker", "group"), [1 - self.validation, self.validation])
+            drawn, how = np.flatnonzero(parts), f"by {fields[0]}"
+        else:
+            rule = RandomSplit(validation=self.validation, test=0.0, seed=self.seed, label=self.label)
+            drawn, how = (
+                rule.assign(manifest)["validation"],
+                "at random, so that its scores come out too good",
+            )
+        message = "%s: names no validation split: %d of %d utterances of train are drawn for it, %s"
+        _log.warning(message, manifest.source, len(drawn), len(manifest), how)
+        return drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,14 +271,16 @@ class Default(_ByShares):
     def _choose(self, manifest: Manifest) -> tuple[Rule, str]:
         # Where only some utterances have one, Predefined refuses: to pass over them in silence would be worse.
         if any(utterance.split is not None for utterance in manifest):
-            return Predefined(label=self.label), "its column 'split' says who is in which split"
+            rule = Predefined(validation=self.validation, seed=self.seed, label=self.label)
+            return rule, "its column 'split' says who is in which split"
         if all(utterance.speaker is not None for utterance in manifest):
             return SpeakerDisjoint(**asdict(self)), "split by speaker: nobody is in two splits"
         if all(utterance.group is not None for utterance in manifest):
             return GroupDisjoint(**asdict(self)), "split by group, as not all speakers are known"
+        remedy = how_to_name_speakers(manifest, "'speaker', 'group' or 'split'")
         raise DataError(
             f"{manifest.source}: names neither splits nor all speakers nor all groups, so that nothing tells what to "
-            f"keep apart. Fill in 'speaker', 'group' or 'split', or {_AT_RANDOM}."
+            f"keep apart. {remedy}, or {_AT_RANDOM}."
         )
 
 
@@ -265,6 +307,10 @@ class SpeakerKFold(_Drawn):
         _check_fold(self.fold, self.folds)
         if self.validation is not None:
             _check_shares(validation=self.validation)
+
+    def _ask_for_fewer(self, blocks: int) -> str:
+        least = 3 if self.validation is None else 2
+        return f"Make as many folds: data.split.folds={blocks}. " if least <= blocks < self.folds else ""
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Deal speakers out to folds, those who share a group together; over all folds, everybody is tested once."""
@@ -354,7 +400,7 @@ def _names(manifest: Manifest, field: str) -> np.ndarray:
     if bare:
         raise DataError(
             f"{manifest.source}: {len(bare)} of {len(manifest)} utterances have no '{field}':{first_ten(bare)}\n"
-            f"Fill it in, or {_AT_RANDOM}."
+            f"{how_to_name_speakers(manifest, repr(field))}, or {_AT_RANDOM}."
         )
     return np.array([str(name) for name in found])
 
@@ -368,7 +414,9 @@ def _classes(manifest: Manifest, label: str | None) -> np.ndarray:
     return np.array([str(utterance.labels.get(label, "")) for utterance in manifest])
 
 
-def _assignment(manifest: Manifest, names: np.ndarray, label: str | None) -> Assignment:
+def _assignment(
+    manifest: Manifest, names: np.ndarray, label: str | None, *, remedy: str = "Choose another rule."
+) -> Assignment:
     """What every rule gives, from the name [N] of each utterance's split; disjoint, because each has one name.
 
     Raises:
@@ -378,12 +426,12 @@ def _assignment(manifest: Manifest, names: np.ndarray, label: str | None) -> Ass
     for name in ("train", "validation"):
         if not len(found[name]):
             raise DataError(
-                f"{manifest.source}: the split '{name}' is empty, but training needs it. Name some utterances' split "
-                f"'{name}', raise data.split.{name}, or choose another rule, such as split=speaker."
+                f"{manifest.source}: the split '{name}' is empty, but training needs it. {remedy}"
             )
     classes = _classes(manifest, label)
     if absent := sorted({*classes.tolist()} - {*classes[found["train"]].tolist()}):
-        listed = ", ".join(f"'{name}' ({np.sum(classes == name)} in the other splits)" for name in absent)
+        named = [f"'{name}' ({np.sum(classes == name)} in the other splits)" for name in absent[:_MOST_NAMED]]
+        listed = ", ".join([*named, *[f"and {len(absent) - _MOST_NAMED} more"] * (len(absent) > _MOST_NAMED)])
         raise DataError(
             f"{manifest.source}: train has no utterance of the {label} {listed}, and so cannot learn it. Drop or "
             "merge it with data.label_map, choose another data.split.seed, fold or rule, or, where it is mapped to "
