@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +15,49 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from ser import ranks
 from ser.command import main
 from ser.compatible import check_augment, check_training
 from ser.errors import SerError
 from ser.files import write_atomic
 from ser.run_folder import RunFolder, resume_arguments
-from ser.sweep import record_status
+from ser.sweep import STATUS_FILE, record_status
 
 
 @main("train")
 def train(config: dict[str, Any]) -> float:
     """Run one training and return the monitored value of its best checkpoint."""
     settings = HydraConfig.get()
-    if settings.mode is RunMode.MULTIRUN and "ddp" in str(config["trainer"].get("strategy")):
+    if settings.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
         return train_alone(config, Path(settings.runtime.output_dir))
-    from ser import ensemble, training  # torch and lightning take 3 s: first the config must be right
+    ranks.check_alike(config["trainer"], lambda: check_training(config), lambda: check_augment(config))
+    from ser import (  # torch and lightning take 3 s: first the config must be right
+        ensemble,
+        launcher,
+        training,
+    )
 
     started = time.monotonic()
-    run = RunFolder(Path(settings.runtime.output_dir))
-    with run.claimed(resuming=config["resume"] is not None):
-        check_training(config)
-        check_augment(config)
-        training.prepare(config)
+    training.prepare(config)
+    trainer = training.build_trainer(config)
+    with launcher.joined(trainer, config["trainer"]) as processes, ExitStack() as held:
+        run = RunFolder(processes.share_folder(settings.runtime.output_dir))
+        processes.run_first(lambda: held.enter_context(run.claimed(resuming=config["resume"] is not None)))
         if config["resume"] is not None:
-            training.check_unchanged(config, run)
-        splits = training.read_splits(config)
+            processes.run_first(lambda: training.check_unchanged(config, run))
+        splits = processes.run_in_turn(lambda: training.read_splits(config))
         if config["ensemble"] is not None:
             value = ensemble.train(config, run, splits, started=started)
             record_status(run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=value)
             return value
-        data = training.make_data(config, splits)
-        task = training.make_task(config, data)
-        trainer = training.make_trainer(config, run)
-        training.record(config, run, data)
+        data = processes.agree(lambda: training.make_data(config, splits))
+        task = processes.agree(lambda: training.make_task(config, data))
+        training.place(trainer, config, run)
+        if processes.is_first:
+            training.record(config, run, data)
         training.fit(trainer, task, data, run)
         scores = training.evaluate(config, trainer, task, data)
-        if trainer.is_global_zero:
+        if processes.is_first:
             seconds = time.monotonic() - started
             training.write_report(config, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
             record_status(
@@ -70,7 +78,7 @@ def train_alone(config: dict[str, Any], folder: Path) -> float:
         raise SerError(
             f"{folder}: the job ended with exit code {result.returncode}; its messages stand above."
         )
-    return float(json.loads((folder / "metrics.json").read_text())[config["monitor"]])
+    return float(json.loads((folder / STATUS_FILE).read_text())["value"])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from ser import sweep
+from ser import ranks, sweep
 from ser.command_line import Command, read_command
 from ser.config import check
 from ser.errors import SerError
@@ -68,7 +68,9 @@ def _run(script: Script, command: Command) -> int:
     @functools.wraps(script)
     def job(cfg: DictConfig) -> float | None:
         def run() -> float | None:
-            return script(check(cfg, root_keys=app.root_keys(), existing_paths=app.existing_paths))
+            config = check(cfg, root_keys=app.root_keys(), existing_paths=app.existing_paths)
+            with ranks.quiet(config.get("trainer")):
+                return script(config)
 
         return _run_job(run, cfg)
 
@@ -125,7 +127,7 @@ def _run_job(run: Callable[[], float | None], cfg: DictConfig) -> float | None:
     except Exception as error:
         if _wants_traceback() or settings.runtime.choices.get("debug") or not _is_users(error):
             raise
-        print(error, file=sys.stderr)
+        print(ranks.signed(str(error)), file=sys.stderr)
         sys.exit(1)
 
 

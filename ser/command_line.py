@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from ser import environment
+from ser import environment, ranks
 from ser.config import complaint
 from ser.errors import ConfigError, did_you_mean
 from ser.overrides import App, Trial, read_settings, try_combinations
@@ -55,11 +55,20 @@ def read_command(argv: list[str], app: App) -> Command:
     trials = trials if runs else [trial.to_show() for trial in trials]
     runnable = next((trial for trial in trials if not trial.problems), trials[0])
     folder = runnable.sweep_dir if is_sweep else runnable.run_dir
-    problems = [*unknown, *unread, *_common_problems(trials), *(_folder_problems(folder) if runs else ())]
+    is_follower = runs and ranks.is_follower(runnable.trainer)
+    problems = [*unknown, *unread, *_common_problems(trials)]
+    if runs and not is_follower:
+        problems += _folder_problems(folder)
+    if runs and (unsuited := ranks.check_launch(runnable.trainer, is_sweep=is_sweep)):
+        problems.append(unsuited)
+    if problems and is_follower:
+        sys.exit(1)  # the first process finds the same, and prints it
     if problems:
         raise complaint(problems)
     bare = {key for trial in trials for key in trial.bare}
     arguments = [f"++{raw}" if raw.partition("=")[0] in bare else raw for raw in overrides]
+    if is_follower:
+        arguments += ["hydra.run.dir=.", "hydra/job_logging=none"]  # the first process has the run folder
     if not (runs and is_sweep):
         return Command(app, [*arguments, *flags], program)
     pinned = "hydra.sweep.dir=" + QuotedString(str(folder), Quote.double).with_quotes()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ser.errors import ConfigError, setting
+from ser.ranks import is_shared
 from ser.signature import Parameter, signature
 
 Config = Mapping[str, Any]
@@ -34,6 +35,11 @@ def check_training(config: Config) -> None:
             "its monitor and mode can be set."
         )
     trainer = config["trainer"]
+    if config.get("ensemble") is not None and is_shared(trainer):
+        raise ConfigError(
+            "ensemble: its members are trained one after the other in one process. "
+            "Set trainer.devices=1, and leave out trainer.strategy and trainer.num_nodes."
+        )
     if not 0 <= config["seed"] <= _LARGEST_SEED:
         raise ConfigError(f"seed={config['seed']}: expected 0 to {_LARGEST_SEED}. Choose another.")
     if trainer.get("fast_dev_run"):

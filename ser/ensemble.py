@@ -40,12 +40,6 @@ def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> 
     Raises:
         ConfigError: there is no sense in so many members, or the monitored value is no score of a split.
     """
-    devices = config["trainer"]["devices"]
-    if devices != 1:
-        raise ConfigError(
-            f"ensemble, trainer.devices={devices}: members are trained one after the other in one process. "
-            "Set trainer.devices=1."
-        )
     data = training.make_data(config, splits)
     scored: Any = data.target.metrics()
     if config["monitor"] not in [f"validation/{name}" for name in scored.names]:

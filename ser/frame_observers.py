@@ -91,8 +91,8 @@ class RecordingScores(L.Callback):
 
     def _score(self, trainer: L.Trainer, task: Any, split: str) -> None:
         names = task.target.class_names
-        decisions = of_all_processes(trainer, self._decisions)
-        confusions = of_all_processes(trainer, [self._confusions])
+        decisions = of_all_processes(self._decisions)
+        confusions = of_all_processes([self._confusions])
         self._decisions, self._confusions = [], {}
         place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
         decisions = [*{row[0]: row for row in sorted(decisions, key=lambda row: place[row[0]])}.values()]

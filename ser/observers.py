@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn import functional
 
-from ser import plots
+from ser import plots, ranks
 from ser.architecture import Part, blocks, evaluating, size_of, table, totals, trace
 from ser.batch import Batch
 from ser.data.bucketing import plan_evaluation
@@ -167,7 +167,7 @@ class OutputSpace(L.Callback):
         self._seen += zip(batch.ids, logits.float().tolist(), labels.tolist(), strict=True)
 
     def _tell(self, trainer: L.Trainer, task: Any, split: str) -> None:
-        seen, self._seen = of_all_processes(trainer, self._seen), []
+        seen, self._seen = of_all_processes(self._seen), []
         if not trainer.is_global_zero:
             return
         place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
@@ -301,12 +301,8 @@ def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str
             trainer.logger.experiment.add_embedding(plane, [*labels], tag=name)
 
 
-def of_all_processes(trainer: L.Trainer, mine: list[Any]) -> list[Any]:
-    if trainer.world_size == 1:
-        return mine
-    parts: list[list[Any]] = [[] for _ in range(trainer.world_size)]
-    torch.distributed.all_gather_object(parts, mine)
-    return [row for part in parts for row in part]
+def of_all_processes(mine: list[Any]) -> list[Any]:
+    return [row for part in ranks.current().gather(mine) for row in part]
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -81,6 +81,7 @@ class Trial:
         bare: keys that no YAML spells out, though a constructor takes them; Hydra wants `++` before them.
         run_dir: where a single run would write.
         sweep_dir: where a sweep would write.
+        trainer: settings of the trainer, for scripts that train.
     """
 
     refused: list[str]
@@ -88,6 +89,7 @@ class Trial:
     bare: frozenset[str] = frozenset()
     run_dir: Path = Path()
     sweep_dir: Path = Path()
+    trainer: Any = None
 
     @property
     def problems(self) -> list[str]:
@@ -235,7 +237,7 @@ def _try(app: App, cfg: DictConfig, settings: Sequence[Setting]) -> Trial:
         faults = app.inspect(_without_hydra(cfg))
     finally:
         HydraConfig.instance().cfg = None
-    return Trial(refused, faults, bare, run_dir, sweep_dir)
+    return Trial(refused, faults, bare, run_dir, sweep_dir, _raw(cfg).get("trainer"))
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

@@ -1,6 +1,5 @@
 """The folder of a run: one run at a time, and never over another's results."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,11 +39,6 @@ class RunFolder:
                 to resume.
             DataError: the folder cannot be made or written.
         """
-        if (
-            int(os.environ.get("LOCAL_RANK", 0)) > 0
-        ):  # a further process of a run whose first one holds the lock
-            yield
-            return
         if resuming and not (self.last.is_file() or self.member(0).last.is_file()):
             raise ConfigError(
                 f"resume={self.path}: there is no {self.last.relative_to(self.path)} to go on from. "

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ser import ranks
 from ser.batch import Batch, Padded
 from ser.build import build
+from ser.errors import CheckpointError
 from ser.features.augment import Augment
 from ser.features.listen import Listen
 from ser.losses import Objective
@@ -95,11 +97,22 @@ class Task(L.LightningModule):
         if self.augment.mixup is not None:
             losses = (1 - share) * losses + share * self.objective(logits, labels.roll(1))
         self._count("train", batch, losses, *self.target.scored(answers.detach().float(), batch))
-        loss: Tensor = losses.sum() / max(len(losses), 1)  # a batch of silence has nothing to learn
+        loss: Tensor = losses.sum() / self._losses_per_rank(len(losses))
         trainer: Any = self.trainer
         if self.global_step % trainer.log_every_n_steps == 0:
             self.log("train/loss_step", loss.detach(), batch_size=len(batch))
         return loss
+
+    def _losses_per_rank(self, mine: int) -> float | Tensor:
+        """The mean count of losses that a rank has in this step.
+
+        Ranks' gradients are averaged: divided by this, they are those of the mean over all utterances of the step.
+        """
+        if self.trainer.world_size == 1:
+            return max(mine, 1)  # a batch of silence has nothing to learn
+        count = torch.tensor(float(mine), device=self.device)
+        total: Tensor = self.trainer.strategy.reduce(count, reduce_op="sum")
+        return total.clamp_min(1) / self.trainer.world_size
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Note the time: validation must not count as training."""
@@ -151,17 +164,23 @@ class Task(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
         checkpoint["ser"] = dict(self.description)
-        checkpoint["ser_progress"] = {
-            "curves": self.curves,
-            "tally": self.tallies["train"].state(),
-            "carried": self.carried,
-        }
+        mine = {"tally": self.tallies["train"].state(), "carried": self.carried}
+        parts = ranks.current().gather(mine)
+        checkpoint["ser_progress"] = {"curves": self.curves, "ranks": parts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the curves and the tally of the interrupted epoch."""
-        self.curves = checkpoint["ser_progress"]["curves"]
-        self.tallies["train"].load(checkpoint["ser_progress"]["tally"])
-        self.carried = checkpoint["ser_progress"]["carried"]
+        progress = checkpoint["ser_progress"]
+        processes = ranks.current()
+        if len(progress["ranks"]) != processes.size:
+            raise CheckpointError(
+                f"resume: the checkpoint is of {len(progress['ranks'])} processes, this run has {processes.size}. "
+                "Resume with the same trainer.devices and trainer.num_nodes, or start a new run."
+            )
+        self.curves = progress["curves"]
+        mine = progress["ranks"][processes.rank]
+        self.tallies["train"].load(mine["tally"])
+        self.carried = mine["carried"]
 
     def _step_plateaus(self) -> None:
         """Step schedules that wait for a loss, in epochs that have one.

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from rich.console import Console
 from torch import nn
 
-from ser import checkpoint, environment, report
+from ser import checkpoint, environment, ranks, report
 from ser.build import build
 from ser.compatible import answers_frames, check_frames, monitors
 from ser.config import check_monitor
@@ -56,6 +56,9 @@ def prepare(config: Config) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
     warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
+    warnings.filterwarnings(
+        "ignore", r".*sync_dist=True.*"
+    )  # what is logged is summed over processes already
     warnings.filterwarnings(
         "ignore", r".*smaller than the logging interval.*"
     )  # epochs have points of their own
@@ -185,7 +188,9 @@ def make_task(config: Config, data: SpeechData) -> Task:
     description = checkpoint.describe(settings, feature_dim=data.feature_dim)
     model, target = checkpoint.assemble(description)
     if config["init"]:
-        checkpoint.initialize(model, config["init"])
+        processes = ranks.current()
+        processes.run_first(lambda: checkpoint.initialize(model, config["init"]))
+        model.load_state_dict(processes.share(model.state_dict()))
     model.frontend.fit(data.train_frames())
     if config["compile"]:
         compile_in_place(model)
@@ -237,9 +242,32 @@ class WholeCheckpoints(TorchCheckpointIO):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(path), content.getvalue())
 
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read the file on the first process, for all: others may run on a node that has not got it."""
+        load = super().load_checkpoint
+        return ranks.current().run_first(lambda: load(path, *args, **kwargs))
+
 
 def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
-    """Build Lightning's trainer with our callbacks and TensorBoard in the run's folder.
+    """Build Lightning's trainer for a run in one process, see `build_trainer` and `place`."""
+    trainer = build_trainer(config)
+    place(trainer, config, run)
+    return trainer
+
+
+def place(trainer: Any, config: Config, run: RunFolder) -> None:
+    """Let a trainer write into the run's folder, with TensorBoard."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            callback.dirpath = str(run.best.parent)
+    trainer._default_root_dir = str(run.path)
+    trainer.logger = build(
+        config["logger"], allowed=LIBRARIES, save_dir=run.path, name="tensorboard", version=""
+    )
+
+
+def build_trainer(config: Config) -> L.Trainer:
+    """Build Lightning's trainer with our callbacks, before the run's folder is known to all its processes.
 
     Raises:
         ConfigError: the accelerator or the number of devices is not there.
@@ -250,24 +278,18 @@ def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
             "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
         )
     callbacks = [build(node, allowed=LIBRARIES) for node in config["callbacks"].values() if node]
-    for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            callback.dirpath = str(run.best.parent)
-    logger = build(
-        config["logger"],
-        allowed=LIBRARIES,
-        save_dir=run.path,
-        name="tensorboard",
-        version="",
-    )
+    plugins: list[Any] = [WholeCheckpoints()]
+    if not ranks.is_shared(config["trainer"]):
+        plugins.append(
+            LightningEnvironment()
+        )  # or the variables of a scheduler would make a rank of this process
     try:
         trainer: L.Trainer = build(
             config["trainer"],
             allowed=LIBRARIES,
-            default_root_dir=run.path,
             callbacks=callbacks,
-            logger=logger,
-            plugins=[WholeCheckpoints()],
+            logger=False,  # `place` adds it
+            plugins=plugins,
         )
     except (MisconfigurationException, ConfigError) as error:
         node = config["trainer"]
@@ -278,7 +300,6 @@ def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
     return trainer
 
 
-@rank_zero_only
 def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     """Print the table of splits, and write config.yaml, splits.json and environment.json."""
     summaries = data.summaries()
@@ -296,12 +317,13 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
 
 
 def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
-    """Train from the start or from the newest checkpoint, and leave the best weights in the task."""
-    resume = run.last if run.last.is_file() else None
+    """Train from the start or from the newest checkpoint, and leave the best weights in the task of every process."""
+    processes = ranks.current()
+    resume = processes.share(run.last if run.last.is_file() else None)
     trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epochs.completed = epochs.processed  # not so after a resume that had nothing left to train
-    best = checkpoint.read(run.best) if run.best.is_file() else checkpoint.read(run.last)
+    best = processes.run_first(lambda: checkpoint.read(run.best if run.best.is_file() else run.last))
     task.load_state_dict(best["state_dict"])
     task.best_epoch = best["epoch"] + 1
 

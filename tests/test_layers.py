@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 LAYERS = [
     ["errors", "names"],
-    ["files", "environment", "signature", "randomness", "batch", "tally", "compatible"],
+    ["files", "environment", "signature", "randomness", "batch", "tally", "compatible", "ranks"],
     ["build"],
     ["metrics", "features", "models", "schedules", "targets"],
     ["losses", "frame_targets"],
@@ -21,7 +21,7 @@ LAYERS = [
     ["config", "sweep"],
     ["overrides"],
     ["command_line"],
-    ["training", "command", "serab"],
+    ["training", "launcher", "command", "serab"],
     ["ensemble"],
 ]
 """Rooms of the package; each may use those above it and its neighbours."""
@@ -33,6 +33,7 @@ ONLY = {
         "observers.py",
         "frame_observers.py",
         "training.py",
+        "launcher.py",
     },
     "hydra": {"config.py", "overrides.py", "command_line.py", "command.py"},
     "omegaconf": {"config.py", "overrides.py", "command_line.py", "command.py"},
