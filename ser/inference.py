@@ -224,6 +224,11 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
 def _check_fit(trained: Trained, first: Trained, store: Store, listen: Listen) -> None:
     feature_dim = store.feature_dim if listen.extractor is None else listen.extractor.feature_dim
     if trained.feature_dim != feature_dim:
+        if (store.lengths == trained.feature_dim).all():
+            raise DataError(
+                f"the input has {trained.feature_dim} lists of {feature_dim} values in every utterance, which look "
+                "like a list for each feature. Write a list for each frame: in NumPy, features.T.tolist()."
+            )
         raise DataError(
             f"the input has {feature_dim} values in a frame, but {trained.path} was trained on "
             f"{trained.feature_dim}. Give features made like the training data's, or another checkpoint."

@@ -147,11 +147,11 @@ def test_a_value_that_is_no_finite_number_is_named(
 def test_a_frame_of_another_width_is_named(tmp_path: Path, found: int) -> None:
     content = labelled()
     content["1"]["features"][42] = [0.5] * found
-    remedy = rf"Re-export the file or set data\.feature_dim={found}\."
-    with pytest.raises(
-        DataError, match=rf"^train\.json, utterance '1': frame 42 has {found} values, expected 26\. {remedy}$"
-    ):
-        read(tmp_path, content)
+    message = (
+        rf"^train\.json, utterance '1': frame 42 has {found} values, expected 26\. Re-export the file\.$"
+    )
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, content, width_setting="data.feature_dim")
 
 
 def test_widths_that_cancel_out_are_found(tmp_path: Path) -> None:
@@ -172,12 +172,47 @@ def test_an_utterance_of_another_width_is_named(tmp_path: Path) -> None:
 
 
 def test_the_width_can_be_demanded_of_a_new_file_and_of_a_cached_one(tmp_path: Path) -> None:
-    message = r"train\.json, utterance '0': frame 0 has 25 values, expected 26.*data\.feature_dim=25"
+    message = r"train\.json, utterance '0': frame 0 has 25 values, expected 26.*data\.feature_dim=25\.$"
+    named: dict[str, Any] = {"feature_dim": 26, "width_setting": "data.feature_dim"}
     with pytest.raises(DataError, match=message):
-        read(tmp_path, labelled(width=25), feature_dim=26)
+        read(tmp_path, labelled(width=25), **named)
     assert read(tmp_path, labelled(width=25), feature_dim=25).feature_dim == 25
     with pytest.raises(DataError, match=message):
+        read_challenge(tmp_path / "train.json", cache_dir=tmp_path / "cache", **named)
+
+
+def transposed(*times: int) -> dict[str, Any]:
+    return {
+        str(number): {"valence": number % 2, "activation": 0, "features": [[0.5] * length] * 26}
+        for number, length in enumerate(times)
+    }
+
+
+@pytest.mark.parametrize("feature_dim", [None, 26])
+@pytest.mark.parametrize("times", [(40, 60, 50), (30, 40)])
+def test_a_transposed_file_is_recognised(
+    tmp_path: Path, times: tuple[int, ...], feature_dim: int | None
+) -> None:
+    with pytest.raises(
+        DataError, match=r"has 26 lists of \d+ values, .*features\.T\.tolist\(\)\.$"
+    ) as caught:
+        read(tmp_path, transposed(*times), feature_dim=feature_dim, width_setting="data.feature_dim")
+    assert "feature_dim" not in str(caught.value)
+
+
+def test_a_transposed_file_of_equal_lengths_is_recognised_or_remarked_upon(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(tmp_path, transposed(40, 40, 40))
+    assert "all utterances have 26 frames of 40 values" in caplog.text
+    with pytest.raises(DataError, match="has 26 lists of 40 values"):  # from the cache
         read_challenge(tmp_path / "train.json", cache_dir=tmp_path / "cache", feature_dim=26)
+
+
+def test_equally_long_utterances_with_one_odd_width_are_not_transposed(tmp_path: Path) -> None:
+    content = labelled() | {"odd": labelled(width=25)["0"]}
+    with pytest.raises(DataError, match=r"utterance 'odd': frame 0 has 25 values"):
+        read(tmp_path, content)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from ser.data.corpus import ChallengeCorpus, Splits, compare_splits
 from ser.data.store import Store
+from ser.features.extract import CHALLENGE
 from tests.conftest import write_challenge
 
 
@@ -22,7 +23,7 @@ def root(tmp_path: Path) -> Path:
 
 def splits(root: Path, **settings: Any) -> Splits:
     corpus = ChallengeCorpus(str(root), cache_dir=str(root / "cache"), **settings)
-    return corpus.splits({"_target_": "ser.features.extract.LogMel"})
+    return corpus.splits({"_target_": "ser.features.extract.LogMel", "sample_rate": 16_000, **CHALLENGE})
 
 
 def test_challenge_splits_without_equal_utterances_have_no_stamp(root: Path) -> None:

@@ -4,6 +4,7 @@ A frame that is short, a number that is none, a label that is missing: everythin
 much later is answered here with the file, the utterance and the frame.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,8 @@ from ser.data.store import Store
 from ser.data.store_folder import StoreWriter
 from ser.errors import DataError
 
+_log = logging.getLogger(__name__)
+
 Labels = Literal["required", "optional"]
 
 _VERSION = "challenge 2"  # count on when what is accepted or stored changes: all files are read again then
@@ -43,6 +46,7 @@ def read_challenge(
     cache_dir: str | Path,
     feature_dim: int | None = None,
     labels: Labels = "required",
+    width_setting: str | None = None,
 ) -> Store:
     """Return the utterances of a file; its JSON is read only if the cache has not got them.
 
@@ -51,6 +55,7 @@ def read_challenge(
         cache_dir: folder of parsed files; made if it is not there.
         feature_dim: F, values that a frame must have; None = as the first frame of the file.
         labels: "required" for training and validation, "optional" where a file need not have any.
+        width_setting: the setting that `feature_dim` comes from, named where all frames have another width.
 
     Raises:
         DataError: the file is missing, damaged or of the wrong shape, or the cache cannot be written.
@@ -59,11 +64,13 @@ def read_challenge(
     store, _ = cached_store(
         [path],
         Path(cache_dir),
-        lambda writer: Reading(_read_into(writer, path, feature_dim)),
+        lambda writer: Reading(
+            _read_into(writer, _UtteranceReader(path.name, feature_dim, width_setting), path)
+        ),
         key=f"{_VERSION} {os.path.realpath(path)}",
     )
     # Not in the cache's key: both are asked of a sound store, whoever had it written.
-    _check_width(store, path.name, feature_dim)
+    _check_width(store, path.name, feature_dim, width_setting)
     if labels == "required":
         _check_labels(store, path.name)
     return store
@@ -93,9 +100,8 @@ def read_labels(path: str | Path, ids: Sequence[UtteranceId]) -> np.ndarray:
     return np.array([found[str(utterance_id)] for utterance_id in ids], dtype=np.int64)
 
 
-def _read_into(writer: StoreWriter, path: Path, feature_dim: int | None) -> Store:
+def _read_into(writer: StoreWriter, reader: "_UtteranceReader", path: Path) -> Store:
     name = path.name
-    reader = _UtteranceReader(name, feature_dim)
     register = IdRegister(name)
     labels: list[tuple[int, int] | None] = []
     layout: Layout = "object"
@@ -129,14 +135,28 @@ def _labels(fields: dict[str, Any], where: str) -> tuple[int, int] | None:
     return fields["valence"], fields["activation"]
 
 
-def _check_width(store: Store, name: str, feature_dim: int | None) -> None:
-    if feature_dim not in (None, store.feature_dim):
-        raise _wrong_width(f"{name}, utterance {store.ids[0]!r}: frame 0", store.feature_dim, feature_dim)
+def _check_width(store: Store, name: str, feature_dim: int | None, width_setting: str | None) -> None:
+    found, where = store.feature_dim, f"{name}, utterance {store.ids[0]!r}"
+    if feature_dim not in (None, found):
+        if found > store.lengths[0] == feature_dim:
+            raise _transposed(where, int(store.lengths[0]), found)
+        remedy = f" or set {width_setting}={found}" if width_setting else ""
+        raise DataError(
+            f"{where}: frame 0 has {found} values, expected {feature_dim}. Re-export the file{remedy}."
+        )
+    rows = int(store.lengths[0])
+    if len(store) > 1 and rows < found and (store.lengths == rows).all():
+        _log.warning(
+            "%s: all utterances have %d frames of %d values. If these are %d features at %d times, transpose them.",
+            *(name, rows, found, rows, found),
+        )
 
 
-def _wrong_width(where: str, found: int, expected: int | None) -> DataError:
-    remedy = f"Re-export the file or set data.feature_dim={found}."
-    return DataError(f"{where} has {found} values, expected {expected}. {remedy}")
+def _transposed(where: str, rows: int, width: int) -> DataError:
+    return DataError(
+        f"{where}: has {rows} lists of {width} values, which look like a list for each feature. Write a list for each "
+        "frame: in NumPy, features.T.tolist()."
+    )
 
 
 def _check_labels(store: Store, name: str) -> None:
@@ -180,11 +200,14 @@ class _UtteranceReader:
     Args:
         name: of the file, for messages.
         feature_dim: F; None = as the first frame has it.
+        width_setting: as in `read_challenge`.
     """
 
-    def __init__(self, name: str, feature_dim: int | None) -> None:
+    def __init__(self, name: str, feature_dim: int | None, width_setting: str | None) -> None:
         self._name = name
         self._feature_dim = feature_dim
+        self._width_setting = width_setting
+        self._lengths: set[int] = set()  # of the utterances so far, in frames
         self._parser = simdjson.Parser()
 
     def read(self, raw: RawUtterance) -> tuple[dict[str, Any], np.ndarray]:
@@ -195,6 +218,7 @@ class _UtteranceReader:
         """
         fields, frames = self._read_fast(raw) or self._read_exactly(raw)
         self._feature_dim = frames.shape[1]
+        self._lengths.add(len(frames))
         return fields, frames
 
     def _read_fast(self, raw: RawUtterance) -> tuple[dict[str, Any], np.ndarray] | None:
@@ -234,17 +258,31 @@ class _UtteranceReader:
             )
         if not features:
             raise DataError(f"{where}: has no frames. Remove the utterance or re-export the file.")
-        width = self._feature_dim
         for number, frame in enumerate(features):
-            width = _checked_width(frame, width, f"{where}: frame {number}")
+            width = _checked_width(frame, f"{where}: frame {number}")
+            expected = self._feature_dim or len(features[0])
+            if width != expected:
+                raise self._wrong_width(where, features, number, expected)
         return fields, _to_float32(np.array(features, dtype=np.float64))
 
+    def _wrong_width(self, where: str, features: list[Any], number: int, expected: int) -> DataError:
+        """Say that a frame has another width than expected; a file that is transposed is recognised."""
+        rows, found = len(features), len(features[number])
+        is_even = all(isinstance(frame, list) and len(frame) == found for frame in features)
+        of_equal_rows = rows == expected or (self._lengths == {rows} and rows < expected)
+        if is_even and rows < found and of_equal_rows:
+            return _transposed(where, rows, found)
+        remedy = "Re-export the file"
+        if self._width_setting and is_even and not self._lengths:
+            remedy += f" or set {self._width_setting}={found}"
+        return DataError(f"{where}: frame {number} has {found} values, expected {expected}. {remedy}.")
 
-def _checked_width(frame: Any, expected: int | None, where: str) -> int:
+
+def _checked_width(frame: Any, where: str) -> int:
     """The number of values of a frame, all of which are finite in float32.
 
     Raises:
-        DataError: it is no such frame, or not as wide as expected.
+        DataError: it is no such frame.
     """
     if not isinstance(frame, list) or not frame:
         raise DataError(f"{where} is {show(frame)}, expected a list of numbers. Re-export the file.")
@@ -254,8 +292,6 @@ def _checked_width(frame: Any, expected: int | None, where: str) -> int:
                 f"{where}, value {number} is {show(value)}, expected a finite number (below 3.4e38). "
                 "Re-export the file."
             )
-    if expected not in (None, len(frame)):
-        raise _wrong_width(where, len(frame), expected)
     return len(frame)
 
 

@@ -111,7 +111,7 @@ class ChallengeCorpus:
                 f"silence={features['silence'].get('mode', 'keep')}: needs recordings, but the challenge's files hold "
                 "frames. Leave it out, or train on recordings: data=folder, data=manifest or a corpus."
             )
-        train = self._read(self.train)
+        train = self._read(self.train, width_setting="data.feature_dim")
         feature_dim = self.feature_dim or train.feature_dim
         made = build(features).feature_dim
         if made not in (feature_dim, _CHALLENGE_DIM):
@@ -131,12 +131,20 @@ class ChallengeCorpus:
         store = self._read(name, feature_dim=feature_dim, labels="optional")
         return store.with_labels(read_labels(self.root / self.test_labels, store.ids), LABEL_NAMES)
 
-    def _read(self, name: str, *, feature_dim: int | None = None, labels: Labels = "required") -> Store:
+    def _read(
+        self,
+        name: str,
+        *,
+        feature_dim: int | None = None,
+        labels: Labels = "required",
+        width_setting: str | None = None,
+    ) -> Store:
         return read_challenge(
             self.root / name,
             cache_dir=self.cache_dir,
             feature_dim=feature_dim or self.feature_dim,
             labels=labels,
+            width_setting=width_setting,
         )
 
 
