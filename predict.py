@@ -45,6 +45,7 @@ def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
     device = inference.choose_device(config["device"])
     scores = inference.class_scores(models, store, device=device, max_frames=config["max_frames"])
 
+    inference.require_decisions(store.ids, scores, config["input"])
     target = models[0].target
     answers = zip(store.ids, target.decode(scores.argmax(-1)), strict=True)
     predictions.write_predictions(output, store.ids, store.layout, answers, **replacing)

@@ -22,6 +22,10 @@ class CheckpointError(SerError):
     """A checkpoint that cannot be read, is not ours, or does not fit the data."""
 
 
+class DivergedError(SerError):
+    """A training whose loss or weights are not finite any more."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return "Did you mean 'x'?" for the nearest choice, else "Choose one of: ..."."""
     names = sorted(choices)

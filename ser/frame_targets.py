@@ -39,6 +39,7 @@ class FrameClasses(Classes):
         super().__init__(class_names, field)
         self.silence = silence
         self.out_dim = len(self.class_names) + (silence == "class")
+        self.logit_names = (*self.class_names, *["(silence)"] * (silence == "class"))
 
     def scores(self, logits: Tensor) -> Tensor:
         """[..., out_dim] -> [..., C], of the named classes alone."""

@@ -74,6 +74,7 @@ def class_scores(
         max_utterances: utterances of a batch, at most.
 
     Raises:
+        CheckpointError: a model answers with numbers that are not finite.
         DataError: the features have another width than a model's.
         ConfigError: the models predict different things.
     """
@@ -89,7 +90,7 @@ def class_scores(
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
         batch: Batch = listen.with_speech(dataset[draw].to(device))
         for trained in models:
-            answer = trained.target.decided(trained.model(batch.audio).float(), batch)
+            answer = trained.target.decided(trained.check(trained.model(batch.audio).float()), batch)
             scores[draw.indices] += answer.cpu() / len(models)
     return scores
 
@@ -195,6 +196,20 @@ def warn_of_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
         _log.warning(
             "%d of %d recordings hold no speech, so there is no decision: first %r",
             *(len(silent), len(ids), silent[0]),
+        )
+
+
+def require_decisions(ids: Sequence[UtteranceId], scores: Tensor, source: str) -> None:
+    """Refuse utterances without a decision where the output has no word for that.
+
+    Raises:
+        DataError: with their number and the first.
+    """
+    silent = [ids[index] for index in scores.isnan().any(-1).nonzero().flatten().tolist()]
+    if silent:
+        raise DataError(
+            f"{source}: {len(silent)} of {len(ids)} utterances hold no speech, so there is no decision: first "
+            f"{silent[0]!r}. Leave them out, or predict with a model that answers utterances."
         )
 
 

@@ -219,7 +219,7 @@ class Stream:
         scores, heard = [], []
         for trained, one in zip(self.models, logits, strict=True):
             scores.append([tuple(row) for row in trained.target.scores(one[0]).tolist()])
-            heard.append(self._is_heard(trained, one[0]))
+            heard.append(self._is_heard(trained, trained.check(one[0])))
         ends = [min(end, len(numbers)) for end in self._ends(logits[0].shape[1])]
         steps = [
             _Step(numbers[end - 1], step_scores, step_heard)

@@ -49,6 +49,8 @@ class Target(Protocol):
     """Fields of a manifest this target reads and answers with."""
     class_names: tuple[str, ...]
     """Names of the classes that scores and pictures are about."""
+    logit_names: tuple[str, ...]
+    """Name of each logit, out_dim of them: heads of other targets are compared by it."""
     monitor: str
     """Metric by which a checkpoint is chosen, larger is better."""
 
@@ -152,6 +154,7 @@ class Classes(OfUtterances):
         self.class_names = names
         self.label_names = (normalize_name(field),)
         self.out_dim = len(names)
+        self.logit_names: tuple[str, ...] = names
 
     def encode(self, labels: np.ndarray) -> Tensor:
         """Names [N, 1] -> class index [N], -1 for names that are no class."""
@@ -197,6 +200,7 @@ class Binary(Classes):
                 f"{len(self.class_names)}. Name two of them, such as [en,es], or use target=classes."
             )
         self.out_dim = 1
+        self.logit_names = (logit_name(*self.class_names),)
 
     def views(self, logits: Tensor, labels: Tensor) -> list[View]:
         """One question: whether it is the second class."""
@@ -207,12 +211,18 @@ class Binary(Classes):
         return functional.pad(logits, (1, 0)).softmax(-1)
 
 
+def logit_name(first: str, second: str) -> str:
+    """Return the name of the logit that is above 0 for the second of two classes."""
+    return f"{second} against {first}"
+
+
 class Quadrant(OfUtterances):
     """The challenge's four classes, valence x activation, from four logits."""
 
     out_dim = 4
     label_names = ("valence", "activation")
     class_names = QUADRANTS
+    logit_names: tuple[str, ...] = QUADRANTS
     monitor: ClassVar[str] = "accuracy"
 
     def encode(self, labels: np.ndarray) -> Tensor:
@@ -253,6 +263,7 @@ class TwoBinary(Quadrant):
     """The same four classes from two independent logits, valence and activation."""
 
     out_dim = 2
+    logit_names = ("valence", "activation")
 
     def views(self, logits: Tensor, labels: Tensor) -> list[View]:
         """Two questions, one a bit."""
@@ -276,6 +287,7 @@ class MultiView(Quadrant):
     """
 
     out_dim = 6
+    logit_names = (*QUADRANTS, "valence", "activation")
 
     def __init__(self, bit_weight: float = 0.5) -> None:
         self.bit_weight = bit_weight

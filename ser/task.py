@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ser import ranks
 from ser.batch import Batch, Padded
 from ser.build import build
+from ser.divergence import LossWatch, diverged
 from ser.errors import CheckpointError
 from ser.features.augment import Augment
 from ser.features.listen import Listen
@@ -27,6 +28,7 @@ from ser.targets import Target
 SPLITS = ("train", "validation", "test")
 LIBRARIES = ("ser.", "torch.optim.", "lightning.")
 """Where a config's `_target_` may point to. A checkpoint's may point to `ser.` alone."""
+_ASK_EVERY = 50  # batches, on a device, which would have to wait each time
 
 
 class Task(L.LightningModule):
@@ -78,6 +80,16 @@ class Task(L.LightningModule):
         self.carried: State = None
         """Where the sequences of the last training batch have left the model, if others go on from there."""
         self.epoch_started = self.last_batch_ended = 0.0
+        self.has_started = False
+        """Whether training has begun, so that a checkpoint it goes on from is restored."""
+        self.watch = LossWatch()
+        self.lost_logits: dict[str, Tensor] = {}
+        """Split -> batches of its evaluation whose logits are not all finite, so far."""
+
+    def on_train_start(self) -> None:
+        """Watch the losses."""
+        self.has_started = True
+        self.watch = LossWatch(is_scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
 
     def on_train_epoch_start(self) -> None:
         """Start the clock of the throughput."""
@@ -98,6 +110,7 @@ class Task(L.LightningModule):
             losses = (1 - share) * losses + share * self.objective(logits, labels.roll(1))
         self._count("train", batch, losses, *self.target.scored(answers.detach().float(), batch))
         loss: Tensor = losses.sum() / self._losses_per_rank(len(losses))
+        self._stop_if_diverged(loss, batch_idx)
         trainer: Any = self.trainer
         if self.global_step % trainer.log_every_n_steps == 0:
             self.log("train/loss_step", loss.detach(), batch_size=len(batch))
@@ -128,6 +141,7 @@ class Task(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log loss and accuracy on augmented training batches, padding and throughput."""
+        self._ask_watch()
         seconds = max(self.last_batch_ended - self.epoch_started, 1e-9)
         sums = self._take("train")
         frames = sums.pop("frames")
@@ -139,10 +153,12 @@ class Task(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the validation split."""
+        self._check_logits("validation")
         self._log_scores("validation")
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the test split."""
+        self._check_logits("test")
         self._log_scores("test")
 
     def configure_optimizers(self) -> Any:
@@ -204,11 +220,46 @@ class Task(L.LightningModule):
 
     def _evaluate(self, split: str, batch: Batch) -> Tensor:
         logits: Tensor = self.model(self.listen(batch.audio))
+        lost = (~logits.isfinite().all()).long()
+        self.lost_logits[split] = self.lost_logits.get(split, 0) + lost
         scores, labels = self.target.scored(logits.float(), batch)
         metric: Any = self.scores[split]
         metric.update(scores, labels)
         self._count(split, batch, self.objective(*self.target.learnt(logits, batch)), scores, labels)
         return logits
+
+    def _stop_if_diverged(self, loss: Tensor, batch_idx: int) -> None:
+        """End training where a loss is not finite; on a device, or with others, it is asked for every 50 batches.
+
+        Raises:
+            DivergedError: with the epoch and the step.
+        """
+        self.watch.add(loss, self.global_step + 1)
+        is_alone = self.device.type == "cpu" and self.trainer.world_size == 1
+        if is_alone or batch_idx % _ASK_EVERY == 0:
+            self._ask_watch()
+
+    def _ask_watch(self) -> None:
+        first: Tensor = self.trainer.strategy.reduce(self.watch.first.to(self.device), reduce_op="max")
+        if int(first) >= 0:
+            raise diverged(
+                f"epoch {self.current_epoch + 1}, step {int(first)}: the loss is",
+                learning_rate=self.optimizer_spec.get("lr"),
+            )
+
+    def _check_logits(self, split: str) -> None:
+        """End training where a split was answered with anything but numbers.
+
+        Raises:
+            DivergedError: with the epoch and the split.
+        """
+        lost = self.lost_logits.pop(split, torch.tensor(0)).to(self.device)
+        total: Tensor = self.trainer.strategy.reduce(lost, reduce_op="sum")
+        if int(total):
+            raise diverged(
+                f"epoch {self.current_epoch + 1}, {split}: the model's answers to {int(total)} batches are",
+                learning_rate=self.optimizer_spec.get("lr"),
+            )
 
     def _count(self, split: str, batch: Batch, losses: Tensor, scores: Tensor, labels: Tensor) -> None:
         self.tallies[split].add(batch, losses, scores.argmax(-1).eq(labels))

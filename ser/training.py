@@ -24,7 +24,9 @@ from rich.console import Console
 from torch import nn
 
 from ser import checkpoint, environment, ranks, report
+from ser.archive import first_line
 from ser.build import build
+from ser.checkpoint import non_finite
 from ser.compatible import answers_frames, check_frames, monitors
 from ser.config import check_monitor
 from ser.data import summary
@@ -33,10 +35,12 @@ from ser.data.corpus import Splits, compare_splits
 from ser.data.module import SpeechData
 from ser.data.speakers import is_by_speaker, normalized_splits
 from ser.data.store import Store
-from ser.errors import ConfigError
+from ser.divergence import diverged
+from ser.errors import CheckpointError, ConfigError, SerError, setting
 from ser.features.listen import Listen
 from ser.files import write_atomic
 from ser.frame_targets import FrameClasses
+from ser.initialize import initialize
 from ser.losses import Objective
 from ser.run_folder import RunFolder
 from ser.run_report import RunReport
@@ -187,9 +191,9 @@ def make_task(config: Config, data: SpeechData) -> Task:
     settings = {**config, "target": data.facts.get("target", config["target"])}
     description = checkpoint.describe(settings, feature_dim=data.feature_dim)
     model, target = checkpoint.assemble(description)
-    if config["init"]:
+    if config["init"] is not None and config["resume"] is None:
         processes = ranks.current()
-        processes.run_first(lambda: checkpoint.initialize(model, config["init"]))
+        processes.run_first(lambda: print(initialize(model, target, description, config["init"])))
         model.load_state_dict(processes.share(model.state_dict()))
     model.frontend.fit(data.train_frames())
     if config["compile"]:
@@ -229,23 +233,40 @@ def make_listen(config: Config, data: SpeechData) -> Listen:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write a checkpoint in one step: Lightning copies it over the old one where /tmp is on another disk."""
+    """Write a checkpoint in one step, and read it as `ser.checkpoint` does.
+
+    Lightning would copy it over the old one where /tmp is on another disk, and load it unchecked.
+
+    Args:
+        learning_rate: Of the run, for the message where its weights are not finite.
+    """
+
+    def __init__(self, learning_rate: float | None = None) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Replace the file at `path`.
 
         Raises:
+            DivergedError: a weight is not finite; the old file is still there.
             DataError: the disk is full or the folder cannot be written; the old file is still there.
         """
+        weights = {**checkpoint.get("state_dict", {}), **checkpoint.get("current_model_state", {})}
+        if wrong := non_finite(weights):
+            raise diverged(f"{path}: the weights {wrong[0]} are", learning_rate=self.learning_rate)
         content = io.BytesIO()
         torch.save(checkpoint, content)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(Path(path), content.getvalue())
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read the file on the first process, for all: others may run on a node that has not got it."""
-        load = super().load_checkpoint
-        return ranks.current().run_first(lambda: load(path, *args, **kwargs))
+        """Read the file on the first process, for all: others may run on a node that has not got it.
+
+        Raises:
+            CheckpointError: it cannot be used.
+        """
+        return ranks.current().run_first(lambda: checkpoint.read_training(Path(path)))
 
 
 def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
@@ -278,7 +299,7 @@ def build_trainer(config: Config) -> L.Trainer:
             "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
         )
     callbacks = [build(node, allowed=LIBRARIES) for node in config["callbacks"].values() if node]
-    plugins: list[Any] = [WholeCheckpoints()]
+    plugins: list[Any] = [WholeCheckpoints(config["optimizer"].get("lr"))]
     if not ranks.is_shared(config["trainer"]):
         plugins.append(
             LightningEnvironment()
@@ -320,7 +341,17 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
     """Train from the start or from the newest checkpoint, and leave the best weights in the task of every process."""
     processes = ranks.current()
     resume = processes.share(run.last if run.last.is_file() else None)
-    trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    except (SerError, MisconfigurationException, OSError):
+        raise
+    except Exception as error:
+        if resume is None or task.has_started:
+            raise
+        raise CheckpointError(
+            f"{resume}: lacks what this run needs to go on ({first_line(error)}). Start a new run, with "
+            f"{setting('init', run.path)} to begin with its best network."
+        ) from error
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epochs.completed = epochs.processed  # not so after a resume that had nothing left to train
     best = processes.run_first(lambda: checkpoint.read(run.best if run.best.is_file() else run.last))

@@ -291,5 +291,5 @@ def test_an_ensemble_is_refused_with_a_member_to_take(run, tmp_path, monkeypatch
     with pytest.raises(SystemExit):
         bundle()
     said = capsys.readouterr().err
-    assert "holds 2 models, but a bundle is of one. Give one of its checkpoints" in said
+    assert "holds 2 models, but one is needed. Give one of its checkpoints" in said
     assert str(tmp_path / "member_0" / "checkpoints" / "best.ckpt") in said

@@ -2,17 +2,22 @@
 
 import os
 import pickle
+import resource
+import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from ser import checkpoint
 from ser.batch import Padded
 from ser.errors import CheckpointError
-from ser.models.classifier import Classifier
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "features": {"_target_": "ser.features.extract.LogMel"},
     "frontend": {"_target_": "ser.features.frontend.Frontend", "delta_scale": 3.0},
     "model": {"_target_": "ser.models.cnn.CNNEncoder", "channels": [4, 4], "time_strides": [2, 2]},
@@ -116,34 +121,128 @@ def test_another_format_is_refused(saved: Path) -> None:
         checkpoint.load(saved)
 
 
-def fresh(**changed: object) -> Classifier:
-    model, _ = checkpoint.assemble(checkpoint.describe(CONFIG | changed, feature_dim=26))
-    return model
+def forge(path: Path, change: Callable[[str, bytes], bytes]) -> None:
+    """Write an archive anew, with other content and right checksums."""
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, change(name, content))
 
 
-def test_training_can_begin_with_the_network_of_a_checkpoint_but_not_its_statistics(saved: Path) -> None:
-    trained, model = checkpoint.load(saved).model, fresh()
-    checkpoint.initialize(model, saved)
-    for name, tensor in model.state_dict().items():
-        is_taken = not name.startswith("frontend.")
-        assert torch.equal(tensor, trained.state_dict()[name]) == is_taken, name
+def test_a_flipped_bit_anywhere_in_a_tensor_is_noticed(saved: Path) -> None:
+    content = saved.read_bytes()
+    with zipfile.ZipFile(saved) as archive:
+        entries = [entry for entry in archive.infolist() if "/data/" in entry.filename]
+    largest = max(entries, key=lambda entry: entry.file_size)
+    body = content.index(largest.filename.encode()) + len(largest.filename)
+    for place in np.random.default_rng(0).integers(body + 128, body + largest.file_size, 20):
+        flipped = bytearray(content)
+        flipped[place] ^= 1
+        saved.write_bytes(flipped)
+        with pytest.raises(CheckpointError, match=r"best\.ckpt: is damaged"):
+            checkpoint.load(saved)
 
 
-def test_a_head_of_other_classes_begins_anew(saved: Path) -> None:
-    model = fresh(target={"_target_": "ser.targets.TwoBinary"})
-    before = {name: tensor.clone() for name, tensor in model.head.state_dict().items()}
-    checkpoint.initialize(model, saved)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.head.state_dict().items())
-    kernel = "stages.0.reduce.0.weight"
-    assert torch.equal(
-        model.encoder.state_dict()[kernel], checkpoint.load(saved).model.encoder.state_dict()[kernel]
-    )
+def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(saved: Path) -> None:
+    def claim(name: str, content: bytes) -> bytes:
+        return (
+            content.replace(b"K\x1a\x85", b"J\xff\xff\xff\x7f\x85") if name.endswith("data.pkl") else content
+        )
+
+    forge(saved, claim)  # 8 GB for the mean of 26 values
+    with pytest.raises(CheckpointError, match=r"claim more memory|not stored in full"):
+        checkpoint.load(saved)
 
 
-def test_another_network_cannot_begin_with_a_checkpoint(saved: Path) -> None:
-    model = fresh(model=CONFIG["model"] | {"channels": [4, 8]})
-    with pytest.raises(CheckpointError, match=r"init=.*best\.ckpt: its network has no encoder\.stages\.1"):
-        checkpoint.initialize(model, saved)
+def test_a_tensor_that_repeats_one_value_is_refused(saved: Path) -> None:
+    weights = torch.load(saved, weights_only=True)["state_dict"]
+    name = "model.frontend.normalizer.mean"
+    change(saved, state_dict=weights | {name: torch.zeros(1).expand(10**10)})
+    with pytest.raises(CheckpointError, match="not stored in full"):
+        checkpoint.load(saved)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"channels": [40_000, 40_000]}, {"channels": [1] * 100_000, "time_strides": [1] * 100_000}]
+)
+def test_a_model_larger_than_its_weights_is_refused_before_it_is_built(
+    saved: Path, settings: dict[str, Any]
+) -> None:
+    description = torch.load(saved, weights_only=True)["ser"]
+    change(saved, ser=description | {"model": CONFIG["model"] | settings})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="do not fit together"):
+        checkpoint.load(saved)
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 1e6  # KB; the larger model would take 14 GB
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"state_dict": None},
+        {"state_dict": {"model.x": 1}},
+        {"state_dict": {1: torch.zeros(1)}},
+        {"state_dict": {}},
+        {"ser": {"format": 2}},
+        {"ser": {"format": 2, "feature_dim": "many"} | CONFIG},
+        {"ser": {"format": 2, "feature_dim": 26} | CONFIG | {"model": []}},
+        {"ser": {"format": 2, "feature_dim": 26} | CONFIG | {"model": {}}},
+        {"ser": {"format": 2, "feature_dim": 26} | CONFIG | {"head": {"_target_": None}}},
+        {"ser": {"format": 2, "feature_dim": 2**62} | CONFIG},
+        {"ser": []},
+    ],
+)
+def test_parts_of_the_wrong_type_are_refused(saved: Path, parts: dict[str, object]) -> None:
+    change(saved, **parts)
+    with pytest.raises(CheckpointError, match=r"best\.ckpt"):
+        checkpoint.load(saved)
+
+
+def test_a_folder_or_a_pipe_is_no_checkpoint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ckpt")
+    for path in (tmp_path, tmp_path / "pipe.ckpt"):
+        with pytest.raises(CheckpointError, match="is not a file"):
+            checkpoint.load(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(saved: Path, value: float) -> None:
+    weights = torch.load(saved, weights_only=True)["state_dict"]
+    weights["model.frontend.normalizer.mean"][3] = value
+    change(saved, state_dict=weights)
+    with pytest.raises(
+        CheckpointError, match=r"1 of its \d+ tensors are not finite.*normalizer\.mean.*diverged"
+    ):
+        checkpoint.load(saved)
+
+
+def test_logits_that_are_not_finite_are_refused(saved: Path) -> None:
+    trained = checkpoint.load(saved)
+    assert trained.check(torch.zeros(2, 4)).shape == (2, 4)
+    with pytest.raises(CheckpointError, match="answers with numbers that are not finite"):
+        trained.check(torch.tensor([[0.0, torch.nan]]))
+
+
+@pytest.mark.parametrize("part", ["loops", "optimizer_states", "callbacks", "ser_progress"])
+def test_training_goes_on_from_complete_checkpoints_alone(saved: Path, part: str) -> None:
+    whole: dict[str, object] = {"epoch": 1, "global_step": 7, "pytorch-lightning_version": "2.6.6"}
+    whole |= {"loops": {"fit_loop": {"epoch_progress": {}}}, "callbacks": {}, "optimizer_states": []}
+    change(saved, **whole, lr_schedulers=[], ser_progress={})
+    assert checkpoint.read_training(saved)["global_step"] == 7
+    change(saved, **{part: None})
+    with pytest.raises(CheckpointError, match=rf"lacks what this run needs to go on \({part}"):
+        checkpoint.read_training(saved)
+
+
+def test_loading_draws_no_random_number(saved: Path) -> None:
+    before = torch.get_rng_state()
+    checkpoint.load(saved)
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_the_folder_of_a_run_or_of_an_ensemble_stands_for_its_checkpoints(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from ser import checkpoint, inference, validate
 from ser.data.challenge import read_challenge
 from ser.data.store import Store
-from ser.errors import ConfigError
+from ser.errors import ConfigError, DataError
 from ser.targets import Classes
 from tests.commands import TINY, run
 
@@ -129,13 +129,18 @@ def test_scores_are_of_known_labels_and_decisions_and_the_others_are_counted(
     scores = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [float("nan"), float("nan")]])
     inference.show_scores(scores, labelled(["anger", "joy", "boredom", "joy"], "emotion"), target)
     told = capsys.readouterr().out
-    assert (
-        "2 of 4 utterances are scored: the others have no decision, or a label that is none of anger, joy."
-        in told
-    )
+    assert "2 of 4 utterances are scored: the others have no decision, or a label" in told
+    assert "none of anger, joy (1 'boredom')" in told
     assert "accuracy             50.0%" in told
     inference.show_scores(scores[:2], labelled(["anger", "anger"], "emotion"), target)
     assert "are scored" not in capsys.readouterr().out
+
+
+def test_utterances_without_a_decision_are_not_written_as_the_first_class() -> None:
+    scores = torch.tensor([[0.5, 0.5], [torch.nan, torch.nan]])
+    with pytest.raises(DataError, match=r"1 of 2 utterances hold no speech.*first 'b'"):
+        inference.require_decisions(["a", "b"], scores, "x.json")
+    inference.require_decisions(["a"], scores[:1], "x.json")
 
 
 def test_what_no_model_was_asked_for_is_not_scored(capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,6 +240,14 @@ def test_a_run_is_not_resumed_with_other_settings(finished: Path, tmp_path: Path
     assert "Traceback" not in result.stderr
 
 
+def test_a_training_that_diverges_ends_with_a_message(challenge: Path, tmp_path: Path) -> None:
+    arguments = ("data=challenge", f"data.root={challenge}", *TINY, "optimizer.lr=1e6", "hydra.run.dir=run")
+    said = run("train.py", *arguments, cwd=tmp_path, code=1).stderr
+    assert "loss is not finite: training has diverged. Train again with optimizer.lr=0.001" in said
+    assert "Traceback" not in said
+    assert not [*(tmp_path / "run").rglob("*.ckpt")]
+
+
 def test_resuming_a_folder_without_a_run_says_so(tmp_path: Path) -> None:
     result = run("train.py", "resume=nowhere", cwd=tmp_path, code=1)
     assert "resume=nowhere: holds no run" in result.stderr

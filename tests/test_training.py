@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from torch import nn
 from ser import schedules
 from ser.callbacks import AveragedWeights
 from ser.compatible import check_augment, check_training
-from ser.errors import ConfigError, DataError
+from ser.divergence import LossWatch
+from ser.errors import CheckpointError, ConfigError, DataError, DivergedError
 from ser.models.cnn import CNNEncoder
 from ser.models.lstm import LSTMEncoder
 from ser.task import parameter_groups
@@ -38,6 +40,44 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
         WholeCheckpoints().save_checkpoint({"step": 2}, path)
     assert torch.load(path, weights_only=True) == {"step": 1}
     assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("part", ["state_dict", "current_model_state"])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "best.ckpt"
+    WholeCheckpoints().save_checkpoint({part: {"model.a": torch.zeros(1)}}, path)
+    before = path.read_bytes()
+    with pytest.raises(
+        DivergedError, match=r"model\.b are not finite.*Train again with optimizer\.lr=0\.001"
+    ):
+        WholeCheckpoints(1e6).save_checkpoint({part: {"model.b": torch.tensor([0, torch.inf])}}, path)
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_to_go_on_from_is_read_with_all_checks(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    for content in (b"", b"PK\x03\x04", pickle.dumps({"state_dict": {}})):
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"last\.ckpt: is cut, empty or of another kind"):
+            WholeCheckpoints().load_checkpoint(path)
+
+
+def losses_watched(losses: list[float], *, is_scaled: bool) -> int:
+    watch = LossWatch(is_scaled=is_scaled)
+    for step, loss in enumerate(losses, 1):
+        watch.add(torch.tensor(loss), step)
+    return int(watch.first)
+
+
+def test_the_first_loss_that_is_not_finite_is_found() -> None:
+    assert losses_watched([1.0, 0.5], is_scaled=False) == -1
+    assert losses_watched([1.0, float("inf"), 1.0, float("nan")], is_scaled=False) == 2
+
+
+def test_a_gradient_scaler_may_lose_single_steps() -> None:
+    lost = [float("nan")]
+    assert losses_watched([1.0, *lost * 10, 1.0, *lost * 10, 1.0], is_scaled=True) == -1
+    assert losses_watched([1.0, *lost * 11], is_scaled=True) == 2
 
 
 def test_weight_decay_is_for_matrices_and_kernels_only() -> None:

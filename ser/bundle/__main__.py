@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ser.command import main
-from ser.errors import ConfigError
 
 
 @main("bundle")
@@ -16,14 +15,9 @@ def bundle(config: dict[str, Any]) -> None:
     from ser import checkpoint  # torch takes 1.4 s: first the config must be right
     from ser.bundle.write import write
 
-    found = checkpoint.find(config["ckpt"])
-    if len(found) > 1:
-        raise ConfigError(
-            f"ckpt={config['ckpt']}: holds {len(found)} models, but a bundle is of one. Give one of its checkpoints, "
-            f"such as ckpt={found[0]}"
-        )
+    found = checkpoint.find_one(config["ckpt"], "ckpt")
     output = Path(config["output"])
-    difference = write(checkpoint.load(found[0]), output, overwrite=config["overwrite"])
+    difference = write(checkpoint.load(found), output, overwrite=config["overwrite"])
     print(f"{output}: written; onnxruntime differs from torch by {difference:.1e} at most.")
 
 

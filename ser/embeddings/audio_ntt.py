@@ -4,8 +4,6 @@ Source: Niizumi et al., "BYOL for Audio: Self-Supervised Learning for General-Pu
 Scheidwasser-Clow et al., "SERAB: A multi-lingual benchmark for speech emotion recognition" (2022).
 """
 
-import pickle
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ser.archive import read_archive
 from ser.batch import Padded
 from ser.embeddings.base import SERAB, Embedder
 from ser.errors import CheckpointError, ConfigError, did_you_mean
@@ -236,18 +235,9 @@ def load_audio_ntt(path: str | Path) -> AudioNTT:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file. Give a published state_dict of AudioNTT with extractor.weights=FILE.pth."
-        )
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch's doubts about a foreign pickle: ours follow
-            weights: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{path}: is damaged, or holds more than tensors and was not loaded, as such a file can run code. "
-            "Get it again, or save the encoder's state_dict alone."
-        ) from error
+    weights: Any = read_archive(
+        path, remedy="Give a published state_dict of AudioNTT with extractor.weights=FILE.pth"
+    )
     if not isinstance(weights, Mapping) or not all(isinstance(part, Tensor) for part in weights.values()):
         raise CheckpointError(
             f"{path}: is no state_dict, that is names and tensors. Save the encoder's state_dict alone; "

@@ -17,7 +17,7 @@ class TrainedModel(Embedder):
     """What a model's pooling gives to its head, through the features it was trained on.
 
     Args:
-        ckpt: best.ckpt or last.ckpt of a run.
+        ckpt: best.ckpt or last.ckpt of a run, or the folder of one.
 
     Raises:
         CheckpointError: the file cannot be read as a checkpoint.
@@ -25,7 +25,7 @@ class TrainedModel(Embedder):
     """
 
     def __init__(self, ckpt: str) -> None:
-        trained = checkpoint.load(ckpt)
+        trained = checkpoint.load(checkpoint.find_one(ckpt, "extractor.ckpt"))
         if is_by_speaker(trained.frontend):
             raise ConfigError(
                 f"extractor.ckpt={ckpt}: was trained on features normalised by speaker, which a recording alone "

@@ -41,6 +41,11 @@ class Head(nn.Module):
         self.layers = nn.Sequential(norm, *hidden, nn.Dropout(dropout), nn.Linear(widths[-1], out_dim))
         self._linears = tuple(layer for layer in self.layers if isinstance(layer, nn.Linear))
 
+    @property
+    def output(self) -> nn.Linear:
+        """The last layer, which has a row for each logit."""
+        return self._linears[-1]
+
     def forward(self, embedding: Tensor) -> Tensor:
         """[B, D] -> [B, out_dim]."""
         logits: Tensor = self.layers(embedding)
