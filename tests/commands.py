@@ -1,8 +1,12 @@
 """Run the scripts as a user would."""
 
+import functools
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
@@ -30,15 +34,68 @@ def environment(cache: Path) -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "SER_CACHE_DIR": str(cache), "COLUMNS": "200"}
 
 
-def run(script: str, *arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a script in a folder and check its exit code."""
-    result = subprocess.run(
-        [sys.executable, str(REPOSITORY / script), *arguments],
-        cwd=cwd,
-        env=environment(cwd / "cache"),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def run(
+    script: str, *arguments: str, cwd: Path, code: int = 0, fresh: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in a folder and check its exit code.
+
+    Args:
+        script: below the repository, such as train.py.
+        arguments: as words, no shell reads them.
+        cwd: the working folder.
+        code: expected exit code.
+        fresh: start Python anew rather than fork a process that has imported everything.
+    """
+    command = [str(REPOSITORY / script), *arguments]
+    if fresh:
+        result = subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd,
+            env=environment(cwd / "cache"),
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
+        )
+    else:
+        result = _run_in_fork(command, cwd)
     assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
     return result
+
+
+_LONGEST_S = 300
+
+
+@functools.cache
+def _server() -> subprocess.Popen[str]:
+    """The process that forks; it ends when the tests do, as its standard input is closed then."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.warm"],
+        cwd=REPOSITORY,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+    return server
+
+
+def _run_in_fork(command: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder, name) for name in ("stdout", "stderr")]
+        request = {
+            "script": command[0],
+            "arguments": command[1:],
+            "cwd": str(cwd),
+            "env": environment(cwd / "cache"),
+            "outputs": [str(path) for path in outputs],
+            "timeout": _LONGEST_S,
+        }
+        print(json.dumps(request), file=server.stdin, flush=True)
+        code = int(server.stdout.readline())
+        found = [path.read_text() for path in outputs]
+    return subprocess.CompletedProcess(["python", *command], code, *found)

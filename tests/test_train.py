@@ -29,7 +29,14 @@ def finished(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     cwd = tmp_path_factory.mktemp("finished")
     test = ("data.test=ser_test_1.json", "data.test_labels=gold_1.json")
     result = run(
-        "train.py", "data=challenge", f"data.root={challenge}", *test, *TINY, "hydra.run.dir=run", cwd=cwd
+        "train.py",
+        "data=challenge",
+        f"data.root={challenge}",
+        *test,
+        *TINY,
+        "hydra.run.dir=run",
+        cwd=cwd,
+        fresh=True,
     )
     (cwd / "run" / "stdout.txt").write_text(result.stdout)
     return cwd / "run"
