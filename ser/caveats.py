@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from ser.data.summary import SplitSummary
 from ser.run_report import RunReport
@@ -14,6 +15,7 @@ def caveats(report: RunReport) -> list[str]:
     return [
         *(f"The data is {stamp}." for stamp in report.stamps if stamp.startswith("generated speech")),
         *_certainty(report, by_name.get(split)),
+        *_few_speakers(report, by_name.get(split)),
         *["The epoch was chosen by this split, so its score is somewhat too good."] * (split == "validation"),
         _apart(report, by_name, split),
         *_imbalance(by_name.get("train")),
@@ -51,6 +53,35 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
     return [
         f"{told}, and of up to {margin(scored.speakers)} if those of a speaker are right or wrong together "
         f"({_many(scored.speakers, 'speaker')})."
+    ]
+
+
+def _few_speakers(report: RunReport, scored: SplitSummary | None) -> list[str]:
+    """Name cross-validation where one or two speakers are scored, and others could be."""
+    if scored is None or scored.speakers is None or scored.speakers > 2 or not report.cross_validation:
+        return []
+    return [
+        f"{_many(scored.speakers, 'speaker')} cannot stand for others: cross-validate over speakers, and read the mean "
+        f"over the folds (-m {' '.join(report.cross_validation)})."
+    ]
+
+
+def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which jobs of a sweep that draw their splits by other seeds test the same speakers.
+
+    Args:
+        splits: name of a job, such as `data.split.seed=1` -> content of its splits.json.
+    """
+    jobs: dict[tuple[str, ...], list[str]] = {}
+    for name, content in splits.items():
+        speakers = (content.get("speakers") or {}).get("test")
+        if speakers:
+            jobs.setdefault((*speakers,), []).append(name)
+    return [
+        f"{', '.join(names[:-1])} and {names[-1]} test the same {_many(len(speakers), 'speaker')} "
+        f"({', '.join(speakers[:5])}{', ...' * (len(speakers) > 5)}): they are no different splits."
+        for speakers, names in jobs.items()
+        if len(names) > 1
     ]
 
 

@@ -35,6 +35,7 @@ class RunReport:
         data_overrides: words of the command line that chose data and experiment, which the suggested sweep repeats.
         stamps: warnings to every reader, such as `generated speech: a demonstration, not a result`.
         leaks: what splits share, as `ser.data.leaks` tells it; None where nothing is known to look for.
+        cross_validation: settings of a sweep that tests every speaker once; empty where there is none, or it is one.
     """
 
     title: str
@@ -56,6 +57,7 @@ class RunReport:
     data_overrides: Sequence[str] = ()
     stamps: Sequence[str] = ()
     leaks: Sequence[Mapping[str, Any]] | None = None
+    cross_validation: Sequence[str] = ()
     unit: Literal["utterance", "frame"] = "utterance"
 
     @property

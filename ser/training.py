@@ -442,6 +442,7 @@ def told_of_data(data: SpeechData, target: Any) -> dict[str, Any]:
         ],
         "stamps": data.facts.get("stamps", ()),
         "leaks": data.facts.get("leaks"),
+        "cross_validation": data.facts.get("cross_validation", ()),
     }
 
 

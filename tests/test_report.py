@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 from sklearn.metrics import precision_recall_fscore_support
 
+from ser.caveats import repeated_test_speakers
 from ser.data.leaks import Leak
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import DataError
@@ -363,3 +364,31 @@ def test_a_shell_without_the_environment_gets_the_path_of_its_python(
     monkeypatch.setenv("PATH", str(programs))
     commands = [command[0] for _, command in next_commands(run_dir, report)]
     assert commands == ["python", "tensorboard", "python"]
+
+
+FOLDS = ["split=speaker_kfold", "data.split.fold=0,1,2,3,4"]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "folds", "is_named"),
+    [(1, FOLDS, True), (2, FOLDS, True), (3, FOLDS, False), (2, [], False), (None, FOLDS, False)],
+)
+def test_one_or_two_test_speakers_name_cross_validation(
+    run_dir: Path, report: RunReport, speakers: int | None, folds: list[str], is_named: bool
+) -> None:
+    text = limits(run_dir, report, splits=summaries(speakers), leaks=[], cross_validation=folds)
+    assert ("cannot stand for others: cross-validate over speakers" in text) == is_named
+    assert ("(-m split=speaker_kfold data.split.fold=0,1,2,3,4)" in text) == is_named
+
+
+def test_jobs_that_test_the_same_speakers_are_named() -> None:
+    splits = {
+        "data.split.seed=0": {"speakers": {"train": ["c"], "test": ["a", "b"]}},
+        "data.split.seed=1": {"speakers": {"train": ["a", "b"], "test": ["c"]}},
+        "data.split.seed=2": {"speakers": {"train": ["c", "d"], "test": ["a", "b"]}},
+        "seed=3": {"speakers": {"test": None}},
+        "seed=4": {},
+    }
+    assert repeated_test_speakers(splits) == [
+        "data.split.seed=0 and data.split.seed=2 test the same 2 speakers (a, b): they are no different splits."
+    ]

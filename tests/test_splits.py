@@ -28,6 +28,7 @@ from ser.data.splits import (
     SpeakerDisjoint,
     SpeakerKFold,
     WindowSplit,
+    cross_validation,
 )
 from ser.data.store_folder import new_store
 from ser.errors import ConfigError, DataError
@@ -583,3 +584,24 @@ def test_windows_of_one_recording_are_a_leak_though_nobody_is_known(tmp_path: Pa
     assignment = WindowSplit(seed=1).assign(manifest)
     (leak,) = find_leaks(manifest, assignment, None)
     assert (leak.kind, leak.splits) == ("group", ("train", "validation"))
+
+
+@pytest.mark.parametrize(
+    ("speakers", "rule", "settings"),
+    [
+        (TEN, SpeakerDisjoint(), ["split=speaker_kfold", "data.split.fold=0,1,2,3,4"]),
+        (
+            ["a", "b", "c", "d"],
+            Predefined(),
+            ["split=speaker_kfold", "data.split.folds=4", "data.split.fold=0,1,2,3"],
+        ),
+        (["a", "b"], RandomSplit(), []),
+        ([None, "a", "b", "c"], RandomSplit(), []),
+        (TEN, SpeakerKFold(), []),
+        (TEN, LeaveOneSpeakerOut(), []),
+    ],
+)
+def test_cross_validation_is_offered_where_speakers_make_folds(
+    speakers: list[str | None], rule: Rule, settings: list[str]
+) -> None:
+    assert cross_validation(manifest_of(*speakers), rule) == settings

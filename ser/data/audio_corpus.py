@@ -28,7 +28,7 @@ from ser.data.labels import (
 from ser.data.leaks import describe, doubtful_speakers, find_leaks, stamps, undeclared
 from ser.data.manifest import Manifest, Utterance, how_to_name_speakers, read_folder, read_manifest
 from ser.data.recordings import OnError, read_features
-from ser.data.splits import Rule, WindowSplit
+from ser.data.splits import Rule, WindowSplit, cross_validation
 from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extract import Extractor
@@ -127,6 +127,8 @@ class AudioCorpus(ABC):
                 "labels": counts,
                 "leaks": [leak.to_dict() for leak in leaks],
                 "skipped": skipped,
+                "speakers": {name: speakers_of(manifests[name]) for name in stores},
+                "cross_validation": cross_validation(manifest, self.split),
                 "remarks": [*describe(leaks, self.declared_leaks), *doubts, *_unknown_speakers(manifest)],
                 "speech": {
                     name: extent(manifests[name], stores[name], extractor.frame_shift_s) for name in stores
@@ -159,11 +161,17 @@ def in_windows(manifest: Manifest, store: Store, frames: int, frame_shift_s: flo
     return Manifest(tuple(windows), manifest.source), store.cut(frames)
 
 
+def speakers_of(manifest: Manifest) -> list[str] | None:
+    """Names of the speakers, sorted; None where they are not all known."""
+    names = {utterance.speaker for utterance in manifest}
+    return None if None in names else sorted(map(str, names))
+
+
 def extent(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:
     """Speakers, None where they are not all known, and minutes of a split."""
-    speakers = {utterance.speaker for utterance in manifest}
+    speakers = speakers_of(manifest)
     minutes = float(store.lengths.sum()) * frame_shift_s / 60
-    return {"speakers": None if None in speakers else len(speakers), "minutes": round(minutes, 2)}
+    return {"speakers": None if speakers is None else len(speakers), "minutes": round(minutes, 2)}
 
 
 class PublishedCorpus(AudioCorpus):

@@ -385,6 +385,20 @@ class LeaveOneGroupOut(_LeaveOneOut):
         return self._leave_out(manifest, ("group",), self.group)
 
 
+def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
+    """Return the settings of a sweep that tests every speaker once.
+
+    Empty where the rule is such a fold already, or where speakers are unknown or too few.
+    """
+    if isinstance(rule, SpeakerKFold | _LeaveOneOut) or any(u.speaker is None for u in manifest):
+        return []
+    folds = min(5, len(np.unique(blocks_of(manifest, ("speaker", "group")))))
+    if folds < 3:
+        return []
+    number = [f"data.split.folds={folds}"] * (folds != SpeakerKFold.folds)
+    return ["split=speaker_kfold", *number, f"data.split.fold={','.join(map(str, range(folds)))}"]
+
+
 def _names(manifest: Manifest, field: str) -> np.ndarray:
     """[N] speakers, groups, predefined splits or labels.
 
