@@ -14,7 +14,7 @@ UtteranceId = str | int
 """An id as the user's file has it: the key of a JSON object, or the `id` field of a record, type kept."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: trainer.precision=16-true and others replace the tensors of a copy
 class Padded:
     """Sequences of different lengths in one tensor.
 
@@ -58,7 +58,7 @@ class Padded:
         return Padded(torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), lengths)
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Batch:
     """What a data loader yields and a task consumes.
 

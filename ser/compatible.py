@@ -14,7 +14,7 @@ Config = Mapping[str, Any]
 _LARGEST_SEED = 2**32 - 1  # of NumPy
 _NEEDED = (
     *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head", "augment"),
-    *("loss", "optimizer", "trainer", "callbacks", "logger", "monitor", "mode"),
+    *("loss", "optimizer", "trainer", "callbacks", "monitor", "mode"),
 )
 
 

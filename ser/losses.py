@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ser.errors import ConfigError
+from ser.precision import KeepsPrecision
 from ser.targets import Target
 
 
@@ -70,7 +71,7 @@ class Focal(CrossEntropy):
         return unknown**self.gamma * super().forward(logits, labels)
 
 
-class Objective(nn.Module):
+class Objective(KeepsPrecision):
     """The loss of a target: each view's criterion, weighted by class and by view.
 
     Args:
@@ -98,7 +99,7 @@ class Objective(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Logits [B, out_dim], labels [B] -> loss of each utterance [B]."""
-        total = torch.zeros(len(labels), device=logits.device)
+        total = torch.zeros(len(labels), dtype=torch.float32, device=logits.device)
         for view in self.target.views(logits.float(), labels):
             weights = self.get_buffer(f"weights_{view.name}")[view.labels]
             total = total + view.weight * weights * self.criterion(view.logits, view.labels)

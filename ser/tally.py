@@ -7,16 +7,21 @@ from torch import Tensor
 
 from ser.batch import Batch
 
+_HELD = 1024  # batches whose sums stay on the device; adding them up makes the host wait for it once
+
 
 class Tally:
     """Loss, correct answers and frames since the last `take`.
 
-    What only the device knows is summed there, so that no step waits for it; what the host knows stays numbers.
+    What only the device knows is summed there, batch by batch, so that no step waits for it. Batches are added up by
+    the host, exactly: no device needs numbers of 64 bits with a point.
     """
 
     def __init__(self) -> None:
-        self._sums = torch.zeros(3, dtype=torch.float64)  # loss, correct, frames
-        self._learnt = self._scored = self._padded_frames = 0
+        self._losses: list[Tensor] = []
+        self._counts: list[Tensor] = []  # [2] int64 each: correct, frames
+        self._loss = 0.0
+        self._correct = self._frames = self._learnt = self._scored = self._padded_frames = 0
 
     def add(self, batch: Batch, losses: Tensor, correct: Tensor) -> None:
         """Count a batch.
@@ -26,33 +31,49 @@ class Tally:
             losses: of what is learnt: utterances, or frames.
             correct: bool, of what is scored.
         """
-        sums = torch.stack([losses.detach().sum(), correct.sum(), batch.audio.lengths.sum()])
-        self._sums = self._sums.to(sums.device).add_(sums)
+        self._losses.append(losses.detach().sum())
+        self._counts.append(torch.stack([correct.sum(), batch.audio.lengths.sum()]))
         self._learnt += len(losses)
         self._scored += len(correct)
         self._padded_frames += len(batch) * batch.audio.values.shape[1]
+        if len(self._losses) == _HELD:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        """Fetch the sums of the batches that are held, and add them to the host's."""
+        if self._losses:
+            self._loss += sum(torch.stack(self._losses).tolist())
+            correct, frames = torch.stack(self._counts).sum(0).tolist()
+            self._correct += correct
+            self._frames += frames
+            self._losses, self._counts = [], []
 
     def state(self) -> Tensor:
-        """[6] float64: loss, correct answers, frames; losses, answers, padded frames."""
-        counts = self._sums.new_tensor([self._learnt, self._scored, self._padded_frames])
-        return torch.cat([self._sums, counts])
+        """[6] float64 on the CPU: loss, correct answers, frames; losses, answers, padded frames."""
+        self._add_up()
+        counts = (self._correct, self._frames, self._learnt, self._scored, self._padded_frames)
+        return torch.tensor([self._loss, *counts], dtype=torch.float64)
 
     def load(self, state: Tensor) -> None:
         """Go on from what `state` returned."""
-        self._sums = state[:3].double()
-        self._learnt, self._scored, self._padded_frames = map(int, state[3:].tolist())
+        self._losses, self._counts = [], []
+        self._loss, *counts = state.tolist()
+        self._correct, self._frames, self._learnt, self._scored, self._padded_frames = map(int, counts)
 
-    def take(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
+    def take(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
         """Mean loss, accuracy, padding ratio and frames over all processes; then begin anew.
 
         Args:
-            reduce: adds a tensor up over processes.
+            reduce: adds a tensor up over processes; None where there is one.
         """
-        loss, correct, frames, learnt, scored, padded_frames = reduce(self.state()).tolist()
-        self.load(torch.zeros(6))
-        return {
-            "loss": loss / max(learnt, 1),
-            "accuracy": correct / max(scored, 1),
-            "padding_ratio": padded_frames / frames,
-            "frames": frames,
+        if reduce is not None:
+            self.load(reduce(self.state()))
+        self._add_up()
+        means = {
+            "loss": self._loss / max(self._learnt, 1),
+            "accuracy": self._correct / max(self._scored, 1),
+            "padding_ratio": self._padded_frames / max(self._frames, 1),
+            "frames": float(self._frames),
         }
+        self.load(torch.zeros(6))
+        return means

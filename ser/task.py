@@ -1,7 +1,7 @@
 """Training: one shared step, and scores over whole splits."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -21,6 +21,7 @@ from ser.features.listen import Listen
 from ser.losses import Objective
 from ser.models.base import State
 from ser.models.classifier import Classifier
+from ser.precision import in_float32
 from ser.randomness import seed_dropout
 from ser.tally import Tally
 from ser.targets import Target
@@ -29,6 +30,8 @@ SPLITS = ("train", "validation", "test")
 LIBRARIES = ("ser.", "torch.optim.", "lightning.")
 """Where a config's `_target_` may point to. A checkpoint's may point to `ser.` alone."""
 _ASK_EVERY = 50  # batches, on a device, which would have to wait each time
+
+_HALF_EPS = 1e-4  # squares of gradients below 2.4e-4 are 0 in float16, and Adam would divide 0 by 0
 
 
 class Task(L.LightningModule):
@@ -85,9 +88,13 @@ class Task(L.LightningModule):
         self.watch = LossWatch()
         self.lost_logits: dict[str, Tensor] = {}
         """Split -> batches of its evaluation whose logits are not all finite, so far."""
+        self._last_step = 0
+        self._step_losses: list[Tensor] = []
+        self._norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
     def on_train_start(self) -> None:
-        """Watch the losses."""
+        """Note the step that training begins at or goes on from, and watch the losses."""
+        self._last_step, self._step_losses = self.global_step, []
         self.has_started = True
         self.watch = LossWatch(is_scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
 
@@ -102,8 +109,12 @@ class Task(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss over what the batch has to learn: its utterances, whatever their lengths, or frames."""
-        audio, share = self.augment(self.listen(batch.audio, batch.keys), batch.keys)
+        with in_float32(self.device):
+            audio, share = self.augment(self.listen(batch.audio, batch.keys), batch.keys)
+        running = running_statistics(self._norms)
+        before = [buffer.clone() for buffer in running]
         answers = self._answers(audio, batch)
+        keep_finite(running, before)
         logits, labels = self.target.learnt(answers, batch)
         losses = self.objective(logits, labels)
         if self.augment.mixup is not None:
@@ -111,9 +122,7 @@ class Task(L.LightningModule):
         self._count("train", batch, losses, *self.target.scored(answers.detach().float(), batch))
         loss: Tensor = losses.sum() / self._losses_per_rank(len(losses))
         self._stop_if_diverged(loss, batch_idx)
-        trainer: Any = self.trainer
-        if self.global_step % trainer.log_every_n_steps == 0:
-            self.log("train/loss_step", loss.detach(), batch_size=len(batch))
+        self._step_losses.append(loss.detach())
         return loss
 
     def _losses_per_rank(self, mine: int) -> float | Tensor:
@@ -128,8 +137,24 @@ class Task(L.LightningModule):
         return total.clamp_min(1) / self.trainer.world_size
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Note the time: validation must not count as training."""
+        """Note the time, as validation must not count as training; log the loss of every so many steps."""
         self.last_batch_ended = time.monotonic()
+        if self.global_step != self._last_step:
+            self._log_step()
+
+    def _log_step(self) -> None:
+        """Log the mean loss of the batches of the step that has just been taken, at its number.
+
+        Lightning's `log` writes at the steps that it chooses, from a value logged at another one.
+        """
+        losses, self._step_losses = self._step_losses, []
+        self._last_step = self.global_step
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self._last_step % every == 0:
+            for logger in self.loggers:
+                logger.log_metrics(
+                    {"train/loss_step": float(torch.stack(losses).mean())}, step=self._last_step
+                )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Count the batch into the scores of the validation split; callbacks are given the logits."""
@@ -166,6 +191,9 @@ class Task(L.LightningModule):
         optimizer: Optimizer = build(
             self.optimizer_spec, allowed=LIBRARIES, params=parameter_groups(self.model)
         )
+        for group in optimizer.param_groups:
+            if "eps" in group and any(weight.dtype == torch.float16 for weight in group["params"]):
+                group["eps"] = max(group["eps"], _HALF_EPS)
         if not self.schedule_spec:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -269,7 +297,7 @@ class Task(L.LightningModule):
             total: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
             return total
 
-        return self.tallies[split].take(over_ranks)
+        return self.tallies[split].take(over_ranks if self.trainer.world_size > 1 else None)
 
     def _log_scores(self, split: str) -> None:
         metric: Any = self.scores[split]
@@ -285,7 +313,7 @@ class Task(L.LightningModule):
         """Log values of an epoch; while fitting, also keep them for the learning curves."""
         for name, value in values.items():
             self.log(name, value, prog_bar=name == f"validation/{self.target.monitor}")
-        if self.trainer.state.fn == TrainerFn.FITTING:
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             for name, value in values.items():
                 self.curves.setdefault(name, {})[self.current_epoch + 1] = value
 
@@ -307,6 +335,33 @@ def carried(before: State, fresh: State, continues: Tensor) -> State:
         return fresh
     kept = before[: len(continues)].detach().to(fresh.device)
     return torch.where(continues.view(-1, *[1] * (fresh.ndim - 1)), kept, fresh)
+
+
+def running_statistics(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> list[Tensor]:
+    """Buffers that batch norms move in every training step."""
+    found = [(norm.running_mean, norm.running_var) for norm in norms]
+    return [buffer for pair in found for buffer in pair if buffer is not None]
+
+
+@torch.no_grad()
+def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Put back what buffers were, should one of them not be finite any more.
+
+    In float16 a loud batch overflows. Its gradients are left out by the scaler, but running statistics would stay NaN.
+
+    Args:
+        buffers: after a step.
+        before: copies from before it.
+    """
+    if not buffers:
+        return
+    is_finite = torch.stack(torch._foreach_norm(buffers)).isfinite().all()
+    if is_finite.device.type == "cpu" and is_finite:
+        return  # on another device, asking would wait for it
+    for now, then in zip(buffers, before, strict=True):
+        now.data.copy_(
+            torch.where(is_finite, now, then)
+        )  # data: the backward pass does not look at the values
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:

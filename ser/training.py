@@ -18,7 +18,7 @@ import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from torch import nn
@@ -277,14 +277,15 @@ def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
 
 
 def place(trainer: Any, config: Config, run: RunFolder) -> None:
-    """Let a trainer write into the run's folder, with TensorBoard."""
+    """Let a trainer write into the run's folder, with TensorBoard where a logger is set."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run.best.parent)
     trainer._default_root_dir = str(run.path)
-    trainer.logger = build(
-        config["logger"], allowed=LIBRARIES, save_dir=run.path, name="tensorboard", version=""
-    )
+    if config.get("logger"):
+        trainer.logger = build(
+            config["logger"], allowed=LIBRARIES, save_dir=run.path, name="tensorboard", version=""
+        )
 
 
 def build_trainer(config: Config) -> L.Trainer:
@@ -299,6 +300,8 @@ def build_trainer(config: Config) -> L.Trainer:
             "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
         )
     callbacks = [build(node, allowed=LIBRARIES) for node in config["callbacks"].values() if node]
+    if not config.get("logger"):
+        callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     plugins: list[Any] = [WholeCheckpoints(config["optimizer"].get("lr"))]
     if not ranks.is_shared(config["trainer"]):
         plugins.append(
@@ -313,12 +316,24 @@ def build_trainer(config: Config) -> L.Trainer:
             plugins=plugins,
         )
     except (MisconfigurationException, ConfigError) as error:
-        node = config["trainer"]
-        raise ConfigError(
-            f"trainer.accelerator={node['accelerator']}, trainer.devices={node['devices']}: {error} "
-            "Use trainer=cpu, or trainer.accelerator=auto trainer.devices=1, which work everywhere."
-        ) from error
+        raise _refused(config["trainer"], error) from error
+    plugin: Any = trainer.strategy.precision_plugin
+    plugin.convert_input = _unchanged  # features need float32; the model converts what it is given
     return trainer
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _refused(node: Config, error: Exception) -> ConfigError:
+    """What Lightning refuses of `trainer`, in a sentence of its own and with what always works."""
+    cause = error.__cause__ or error
+    reason = str(cause).strip().splitlines()[0].partition(". ")[0].rstrip(".!")
+    place = f"trainer.accelerator={node.get('accelerator')}, trainer.devices={node.get('devices')}"
+    if "devices" not in reason and "accelerator" not in reason and "backend found" not in reason:
+        return ConfigError(f"trainer: {reason}. Leave that setting out.")
+    return ConfigError(f"{place}: {reason}. Use trainer=cpu, or trainer.accelerator=auto trainer.devices=1.")
 
 
 def record(config: Config, run: RunFolder, data: SpeechData) -> None:
@@ -383,7 +398,7 @@ def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
 def evaluate(config: Config, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
     """Score the best checkpoint on validation and, once, on test."""
     metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
-    if config["test"] and data.has_test:
+    if config["test"] and data.has_test and trainer.limit_test_batches != 0:
         metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
     confusions = {split: matrix.cpu().numpy() for split, matrix in task.confusions.items()}
     return Scores(metrics, confusions, _monitored(config["monitor"], metrics, task))

@@ -17,6 +17,7 @@ LAYERS = [
         "signature",
         "randomness",
         "batch",
+        "precision",
         "tally",
         "compatible",
         "ranks",

@@ -47,3 +47,12 @@ def test_sums_are_added_up_over_processes_before_means_are_taken() -> None:
         return sums + torch.tensor([9.0, 0.0, 12.0, 3.0, 3.0, 14.0])
 
     assert filled().take(with_a_twin_that_was_wrong)["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_counts_of_many_batches_are_exact() -> None:
+    tally = Tally()
+    for _ in range(1030):  # more than are held on the device at once
+        tally.add(batch(3), torch.tensor([0.1]), torch.tensor([True]))
+    means = tally.take()
+    assert (means["frames"], means["accuracy"]) == (3090, 1.0)
+    assert means["loss"] == pytest.approx(0.1, rel=1e-7)

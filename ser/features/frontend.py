@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ser.batch import Padded
 from ser.errors import ConfigError, did_you_mean
 from ser.features.normalize import NORMALIZERS
+from ser.precision import KeepsPrecision
 
 Align = Literal["centered", "causal"]
 
@@ -16,7 +17,7 @@ _REACH = 2  # steps on each side of the one in the middle of a slope
 _NORM = 2 * sum(n * n for n in range(1, _REACH + 1))
 
 
-class Frontend(nn.Module):
+class Frontend(KeepsPrecision):
     """Floor, normalise, add deltas.
 
     Args:

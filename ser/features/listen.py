@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ser.batch import Batch, Padded
 from ser.features.extract import Extractor
 from ser.features.waveform_augment import WaveformAugment
+from ser.precision import KeepsPrecision, in_float32
 
 
-class Listen(nn.Module):
+class Listen(KeepsPrecision):
     """Augment waveforms and extract features, in every step; or, without an extractor, pass features on.
 
     Features that are computed once and kept are faster, but every epoch hears the same recordings.
@@ -29,7 +29,7 @@ class Listen(nn.Module):
         """A batch as it is heard when it is scored: features, and which of them are speech if that is looked for."""
         if self.extractor is None:
             return batch
-        with torch.autocast(batch.audio.values.device.type, enabled=False):
+        with in_float32(batch.audio.values.device):
             features, speech = self.extractor.with_speech(batch.audio)
         return replace(batch, audio=features, speech=speech)
 
@@ -42,9 +42,7 @@ class Listen(nn.Module):
         """
         if self.extractor is None:
             return audio
-        with torch.autocast(
-            audio.values.device.type, enabled=False
-        ):  # energies span 10 decades, bfloat16 has 3 digits
+        with in_float32(audio.values.device):
             if self.augment is not None and keys is not None:
                 audio = self.augment(audio, keys)
             features: Padded = self.extractor(audio)

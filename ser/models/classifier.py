@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -97,11 +98,17 @@ class Classifier(nn.Module):
 
     def embed(self, audio: Padded) -> Tensor:
         """[B, T, F] as stored -> embeddings [B, D]."""
-        return self.pooling(self.encoder(self.frontend(audio)))
+        frames = self.frontend(audio)
+        return self.pooling(self.encoder(frames.with_values(frames.values.to(self._dtype))))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of the weights: with trainer.precision=16-true another one than that of features."""
+        return next(self.head.parameters()).dtype
 
     def forward(self, audio: Padded) -> Tensor:
         """[B, T, F] as stored -> logits [B, out_dim]."""
-        logits: Tensor = self.head(self.embed(audio))
+        logits: Tensor = self.head(self.embed(audio).to(self._dtype))
         return logits
 
     def initial_state(self, batch_size: int) -> State:
@@ -136,12 +143,12 @@ class Classifier(nn.Module):
         frontend, encoder, pooling = state
         frames, frontend = self.frontend.step(chunk, frontend)
         causal: Any = self.encoder  # or there would be no state
-        steps, encoder = causal.step(frames, encoder)
+        steps, encoder = causal.step(frames.to(self._dtype), encoder)
         pooled, pooling = self.pooling.step(steps, pooling)
-        return self.head.step(pooled), (frontend, encoder, pooling)
+        return self.head.step(pooled.to(self._dtype)), (frontend, encoder, pooling)
 
     def finish(self, state: State) -> Tensor:
         """Logits [B, m, out_dim] of the steps that are still waiting for frames when a stream ends."""
         _, encoder, pooling = state
         causal: Any = self.encoder
-        return self.head.step(self.pooling.step(causal.finish(encoder), pooling)[0])
+        return self.head.step(self.pooling.step(causal.finish(encoder), pooling)[0].to(self._dtype))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.models.base import State, check_batch_size
+from ser.precision import KeepsPrecision, in_float32
 
 
-class Pooling(nn.Module):
+class Pooling(KeepsPrecision):
     """Interface: Padded [B, T, D] -> [B, out_dim].
 
     Args:
@@ -49,7 +50,7 @@ class Pooling(nn.Module):
 
     def __call__(self, steps: Padded) -> Tensor:
         """Pool in float32, whatever autocast does around it: half precision loses long sums."""
-        with torch.autocast(steps.values.device.type, enabled=False):
+        with in_float32(steps.values.device):
             pooled: Tensor = super().__call__(steps.with_values(steps.values.float()))
         return pooled
 

@@ -1,0 +1,48 @@
+"""Train in this process, which takes a second where a command takes ten."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra import compose, initialize_config_dir
+
+from ser import training
+from ser.compatible import check_augment, check_training
+from ser.config import check
+from ser.data.module import SpeechData
+from ser.run_folder import RunFolder
+from ser.task import Task
+from tests.commands import TINY
+from tests.conftest import REPOSITORY
+
+
+@dataclass
+class Fitted:
+    """What a training has left."""
+
+    config: dict[str, Any]
+    run: RunFolder
+    trainer: L.Trainer
+    task: Task
+    data: SpeechData
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    """A checked config of train.py."""
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return check(compose("train", overrides=[*overrides]))
+
+
+def fit(challenge: Path, folder: Path, *overrides: str) -> Fitted:
+    """Train a tiny CNN on the challenge's small files, or go on in a folder that holds a run."""
+    config = composed("data=challenge", f"data.root={challenge}", *TINY, "trainer.max_epochs=1", *overrides)
+    check_training(config)
+    check_augment(config)
+    training.prepare(config)
+    run = RunFolder(folder)
+    data = training.make_data(config, training.read_splits(config))
+    task = training.make_task(config, data)
+    trainer = training.make_trainer(config, run)
+    training.fit(trainer, task, data, run)
+    return Fitted(config, run, trainer, task, data)
