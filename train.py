@@ -34,6 +34,7 @@ def train(config: dict[str, Any]) -> float:
     from ser import (  # torch and lightning take 3 s: first the config must be right
         ensemble,
         launcher,
+        resume,
         training,
     )
 
@@ -44,7 +45,7 @@ def train(config: dict[str, Any]) -> float:
         run = RunFolder(processes.share_folder(settings.runtime.output_dir))
         processes.run_first(lambda: held.enter_context(run.claimed(resuming=config["resume"] is not None)))
         if config["resume"] is not None:
-            processes.run_first(lambda: training.check_unchanged(config, run))
+            processes.run_first(lambda: resume.check_unchanged(config, run))
         splits = processes.run_in_turn(lambda: training.read_splits(config))
         if config["ensemble"] is not None:
             value = ensemble.train(config, run, splits, started=started)

@@ -31,4 +31,4 @@ class KeepsPrecision(nn.Module):
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
-        return super()._apply(move, recurse)
+        return super()._apply(move, recurse)  # type: ignore[no-untyped-call]

@@ -30,25 +30,33 @@ class RunFolder:
         """The folder of one member of an ensemble, from 0."""
         return RunFolder(self.path / f"member_{number}")
 
+    @property
+    def has_results(self) -> bool:
+        """Whether a run has left anything there that took time: a checkpoint, or scores."""
+        found = [*self.path.glob("checkpoints/*.ckpt"), *self.path.glob("member_*/checkpoints/*.ckpt")]
+        return bool(found) or (self.path / "metrics.json").is_file()
+
     @contextmanager
     def claimed(self, *, resuming: bool) -> Iterator[None]:
         """Hold the folder for this run; the lock is gone with the process, however it ends.
+
+        A run that was killed before it saved anything begins anew, whether it is resumed or typed again.
 
         Raises:
             ConfigError: another run is in it, or has been and this one does not resume it; or there is nothing
                 to resume.
             DataError: the folder cannot be made or written.
         """
-        if resuming and not (self.last.is_file() or self.member(0).last.is_file()):
+        if resuming and self.has_results and not (self.last.is_file() or self.member(0).last.is_file()):
             raise ConfigError(
                 f"resume={self.path}: there is no {self.last.relative_to(self.path)} to go on from. "
-                "Give the folder of a run that has ended its first epoch, or start a new one."
+                "Delete the folder to begin anew, or choose another with hydra.run.dir=..."
             )
         if resuming and self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file():
             raise ConfigError(
                 f"resume={self.path}: is a member of an ensemble. Resume that: resume={self.path.parent}"
             )
-        if self.config.exists() and not resuming:
+        if self.has_results and not resuming:
             raise ConfigError(
                 f"hydra.run.dir={self.path}: holds a run already. Choose another folder, "
                 f"or go on with it by resume={self.path}"

@@ -355,7 +355,7 @@ def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
     """
     if not buffers:
         return
-    is_finite = torch.stack(torch._foreach_norm(buffers)).isfinite().all()
+    is_finite = torch.stack(torch._foreach_norm([*buffers])).isfinite().all()
     if is_finite.device.type == "cpu" and is_finite:
         return  # on another device, asking would wait for it
     for now, then in zip(buffers, before, strict=True):

@@ -42,6 +42,7 @@ from ser.files import write_atomic
 from ser.frame_targets import FrameClasses
 from ser.initialize import initialize
 from ser.losses import Objective
+from ser.resume import check_same_data
 from ser.run_folder import RunFolder
 from ser.run_report import RunReport
 from ser.task import LIBRARIES, Task
@@ -60,36 +61,13 @@ def prepare(config: Config) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
     warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
+    warnings.filterwarnings("ignore", r".*exists and is not empty.*")  # so it is in a run that goes on
     warnings.filterwarnings(
         "ignore", r".*sync_dist=True.*"
     )  # what is logged is summed over processes already
     warnings.filterwarnings(
         "ignore", r".*smaller than the logging interval.*"
     )  # epochs have points of their own
-
-
-FIXED = (
-    *("seed", "data", "batching", "features", "frontend", "target", "model", "pooling", "head"),
-    *("augment", "waveform_augment", "loss", "optimizer", "schedule", "init", "monitor", "mode", "ensemble"),
-)
-"""Config nodes that an interrupted run keeps, as do its epochs: the learning rate was planned for them."""
-
-
-def check_unchanged(config: Config, run: RunFolder) -> None:
-    """Refuse to resume a run with other settings than it was begun with.
-
-    Raises:
-        ConfigError: with all differences.
-    """
-    begun = yaml.safe_load(run.config.read_text())
-    changed = [node for node in FIXED if config.get(node) != begun.get(node)]
-    if config["trainer"]["max_epochs"] != begun["trainer"]["max_epochs"]:
-        changed.append("trainer.max_epochs")
-    if changed:
-        raise ConfigError(
-            f"resume={run.path}: {', '.join(changed)} cannot change within a run. "
-            "Leave out these settings to go on with it, or start a new run with them, without resume."
-        )
 
 
 def read_splits(config: Config) -> Splits:
@@ -156,6 +134,8 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
     data = SpeechData(splits.stores, build(spec), **settings, **config["batching"])
     by_heart = config["batching"]["overfit"] is not None  # then validation holds training utterances, too
     sources = {name: "train" if by_heart else name for name in data.datasets}
+    if config["resume"] is not None and member is None:
+        check_same_data(data, RunFolder(Path(config["resume"])))
     data.facts["speech"] = {
         name: _extent_of_part(facts["speech"][source], splits, source, data.datasets[name].store)
         for name, source in sources.items()
@@ -361,6 +341,11 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
     except (SerError, MisconfigurationException, OSError):
         raise
     except Exception as error:
+        if isinstance(error, ValueError) and "val_check_interval" in str(error):
+            raise ConfigError(
+                f"trainer.val_check_interval={trainer.val_check_interval}: is more than the batches of an epoch. "
+                "Leave it out, or set trainer.val_check_interval=0.5 for twice an epoch."
+            ) from error
         if resume is None or task.has_started:
             raise
         raise CheckpointError(

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from ser import training
 from ser.callbacks import AveragedWeights
+from ser.divergence import LossWatch
 from ser.task import Task, running_statistics
 from tests.fits import fit
 
@@ -78,8 +79,8 @@ def test_a_batch_that_overflows_leaves_running_statistics_as_they_were(
 ) -> None:
     task = fit(challenge, tmp_path).task.train()
     batch = next(iter(fit(challenge, tmp_path / "other").data.train_dataloader()))
-    task._trainer = None
     before = [buffer.clone() for buffer in running_statistics(task._norms)]
+    task.watch = LossWatch(is_scaled=True)  # as with 16-mixed, whose scaler leaves such a step out
     batch.audio.values[0, 0, 0] = torch.inf
     task.training_step(batch, 0)
     assert all(map(torch.equal, running_statistics(task._norms), before))

@@ -33,7 +33,7 @@ LAYERS = [
     ["config", "sweep"],
     ["overrides"],
     ["command_line"],
-    ["training", "launcher", "command", "serab"],
+    ["resume", "training", "launcher", "command", "serab"],
     ["ensemble"],
 ]
 """Rooms of the package; each may use those above it and its neighbours."""
