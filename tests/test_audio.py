@@ -73,7 +73,8 @@ def test_any_rate_is_resampled_as_in_one_piece(path: Path, rate: int) -> None:
     long = tone(12.0, rate=rate)  # several blocks at 44.1 kHz and above
     soundfile.write(path, long, rate, subtype="FLOAT")
     waveform = read_audio(path, RATE)
-    np.testing.assert_array_equal(waveform, soxr.resample(long, rate, RATE, quality="HQ"))
+    whole = soxr.resample(long, rate, RATE, quality="HQ")
+    np.testing.assert_allclose(waveform, whole, atol=1e-6)  # blocks are other sums than the whole
     middle = waveform[RATE : 11 * RATE]
     np.testing.assert_allclose(middle, tone(12.0)[RATE : 11 * RATE], atol=0.1)
 

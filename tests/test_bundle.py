@@ -137,8 +137,12 @@ def test_where_silence_is_a_class_the_file_says_what_is_speech(gru):
     frames = some_frames()
     logits, _ = in_torch(trained, frames)
     speech = logits[0].argmax(-1) < 3
+    is_clear = (
+        logits[0, :, :3].amax(-1) - logits[0, :, 3]
+    ).abs() > 1e-4  # torch and onnxruntime agree to 1e-5
     assert 0 < speech.sum() < len(speech)
-    assert torch.equal(Client(folder).answers(frames, 7, "is_speech")[0], speech)
+    assert is_clear.float().mean() > 0.9
+    assert torch.equal(Client(folder).answers(frames, 7, "is_speech")[0][is_clear], speech[is_clear])
 
 
 def test_sums_that_are_pooled_over_a_stream_are_part_of_the_state(tmp_path):

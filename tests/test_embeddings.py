@@ -181,7 +181,7 @@ def test_a_trained_model_embeds_through_its_own_features(tmp_path: Path) -> None
     trained = checkpoint.load(path)
     with torch.no_grad():
         expected = trained.model.embed(build(trained.features)(waveforms))
-    assert torch.equal(TrainedModel(str(path))(waveforms), expected)
+    torch.testing.assert_close(TrainedModel(str(path))(waveforms), expected)
 
 
 def test_a_model_of_frames_that_were_given_to_it_is_refused(tmp_path: Path) -> None:

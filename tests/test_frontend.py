@@ -59,9 +59,9 @@ def test_causal_deltas_do_not_see_what_comes_later_nor_padding(audio: Padded) ->
     together = deltas(audio, align="causal")
     for index in range(len(audio.lengths)):
         single = deltas(alone(audio, index), align="causal").values[0]
-        assert torch.equal(together.values[index, : len(single)], single)
+        torch.testing.assert_close(together.values[index, : len(single)], single)  # sums of other shapes
     prefix = Padded(audio.values[:1, :20], torch.tensor([20]))
-    assert torch.equal(deltas(prefix, align="causal").values[0], together.values[0, :20])
+    torch.testing.assert_close(deltas(prefix, align="causal").values[0], together.values[0, :20])
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,18 @@ def test_raw_samples_from_standard_input_get_the_same_rows(
         timeout=120,
     )
     assert b"standard input, 3.00 s: en" in heard.stdout
-    assert (tmp_path / "pipe.csv").read_text() == (tmp_path / "file.csv").read_text()
+    piped, filed = read(tmp_path / "pipe.csv"), read(tmp_path / "file.csv")
+    assert len(piped) == len(filed) == 298
+    shares = [name for name in filed[0] if name.startswith("p_")]
+    for row, expected in zip(piped, filed, strict=True):
+        assert row["time_s"] == expected["time_s"]
+        # The samples come in other pieces, whose products each CPU rounds in its own way: 1e-6 was found.
+        found, wanted = ([float(each[name]) for name in shares] for each in (row, expected))
+        assert found == pytest.approx(wanted, abs=1e-5)
+        first, second = sorted(wanted)[-2:][::-1]
+        if first - second > 1e-4:  # else the two nearest classes may change places
+            assert row["decision"] == expected["decision"]
+    assert [row["so_far"] for row in piped[-1:]] == ["en"]
 
 
 def test_a_recording_of_silence_gets_no_decision_and_that_is_said(trained: Path, tmp_path: Path) -> None:

@@ -95,7 +95,8 @@ def test_white_noise_is_white_within_and_between_utterances() -> None:
 
 
 def test_white_noise_begins_the_same_whatever_its_length() -> None:
-    assert torch.equal(white_noise(KEYS, "x", 1000)[:, :77], white_noise(KEYS, "x", 77))
+    # The last of 77 samples fill no vector of the CPU, so their logarithms may be rounded otherwise.
+    torch.testing.assert_close(white_noise(KEYS, "x", 1000)[:, :77], white_noise(KEYS, "x", 77))
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.5, 40.0])
