@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ser import training
 from ser.data.corpus import ChallengeCorpus, Splits, compare_splits
 from ser.data.store import Store
 from ser.features.extract import CHALLENGE
 from tests.conftest import write_challenge
+from tests.test_configs import composed
 
 
 @pytest.fixture
@@ -70,3 +72,11 @@ def test_test_labels_of_another_file_change_the_fingerprint(root: Path) -> None:
     after = test_store()
     assert after.fingerprint != before.fingerprint
     assert np.sum(np.asarray(after.labels) != np.asarray(before.labels)) == 1
+
+
+def test_a_run_on_a_copied_split_carries_the_stamp(root: Path) -> None:
+    shutil.copy(root / "train.json", root / "dev.json")
+    config = composed("train", ["data=challenge", f"data.root={root}", f"data.cache_dir={root / 'cache'}"])
+    data = training.make_data(config, training.read_splits(config))
+    assert data.facts["stamps"] == ["LEAK: train and validation share equal audio (12)"]
+    assert len(data.facts["leaks"]) == 1
