@@ -12,7 +12,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("ser", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scikit-learn")
+PACKAGES = (
+    "ser-lightning",
+    "torch",
+    "lightning",
+    "hydra-core",
+    "omegaconf",
+    "torchmetrics",
+    "numpy",
+    "scikit-learn",
+)
 _CHECKOUT = Path(__file__).parents[1]
 _GIT_TIMEOUT_S = 5.0  # it takes some 10 ms; on a stalled network disk a run must not wait for it
 

@@ -3,7 +3,10 @@
 import difflib
 import re
 import shlex
-from collections.abc import Iterable
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 
 class SerError(Exception):
@@ -36,9 +39,93 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def setting(key: str, value: object) -> str:
-    """Return `key=value` as one word to type in bash, quoted where Hydra's grammar or the shell needs it."""
-    text = str(value)
-    if re.fullmatch(r"[\w./+-]+", text, re.ASCII):
-        return f"{key}={text}"
-    escaped = text.replace('"', r"\"")
-    return shlex.quote(f'{key}="{escaped}"')
+    """Return `key=value` as one word to type in bash, from which Hydra makes the same value.
+
+    Texts stay texts, also those that look like a number, a list or an interpolation; None, bool, int, float, lists
+    and dicts keep their type.
+    """
+    return shell_word(f"{key}={hydra_value(value)}")
+
+
+def shell_word(text: str) -> str:
+    """Return a text quoted as one word of bash, on one line; as it is where nothing in it needs quotes.
+
+    Whatever cannot be printed, such as a line break or the bytes of a broken file name, is written as `\\xHH`.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = "".join(_ansi_c(character) for character in text)
+    return f"$'{escaped}'"
+
+
+def hydra_value(value: object) -> str:
+    """Return a value in the grammar of Hydra's overrides, not yet quoted for a shell."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case Mapping():
+            pairs = ",".join(f"{key}:{hydra_value(item)}" for key, item in value.items())
+            return f"{{{pairs}}}"
+        case list() | tuple():
+            return f"[{','.join(map(hydra_value, value))}]"
+    return _hydra_text(str(value))
+
+
+def _hydra_text(text: str) -> str:
+    if re.fullmatch(r"[\w./+-]+", text, re.ASCII) and not _looks_typed(text):
+        return text
+    # OmegaConf reads `${` as an interpolation unless a backslash stands before it, and halves others before that.
+    escaped = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    # Hydra halves backslashes before a quote, the closing one included.
+    escaped = re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + found[2].replace('"', r"\""), escaped)
+    return f'"{escaped}"'
+
+
+def _looks_typed(text: str) -> bool:
+    """Whether Hydra reads a plain word as a number, a bool or null."""
+    try:
+        float(text)
+    except ValueError:
+        return text.lower() in ("true", "false", "null")
+    return True
+
+
+def _ansi_c(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+EXTRAS = {
+    "audio": ("soundfile>=0.13", "soxr>=0.5"),
+    "demo": ("espeakng-loader>=0.2.4",),
+    "serab": ("scikit-learn>=1.8",),
+    "opensmile": ("opensmile>=2.5",),
+    "transformers": ("transformers>=4.50",),
+    "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
+}
+"""Optional packages by what needs them, as in pyproject.toml, which is not installed with the package."""
+
+
+def install_command(extra: str, *options: str) -> str:
+    """Return the command that installs the packages of an extra for this interpreter, from any folder."""
+    packages = [f'"{package}"' for package in EXTRAS[extra]]
+    return " ".join([program("python"), "-m", "pip", "install", *options, *packages])
+
+
+def program(name: str) -> str:
+    """Return `name` where the shell finds the program beside this interpreter by it, else its path, quoted.
+
+    In a virtual environment that is not activated, a bare `python` would be another one.
+    """
+    ours = Path(sys.executable).with_name(name)
+    if not ours.exists() or shutil.which(name) == str(ours):
+        return name
+    here = Path.cwd()
+    return shell_word(str(ours.relative_to(here) if ours.is_relative_to(here) else ours))

@@ -1,12 +1,10 @@
 """What to type after a run: commands that can be copied as they stand."""
 
 import shlex
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser.errors import setting
+from ser.errors import program, setting
 from ser.run_report import RunReport
 
 _WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
@@ -14,7 +12,7 @@ _WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a 
 
 def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]]]:
     """What to type next, each as its purpose and its words, quoted for a shell and for Hydra."""
-    python = _program("python")
+    python = program("python")
     in_logs = Path("logs").absolute() in run_dir.absolute().parents
     logs = "logs" if in_logs else shlex.quote(str(short(run_dir)))
     best = setting("ckpt", str(short(report.checkpoint)))
@@ -27,7 +25,7 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     return [
         ("Predict a file", [python, "predict.py", best, "input=FILE", f"output={answers}"]),
         *[live] * (report.unit == "frame"),
-        ("Watch the curves", [_program("tensorboard"), "--logdir", logs]),
+        ("Watch the curves", [program("tensorboard"), "--logdir", logs]),
         ("Try other settings", [python, "train.py", "-m", *data, *grid]),
     ]
 
@@ -46,14 +44,3 @@ def folded(words: Sequence[str]) -> str:
             lines.append("     ")
         lines[-1] += f" {word}"
     return " \\\n".join(lines)
-
-
-def _program(name: str) -> str:
-    """`name` where the shell finds the one beside this interpreter by it, else its path.
-
-    In a virtual environment that is not activated, a bare `python` would be another one.
-    """
-    ours = Path(sys.executable).with_name(name)
-    if not ours.exists() or shutil.which(name) == str(ours):
-        return name
-    return shlex.quote(str(short(ours)))

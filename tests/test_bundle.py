@@ -280,7 +280,7 @@ def test_models_that_cannot_be_bundled_are_refused_and_nothing_is_left(settings,
 def test_a_missing_package_is_named_with_what_installs_it(package, lstm, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(
-        ConfigError, match=rf'cannot be imported \(.*{package}.*\)\. Run `pip install "ser\[onnx\]"`'
+        ConfigError, match=rf'cannot be imported \(.*{package}.*\)\. Run: .*pip install "onnx>='
     ):
         write(lstm[0], tmp_path / "bundle")
 

@@ -23,7 +23,7 @@ def planned():
 
 @pytest.fixture(scope="module")
 def espeak():
-    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install "ser[demo]"')
+    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install ".[demo]"')
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +283,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_without_espeak_the_message_comes_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ConfigError, match=r'pip install "ser\[demo\]"'):
+    with pytest.raises(ConfigError, match=r'pip install "espeakng-loader'):
         demo.generate(tmp_path / "data", utterances=FEW)
     assert not (tmp_path / "data").exists()
 

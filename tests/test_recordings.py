@@ -378,7 +378,7 @@ def test_missing_packages_are_said_before_anything_is_read(
     manifest: Manifest, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "soxr", None)
-    with pytest.raises(DataError, match=r'^Audio files: .*pip install "ser\[audio\]"'):
+    with pytest.raises(DataError, match=r'^Audio files: .*pip install "soundfile>='):
         read(manifest, cache, on_error="skip")
 
 

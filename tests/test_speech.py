@@ -16,7 +16,7 @@ ENGLISH = {"voice": "en+f3", "pitch": 50, "pitch_range": 50, "rate": 175}
 
 @pytest.fixture(scope="module")
 def synthesizer():
-    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install "ser[demo]"')
+    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install ".[demo]"')
     return Synthesizer()
 
 
@@ -73,5 +73,5 @@ def test_a_fresh_process_always_says_the_same():
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ConfigError, match=r'espeakng-loader.*not installed.*pip install "ser\[demo\]"'):
+    with pytest.raises(ConfigError, match=r'espeakng-loader.*not installed.*pip install "espeakng-loader'):
         Synthesizer()

@@ -55,7 +55,7 @@ def few():
 
 @pytest.fixture(scope="module")
 def espeak():
-    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install "ser[demo]"')
+    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install ".[demo]"')
 
 
 @pytest.fixture(scope="module")
@@ -373,7 +373,7 @@ def test_a_file_where_a_language_s_folder_should_be_is_named(tmp_path):
 
 def test_without_espeak_the_message_comes_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ConfigError, match=r'pip install "ser\[demo\]"'):
+    with pytest.raises(ConfigError, match=r'pip install "espeakng-loader'):
         generate(tmp_path / "data", minutes=FEW)
     assert not (tmp_path / "data").exists()
 

@@ -15,7 +15,7 @@ from ser.bundle.export import save_step
 from ser.bundle.step import Step, leaves
 from ser.checkpoint import Trained
 from ser.environment import version
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, install_command
 
 FORMAT = 1
 STEP, META = "step.onnx", "meta.json"
@@ -80,7 +80,7 @@ def check_packages() -> None:
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f'A bundle needs packages that cannot be imported ({error}). Run `pip install "ser[onnx]"`.'
+            f"A bundle needs packages that cannot be imported ({error}). Run: {install_command('onnx')}"
         ) from error
 
 
@@ -117,7 +117,7 @@ def describe(trained: Trained, step: Step) -> dict[str, Any]:
         "inputs": {"frames": [1, "n", trained.feature_dim]},
         "outputs": {name: [1, "n", *answer.shape[1:]] for name, answer in answers.items()},
         "states": [_state(number, leaf) for number, leaf in enumerate(leaves(step.initial))],
-        "versions": {name: version(name) for name in ("ser", "torch", "onnx", "onnxruntime")},
+        "versions": {name: version(name) for name in ("ser-lightning", "torch", "onnx", "onnxruntime")},
     }
 
 

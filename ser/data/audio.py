@@ -19,7 +19,7 @@ import numpy as np
 
 from ser.data import cut_audio, mpeg
 from ser.data.manifest import AUDIO_SUFFIXES
-from ser.errors import DataError
+from ser.errors import DataError, install_command
 
 _BLOCK = 1 << 19  # values decoded at a time: 2 MB
 _OVERSHOOT_S = 0.5  # annotated ends may lie so far beyond the file, as in Kaldi's extract-segments
@@ -140,7 +140,7 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
     except (ImportError, OSError) as error:  # OSError: soundfile is there, but libsndfile is not
         raise DataError(
             f"Audio files: the packages that decode and resample them cannot be imported ({error}). "
-            'Run `pip install "ser[audio]"`.'
+            f"Run: {install_command('audio')}"
         ) from error
     return soundfile, soxr
 

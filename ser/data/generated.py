@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, install_command
 from ser.files import write_atomic
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ def _run_part(
         reason = complaint.strip().rpartition("\n")[2] or "no message"
         raise DataError(
             f"{output.parent}: speaking utterances {part.start} to {part.stop - 1} ended with code "
-            f"{process.returncode} ({reason}). Run it again; if it still fails, run "
-            "`pip install --force-reinstall espeakng-loader`."
+            f"{process.returncode} ({reason}). Run it again; if it still fails, run: "
+            f"{install_command('demo', '--force-reinstall')}"
         )
     return path

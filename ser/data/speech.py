@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, install_command
 
 SAMPLE_RATE = 22050
 _SYNCHRONOUS, _DEFAULT_BUFFER = 2, 0  # AUDIO_OUTPUT_SYNCHRONOUS; length of the audio buffer
@@ -29,7 +29,7 @@ def require_espeak() -> tuple[str, Path]:
     except ImportError as error:
         raise ConfigError(
             "The package espeakng-loader, which speaks the demonstration data, is not installed. "
-            'Run `pip install "ser[demo]"`, or use data of your own.'
+            f"Use data of your own, or run: {install_command('demo')}"
         ) from error
     return espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
 
@@ -52,13 +52,13 @@ class Synthesizer:
             self._espeak = ctypes.CDLL(library)
         except OSError as error:
             raise DataError(
-                f"{library}: cannot be loaded ({error}). Run `pip install --force-reinstall espeakng-loader`."
+                f"{library}: cannot be loaded ({error}). Run: {install_command('demo', '--force-reinstall')}"
             ) from error
         data = str(self._data).encode()
         if self._espeak.espeak_Initialize(_SYNCHRONOUS, _DEFAULT_BUFFER, data, 0) != SAMPLE_RATE:
             raise DataError(
                 f"{self._data}: espeak-ng cannot read its data. "
-                "Run `pip install --force-reinstall espeakng-loader`."
+                f"Run: {install_command('demo', '--force-reinstall')}"
             )
         self._espeak.espeak_ng_SetRandSeed(ctypes.c_long(0))
         self._chunks: list[np.ndarray] = []

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ser.batch import Padded
 from ser.embeddings.base import WAVEFORM, Embedder
-from ser.errors import ConfigError
+from ser.errors import ConfigError, install_command
 
 
 class OpenSmile(Embedder):
@@ -28,7 +28,7 @@ class OpenSmile(Embedder):
         except ImportError as error:
             raise ConfigError(
                 f"extractor.feature_set={feature_set}: the package opensmile is not installed ({error}). "
-                "Install it: pip install 'ser[opensmile]'."
+                f"Run: {install_command('opensmile')}"
             ) from error
         smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet[feature_set],

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from ser.command import main
 from ser.config import check, show
-from ser.errors import ConfigError, did_you_mean
+from ser.errors import ConfigError, did_you_mean, install_command
 
 
 @main("serab", existing_paths=("corpora_root",))
@@ -32,7 +32,7 @@ def serab(config: dict[str, Any]) -> float:
         if str(error.name).split(".")[0] not in ("sklearn", "joblib", "threadpoolctl"):
             raise
         raise ConfigError(
-            f'The benchmark\'s classifiers cannot be imported ({error}). Run `pip install "ser[serab]"`.'
+            f"The benchmark's classifiers cannot be imported ({error}). Run: {install_command('serab')}"
         ) from error
     return benchmark.run(
         config,
