@@ -4,6 +4,7 @@ python train.py model=lstm optimizer.lr=1e-3
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,16 +16,16 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from ser import ranks
+from ser import environment, ranks
 from ser.command import main
 from ser.compatible import check_augment, check_training
-from ser.errors import SerError
+from ser.errors import SerError, hydra_value
 from ser.files import write_atomic
 from ser.run_folder import RunFolder, resume_arguments
 from ser.sweep import STATUS_FILE, record_status
 
 
-@main("train")
+@main("train", rewrite=resume_arguments)
 def train(config: dict[str, Any]) -> float:
     """Run one training and return the monitored value of its best checkpoint."""
     settings = HydraConfig.get()
@@ -73,8 +74,10 @@ def train_alone(config: dict[str, Any], folder: Path) -> float:
     Lightning starts further processes by repeating the command line, which here would repeat the whole sweep.
     """
     write_atomic(folder / "job.yaml", yaml.safe_dump(config, sort_keys=False))
-    place = ["--config-path", str(folder.absolute()), "--config-name", "job", f"hydra.run.dir={folder}"]
-    result = subprocess.run([sys.executable, __file__, *place, "hydra.output_subdir=null"], check=False)
+    place = ["--config-path", str(folder.absolute()), "--config-name", "job"]
+    words = [f"hydra.run.dir={hydra_value(folder)}", "hydra.output_subdir=null"]
+    variables = os.environ | environment.typed_variable()
+    result = subprocess.run([sys.executable, __file__, *place, *words], env=variables, check=False)
     if result.returncode:
         raise SerError(
             f"{folder}: the job ended with exit code {result.returncode}; its messages stand above."
@@ -83,5 +86,4 @@ def train_alone(config: dict[str, Any], folder: Path) -> float:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = resume_arguments(sys.argv[1:])
     train()

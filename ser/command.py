@@ -13,20 +13,26 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, read_write
 
-from ser import ranks, sweep
+from ser import environment, ranks, sweep, sweep_tables
 from ser.command_line import Command, read_command
 from ser.config import check
 from ser.errors import SerError
 from ser.overrides import App
+from ser.run_folder import RunFolder
 
 Script = Callable[[dict[str, Any]], float | None]
 
 _OUTPUT_ERRORS = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
 
 
-def main(config_name: str, *, existing_paths: Sequence[str] = ()) -> Callable[[Script], Callable[[], None]]:
+def main(
+    config_name: str,
+    *,
+    existing_paths: Sequence[str] = (),
+    rewrite: Callable[[list[str]], list[str]] | None = None,
+) -> Callable[[Script], Callable[[], None]]:
     """Turn a function of a checked config into a command; the folder `conf` lies beside its file or further up.
 
     A user's mistake ends as a message on stderr with exit code 1. A traceback is printed where
@@ -36,6 +42,7 @@ def main(config_name: str, *, existing_paths: Sequence[str] = ()) -> Callable[[S
     Args:
         config_name: the primary config, without `.yaml`.
         existing_paths: full keys of files or folders that must be there, unless they are null.
+        rewrite: makes the arguments that Hydra gets of those that were typed.
     """
 
     def decorate(script: Script) -> Callable[[], None]:
@@ -45,7 +52,9 @@ def main(config_name: str, *, existing_paths: Sequence[str] = ()) -> Callable[[S
         @functools.wraps(script)
         def command() -> None:
             try:
-                code = _run(script, read_command(sys.argv[1:], App(conf, config_name, existing_paths)))
+                typed = sys.argv[1:]
+                arguments = rewrite(typed) if rewrite else typed
+                code = _run(script, read_command(arguments, App(conf, config_name, existing_paths)), typed)
             except KeyboardInterrupt:
                 code = _interrupted()
             except Exception as error:
@@ -61,18 +70,28 @@ def main(config_name: str, *, existing_paths: Sequence[str] = ()) -> Callable[[S
     return decorate
 
 
-def _run(script: Script, command: Command) -> int:
-    """Let Hydra run the script, end a sweep with its table, and return the exit code."""
+def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
+    """Let Hydra run the script, end a sweep with its table, and return the exit code.
+
+    Args:
+        script: of a checked config.
+        command: what Hydra gets.
+        typed: arguments as the user typed them.
+    """
     app = command.app
 
     @functools.wraps(script)
     def job(cfg: DictConfig) -> float | None:
-        def run() -> float | None:
+        def run(resume: Path | None = None) -> float | None:
             config = check(cfg, root_keys=app.root_keys(), existing_paths=app.existing_paths)
             with ranks.quiet(config.get("trainer")):
-                return script(config)
+                return script(config | {"resume": str(resume)} if resume and "resume" in config else config)
 
-        return _run_job(run, cfg)
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            return _run_job_of_sweep(run, cfg, command)
+        overrides = [word for word in typed if environment.is_of_run(word)]
+        environment.remember_command([*environment.program(), *typed], overrides)
+        return _run_job(run)
 
     start = hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
@@ -82,7 +101,7 @@ def _run(script: Script, command: Command) -> int:
     finally:
         sys.argv = typed
     if command.sweep_dir is not None and command.sweep_dir.is_dir():
-        failed = sweep.summarize(command.sweep_dir, command.program)
+        failed = sweep_tables.summarize(command.sweep_dir, command.program)
         code = code or min(failed, 1)
     return code
 
@@ -110,25 +129,57 @@ def _interrupted() -> int:
     return 130
 
 
-def _run_job(run: Callable[[], float | None], cfg: DictConfig) -> float | None:
-    settings = HydraConfig.get()
-    run_dir = Path(settings.runtime.output_dir)
-    if settings.mode is RunMode.MULTIRUN:
-        return sweep.attempt(
-            run,
-            run_dir,
-            sweep_dir=Path(settings.sweep.dir),
-            log=run_dir / f"{settings.job.name}.log",
-            overrides=[override.lstrip("+") for override in settings.overrides.task],
-            mode="min" if cfg.get("mode") == "min" else "max",
-        )
+def _run_job(run: Callable[[], float | None]) -> float | None:
     try:
         return sweep.finite(run())
     except Exception as error:
-        if _wants_traceback() or settings.runtime.choices.get("debug") or not _is_users(error):
+        if _wants_traceback() or HydraConfig.get().runtime.choices.get("debug") or not _is_users(error):
             raise
         print(ranks.signed(str(error)), file=sys.stderr)
         sys.exit(1)
+
+
+def _run_job_of_sweep(
+    run: Callable[[Path | None], float | None], cfg: DictConfig, command: Command
+) -> float | None:
+    """Run one job of a sweep in the folder where it has been before, if it has, from where it was killed."""
+    hydra_settings: Any = HydraConfig.get()
+    words = [str(word) for word in hydra_settings.overrides.task]
+    overrides = [word.removeprefix("++") if command.is_bare(word) else word for word in words]
+    environment.remember_command([*command.program, *overrides], overrides)
+    sweep_dir, given = Path(hydra_settings.sweep.dir).absolute(), Path(hydra_settings.runtime.output_dir)
+    settings = sweep.hash_settings(OmegaConf.to_container(cfg, resolve=False))
+    run_dir = sweep.find_folder(given, sweep_dir, overrides=overrides, settings=settings)
+    if run_dir != given:
+        with read_write(hydra_settings):
+            hydra_settings.runtime.output_dir = str(run_dir)
+        _remove_unused(given)
+    folder = RunFolder(run_dir)
+
+    def resume_or_run() -> float | None:
+        if folder.has_checkpoint():
+            return run(run_dir)
+        folder.config.unlink(missing_ok=True)  # of a job that was killed in its first epoch
+        return run(None)
+
+    return sweep.attempt(
+        resume_or_run,
+        run_dir,
+        sweep_dir=sweep_dir,
+        log=run_dir / f"{hydra_settings.job.name}.log",
+        overrides=overrides,
+        settings=settings,
+        mode="min" if cfg.get("mode") == "min" else "max",
+    )
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder in which there is nothing but the empty log that Hydra has made for a job."""
+    files = [*folder.iterdir()]
+    if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
+        for file in files:
+            file.unlink()
+        folder.rmdir()
 
 
 def _wants_traceback() -> bool:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.types import Quote, QuotedString
 
 from ser import environment, ranks
 from ser.config import complaint
-from ser.errors import ConfigError, did_you_mean
+from ser.errors import ConfigError, did_you_mean, hydra_value
 from ser.overrides import App, Trial, read_settings, try_combinations
 
 
@@ -26,12 +25,18 @@ class Command:
         arguments: for Hydra.
         program: how it was called, without overrides and `-m`.
         sweep_dir: folder of all jobs of a sweep; None for a single run.
+        bare: keys that no YAML spells out, before which Hydra wants `++`.
     """
 
     app: App
     arguments: list[str]
     program: list[str]
     sweep_dir: Path | None = None
+    bare: frozenset[str] = frozenset()
+
+    def is_bare(self, word: str) -> bool:
+        """Whether we, not the user, put `++` before an override."""
+        return word.partition("=")[0].removeprefix("++") in self.bare
 
 
 def read_command(argv: list[str], app: App) -> Command:
@@ -65,14 +70,14 @@ def read_command(argv: list[str], app: App) -> Command:
         sys.exit(1)  # the first process finds the same, and prints it
     if problems:
         raise complaint(problems)
-    bare = {key for trial in trials for key in trial.bare}
+    bare = frozenset(key for trial in trials for key in trial.bare)
     arguments = [f"++{raw}" if raw.partition("=")[0] in bare else raw for raw in overrides]
     if is_follower:
         arguments += ["hydra.run.dir=.", "hydra/job_logging=none"]  # the first process has the run folder
     if not (runs and is_sweep):
         return Command(app, [*arguments, *flags], program)
-    pinned = "hydra.sweep.dir=" + QuotedString(str(folder), Quote.double).with_quotes()
-    return Command(app, [*arguments, pinned, *flags], program, folder)
+    pinned = f"hydra.sweep.dir={hydra_value(str(folder))}"
+    return Command(app, [*arguments, pinned, *flags], program, folder, bare)
 
 
 def _with_flags(app: App, args: argparse.Namespace) -> App:

@@ -1,7 +1,5 @@
 """An ensemble: several trainings in one run, each on its part of the data, and the mean of what they say."""
 
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +8,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from ser import report, training
+from ser import environment, report, training
 from ser.data.balance import num_members
 from ser.data.corpus import Splits
 from ser.data.module import SpeechData
@@ -133,7 +131,7 @@ def _tell(
     """Write the report of the mean."""
     told = RunReport(
         title=f"{config['experiment_name']}: {len(tasks)} {type(tasks[0].model.encoder).__name__}s, averaged",
-        command=shlex.join(["python", *sys.argv]),
+        command=environment.typed_line(),
         seed=config["seed"],
         duration_s=seconds,
         num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
@@ -144,6 +142,7 @@ def _tell(
         checkpoint=run.path,
         metrics=scores.metrics,
         confusions=scores.confusions,
+        overrides=environment.typed_overrides(run.path),
         **training.told_of_data(data, tasks[0].target),
     )
     report.write_report(run.path, told)

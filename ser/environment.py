@@ -1,6 +1,7 @@
 """What a run depended on: written as environment.json, so that its numbers can be explained years later."""
 
 import hashlib
+import json
 import os
 import platform
 import shlex
@@ -12,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ser.errors import shell_word
+
 PACKAGES = (
     "ser-lightning",
     "torch",
@@ -22,20 +25,26 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
 )
+TYPED = "SER_TYPED"  # environment variable of the jobs of a sweep that are commands of their own
+_typed: dict[str, list[str]] = {}
 _CHECKOUT = Path(__file__).parents[1]
 _GIT_TIMEOUT_S = 5.0  # it takes some 10 ms; on a stalled network disk a run must not wait for it
 
 
-def describe(command: Sequence[str], seed: int, data_hashes: Mapping[str, str]) -> dict[str, Any]:
+def describe(
+    command: Sequence[str], seed: int, data_hashes: Mapping[str, str], *, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
     """Everything a repetition needs to know, in plain containers for JSON.
 
     Args:
         command: the words of the command line, such as `["python", *sys.argv]`.
         seed: of the run.
         data_hashes: file or split -> hash of its content.
+        overrides: settings that were typed for the run, also before it was resumed.
     """
     return {
-        "command": shlex.join(command),
+        "command": " ".join(map(shell_word, command)),
+        "overrides": [*overrides],
         "seed": seed,
         "data": dict(data_hashes),
         "commit": commit(),
@@ -86,6 +95,57 @@ def _sha256(files: Sequence[Path], below: Path | None = None) -> str:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def remember_command(command: Sequence[str], overrides: Sequence[str]) -> None:
+    """Keep what the user typed for this job, which differs from sys.argv in sweeps, resumed runs and child processes.
+
+    Args:
+        command: all words, as `python train.py resume=RUN`.
+        overrides: settings among them, without those of Hydra and `resume`.
+    """
+    _typed.update(command=[*command], overrides=[*overrides])
+    if inherited := os.environ.get(TYPED):
+        _typed.update(json.loads(inherited))
+
+
+def typed_variable() -> dict[str, str]:
+    """Return the environment variable by which a child process knows what the user typed for its job."""
+    return {TYPED: json.dumps(_typed)}
+
+
+def typed_command() -> list[str]:
+    """Return the words of the command line as the user typed them for this job."""
+    return _typed.get("command") or [*program(), *sys.argv[1:]]
+
+
+def typed_line() -> str:
+    """Return the command line as the user typed it for this job, quoted for bash."""
+    return " ".join(map(shell_word, typed_command()))
+
+
+def typed_overrides(run_dir: Path) -> list[str]:
+    """Return the settings typed for a run: those of its beginning, where it is resumed, and of this command line."""
+    words = _recorded_overrides(run_dir / "environment.json")
+    words += _typed.get("overrides", [])
+    return [*{word.partition("=")[0].lstrip("+"): word for word in words}.values()]
+
+
+def is_of_run(word: str) -> bool:
+    """Whether a word of a command line is a setting of a run that another run can repeat."""
+    key = word.partition("=")[0].lstrip("+~")
+    return key != "resume" and not key.startswith(("hydra.", "hydra/", "-")) and word != key
+
+
+def _recorded_overrides(path: Path) -> list[str]:
+    """Overrides in a run's environment.json; runs that were made before it had them have them in their command."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if "overrides" in facts:
+            return [str(word) for word in facts["overrides"]]
+        return [word for word in shlex.split(facts["command"]) if is_of_run(word)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def program() -> list[str]:

@@ -36,6 +36,21 @@ class RunFolder:
         found = [*self.path.glob("checkpoints/*.ckpt"), *self.path.glob("member_*/checkpoints/*.ckpt")]
         return bool(found) or (self.path / "metrics.json").is_file()
 
+    def has_checkpoint(self) -> bool:
+        """Whether a run, or an ensemble, can be resumed here."""
+        return self.last.is_file() or self.member(0).last.is_file()
+
+    def is_held(self) -> bool:
+        """Whether a process holds the folder now."""
+        if fcntl is None or not (self.path / ".lock").is_file():
+            return False
+        with (self.path / ".lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     @contextmanager
     def claimed(self, *, resuming: bool) -> Iterator[None]:
         """Hold the folder for this run; the lock is gone with the process, however it ends.
@@ -47,7 +62,7 @@ class RunFolder:
                 to resume.
             DataError: the folder cannot be made or written.
         """
-        if resuming and self.has_results and not (self.last.is_file() or self.member(0).last.is_file()):
+        if resuming and self.has_results and not self.has_checkpoint():
             raise ConfigError(
                 f"resume={self.path}: there is no {self.last.relative_to(self.path)} to go on from. "
                 "Delete the folder to begin anew, or choose another with hydra.run.dir=..."

@@ -32,7 +32,7 @@ class RunReport:
         splits: what the data holds.
         lengths: split -> [N] frames of each utterance.
         curves: metric -> epoch -> value, for the learning curves; empty for none.
-        data_overrides: words of the command line that chose data and experiment, which the suggested sweep repeats.
+        overrides: settings that were typed for the run, which the suggested sweep repeats.
         stamps: warnings to every reader, such as `generated speech: a demonstration, not a result`.
         leaks: what splits share, as `ser.data.leaks` tells it; None where nothing is known to look for.
         cross_validation: settings of a sweep that tests every speaker once; empty where there is none, or it is one.
@@ -54,7 +54,7 @@ class RunReport:
     splits: Sequence[SplitSummary]
     lengths: Mapping[str, np.ndarray]
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
-    data_overrides: Sequence[str] = ()
+    overrides: Sequence[str] = ()
     stamps: Sequence[str] = ()
     leaks: Sequence[Mapping[str, Any]] | None = None
     cross_validation: Sequence[str] = ()

@@ -1,10 +1,10 @@
 """What to type after a run: commands that can be copied as they stand."""
 
-import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser.errors import program, setting
+from ser.errors import program, setting, shell_word
 from ser.run_report import RunReport
 
 _WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
@@ -14,20 +14,28 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     """What to type next, each as its purpose and its words, quoted for a shell and for Hydra."""
     python = program("python")
     in_logs = Path("logs").absolute() in run_dir.absolute().parents
-    logs = "logs" if in_logs else shlex.quote(str(short(run_dir)))
+    logs = "logs" if in_logs else shell_word(str(short(run_dir)))
     best = setting("ckpt", str(short(report.checkpoint)))
-    data = [shlex.quote(word) for word in report.data_overrides]
-    has_own_model = any(word.startswith("experiment=") for word in data)
+    keys = [word.partition("=")[0].lstrip("+~") for word in report.overrides]
+    has_own_model = any(key in ("experiment", "model") or key.startswith("model.") for key in keys)
     are_recordings = any(split.minutes is not None for split in report.splits)
     answers = "pred.csv" if are_recordings else "pred.json"  # recordings are answered by a table
-    live = ("Hear a recording live", [python, "predict.py", best, "input=FILE", "stream=true"])
-    grid = ["optimizer.lr=1e-3,3e-4", "seed=0,1,2" if has_own_model else "model=cnn,lstm"]
+    live = ("Hear a recording live", [python, _script("predict.py"), best, "input=FILE", "stream=true"])
+    grid = {"optimizer.lr": "1e-3,3e-4"} | ({"seed": "0,1,2"} if has_own_model else {"model": "cnn,lstm"})
+    kept = [shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in grid]
+    varied = [f"{key}={values}" for key, values in grid.items()]
     return [
-        ("Predict a file", [python, "predict.py", best, "input=FILE", f"output={answers}"]),
+        ("Predict a file", [python, _script("predict.py"), best, "input=FILE", f"output={answers}"]),
         *[live] * (report.unit == "frame"),
         ("Watch the curves", [program("tensorboard"), "--logdir", logs]),
-        ("Try other settings", [python, "train.py", "-m", *data, *grid]),
+        ("Try other settings", [python, _script("train.py"), "-m", *kept, *varied]),
     ]
+
+
+def _script(name: str) -> str:
+    """Return the path of a script of ours, beside the one that runs, as one word of bash."""
+    path = Path(sys.argv[0]).with_name(name)
+    return shell_word(str(short(path))) if path.is_file() else name
 
 
 def short(path: Path) -> Path:

@@ -3,8 +3,6 @@
 import io
 import json
 import logging
-import shlex
-import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -324,7 +322,9 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     for remark in data.facts.get("remarks", ()):
         console.print(remark, soft_wrap=True, highlight=False)
     fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
-    facts = environment.describe(["python", *sys.argv], config["seed"], fingerprints)
+    overrides = environment.typed_overrides(run.path)
+    command = environment.typed_command()
+    facts = environment.describe(command, config["seed"], fingerprints, overrides=overrides)
     facts["inputs"] = environment.hash_inputs(config)
     write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts}
@@ -408,7 +408,7 @@ def write_report(
     best = best_checkpoint(trainer)
     told = RunReport(
         title=f"{config['experiment_name']}: {type(task.model.encoder).__name__}",
-        command=shlex.join(["python", *sys.argv]),
+        command=environment.typed_line(),
         seed=config["seed"],
         duration_s=seconds,
         num_parameters=sum(parameter.numel() for parameter in task.model.parameters()),
@@ -420,6 +420,7 @@ def write_report(
         metrics=scores.metrics,
         confusions=scores.confusions,
         curves=task.curves,
+        overrides=environment.typed_overrides(run.path),
         **told_of_data(data, task.target),
     )
     report.write_report(run.path, told)
@@ -437,9 +438,6 @@ def told_of_data(data: SpeechData, target: Any) -> dict[str, Any]:
         "unit": "frame" if isinstance(target, FrameClasses) else "utterance",
         "splits": data.summaries(),
         "lengths": {name: dataset.store.lengths for name, dataset in data.datasets.items()},
-        "data_overrides": [
-            word for word in sys.argv[1:] if word.startswith(("data=", "data.", "experiment="))
-        ],
         "stamps": data.facts.get("stamps", ()),
         "leaks": data.facts.get("leaks"),
         "cross_validation": data.facts.get("cross_validation", ()),

@@ -30,7 +30,7 @@ LAYERS = [
     ["caveats", "suggestions"],
     ["report"],
     ["callbacks", "observers", "frame_observers", "inference", "streaming", "live", "embeddings", "bundle"],
-    ["config", "sweep"],
+    ["config", "sweep", "sweep_tables"],
     ["overrides"],
     ["command_line"],
     ["resume", "training", "launcher", "command", "serab"],

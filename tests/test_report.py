@@ -70,7 +70,7 @@ def report(run_dir: Path) -> RunReport:
         splits=[summarize(name, lengths[name], np.array([1, 1, 3, 0]), QUADRANTS) for name in lengths],
         lengths=lengths,
         curves={"train/loss": {1: 1.2, 2: 0.8}},
-        data_overrides=["data=challenge", "data.root=my data"],
+        overrides=["data=challenge", "data.root=my data"],
     )
 
 
@@ -330,9 +330,23 @@ def test_the_next_commands_predict_watch_and_sweep(run_dir: Path, report: RunRep
 
 
 def test_an_experiment_is_swept_with_the_model_it_brings(run_dir: Path, report: RunReport) -> None:
-    other = dataclasses.replace(report, data_overrides=["experiment=language_id"])
+    other = dataclasses.replace(report, overrides=["experiment=language_id"])
     _, _, (_, sweep) = next_commands(run_dir, other)
     assert sweep[2:] == ["-m", "experiment=language_id", "optimizer.lr=1e-3,3e-4", "seed=0,1,2"]
+
+
+def test_the_suggested_sweep_repeats_all_settings_but_the_varied(run_dir: Path, report: RunReport) -> None:
+    kept = [
+        "data=folder",
+        "split=random",
+        "label_map=quadrant",
+        "loss=focal",
+        "~callbacks.early_stopping",
+        "+x=1",
+    ]
+    other = dataclasses.replace(report, overrides=["optimizer.lr=1", "model=lstm", "seed=3", *kept])
+    _, _, (_, sweep) = next_commands(run_dir, other)
+    assert sweep[2:] == ["-m", "model=lstm", *map(shlex.quote, kept), "optimizer.lr=1e-3,3e-4", "seed=0,1,2"]
 
 
 def test_a_run_outside_logs_is_watched_where_it_is(tmp_path: Path, report: RunReport) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from ser.errors import SerError
-from ser.sweep import UNSEEN_WORST, attempt, failed_objective, record_status, summarize
+from ser.sweep import UNSEEN_WORST, attempt, failed_objective, find_folder, record_status
+from ser.sweep_tables import summarize
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +36,7 @@ def test_a_status_keeps_what_is_not_said_again(tmp_path):
         "mode": "min",
         "value": 0.5,
         "overrides": ["seed=1"],
+        "settings": None,
     }
     assert [path.name for path in (tmp_path / "0").iterdir()] == ["status.json"]
 
@@ -58,8 +60,8 @@ def test_a_status_that_cannot_be_written_leaves_the_old_one(tmp_path):
 def tried(run, sweep_dir, name="0", mode="max"):
     folder = sweep_dir / name
     folder.mkdir()
-    log = folder / "train.log"
-    return attempt(run, folder, sweep_dir=sweep_dir, log=log, overrides=["seed=1"], mode=mode), folder
+    facts = {"log": folder / "train.log", "overrides": ["seed=1"], "settings": "0f", "mode": mode}
+    return attempt(run, folder, sweep_dir=sweep_dir, **facts), folder
 
 
 def test_a_completed_job_returns_and_records_its_objective(tmp_path):
@@ -112,10 +114,14 @@ def test_a_failed_job_counts_as_the_worst_seen(tmp_path, mode, worst):
 @pytest.mark.parametrize(("mode", "best"), [("max", "10"), ("min", "2")])
 def test_the_table_ranks_by_the_mode_and_puts_failures_last(tmp_path, capsys, mode, best):
     for name, value in [("2", 0.1), ("10", 0.9), ("3", 0.5)]:
-        record_status(tmp_path / name, "running", overrides=[f"seed={name}", "a=[1,2]"])
+        record_status(tmp_path / name, "running", overrides=[f"x={name}", "a=[1,2]"])
         record_status(tmp_path / name, "completed", value=value, mode=mode, monitor="validation/x")
     record_status(
-        tmp_path / "1", "failed", error="2 problems in the configuration:\n  a: bad|worse\n  b", mode=mode
+        tmp_path / "1",
+        "failed",
+        error="2 problems in the configuration:\n  a: bad|worse\n  b",
+        mode=mode,
+        overrides=["x=1"],
     )
     record_status(tmp_path / "4", "running", overrides=[])
     (tmp_path / "5").mkdir()
@@ -134,7 +140,7 @@ def test_the_table_ranks_by_the_mode_and_puts_failures_last(tmp_path, capsys, mo
     assert markdown[0] == f"| rank | validation/x ({mode}) | overrides | folder | status |"
     assert r"bad\|worse" in markdown[5]
     printed = capsys.readouterr().out
-    assert printed.splitlines()[-1] == f"Best, to repeat it: python 'my train.py' seed={best} 'a=[1,2]'"
+    assert printed.splitlines()[-1] == f"Best, to repeat it: python 'my train.py' x={best} 'a=[1,2]'"
     assert "validation/x" in printed
 
 
@@ -142,6 +148,14 @@ def test_a_sweep_without_a_completed_job_names_no_best(tmp_path, capsys):
     record_status(tmp_path / "0", "failed", error="x")
     assert summarize(tmp_path, ["python", "train.py"]) == 1
     assert "Best" not in capsys.readouterr().out
+
+
+SAME = {
+    "majority_floor_mean": "0.25",
+    "majority_floor_sd": "0",
+    "recall_joy_mean": "0.5",
+    "recall_joy_sd": "0",
+}
 
 
 def test_scores_are_averaged_over_seeds_and_folds_and_over_nothing_else(tmp_path, capsys):
@@ -164,15 +178,102 @@ def test_scores_are_averaged_over_seeds_and_folds_and_over_nothing_else(tmp_path
 
     with (tmp_path / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    others = {"test/majority_floor": "25.0% +- 0.0", "test/recall_joy": "50.0% +- 0.0"}
+    others = {f"test/{name}": value for name, value in SAME.items()}
+    head = [
+        ("cnn", "2", "0.6", "0.141421"),
+        ("lstm", "2", "0.6", "0"),
+        ("alone", "1", "1", ""),
+    ]
+    names = ("model", "jobs", "test/accuracy_mean", "test/accuracy_sd")
     assert rows == [
-        {"setting": "model=cnn", "jobs": "2", "test/accuracy": "60.0% +- 14.1"} | others,
-        {"setting": "model=lstm", "jobs": "2", "test/accuracy": "60.0% +- 0.0"} | others,
-        {"setting": "model=alone", "jobs": "1", "test/accuracy": "100.0%"} | dict.fromkeys(others, ""),
+        dict(zip(names, row, strict=True)) | (others if row[1] == "2" else dict.fromkeys(others, ""))
+        for row in head
     ]
     printed = capsys.readouterr().out
     assert "60.0% +- 14.1" in printed
     assert "test recall joy" in printed
+
+
+def jobs(sweep_dir, *rows, name="model"):
+    """Write finished jobs: setting, fold, value; a value of None is a job that failed."""
+    for number, (setting, fold, value) in enumerate(rows):
+        overrides = [f"{name}={setting}", f"data.split.fold={fold}"]
+        status = "failed" if value is None else "completed"
+        record_status(sweep_dir / str(number), status, overrides=overrides, value=value, mode="max")
+
+
+def test_folds_are_averaged_and_the_luckiest_is_not_the_best(tmp_path, capsys):
+    jobs(tmp_path, ("a", 0, 0.9), ("a", 1, 0.1), ("b", 0, 0.6), ("b", 1, 0.6))
+    summarize(tmp_path, ["python", "train.py"])
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-1] == "Best, to repeat it: python train.py -m model=b data.split.fold=0,1"
+    assert "2 settings, ranked by the mean over seeds and folds." in printed
+    with (tmp_path / "sweep.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["rank"], row["mean"], row["folder"]) for row in rows] == [
+        ("1", "0.6", "2"),
+        ("1", "0.6", "3"),
+        ("2", "0.5", "0"),
+        ("2", "0.5", "1"),
+    ]
+
+
+def test_folds_of_one_setting_are_not_ranked(tmp_path, capsys):
+    jobs(tmp_path, ("a", 0, 0.9), ("a", 1, 0.1))
+    summarize(tmp_path, ["python", "train.py"])
+    printed = capsys.readouterr().out
+    assert "Best" not in printed
+    assert printed.splitlines()[-1] == "To repeat it: python train.py -m model=a data.split.fold=0,1"
+
+
+def test_a_setting_with_fewer_folds_is_not_compared(tmp_path, capsys):
+    jobs(tmp_path, ("a", 0, 0.9), ("a", 1, None), ("b", 0, 0.6), ("b", 1, 0.5))
+    assert summarize(tmp_path, ["python", "train.py"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2] == "Not compared, as fewer than 2 jobs of each completed: 1 settings."
+    assert lines[-1].startswith("To repeat it: python train.py -m model=b")
+
+
+def test_scores_table_has_a_column_for_each_setting(tmp_path):
+    for number, (model, rate) in enumerate([("cnn", "0.1"), ("lstm", "0.2")]):
+        words = [f"model={model}", f"optimizer.lr={rate}", "data=x"]
+        record_status(tmp_path / str(number), "completed", overrides=words, value=0.5)
+        (tmp_path / str(number) / "metrics.json").write_text('{"test/accuracy": 0.464}')
+    summarize(tmp_path, ["python", "train.py"])
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [*rows[0]] == ["model", "optimizer.lr", "jobs", "test/accuracy_mean", "test/accuracy_sd"]
+    assert [*rows[1].values()] == ["lstm", "0.2", "1", "0.464", ""]
+
+
+# ---- a sweep that is repeated ----
+
+
+def test_a_job_with_the_same_settings_gets_its_folder_again(tmp_path):
+    record_status(tmp_path / "1", "completed", overrides=["a=1"], settings="aa", value=0.5)
+    assert find_folder(tmp_path / "0", tmp_path, overrides=["b=1"], settings="aa") == tmp_path / "1"
+
+
+def test_a_job_with_other_settings_never_gets_a_used_folder(tmp_path):
+    for number in (0, 1):
+        record_status(
+            tmp_path / str(number), "completed", overrides=["a=1"], settings=f"a{number}", value=0.5
+        )
+    assert find_folder(tmp_path / "1", tmp_path, overrides=["a=1"], settings="b") == tmp_path / "2"
+    assert find_folder(tmp_path / "7", tmp_path, overrides=["a=1"], settings="b") == tmp_path / "7"
+
+
+def test_statuses_without_a_hash_are_compared_by_overrides(tmp_path):
+    record_status(tmp_path / "0", "completed", overrides=["a=1", "b=2"], value=0.5)
+    assert find_folder(tmp_path / "1", tmp_path, overrides=["b=2", "a=1"], settings="x") == tmp_path / "0"
+
+
+def test_a_finished_job_is_skipped_with_its_value(tmp_path, capsys):
+    record_status(tmp_path / "0", "completed", settings="0f", value=0.5)
+    (tmp_path / "0" / "metrics.json").write_text("{}")
+    facts = {"log": tmp_path / "log", "overrides": ["seed=1"], "settings": "0f", "mode": "max"}
+    assert attempt(lambda: 1 / 0, tmp_path / "0", sweep_dir=tmp_path, **facts) == 0.5
+    assert "Skipped, as it finished before: seed=1" in capsys.readouterr().out
 
 
 # ---- from end to end ----
@@ -190,6 +291,9 @@ SCRIPT = """
         if cfg["seed"] == 13:
             raise RuntimeError("a bug")
         if cfg["seed"] == 14:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if cfg["seed"] == 17 and not os.path.exists("killed_once"):
+            open("killed_once", "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
         if cfg["seed"] == 15:
             raise KeyboardInterrupt
@@ -307,8 +411,31 @@ def test_a_killed_job_leaves_running(app):
     assert [status_of(folder / str(index))["status"] for index in range(2)] == ["completed", "running"]
 
 
+def test_an_extended_sweep_keeps_finished_jobs_and_reruns_killed_ones(app):
+    done, _ = run(app, "-m", "model=lstm", "seed=1,17", "hydra.sweep.dir=logs/extended")
+    assert done.returncode == -signal.SIGKILL
+    done, _ = run(app, "-m", "model=cnn,lstm", "seed=1,17,2", "hydra.sweep.dir=logs/extended")
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = app / "logs/extended"
+    found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/status.json")}
+    assert {number: (job["status"], job["overrides"]) for number, job in found.items()} == {
+        "0": ("completed", ["model=lstm", "seed=1"]),
+        "1": ("completed", ["model=lstm", "seed=17"]),
+        "2": ("completed", ["model=cnn", "seed=1"]),
+        "3": ("completed", ["model=cnn", "seed=17"]),
+        "4": ("completed", ["model=cnn", "seed=2"]),
+        "5": ("completed", ["model=lstm", "seed=2"]),
+    }
+    assert {path.name for path in folder.iterdir()} == {*found, "sweep.csv", "sweep.md", "multirun.yaml"}
+    assert done.stdout.count("Skipped, as it finished before: ") == 1
+    assert "Best, to repeat it: python train.py -m model=cnn seed=1,17,2" in done.stdout
+
+
 def test_an_interrupted_sweep_still_shows_what_is_done(app):
     done, folder = run(app, "-m", "seed=1,15,2")
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
-    assert "Best, to repeat it: python train.py seed=1" in done.stdout
+    assert (
+        "To repeat it: python train.py -m seed=1,15" in done.stdout
+        or "repeat it: python train.py" in done.stdout
+    )
     assert not (folder / "2").exists()

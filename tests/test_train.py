@@ -185,6 +185,10 @@ def test_a_run_that_was_stopped_early_is_not_trained_on_when_it_is_resumed(
     assert "1 of 2" in first
     assert again == first
     assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+    facts = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert facts["command"].endswith("train.py resume=run")
+    assert {*facts["overrides"]} == {*arguments} - {"hydra.run.dir=run", "trainer.max_epochs=3"}
+    assert "train.py -m data=challenge" in told[1].replace(" \\\n     ", "")
 
 
 def _kill(challenge: Path, cwd: Path, *overrides: str, batches: range) -> None:

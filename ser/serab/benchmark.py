@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,7 +95,7 @@ def run(
             *(remark for one in found for remark in results.remarks(one)),
         ],
     )
-    facts = environment.describe([*environment.program(), *sys.argv[1:]], SEED, digests)
+    facts = environment.describe(environment.typed_command(), SEED, digests)
     write_atomic(folder / "environment.json", json.dumps(facts, indent=2) + "\n")
     tables.write(folder, report)
     show(report, folder)
