@@ -12,7 +12,7 @@ from ser.command import main
 from ser.errors import ConfigError
 
 
-@main("predict", existing_paths=["input"])
+@main("predict", existing_paths=["ckpt", "input"])
 def predict(config: dict[str, Any]) -> None:
     """Write the answer to every utterance of the input; print the scores, too, where it is labelled."""
     from ser import checkpoint  # torch takes 1.4 s: first the config must be right

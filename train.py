@@ -21,7 +21,8 @@ from ser.command import main
 from ser.compatible import check_augment, check_training
 from ser.errors import SerError, hydra_value
 from ser.files import write_atomic
-from ser.run_folder import RunFolder, resume_arguments
+from ser.path_settings import resume_arguments
+from ser.run_folder import RunFolder
 from ser.sweep import STATUS_FILE, record_status
 
 

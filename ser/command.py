@@ -21,6 +21,7 @@ from ser.config import check
 from ser.errors import SerError
 from ser.overrides import App
 from ser.run_folder import RunFolder
+from ser.settings import SCHEMAS
 
 Script = Callable[[dict[str, Any]], float | None]
 
@@ -53,8 +54,9 @@ def main(
         def command() -> None:
             try:
                 typed = sys.argv[1:]
+                app = App(conf, config_name, existing_paths, SCHEMAS.get(config_name))
                 arguments = rewrite(typed) if rewrite else typed
-                code = _run(script, read_command(arguments, App(conf, config_name, existing_paths)), typed)
+                code = _run(script, read_command(arguments, app), typed)
             except KeyboardInterrupt:
                 code = _interrupted()
             except Exception as error:
@@ -83,7 +85,12 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
     @functools.wraps(script)
     def job(cfg: DictConfig) -> float | None:
         def run(resume: Path | None = None) -> float | None:
-            config = check(cfg, root_keys=app.root_keys(), existing_paths=app.existing_paths)
+            config = check(
+                cfg,
+                root_keys=app.root_keys(),
+                existing_paths=app.existing_paths,
+                schema=app.schema,
+            )
             with ranks.quiet(config.get("trainer")):
                 return script(config | {"resume": str(resume)} if resume and "resume" in config else config)
 

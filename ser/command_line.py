@@ -14,6 +14,7 @@ from ser import environment, ranks
 from ser.config import complaint
 from ser.errors import ConfigError, did_you_mean, hydra_value
 from ser.overrides import App, Trial, read_settings, try_combinations
+from ser.path_settings import literal_paths
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def read_command(argv: list[str], app: App) -> Command:
     unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
     is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
     runs = not (args.cfg or args.help or args.info)
+    overrides = literal_paths(overrides, is_sweep=is_sweep)
     with initialize_config_dir(str(app.conf), version_base="1.3", job_name=Path(sys.argv[0]).stem):
         settings, unread = read_settings(overrides, may_sweep=is_sweep)
         trials = try_combinations(app, settings)

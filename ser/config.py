@@ -13,12 +13,17 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ser.errors import ConfigError, did_you_mean
+from ser.errors import ConfigError, did_you_mean, setting
+from ser.files import exists
 from ser.signature import Parameter, signature
 
 
 def check(
-    cfg: DictConfig, *, root_keys: Collection[str] | None = None, existing_paths: Sequence[str] = ()
+    cfg: DictConfig,
+    *,
+    root_keys: Collection[str] | None = None,
+    existing_paths: Sequence[str] = (),
+    schema: str | None = None,
 ) -> dict[str, Any]:
     """Return a config as plain containers, interpolations resolved.
 
@@ -26,12 +31,13 @@ def check(
         cfg: composed, without the node `hydra`.
         root_keys: the keys that may stand at the top; None allows any.
         existing_paths: full keys of files or folders that must be there, unless they are null.
+        schema: dotted name of the class that has the types of the settings at the top.
 
     Raises:
         ConfigError: with all problems: unknown keys, wrong types and choices, unknown `_target_`, values that
             are not given, not finite or cannot be resolved, paths that are missing.
     """
-    plain, problems = find_problems(cfg, root_keys, existing_paths)
+    plain, problems = find_problems(cfg, root_keys, existing_paths, schema)
     if problems:
         raise complaint(problems)
     return plain
@@ -55,7 +61,10 @@ def complaint(problems: Sequence[str]) -> ConfigError:
 
 
 def find_problems(
-    cfg: DictConfig, root_keys: Collection[str] | None, existing_paths: Sequence[str]
+    cfg: DictConfig,
+    root_keys: Collection[str] | None,
+    existing_paths: Sequence[str],
+    schema: str | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     problems: list[str] = []
     plain = _resolved(cfg, "", problems)
@@ -68,6 +77,7 @@ def find_problems(
             problems += _node_problems(path, value, known)
         elif isinstance(value, float) and not math.isfinite(value):
             problems.append(f"{path}={value}: is not finite. Give a number, or null to turn it off.")
+    problems += [*_top_problems(plain, schema)] if schema else []
     problems += [problem for key in existing_paths for problem in _path_problems(key, plain)]
     return plain, problems
 
@@ -134,6 +144,12 @@ def _node_problems(path: str, node: Mapping[str, Any], known: set[str]) -> Itera
             yield f"{full_key}={show(value)}: unknown key. {nearest_key(full_key, known, otherwise=takes)}"
 
 
+def _top_problems(plain: Mapping[str, Any], schema: str) -> Iterator[str]:
+    for key, parameter in signature(schema).parameters.items():
+        if key in plain and not parameter.accepts(plain[key]):
+            yield f"{key}={show(plain[key])}: {_type_problem(key, plain[key], parameter)}"
+
+
 def _type_problem(key: str, value: Any, parameter: Parameter) -> str:
     if isinstance(value, str) and parameter.choices:
         return f"no such choice. {did_you_mean(value, parameter.choices)}"
@@ -141,7 +157,7 @@ def _type_problem(key: str, value: Any, parameter: Parameter) -> str:
     if isinstance(value, float) and value.is_integer() and parameter.accepts(int(value)):
         return f"{found} Write {int(value)}."
     if parameter.accepts(str(value)) and not isinstance(value, Mapping | list):
-        return f"{found} To mean the text, quote it: '{key}=\"{show(value)}\"'."
+        return f"{found} To mean the text, quote it: {setting(key, show(value))}."
     return found
 
 
@@ -195,9 +211,12 @@ def _path_problems(key: str, plain: Mapping[str, Any]) -> Iterator[str]:
     value: Any = plain
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
+    if value in ("", []):
+        yield f"{key}={show(value)}: is empty. Name a file or a folder."
+        return
     for name in value if isinstance(value, list) else [value]:
         path = Path(str(name)).expanduser()
-        if name is None or path.exists() or name == "-":  # standard input
+        if name is None or exists(path) or name == "-":  # standard input
             continue
         siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, siblings, n=1)

@@ -20,6 +20,14 @@ _REMEDIES = {
 _OTHERWISE = "Check the folder and the disk, or give another path."
 
 
+def exists(path: str | Path) -> bool:
+    """Whether there is a file or a folder; a name that no file system takes is none."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a whole file in one step: whatever goes wrong, the file that was there before stays as it was.
 

@@ -14,13 +14,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, Quote, QuotedString
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from ser.config import describe, find_problems, first_line, known_keys, nearest_key, show
-from ser.errors import ConfigError
+from ser.errors import ConfigError, hydra_value, setting
 
 _CHECKED_COMBINATIONS = 32  # of a sweep, in advance; composing one takes up to 0.1 s
 
@@ -33,11 +33,13 @@ class App:
         conf: folder of the configs.
         config_name: the primary config, without `.yaml`.
         existing_paths: full keys of files or folders that must be there.
+        schema: dotted name of the class that has the types of the settings at the top.
     """
 
     conf: Path
     config_name: str
     existing_paths: Sequence[str]
+    schema: str | None = None
 
     def root_keys(self) -> set[str]:
         """The keys that may stand at the top: those of the primary config, and the groups."""
@@ -45,7 +47,9 @@ class App:
 
     def inspect(self, cfg: DictConfig) -> list[str]:
         """The problems of a composed config."""
-        return find_problems(cfg, self.root_keys(), self.existing_paths)[1]
+        problems = find_problems(cfg, self.root_keys(), self.existing_paths, self.schema)[1]
+        deleted = self._keys_of(self.config_name) - {str(key) for key in cfg} - {"hydra"}
+        return [*problems, *(f"{key}: is deleted. Leave out '~{key}'." for key in sorted(deleted))]
 
     def _keys_of(self, name: str) -> set[str]:
         """The keys of a config file and of the files that its defaults list names without a group."""
@@ -169,13 +173,14 @@ def _parse(raw: str) -> Override:
     except HydraException as error:
         if not equals:
             raise ConfigError(f"{raw}: has no '='. Write {raw}=VALUE.") from error
-        quoted = f"{key}={QuotedString(value, Quote.double).with_quotes()}"
+        is_list = value.startswith("[") and value.endswith("]")
+        items = [item.strip() for item in value[1:-1].split(",")] if is_list else value
         try:
-            parser.parse_override(quoted)
+            parser.parse_override(f"{key}={hydra_value(items)}")
         except HydraException:
             raise ConfigError(f"{raw}: cannot be read: {first_line(error)}. Write KEY=VALUE.") from error
         what = "a value with '='" if "=" in value else "a value with such characters"
-        raise ConfigError(f"{raw}: {what} must be quoted. Write '{quoted}'.") from error
+        raise ConfigError(f"{raw}: {what} must be quoted. Write {setting(key, items)}.") from error
 
 
 def _check_options(key: str, value: str, options: Sequence[str]) -> None:

@@ -1,11 +1,10 @@
 """The folder of a run: one run at a time, and never over another's results."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, setting
 
 try:
     import fcntl
@@ -64,17 +63,18 @@ class RunFolder:
         """
         if resuming and self.has_results and not self.has_checkpoint():
             raise ConfigError(
-                f"resume={self.path}: there is no {self.last.relative_to(self.path)} to go on from. "
+                f"{setting('resume', self.path)}: there is no {self.last.relative_to(self.path)} to go on from. "
                 "Delete the folder to begin anew, or choose another with hydra.run.dir=..."
             )
         if resuming and self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file():
             raise ConfigError(
-                f"resume={self.path}: is a member of an ensemble. Resume that: resume={self.path.parent}"
+                f"{setting('resume', self.path)}: is a member of an ensemble. "
+                f"Resume that: {setting('resume', self.path.parent)}"
             )
         if self.has_results and not resuming:
             raise ConfigError(
-                f"hydra.run.dir={self.path}: holds a run already. Choose another folder, "
-                f"or go on with it by resume={self.path}"
+                f"{setting('hydra.run.dir', self.path)}: holds a run already. Choose another folder, "
+                f"or go on with it by {setting('resume', self.path)}"
             )
         with self._lock():
             yield
@@ -99,21 +99,3 @@ class RunFolder:
                         "or choose another folder with hydra.run.dir=..."
                     ) from None
             yield
-
-
-def resume_arguments(arguments: list[str]) -> list[str]:
-    """Turn `resume=RUN` into what makes Hydra start from RUN/config.yaml, in RUN; others stay as they are.
-
-    A run's config.yaml is complete and resolved, so it can be the primary config of another call.
-    """
-    folders = [argument.removeprefix("resume=") for argument in arguments if argument.startswith("resume=")]
-    if not folders or folders[-1] in ("", "null"):
-        return arguments
-    folder = Path(folders[-1]).absolute()
-    if not (folder / "config.yaml").is_file():
-        sys.exit(
-            f"resume={folders[-1]}: holds no run (no config.yaml). Give the folder that train.py printed."
-        )
-    others = [argument for argument in arguments if not argument.startswith("resume=")]
-    place = [f"++resume={folder}", f"hydra.run.dir={folder}", "hydra.output_subdir=null"]
-    return ["--config-path", str(folder), "--config-name", "config", *others, *place]

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 LAYERS = [
-    ["errors", "names"],
+    ["errors", "names", "settings"],
     [
         "files",
         "archive",
@@ -31,7 +31,7 @@ LAYERS = [
     ["report"],
     ["callbacks", "observers", "frame_observers", "inference", "streaming", "live", "embeddings", "bundle"],
     ["config", "sweep", "sweep_tables"],
-    ["overrides"],
+    ["overrides", "path_settings"],
     ["command_line"],
     ["resume", "training", "launcher", "command", "serab"],
     ["ensemble"],
@@ -47,7 +47,7 @@ ONLY = {
         "training.py",
         "launcher.py",
     },
-    "hydra": {"config.py", "overrides.py", "command_line.py", "command.py"},
+    "hydra": {"config.py", "overrides.py", "path_settings.py", "command_line.py", "command.py"},
     "omegaconf": {"config.py", "overrides.py", "command_line.py", "command.py"},
     "matplotlib": {"plots.py", "timeline.py", "serab/heat_map.py"},
     "soundfile": {"data/audio.py"},
