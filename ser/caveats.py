@@ -58,7 +58,7 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
 
 def _few_speakers(report: RunReport, scored: SplitSummary | None) -> list[str]:
     """Name cross-validation where one or two speakers are scored, and others could be."""
-    if scored is None or scored.speakers is None or scored.speakers > 2 or not report.cross_validation:
+    if scored is None or scored.speakers is None or not report.has_few_speakers:
         return []
     return [
         f"{_many(scored.speakers, 'speaker')} cannot stand for others: cross-validate over speakers, and read the mean "

@@ -61,6 +61,12 @@ class RunReport:
     unit: Literal["utterance", "frame"] = "utterance"
 
     @property
+    def has_few_speakers(self) -> bool:
+        """Whether one or two speakers are scored, and cross-validation would score more."""
+        scored = next((split for split in self.splits if split.name == self.headline_split), None)
+        return bool(self.cross_validation) and scored is not None and (scored.speakers or 3) < 3
+
+    @property
     def headline_split(self) -> str:
         """The split whose accuracy is the result: test, or validation where nothing was tested."""
         return "test" if "test" in self.confusions else "validation"

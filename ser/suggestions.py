@@ -23,12 +23,20 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     live = ("Hear a recording live", [python, _script("predict.py"), best, "input=FILE", "stream=true"])
     grid = {"optimizer.lr": "1e-3,3e-4"} | ({"seed": "0,1,2"} if has_own_model else {"model": "cnn,lstm"})
     kept = [shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in grid]
+    unsplit = [
+        shell_word(word)
+        for key, word in zip(keys, report.overrides, strict=True)
+        if key != "split" and not key.startswith(("data.split.", "hydra."))
+    ]
+    folds = [shell_word(word) for word in report.cross_validation]
     varied = [f"{key}={values}" for key, values in grid.items()]
     return [
         ("Predict a file", [python, _script("predict.py"), best, "input=FILE", f"output={answers}"]),
         *[live] * (report.unit == "frame"),
         ("Watch the curves", [program("tensorboard"), "--logdir", logs]),
         ("Try other settings", [python, _script("train.py"), "-m", *kept, *varied]),
+        *[("Cross-validate over speakers", [python, _script("train.py"), "-m", *unsplit, *folds])]
+        * report.has_few_speakers,
     ]
 
 

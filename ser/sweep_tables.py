@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ser.caveats import repeated_test_speakers
 from ser.errors import shell_word
 from ser.sweep import read_statuses
 
@@ -105,9 +106,23 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
         table = score_rows(scored)
         _write_csv(sweep_dir / "scores.csv", tuple(table[0]), [tuple(row.values()) for row in table])
         _print_scores(scored)
+    for line in dict.fromkeys(line for group in groups for line in _repeated_splits(group)):
+        print(line)
     if compared:
         _print_best(compared, others, program)
     return sum(status["status"] != "completed" for status in statuses.values())
+
+
+def _repeated_splits(group: Group) -> list[str]:
+    """Say which jobs of a group test the same speakers though their splits are drawn by other seeds."""
+    found = {}
+    for folder, job in group.jobs.items():
+        drawn = {key: value for key, value in overrides_of(job).items() if key.startswith("data.split.")}
+        repeated = {key: value for key, value in drawn.items() if key in REPEATS}
+        file = folder / "splits.json"
+        if "data.split.seed" in repeated and file.is_file():
+            found[" ".join(_words(repeated))] = json.loads(file.read_text())
+    return repeated_test_speakers(found)
 
 
 def group_jobs(statuses: Statuses) -> list[Group]:

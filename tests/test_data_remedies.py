@@ -78,6 +78,14 @@ def test_numbers_are_refused_whatever_the_split_balances(table: Table) -> None:
     assert "holds numbers such as" in refused([*words, "data.split.label=null"])
 
 
+def test_classes_of_train_are_typed_for_one_that_it_lacks(table: Table) -> None:
+    in_test = {"split": lambda number, _: ("train", "train", "validation", "test")[number - 1]}
+    names = {"mood": lambda number, place: "odd, one" if number == 4 and place == 0 else f"it's {place % 2}"}
+    words = [*table(1, 2, 3, 4, label="mood", **in_test, **names), "data.split.label=null"]
+    remedy = typed(refused(words), r"(?<=Leave it out with ).*(?=, or choose)")
+    assert len(read([*words, *remedy]).stores) == 3
+
+
 def test_no_test_split_is_typed_where_speakers_are_two(table: Table) -> None:
     words = table(1, 2)
     assert {*read([*words, *typed(refused(words), r"data\.split\.test=0")]).stores} == {"train", "validation"}

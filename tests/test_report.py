@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -393,6 +394,20 @@ def test_one_or_two_test_speakers_name_cross_validation(
     text = limits(run_dir, report, splits=summaries(speakers), leaks=[], cross_validation=folds)
     assert ("cannot stand for others: cross-validate over speakers" in text) == is_named
     assert ("(-m split=speaker_kfold data.split.fold=0,1,2,3,4)" in text) == is_named
+
+
+def test_cross_validation_is_suggested_without_the_split_of_the_run(run_dir: Path, report: RunReport) -> None:
+    words = ["data=ravdess", "data.root=my data", "split=random", "data.split.test=0.1", "hydra.run.dir=x"]
+    changes: dict[str, Any] = {"splits": summaries(2), "cross_validation": FOLDS, "overrides": words}
+    found = dict(next_commands(run_dir, dataclasses.replace(report, **changes)))
+    assert typed(found["Cross-validate over speakers"])[2:] == [
+        "-m",
+        "data=ravdess",
+        "data.root=my data",
+        *FOLDS,
+    ]
+    plain = dataclasses.replace(report, **changes | {"splits": summaries(3)})
+    assert "Cross-validate over speakers" not in dict(next_commands(run_dir, plain))
 
 
 def test_jobs_that_test_the_same_speakers_are_named() -> None:

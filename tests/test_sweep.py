@@ -218,6 +218,19 @@ def test_folds_are_averaged_and_the_luckiest_is_not_the_best(tmp_path, capsys):
     ]
 
 
+def test_split_seeds_that_test_the_same_speakers_are_named(tmp_path, capsys):
+    for number, speakers in enumerate((["a"], ["b"], ["a"])):
+        folder = tmp_path / str(number)
+        words = ["model=cnn", f"data.split.seed={number}"]
+        record_status(folder, "running", overrides=words)
+        record_status(folder, "completed", monitor="m", mode="max", value=0.5)
+        (folder / "splits.json").write_text(json.dumps({"speakers": {"test": speakers}}))
+    summarize(tmp_path, ["python", "train.py"])
+    told = capsys.readouterr().out
+    assert "data.split.seed=0 and data.split.seed=2 test the same 1 speaker (a)" in told
+    assert "data.split.seed=1" not in told.partition("test the same")[0].rpartition("\n")[2]
+
+
 def test_folds_of_one_setting_are_not_ranked(tmp_path, capsys):
     jobs(tmp_path, ("a", 0, 0.9), ("a", 1, 0.1))
     summarize(tmp_path, ["python", "train.py"])
