@@ -1,0 +1,217 @@
+"""What a GPU computes is what a CPU computes. The same code runs here with the CPU in the GPU's place.
+
+On a machine with a card: python -m pytest -m gpu tests
+"""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+from ser.batch import Padded
+from ser.build import build
+from ser.data.loader import Draw
+from ser.errors import ConfigError
+from ser.models.base import CausalEncoder
+from ser.models.classifier import Classifier
+from ser.task import Task
+from tests.conftest import alone
+from tests.test_configs import composed
+from tests.test_observers import fitted, pieces
+from tests.test_padding import make_batch, make_classifier, options, outputs
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*smaller than the logging interval"),
+    pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning"),  # torch.compile's own imports
+]
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+TYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+STILL = ("augment=none", "model.dropout=0", "head.dropout=0")
+NARROW = ("model.channels=[8,8]", "model.time_strides=[2,2]")
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
+    """Where it is computed, in full float32: TF32 alone would change logits by 1e-3."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield torch.device(request.param)
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+def classifiers(model: str) -> Iterator[tuple[Classifier, int]]:
+    """The classifier of an option of conf/model, for each kind of features that it is for, and their number.
+
+    Not a CNN of spectra on waveforms: torch 2.13 on a CPU makes NaN of finite bfloat16 where a kernel of 3 meets a
+    width of 1.
+    """
+    spectra, waveforms = [("challenge", 26), ("log_mel", 64)], [("waveform", 1)]
+    for features, feature_dim in waveforms if model.startswith("waveform") else spectra:
+        try:
+            classifier = make_classifier(f"features={features}", f"model={model}", feature_dim=feature_dim)
+        except ConfigError:
+            continue
+        yield classifier.eval(), feature_dim
+
+
+def in_precision(device: torch.device, precision: str) -> Any:
+    """What Lightning's trainer wraps a step in."""
+    dtype = TYPES[precision]
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
+
+
+ON_CPU = ("cnn", "lstm", "transformer")
+"""Models that stand for all in each run of the tests on a CPU."""
+EVERYWHERE = [
+    pytest.param(model, place, marks=mark)
+    for model in options("model")
+    for place, mark in (("cpu", () if model in ON_CPU else pytest.mark.slow), ("cuda", pytest.mark.gpu))
+]
+SHARES = {"32-true": 1e-4, "bf16-mixed": 0.03, "16-mixed": 0.005}
+"""Of the largest logit, by which others may differ; bfloat16 has 8 bits, float16 11."""
+
+
+@pytest.mark.parametrize("precision", TYPES)
+@pytest.mark.parametrize(("model", "device"), EVERYWHERE, indirect=["device"])
+def test_logits_are_those_of_the_cpu_in_float32(model: str, precision: str, device: torch.device) -> None:
+    for classifier, feature_dim in classifiers(model):
+        audio = make_batch(classifier, feature_dim, 4)
+        with torch.no_grad():
+            expected = outputs(classifier, audio)
+            with in_precision(device, precision):
+                found = outputs(classifier.to(device), audio.to(device)).float().cpu()
+        assert found.isfinite().all()
+        assert float((found - expected).abs().max()) <= SHARES[precision] * float(expected.abs().max())
+
+
+@pytest.mark.parametrize(("model", "device"), EVERYWHERE, indirect=["device"])
+def test_batch_mates_change_nothing(model: str, device: torch.device) -> None:
+    for classifier, feature_dim in classifiers(model):
+        audio = make_batch(classifier, feature_dim, 4).to(device)
+        classifier.to(device)
+        with torch.no_grad():
+            together = outputs(classifier, audio)
+            single = torch.cat([outputs(classifier, alone(audio, index)) for index in range(4)])
+        torch.testing.assert_close(together, single, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "model", ["causal_cnn", "causal_transformer", "gru_stream", "gru_tiny", "lstm_stream"]
+)
+def test_a_stream_equals_the_whole(model: str, device: torch.device) -> None:
+    classifier = (
+        make_classifier(f"model={model}", "pooling=mean", "frontend.delta_align=causal").to(device).eval()
+    )
+    assert isinstance(classifier.encoder, CausalEncoder)
+    frames = torch.randn(2, 48, 26, device=device)
+    state = classifier.initial_state(2)
+    with torch.no_grad():
+        for chunk in frames.split([5, 16, 1, 26], dim=1):
+            logits, state = classifier.step(chunk, state)
+        whole = classifier(Padded(frames, torch.tensor([48, 48], device=device)))
+    torch.testing.assert_close(logits[:, -1], whole, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("silence", [None, "remove", "mute"])
+@pytest.mark.parametrize("features", options("features"))
+def test_features_are_those_of_the_cpu(features: str, silence: str | None, device: torch.device) -> None:
+    chosen = [f"silence={silence}"] if silence else []
+    extractor = build(composed("train", [f"features={features}", *chosen])["features"])
+    waveforms = Padded(0.1 * torch.randn(3, 16_000, 1), torch.tensor([16_000, 9_000, 1_700])).zeroed()
+    waveforms.values[0, 4_000:12_000] *= 1e-4  # a pause
+    expected = extractor(waveforms)
+    found = extractor.to(device)(waveforms.to(device)).to("cpu")
+    assert found.lengths.tolist() == expected.lengths.tolist()
+    torch.testing.assert_close(found.values, expected.values, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("model", ["cnn", "transformer"])
+@pytest.mark.parametrize(
+    "device",
+    [pytest.param("cpu", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.gpu)],
+    indirect=True,
+)
+def test_compiled_logits_and_gradients_are_those_of_eager_code(model: str, device: torch.device) -> None:
+    classifier = make_classifier(f"model={model}", *NARROW[: 2 * (model == "cnn")]).to(device).eval()
+    found = []
+    for compiled in (False, True):
+        if compiled:
+            classifier.compile(dynamic=True)
+        for count in (8, 5):
+            torch.manual_seed(count)
+            audio = make_batch(classifier.cpu(), 26, count).to(device)
+            logits = classifier.to(device)(audio)
+            classifier.zero_grad()
+            logits.square().mean().backward()
+            gradients = [weight.grad for weight in classifier.parameters() if weight.grad is not None]
+            found.append([logits.detach(), *(gradient.clone() for gradient in gradients)])
+    for eager, compiled in zip(found[:2], found[2:], strict=True):
+        torch.testing.assert_close(compiled, eager, atol=1e-4, rtol=1e-2)
+
+
+class Interrupt(L.Callback):
+    """Ends a training as an error would, once it has taken so many steps."""
+
+    def __init__(self, steps: int, checkpoint: Path) -> None:
+        self.steps = steps
+        self.checkpoint = checkpoint
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.steps:
+            trainer.save_checkpoint(self.checkpoint)
+            raise InterruptedError
+
+
+def accelerated(device: torch.device) -> dict[str, Any]:
+    return {"accelerator": "gpu" if device.type == "cuda" else "cpu", "devices": 1}
+
+
+def test_a_training_begun_on_the_cpu_resumes_on_the_device(
+    challenge: Path, tmp_path: Path, device: torch.device
+) -> None:
+    def made() -> Any:
+        return pieces(challenge, tmp_path, *NARROW, *STILL, "trainer.max_epochs=3")
+
+    whole = fitted(tmp_path / "whole", made())
+    with pytest.raises(InterruptedError):
+        fitted(tmp_path / "begun", made(), Interrupt(3, tmp_path / "last.ckpt"))
+    resumed = fitted(tmp_path / "resumed", made(), ckpt=tmp_path / "last.ckpt", **accelerated(device))
+    for name, curve in whole.curves.items():
+        if name != "train/frames_per_second":
+            assert resumed.curves[name] == pytest.approx(curve, rel=1e-2, abs=0.07), name
+    for name, weight in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name].cpu(), weight, atol=5e-3, rtol=5e-2)
+
+
+@pytest.mark.parametrize("precision", TYPES)
+def test_losses_and_gradients_are_those_of_the_cpu_in_float32(
+    precision: str, challenge: Path, tmp_path: Path, device: torch.device
+) -> None:
+    _, data, task = pieces(challenge, tmp_path, *NARROW, *STILL)
+    batch = data.datasets["train"][Draw(0, [*range(16)])]
+
+    def step(place: torch.device, kind: str) -> list[Tensor]:
+        moved, sent = task.to(place), batch.to(place)
+        moved.zero_grad()
+        with in_precision(place, kind):
+            losses = moved.objective(*moved.target.learnt(moved.model(moved.listen(sent.audio)), sent))
+        losses.mean().backward()
+        return [losses.detach().cpu(), gradient_norm(moved).cpu()]
+
+    expected = step(torch.device("cpu"), "32-true")
+    found = step(device, precision)
+    tolerance = 1e-3 if precision == "32-true" else 0.1
+    torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+def gradient_norm(task: Task) -> Tensor:
+    return torch.stack([weight.grad.norm() for weight in task.parameters() if weight.grad is not None]).norm()
