@@ -46,6 +46,7 @@ def train(config: dict[str, Any]) -> float:
     with launcher.joined(trainer, config["trainer"]) as processes, ExitStack() as held:
         run = RunFolder(processes.share_folder(settings.runtime.output_dir))
         processes.run_first(lambda: held.enter_context(run.claimed(resuming=config["resume"] is not None)))
+        processes.run_first(lambda: training.announce(config, run))
         if config["resume"] is not None:
             processes.run_first(lambda: resume.check_unchanged(config, run))
         splits = processes.run_in_turn(lambda: training.read_splits(config))

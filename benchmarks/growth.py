@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise, product
-from math import log2
+from math import ceil, floor, log2
 from pathlib import Path
 
 import torch
@@ -32,6 +32,8 @@ from ser import training
 from ser.batch import Padded
 from ser.data.challenge import read_challenge
 from ser.data.module import SpeechData
+from ser.palette import class_styles
+from ser.plots import panels_of, save
 from ser.targets import Quadrant
 
 FACTORS = (1, 2, 4, 8)
@@ -45,6 +47,8 @@ _LINEAR = 1.15  # time that grows with a higher power of the size is called more
 
 Runs = Mapping[str, Sequence[Sequence[ChildRun]]]
 """What was done -> for each factor -> its repetitions."""
+Curves = Mapping[str, Sequence[float]]
+"""What was done -> its value for each factor."""
 
 
 def growth(options: Options) -> Result:
@@ -52,7 +56,8 @@ def growth(options: Options) -> Result:
     factors = FACTORS[:2] if options.quick else FACTORS
     found = {**more_utterances(factors, options), **longer_utterances(factors, options)}
     if not options.quick:
-        plot(factors, found)
+        curves = ({name: [*map(of, runs)] for name, runs in found.items()} for of in (_seconds, _memory))
+        plot(factors, *curves)
     totals = [
         [sum(found[stage][index][repetition].seconds for stage in (READ, START, EPOCH)) for index in (0, -1)]
         for repetition in range(options.repetitions)
@@ -155,24 +160,30 @@ class Step:
         self.task.objective(self.task.model(self.audio), self.labels).mean().backward()
 
 
-def plot(factors: Sequence[int], found: Runs) -> None:
-    """Draw time and memory against size, both as multiples of what they are at 1x."""
-    from matplotlib.figure import Figure
+def plot(factors: Sequence[int], seconds: Curves, memory: Curves) -> None:
+    """Draw time and memory against size, both as multiples of what they are at 1x.
 
-    figure = Figure(figsize=(10, 4.5), layout="constrained")
-    for axes, title, value in zip(
-        figure.subplots(1, 2), ("time", "memory"), (_seconds, _memory), strict=True
-    ):
-        for name, runs in found.items():
-            values = [value(of_factor) for of_factor in runs]
-            axes.plot(factors, [one / values[0] for one in values], marker="o", label=name)
+    Args:
+        factors: sizes.
+        seconds: what was done -> of each factor.
+        memory: likewise, in any unit.
+    """
+    figure, panels = panels_of("Time", "Memory", size=(10.0, 4.8))
+    for axes, curves in zip(panels, (seconds, memory), strict=True):
         axes.plot(factors, factors, color="#888888", linestyle="--", label="linear")
-        axes.set(title=title, xlabel="size", ylabel="multiple of 1x", xscale="log", yscale="log")
+        for (name, values), style in zip(curves.items(), class_styles(len(curves)), strict=True):
+            multiples = [value / values[0] for value in values]
+            axes.plot(factors, multiples, marker="o", color=style.color, label=name)
+        axes.set(xlabel="size, as a multiple of 1x", ylabel="multiple of 1x", xscale="log", yscale="log")
         axes.set_xticks(factors, [f"{factor}x" for factor in factors])
+        lowest, highest = axes.get_ylim()
+        powers = range(floor(log2(lowest)), ceil(log2(highest)) + 1)
+        axes.set_yticks([2.0**power for power in powers], [f"{2.0**power:g}x" for power in powers])
+        axes.set_ylim(lowest, highest)
         axes.minorticks_off()
-    axes.legend(fontsize="small")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     PLOT.parent.mkdir(exist_ok=True)
-    figure.savefig(PLOT, dpi=120)
+    save(figure, PLOT)
 
 
 def _by_name(answers: Mapping[tuple[str, int], list[ChildRun]]) -> Runs:

@@ -9,12 +9,12 @@ import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from ser import plots
 from ser.data.module import SpeechData
 from ser.errors import CheckpointError
+from ser.tensorboard import show
 
 
 class AveragedWeights(L.Callback):
@@ -206,7 +206,7 @@ class Pictures(L.Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, SpeechData)
         lengths = {name: dataset.store.lengths for name, dataset in data.datasets.items()}
-        self._show(trainer, "lengths", plots.length_histogram(lengths))
+        show(trainer, "lengths", plots.length_histogram(lengths))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show what is taken for what."""
@@ -220,11 +220,6 @@ class Pictures(L.Callback):
 
     def _confusion(self, trainer: L.Trainer, task: Any, split: str) -> None:
         counts: Tensor = task.confusions[split]
-        picture = plots.confusion_matrix(np.asarray(counts.cpu()), task.target.class_names, split)
-        self._show(trainer, f"{split}/confusion", picture)
-
-    def _show(self, trainer: L.Trainer, name: str, figure: Any) -> None:
-        logger = trainer.logger
-        if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
-            image = plots.to_image(figure)
-            logger.experiment.add_image(name, image, trainer.current_epoch, dataformats="HWC")
+        title = f"{split}, {type(task.model.encoder).__name__}"
+        picture = plots.confusion_matrix(np.asarray(counts.cpu()), task.target.class_names, title)
+        show(trainer, f"{split}/confusion", picture)

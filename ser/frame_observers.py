@@ -17,7 +17,8 @@ from ser.data.loader import Draw
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
-from ser.observers import data_of, of_all_processes, show
+from ser.observers import data_of, of_all_processes
+from ser.tensorboard import show
 
 _AT_ONCE = "validate", "test"  # what the trainer does when it is not fitting
 

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn import functional
 
-from ser import plots, ranks
+from ser import plots, ranks, sound_plots
 from ser.architecture import Part, blocks, evaluating, size_of, table, totals, trace
 from ser.batch import Batch
 from ser.data.bucketing import plan_evaluation
@@ -22,6 +22,7 @@ from ser.data.loader import Draw
 from ser.data.module import SpeechData
 from ser.errors import ConfigError
 from ser.files import write_atomic
+from ser.tensorboard import show
 
 
 class LossCurve(L.Callback):
@@ -113,7 +114,7 @@ class LossCurve(L.Callback):
         )
         total: Any = trainer.strategy.reduce(mine, reduce_op="sum")
         train, validation, count = total.tolist()
-        point = {"curve/train": train, "curve/validation": validation / max(count, 1)}
+        point = {"train/loss_curve": train, "validation/loss_curve": validation / max(count, 1)}
         self.points.append((self._step, *point.values()))
         if trainer.logger is not None:
             trainer.logger.log_metrics(point, step=self._step)
@@ -215,7 +216,7 @@ class WaveformPictures(L.Callback):
             audio = store.gather(np.array([index]), np.zeros(1, int), store.lengths[[index]])
             label = task.target.class_names[int(labels[index])]
             recorded[f"{store.ids[index]}: {label}"] = audio[0, :, 0].numpy()
-        picture = plots.waveforms(recorded, sample_rate=task.description["features"]["sample_rate"])
+        picture = sound_plots.waveforms(recorded, sample_rate=task.description["features"]["sample_rate"])
         plots.save(picture, Path(trainer.default_root_dir) / "waveforms.png")
         show(trainer, "waveforms", picture)
 
@@ -285,12 +286,6 @@ def data_of(trainer: L.Trainer) -> SpeechData:
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, SpeechData)
     return data
-
-
-def show(trainer: L.Trainer, name: str, figure: Any) -> None:
-    logger = trainer.logger
-    if trainer.is_global_zero and isinstance(logger, TensorBoardLogger):
-        logger.experiment.add_image(name, plots.to_image(figure), trainer.current_epoch, dataformats="HWC")
 
 
 def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str]) -> None:

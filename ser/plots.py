@@ -5,32 +5,29 @@ nothing to close. matplotlib is imported when the first picture is drawn, as tha
 """
 
 import io
-import itertools
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ser.files import write_atomic
+from ser.palette import PALETTE, SPLITS, class_styles, share_map, split_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Distinct for colour-blind readers, too. Source: Okabe and Ito, "Color universal design", 2008."""
-SPLITS = ("train", "validation", "test")
-"""These have the first colours of the palette in every picture, whichever of them it shows."""
-_INK, _FAINT = "#222222", "#D9D9D9"
+_INK, _FAINT, _ABSENT = "#222222", "#D9D9D9", "#E8E8E8"
 _SIZES = {"title": 12, "label": 10, "tick": 9, "note": 8}  # points
 _DPI = 120
 _MARGIN_INCHES = 0.1
 _HISTOGRAM_BINS = 30
-_MOST_POINTS = 20_000  # of a waveform that are drawn
-_DARK = 0.71  # from this share on white reads better than black; each has a contrast of 4.5 or more there
 _MOST_CLASSES_WITH_TEXT = 20
+_BAR_IN = 0.34  # inches of a bar, on which `100%` has its place
+_MOST_NAMES_BELOW = 7  # of classes; more stand beside the axes
 _SMOOTHED = 40  # a curve is smoothed over a twentieth of its length
 
 
@@ -38,19 +35,23 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
     """What is taken for what: each cell has its count and its share of the true class.
 
     Args:
-        counts: [C, C] utterances, rows true, columns predicted.
+        counts: [C, C] utterances, rows true, columns predicted. A row without any is grey and marked as absent.
         class_names: [C], by class index.
-        title: such as the name of the split.
+        title: such as the name of the split and the model; accuracy and UAR are added below.
     """
     classes = len(class_names)
     side = min(2.6 + 0.6 * classes, 14.0)
-    figure, (axes,) = panels_of(title, size=(side + 0.3, side))
+    figure, (axes,) = panels_of(f"{title}\n{_scores(counts)}", size=(side + 1.0, side + 0.2))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.imshow(shares, cmap=share_map(), vmin=0, vmax=1)
+    absent = np.flatnonzero(counts.sum(1) == 0)
+    for row in absent:
+        axes.axhspan(row - 0.5, row + 0.5, facecolor=_ABSENT, linewidth=0)
     if classes <= _MOST_CLASSES_WITH_TEXT:
         _write_cells(axes, counts, shares)
     name_columns(axes, class_names)
-    axes.set_yticks(range(classes), class_names)
+    marked = [name + "\n(absent)" * (row in absent) for row, name in enumerate(class_names)]
+    axes.set_yticks(range(classes), marked)
     axes.set(xlabel="predicted", ylabel="true, each row is 100%")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -65,13 +66,13 @@ def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
     """
     figure, (axes,) = panels_of("Lengths of utterances")
     edges = _length_edges(np.concatenate(list(lengths.values())))
-    for (name, frames), color in zip(lengths.items(), _colors(lengths), strict=True):
+    for (name, frames), color in zip(lengths.items(), split_colors(lengths), strict=True):
         shares = np.histogram(frames, edges)[0] / len(frames)
         label = f"{name}: {len(frames)} utterances, median {np.median(frames):.0f} frames"
         axes.stairs(shares, edges, color=color, linewidth=1.8, label=label)
     axes.set(xscale="log", xlabel="frames", ylabel="share of the split's utterances")
     axes.margins(y=0.08)
-    axes.yaxis.set_major_formatter("{x:.0%}")
+    in_percent(axes)
     _plain_log_ticks(axes)
     _legend(figure, axes)
     return figure
@@ -83,23 +84,25 @@ def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
     Args:
         counts: split -> class name -> utterances, the same classes in each.
     """
-    figure, (axes,) = panels_of("Classes")
     class_names = list(next(iter(counts.values())))
+    bars_in = 1.0 + _BAR_IN * (len(counts) + 1) * len(class_names)
+    figure, (axes,) = panels_of("Classes", size=(float(np.clip(bars_in, 6.4, 14)), 4.4))
     width = 0.8 / len(counts)
-    for position, (name, color) in enumerate(zip(counts, _colors(counts), strict=True)):
+    for position, (name, color) in enumerate(zip(counts, split_colors(counts), strict=True)):
         values = np.array([counts[name][label] for label in class_names], dtype=float)
         shares = values / max(values.sum(), 1)
         places = np.arange(len(class_names)) + (position - (len(counts) - 1) / 2) * width
-        label = f"{name}: {values.sum():.0f} utterances, majority floor {shares.max():.1%}"
+        label = f"{name}: {values.sum():.0f} utterances, majority floor {shares.max():.1%} (dashed)"
         bars = axes.bar(places, shares, width * 0.92, color=color, label=label)
         axes.axhline(shares.max(), color=color, linewidth=1.2, linestyle="--", zorder=0)
-        percentages = [f"{share:.0%}" for share in shares]
-        paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the lines behind a number
-        axes.bar_label(bars, percentages, padding=2, fontsize=_SIZES["note"], color=_INK, bbox=paper)
+        if bars_in <= 14:  # else numbers would touch
+            percentages = [f"{share:.0%}" for share in shares]
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the lines behind a number
+            axes.bar_label(bars, percentages, padding=2, fontsize=_SIZES["note"], color=_INK, bbox=paper)
     name_columns(axes, class_names)
     axes.set_ylabel("share of the split's utterances")
     axes.margins(y=0.1)
-    axes.yaxis.set_major_formatter("{x:.0%}")
+    in_percent(axes)
     axes.tick_params(axis="x", length=0)
     _legend(figure, axes)
     return figure
@@ -117,7 +120,7 @@ def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: in
     figure, panels = panels_of("Loss", "Accuracy", size=(8.8, 3.8))
     for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
         names = [split for split in SPLITS if series.get(f"{split}/{quantity}")]
-        for name, color in zip(names, _colors(names), strict=True):
+        for name, color in zip(names, split_colors(names), strict=True):
             epochs, values = zip(*sorted(series[f"{name}/{quantity}"].items()), strict=True)
             marker = "o" if len(epochs) == 1 else ""  # one point makes no line
             axes.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=name)
@@ -125,52 +128,8 @@ def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: in
             axes.axvline(best_epoch, color=_INK, linewidth=1, linestyle=":", label="best epoch")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    panels[1].yaxis.set_major_formatter("{x:.0%}")
+    in_percent(panels[1])
     _legend(figure, panels[0])
-    return figure
-
-
-def recordings(
-    waveforms: Mapping[str, np.ndarray], features: Sequence[np.ndarray], *, sample_rate: int
-) -> "Figure":
-    """What a model hears: each waveform on one y-axis for all, and its features beside it.
-
-    Args:
-        waveforms: title -> [samples] in -1..1.
-        features: [T, F] of each.
-        sample_rate: of the waveforms, in Hz.
-    """
-    titles = [title for name in waveforms for title in (name, "")]
-    figure, panels = panels_of(*titles, size=(9.6, 0.5 + 1.5 * len(waveforms)), columns=2)
-    peak = max(float(np.abs(waveform).max()) for waveform in waveforms.values()) or 1.0
-    for row, (waveform, frames) in enumerate(zip(waveforms.values(), features, strict=True)):
-        left, right = panels[2 * row : 2 * row + 2]
-        seconds = len(waveform) / sample_rate
-        _draw_waveform(left, waveform, sample_rate, peak)
-        darkest = np.percentile(frames, 5)  # digital silence lies far below everything else
-        extent = (0, seconds, 0, frames.shape[1])
-        right.imshow(frames.T, origin="lower", aspect="auto", cmap="magma", extent=extent, vmin=darkest)
-        right.set_ylabel("feature")
-    for axes in panels[-2:]:
-        axes.set_xlabel("seconds")
-    return figure
-
-
-def waveforms(recorded: Mapping[str, np.ndarray], *, sample_rate: int) -> "Figure":
-    """Waveforms below each other, on one y-axis and one x-axis for all.
-
-    Args:
-        recorded: title -> [samples].
-        sample_rate: in Hz.
-    """
-    shown = [shortened(title) for title in recorded]
-    figure, panels = panels_of(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
-    peak = max(float(np.abs(waveform).max()) for waveform in recorded.values()) or 1.0
-    longest = max(map(len, recorded.values())) / sample_rate
-    for axes, waveform in zip(panels, recorded.values(), strict=True):
-        _draw_waveform(axes, waveform, sample_rate, peak)
-        axes.set_xlim(0, longest)
-    panels[-1].set_xlabel("seconds")
     return figure
 
 
@@ -184,7 +143,7 @@ def loss_curve(points: np.ndarray, *, utterances: int) -> "Figure":
     title = f"Loss of training batches, and of {utterances} validation utterances"
     figure, (axes,) = panels_of(title, size=(8.8, 4.4))
     steps, train, validation = points.T
-    train_color, validation_color = _colors(SPLITS[:2])
+    train_color, validation_color = split_colors(SPLITS[:2])
     window = 2 * (len(points) // _SMOOTHED) + 1
     line: dict[str, Any] = {"marker": "o" if len(points) == 1 else ""}  # one point makes no line
     thin: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.4} if window > 1 else {"linewidth": 1.8}
@@ -221,7 +180,7 @@ def output_space(
     draw = _draw_plane if np.ptp(points[:, 1]) > 0 else _draw_line
     draw(axes, points, classes, class_names)
     axes.set_xlabel("PC1")
-    if len(class_names) <= len(PALETTE):
+    if len(class_names) <= _MOST_NAMES_BELOW:
         _legend(figure, axes)
     else:
         figure.legend(loc="outside right center", fontsize=_SIZES["tick"], frameon=False)
@@ -316,6 +275,21 @@ def name_columns(axes: "Axes", names: Sequence[str]) -> None:
     axes.set_xticks(range(len(names)), names, rotation=rotation, ha=side)
 
 
+def in_percent(axes: "Axes") -> None:
+    """Write shares on the y-axis in percent, with as many digits as the ticks need."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+
+
+def color_bar(figure: "Figure", image: "AxesImage", beside: "Sequence[Axes]", label: str) -> None:
+    """What the colours of a picture mean, in the shared look."""
+    bar = figure.colorbar(image, ax=beside, label=label, fraction=0.05)
+    bar.ax.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
+    bar.ax.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
+    bar.outline.set_visible(False)
+
+
 def _legend(figure: "Figure", axes: "Axes") -> None:
     """Below the axes, where it never hides a curve."""
     handles, labels = axes.get_legend_handles_labels()
@@ -324,64 +298,50 @@ def _legend(figure: "Figure", axes: "Axes") -> None:
     figure.legend(handles, labels, loc="outside lower center", **style)
 
 
-def _colors(names: Iterable[str]) -> list[str]:
-    """A colour for each split, the same in every picture; splits of other names share what is left."""
-    own = dict(zip(SPLITS, PALETTE, strict=False))
-    spare = itertools.cycle(PALETTE[len(SPLITS) :])
-    return [own[name] if name in own else next(spare) for name in names]
+def _scores(counts: np.ndarray) -> str:
+    """Accuracy, and UAR over the classes that occur."""
+    support = counts.sum(1)
+    if not support.any():
+        return "nothing to score"
+    recalls = counts.diagonal()[support > 0] / support[support > 0]
+    return f"accuracy {counts.trace() / support.sum():.1%}, UAR {recalls.mean():.1%}"
 
 
 def _write_cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
-    """Count and share in each cell; of a class without utterances there are no shares."""
-    size = _SIZES["label"] if len(counts) <= 6 else 65 / max(len(counts), 8)
+    """Count and share in each cell where there is something."""
+    size = _SIZES["label"] if len(counts) <= 6 else max(65 / max(len(counts), 8), 5)
     for (row, column), count in np.ndenumerate(counts):
-        share = shares[row, column]
-        text = f"{count}\n{share:.0%}" if counts[row].any() else "0"
-        color = "white" if share > _DARK else "black"
-        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
-
-
-def _draw_waveform(axes: "Axes", waveform: np.ndarray, sample_rate: int, peak: float) -> None:
-    """Amplitude against seconds, on a y-axis that others share."""
-    step = max(1, len(waveform) // _MOST_POINTS)
-    seconds = np.arange(0, len(waveform), step) / sample_rate
-    axes.plot(seconds, waveform[::step], color=PALETTE[0], linewidth=0.6)
-    axes.set(ylim=(-peak, peak), xlim=(0, len(waveform) / sample_rate))
+        text = f"{count}\n{shares[row, column]:.0%}" if count else "0"
+        axes.text(column, row, text, ha="center", va="center", color="black", fontsize=size)
 
 
 def _draw_plane(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
     """A point an utterance, in random order: drawn class by class, the last class would hide the others."""
-    colors = np.array(_class_colors(len(class_names)))
+    styles = class_styles(len(class_names))
     order = np.random.default_rng(0).permutation(len(points))
     size = float(np.clip(12_000 / len(points), 4, 36))  # square points: 12 of a thousand utterances
-    axes.scatter(
-        points[order, 0], points[order, 1], c=colors[classes[order]], s=size, alpha=0.7, linewidths=0
-    )
+    for marker in dict.fromkeys(style.marker for style in styles):
+        mine = [index for index in order if styles[classes[index]].marker == marker]
+        colors = [styles[classes[index]].color for index in mine]
+        x, y = points[mine, 0], points[mine, 1]
+        axes.scatter(x, y, c=colors, s=size, alpha=0.7, linewidths=0, marker=marker)
     for index in np.unique(classes):
-        axes.scatter([], [], color=colors[index], s=36, label=class_names[index])
+        style = {"color": styles[index].color, "marker": styles[index].marker}
+        axes.plot([], [], linestyle="", label=class_names[index], **style)
     axes.set_ylabel("PC2")
 
 
 def _draw_line(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
     """Shares of each class in bins along the first component, where there is no second one."""
-    colors = _class_colors(len(class_names))
+    styles = class_styles(len(class_names))
     edges = np.histogram_bin_edges(points[:, 0], _HISTOGRAM_BINS)
     for index in np.unique(classes):
         inside = points[classes == index, 0]
         shares = np.histogram(inside, edges)[0] / len(inside)
-        axes.stairs(shares, edges, color=colors[index], linewidth=1.8, label=class_names[index])
+        style = {"color": styles[index].color, "linestyle": styles[index].dash, "linewidth": 1.8}
+        axes.stairs(shares, edges, label=class_names[index], **style)
     axes.set_ylabel("share of the class's utterances")
-    axes.yaxis.set_major_formatter("{x:.0%}")
-
-
-def _class_colors(classes: int) -> list[str]:
-    """The palette; for more classes than it has, that many hues."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    if classes <= len(PALETTE):
-        return [*PALETTE[:classes]]
-    return [to_hex(colormaps["turbo"](place)) for place in np.linspace(0.03, 0.97, classes)]
+    in_percent(axes)
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:

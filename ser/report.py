@@ -19,6 +19,7 @@ from ser.data.summary import SplitSummary, markdown_table
 from ser.errors import DataError
 from ser.files import write_atomic
 from ser.metrics import precision, recall
+from ser.palette import SPLITS
 from ser.run_report import RunReport
 from ser.suggestions import folded, next_commands, short
 
@@ -57,7 +58,7 @@ def write_report(run_dir: Path, report: RunReport) -> None:
     """
     write_metrics(run_dir / "metrics.json", report.metrics)
     for split, counts in report.confusions.items():
-        title = f"{split}: {counts.sum()} {report.unit}s"
+        title = f"{report.title}\n{split}: {counts.sum():,} {report.unit}s"
         picture = plots.confusion_matrix(counts, report.class_names, title)
         plots.save(picture, run_dir / _confusion_name(split))
     headline = run_dir / _confusion_name(report.headline_split)
@@ -202,7 +203,7 @@ def _score_cells(report: RunReport) -> list[list[str]]:
 
 
 def _scored_splits(report: RunReport) -> list[str]:
-    return [split for split in plots.SPLITS if f"{split}/accuracy" in report.metrics]
+    return [split for split in SPLITS if f"{split}/accuracy" in report.metrics]
 
 
 def _score(report: RunReport, split: str, name: str) -> str:

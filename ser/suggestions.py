@@ -13,8 +13,6 @@ _WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a 
 def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]]]:
     """What to type next, each as its purpose and its words, quoted for a shell and for Hydra."""
     python = program("python")
-    in_logs = Path("logs").absolute() in run_dir.absolute().parents
-    logs = "logs" if in_logs else shell_word(str(short(run_dir)))
     best = setting("ckpt", str(short(report.checkpoint)))
     keys = [word.partition("=")[0].lstrip("+~") for word in report.overrides]
     has_own_model = any(key in ("experiment", "model") or key.startswith("model.") for key in keys)
@@ -33,7 +31,7 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     return [
         ("Predict a file", [python, _script("predict.py"), best, "input=FILE", f"output={answers}"]),
         *[live] * (report.unit == "frame"),
-        ("Watch the curves", [program("tensorboard"), "--logdir", logs]),
+        ("Watch the curves", watch_command(run_dir)),
         ("Try other settings", [python, _script("train.py"), "-m", *kept, *varied]),
         *[("Cross-validate over speakers", [python, _script("train.py"), "-m", *unsplit, *folds])]
         * report.has_few_speakers,
@@ -44,6 +42,13 @@ def _script(name: str) -> str:
     """Return the path of a script of ours, beside the one that runs, as one word of bash."""
     path = Path(sys.argv[0]).with_name(name)
     return shell_word(str(short(path))) if path.is_file() else name
+
+
+def watch_command(run_dir: Path) -> list[str]:
+    """What shows the curves of a run, beside those of all others in logs, quoted for a shell."""
+    in_logs = Path("logs").absolute() in run_dir.absolute().parents
+    logs = "logs" if in_logs else shell_word(str(short(run_dir)))
+    return [program("tensorboard"), "--logdir", logs]
 
 
 def short(path: Path) -> Path:

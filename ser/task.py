@@ -172,7 +172,7 @@ class Task(L.LightningModule):
         frames = sums.pop("frames")
         self._record(
             {f"train/{name}": value for name, value in sums.items()}
-            | {"train/frames_per_second": frames / seconds}
+            | {"train/speed_frames_per_second": frames / seconds}
         )
         self._step_plateaus()
 

@@ -1,17 +1,19 @@
 """A picture of what a model says of each moment of a recording."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser.plots import PALETTE, panels_of, shortened
+from ser.palette import class_styles
+from ser.plots import in_percent, panels_of, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _SMOOTHED_S = 1.0
+_COLUMNS = 110  # characters that fit beside each other in the legend; a sample of a line takes 6
 
 
 def probabilities(
@@ -37,18 +39,20 @@ def probabilities(
     figure, (frames, decision) = panels_of(*titles, size=(11.0, 6.0), columns=1)
     shift = times[1] - times[0] if len(times) > 1 else 1.0
     mean = _means(scores, max(1, round(_SMOOTHED_S / shift)))
-    for index, name in enumerate(class_names):
-        color = PALETTE[index % len(PALETTE)]
-        frames.plot(times, scores[:, index], color=color, linewidth=0.4, alpha=0.35)
-        frames.plot(times, mean[:, index], color=color, linewidth=1.6, label=name)
-        decision.plot(times, running[:, index], color=color, linewidth=1.6)
+    for index, (name, style) in enumerate(zip(class_names, class_styles(len(class_names)), strict=True)):
+        bold: dict[str, Any] = {"color": style.color, "linestyle": style.dash, "linewidth": 1.6}
+        frames.plot(times, scores[:, index], color=style.color, linewidth=0.4, alpha=0.35)
+        frames.plot(times, mean[:, index], label=name, **bold)
+        decision.plot(times, running[:, index], **bold)
     for axes in (frames, decision):
         _shade(axes, times, silence, shift)
         axes.set(ylim=(-0.02, 1.02), xlim=(times[0], times[-1] + shift))
-        axes.yaxis.set_major_formatter("{x:.0%}")
+        in_percent(axes)
     frames.set(ylabel="probability, bold: mean of 1 s")
     decision.set(ylabel="mean over speech", xlabel="seconds; silence is grey")
-    figure.legend(*frames.get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False)
+    columns = int(_COLUMNS / (max(map(len, class_names)) + 6))
+    look: dict[str, Any] = {"ncols": min(max(columns, 1), 8), "frameon": False}
+    figure.legend(*frames.get_legend_handles_labels(), loc="outside lower center", **look)
     return figure
 
 

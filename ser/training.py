@@ -16,8 +16,7 @@ import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from rich.console import Console
 from torch import nn
 
@@ -40,10 +39,13 @@ from ser.files import write_atomic
 from ser.frame_targets import FrameClasses
 from ser.initialize import initialize
 from ser.losses import Objective
+from ser.progress import Progress
 from ser.resume import check_same_data
 from ser.run_folder import RunFolder
 from ser.run_report import RunReport
+from ser.suggestions import short, watch_command
 from ser.task import LIBRARIES, Task
+from ser.tensorboard import typed_settings, write_scores
 
 Config = Mapping[str, Any]
 
@@ -66,6 +68,13 @@ def prepare(config: Config) -> None:
     warnings.filterwarnings(
         "ignore", r".*smaller than the logging interval.*"
     )  # epochs have points of their own
+
+
+def announce(config: Config, run: RunFolder) -> None:
+    """Print where the results will lie, and the command that shows the curves as they grow."""
+    print(f"Run folder: {short(run.path)}")
+    if config.get("logger"):
+        print(f"Watch the curves: {' '.join(watch_command(run.path))}")
 
 
 def read_splits(config: Config) -> Splits:
@@ -280,6 +289,10 @@ def build_trainer(config: Config) -> L.Trainer:
     callbacks = [build(node, allowed=LIBRARIES) for node in config["callbacks"].values() if node]
     if not config.get("logger"):
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
+    if config["trainer"].get("enable_progress_bar", True) and not any(
+        isinstance(callback, ProgressBar) for callback in callbacks
+    ):
+        callbacks.append(Progress())
     plugins: list[Any] = [WholeCheckpoints(config["optimizer"].get("lr"))]
     if not ranks.is_shared(config["trainer"]):
         plugins.append(
@@ -328,8 +341,8 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     facts["inputs"] = environment.hash_inputs(config)
     write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts}
-    write_atomic(run.path / "splits.json", json.dumps(splits, indent=2))
-    write_atomic(run.path / "environment.json", json.dumps(facts, indent=2))
+    write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
+    write_atomic(run.path / "environment.json", json.dumps(facts, indent=2) + "\n")
 
 
 def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
@@ -424,10 +437,7 @@ def write_report(
         **told_of_data(data, task.target),
     )
     report.write_report(run.path, told)
-    if isinstance(trainer.logger, TensorBoardLogger):
-        trainer.logger.log_hyperparams(
-            hyper_parameters(config), {f"hp/{k}": v for k, v in scores.metrics.items()}
-        )
+    write_scores(trainer.logger, typed_settings(config, told.overrides), scores.metrics)
     Console().print(report.closing_table(run.path, told), soft_wrap=True)
 
 
@@ -442,32 +452,3 @@ def told_of_data(data: SpeechData, target: Any) -> dict[str, Any]:
         "leaks": data.facts.get("leaks"),
         "cross_validation": data.facts.get("cross_validation", ()),
     }
-
-
-VARIED = (
-    "model",
-    "pooling",
-    "head",
-    "target",
-    "features",
-    "frontend",
-    "augment",
-    "waveform_augment",
-    "loss",
-    "optimizer",
-    "schedule",
-    "batching",
-)
-"""Config nodes that people compare; the others would bury them in TensorBoard's table."""
-
-
-def hyper_parameters(config: Config) -> dict[str, Any]:
-    """Settings as `optimizer.lr` -> value, with a node's class under the node's own name."""
-    table = {"seed": config["seed"], "max_epochs": config["trainer"]["max_epochs"]}
-    for node in VARIED:
-        for key, value in (config.get(node) or {}).items():
-            if key == "_target_":
-                table[node] = value.rpartition(".")[2]
-            else:
-                table[f"{node}.{key}"] = value if isinstance(value, str | int | float) else str(value)
-    return table

@@ -100,7 +100,9 @@ def test_a_run_leaves_the_pictures_of_all_observers(watched: tuple[Path, Pieces]
     assert {"loss_curve.png", "loss_curve.csv", "pca.png", "pca.csv", "model.txt", "architecture.png"} <= left
     assert "waveforms.png" not in left  # the data holds features
     tags = events(watched[0]).Tags()
-    assert {"loss_curve", "validation/logits", "test/logits", "architecture"} <= set(tags["images"])
+    assert {
+        f"views/{name}" for name in ("loss_curve", "validation/logits", "test/logits", "architecture")
+    } <= {*tags["images"]}
     assert "model/text_summary" in tags["tensors"]
 
 
@@ -109,7 +111,7 @@ def test_the_loss_curve_has_a_point_every_so_many_steps(watched: tuple[Path, Pie
     assert [int(row["step"]) for row in rows] == [*range(2, 2 * len(rows) + 1, 2)]
     assert len(rows) >= 8
     for name in ("train", "validation"):
-        logged = events(watched[0]).Scalars(f"curve/{name}")
+        logged = events(watched[0]).Scalars(f"{name}/loss_curve")
         assert [event.step for event in logged] == [int(row["step"]) for row in rows]
         assert [event.value for event in logged] == pytest.approx(
             [float(row[name]) for row in rows], rel=1e-5
@@ -276,7 +278,7 @@ def test_waveforms_and_one_logit_have_their_pictures(recordings: Path, tmp_path:
     assert [row["id"] for row in rows] == [*map(str, data.datasets["validation"].store.ids)]
     assert {row["pc2"] for row in rows} == {"0"}
     assert len({row["pc1"] for row in rows}) > 1
-    assert {"waveforms", "validation/logits"} <= set(events(tmp_path / "run").Tags()["images"])
+    assert {"views/waveforms", "views/validation/logits"} <= set(events(tmp_path / "run").Tags()["images"])
 
 
 def test_logits_that_diverged_have_no_place_and_leave_it_to_the_report_to_say_so(

@@ -1,6 +1,7 @@
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from ser import plots
+from ser import plots, sound_plots, timeline
 from ser.errors import DataError
+from ser.palette import PALETTE, SPLITS
+from ser.serab import heat_map
 from ser.targets import QUADRANTS
 
 COUNTS = np.array([[812, 120, 30, 2], [60, 2500, 14, 400], [200, 100, 300, 80], [0, 0, 0, 0]])
@@ -51,6 +54,16 @@ def scattered(classes: int, *, on_a_line: bool = False) -> Figure:
     )
 
 
+def streamed(classes: int, word: str = "emotion") -> Figure:
+    scores = np.random.default_rng(0).dirichlet(np.ones(classes), 300)
+    running = np.cumsum(scores, 0) / np.arange(1, 301)[:, None]
+    names = [f"{word} {index}" for index in range(classes)]
+    silence = np.arange(300) % 100 > 80
+    return timeline.probabilities(
+        np.arange(300) * 0.01, scores, running, silence, class_names=names, title="call.wav"
+    )
+
+
 BOXES = [
     ("input", "", "[24,000, 1]", ""),
     ("encoder.stages.0", "Stage: " + ", ".join(["Conv1d 80 / 16"] * 12), "[375, 32]", "2,624 parameters"),
@@ -62,12 +75,28 @@ FIGURES = {
     "lengths": lambda: plots.length_histogram({"train": lengths(300), "test": lengths(40)}),
     "classes": lambda: plots.class_shares(CLASSES),
     "curves": lambda: plots.learning_curves(CURVES, best_epoch=2),
-    "recordings": lambda: plots.recordings(
+    "recordings": lambda: sound_plots.recordings(
         {"quiet": np.full(9_000, 0.01), "loud": np.linspace(-0.5, 0.5, 40_000)},
         [np.random.default_rng(0).normal(size=(50, 26)), np.zeros((220, 26))],
         sample_rate=16_000,
+        unit="ln energy",
+        frequencies=[100 + 300.0 * band for band in range(26)],
     ),
-    "waveforms": lambda: plots.waveforms(
+    "of_waveforms": lambda: sound_plots.recordings(
+        {"quiet": np.full(9_000, 0.01)}, [np.full((9_000, 1), 1.0)], sample_rate=16_000
+    ),
+    "streaming": lambda: streamed(12),
+    "long_names_streaming": lambda: streamed(12, "a_language_with_a_long_name"),
+    "heat_map": lambda: heat_map.heat_map(
+        {"validation": np.arange(12).reshape(4, 3) / 11, "test": np.full((4, 3), np.nan)},
+        ["LDA", "SVC", "logistic regression", "majority floor"],
+        ["ravdess", "emodb4*", "crema_d"],
+        title="byol_s",
+    ),
+    "many_class_shares": lambda: plots.class_shares(
+        {name: {f"emotion {index}": 10 + index for index in range(8)} for name in SPLITS}
+    ),
+    "waveforms": lambda: sound_plots.waveforms(
         {"quiet": np.full(9_000, 0.01), "a/long/path/" * 12 + "loud.wav: en": np.linspace(-0.5, 0.5, 40_000)},
         sample_rate=8_000,
     ),
@@ -97,7 +126,8 @@ def test_no_text_overlaps_another_or_leaves_the_picture(figure: Figure) -> None:
     plots.to_image(figure)
     shown = [text for axes in figure.axes for text in written(axes) if text.get_text()]
     boxes = [text.get_window_extent() for text in shown]
-    for box in boxes:
+    legends = [shape.get_window_extent() for shape in figure.legends]
+    for box in (*boxes, *legends):
         assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
         assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
     level = [box for text, box in zip(shown, boxes, strict=True) if text.get_rotation() in (0, 90)]
@@ -151,15 +181,42 @@ def test_a_class_that_does_not_occur_has_no_shares() -> None:
     assert texts(FIGURES["confusion"]())[12:] == ["0"] * 4
 
 
-def test_text_can_be_read_on_every_shade() -> None:
+def test_an_absent_class_is_marked_beside_its_grey_row() -> None:
+    axes = FIGURES["confusion"]().axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["sadness", "anger", "pleasure", "joy\n(absent)"]
+    (grey,) = axes.patches
+    assert (grey.get_y(), grey.get_height()) == (2.5, 1)
+
+
+def test_the_confusion_picture_names_accuracy_and_uar() -> None:
+    right = (812 + 2500 + 300) / COUNTS.sum()
+    recalls = [812 / 964, 2500 / 2974, 300 / 680]
+    title = FIGURES["confusion"]().axes[0].get_title()
+    assert title == f"test\naccuracy {right:.1%}, UAR {np.mean(recalls):.1%}"
+    nothing = plots.confusion_matrix(np.zeros((2, 2), int), "ab", "test").axes[0]
+    assert nothing.get_title() == "test\nnothing to score"
+
+
+def shades_of_confusion() -> Axes:
     shares = np.arange(20) * 5
     counts = np.diag(shares) + np.roll(np.diag(100 - shares), 1, axis=1)
-    axes = plots.confusion_matrix(counts, ["name"] * 20, "test").axes[0]
+    return plots.confusion_matrix(counts, ["name"] * 20, "test").axes[0]
+
+
+def shades_of_heat_map() -> Axes:
+    cells = np.linspace(0, 1, 24).reshape(4, 6)
+    return heat_map.heat_map({"test": cells}, [*"abcd"], [*"efghij"], title="").axes[0]
+
+
+@pytest.mark.parametrize("draw", [shades_of_confusion, shades_of_heat_map])
+def test_text_can_be_read_on_every_shade(draw: Callable[[], Axes]) -> None:
+    axes = draw()
     image = axes.images[0]
     for text, share in zip(axes.texts, np.asarray(image.get_array()).flat, strict=True):
         paper, ink = luminance(image.cmap(image.norm(share))), luminance(to_rgb(text.get_color()))
         contrast = (max(paper, ink) + 0.05) / (min(paper, ink) + 0.05)
-        assert contrast >= 4.5  # what WCAG 2 asks of small text
+        assert contrast >= 7  # what WCAG 2 asks of small text at its stricter level, AAA
 
 
 def luminance(color: tuple[float, ...]) -> float:
@@ -187,20 +244,20 @@ def test_one_length_can_be_shown() -> None:
 def test_class_shares_compare_splits_of_different_size() -> None:
     figure = FIGURES["classes"]()
     assert texts(figure) == ["16%", "41%", "13%", "30%", "20%", "50%", "10%", "20%"]
-    assert legend(figure)[0] == "train: 100 utterances, majority floor 41.0%"
+    assert legend(figure)[0] == "train: 100 utterances, majority floor 41.0% (dashed)"
     assert [line.get_ydata()[0] for line in figure.axes[0].lines] == [0.41, 0.5]
 
 
 def test_a_split_has_the_same_colour_in_every_picture() -> None:
     in_bars = to_hex(FIGURES["classes"]().axes[0].patches[4].get_facecolor())
     in_stairs = to_hex(FIGURES["lengths"]().axes[0].patches[1].get_edgecolor())
-    assert in_bars == in_stairs == plots.PALETTE[2].lower()
+    assert in_bars == in_stairs == PALETTE[2].lower()
 
 
 def test_other_splits_never_take_the_colours_of_the_known_ones() -> None:
     figure = plots.length_histogram({name: np.array([5]) for name in ("test_1", "train", "test_2")})
     colors = [to_hex(stairs.get_edgecolor()) for stairs in figure.axes[0].patches]
-    assert colors == [plots.PALETTE[index].lower() for index in (3, 0, 4)]
+    assert colors == [PALETTE[index].lower() for index in (3, 0, 4)]
 
 
 def test_curves_show_the_values_and_the_best_epoch() -> None:
@@ -227,9 +284,35 @@ def test_pictures_are_drawn_without_global_state() -> None:
 
 
 def test_waveforms_share_one_axis_so_that_loudness_can_be_compared() -> None:
-    quiet, _, loud, _ = FIGURES["recordings"]().axes
+    quiet, _, loud, _, _ = FIGURES["recordings"]().axes
     assert quiet.get_ylim() == loud.get_ylim() == (-0.5, 0.5)
     assert loud.get_xlim()[1] == pytest.approx(2.5)
+
+
+def test_features_have_hertz_and_a_colour_bar_with_their_unit() -> None:
+    *_, loud, features, bar = FIGURES["recordings"]().axes
+    assert loud.get_ylabel() == "amplitude"
+    assert features.get_ylabel() == "Hz"
+    assert [label.get_text() for label in features.get_yticklabels()] == ["100", "2,500", "5,200", "7,600"]
+    assert bar.get_ylabel() == "ln energy"
+
+
+def test_features_of_all_recordings_share_one_scale_of_colours() -> None:
+    _, first, _, second, _ = FIGURES["recordings"]().axes
+    assert first.images[0].get_clim() == second.images[0].get_clim()
+
+
+def test_no_dash_is_bold_where_a_column_has_no_accuracy() -> None:
+    texts = FIGURES["heat_map"]().axes[1].texts
+    assert {(text.get_text(), text.get_fontweight()) for text in texts} == {("-", "normal")}
+
+
+def test_ticks_in_percent_are_what_they_say() -> None:
+    figure = FIGURES["curves"]()
+    plots.to_image(figure)
+    axes = figure.axes[1]
+    for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
+        assert float(label.get_text().rstrip("%")) / 100 == pytest.approx(tick, abs=1e-9)
 
 
 def test_waveforms_below_each_other_share_both_axes() -> None:
@@ -276,12 +359,19 @@ def test_a_point_has_the_colour_of_its_class() -> None:
     axes = plots.output_space(points, classes, "abc", shares=(1, 0), title="test").axes[0]
     drawn = axes.collections[0]
     for place, color in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
-        assert to_hex(color) == plots.PALETTE[classes[int(place[0]) // 2]].lower()
+        assert to_hex(color) == PALETTE[classes[int(place[0]) // 2]].lower()
 
 
 def test_more_classes_than_the_palette_has_still_differ() -> None:
-    colors = [to_hex(shown.get_facecolor()[0]) for shown in FIGURES["many_outputs"]().axes[0].collections[1:]]
-    assert len(set(colors)) == 20
+    shown = FIGURES["many_outputs"]().axes[0].lines
+    assert len({(line.get_color(), line.get_marker()) for line in shown}) == 20
+
+
+def test_a_stream_of_twelve_classes_has_as_many_colours() -> None:
+    frames, decision = streamed(12).axes
+    bold = [line.get_color() for line in frames.lines if line.get_label().startswith("emotion")]
+    assert len(set(bold)) == 12
+    assert [line.get_color() for line in decision.lines] == bold
 
 
 def test_on_a_line_each_class_is_spread_over_its_own_whole() -> None:

@@ -21,7 +21,7 @@ from ser.errors import CheckpointError, ConfigError, DataError, DivergedError
 from ser.models.cnn import CNNEncoder
 from ser.models.lstm import LSTMEncoder
 from ser.task import parameter_groups
-from ser.training import WholeCheckpoints, compile_in_place, hyper_parameters, read_splits
+from ser.training import WholeCheckpoints, compile_in_place, read_splits
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -363,18 +363,3 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
     )
     with pytest.raises(ConfigError, match=r"callbacks\.own\.monitor=validation/los: .*'validation/loss'"):
         read_splits(config)
-
-
-def test_hyper_parameters_are_flat_and_name_the_class_by_its_node() -> None:
-    config = {
-        "seed": 3,
-        "trainer": {"max_epochs": 5},
-        "model": {"_target_": "ser.models.cnn.CNNEncoder", "channels": [8, 8]},
-        "schedule": None,
-    }
-    assert hyper_parameters(config) == {
-        "seed": 3,
-        "max_epochs": 5,
-        "model": "CNNEncoder",
-        "model.channels": "[8, 8]",
-    }

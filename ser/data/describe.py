@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from ser.command import main
-from ser.data.manifest import Manifest
+from ser.data.manifest import Manifest, Utterance
 
 _PICTURED = 5
 
@@ -37,7 +37,12 @@ def describe(config: dict[str, Any]) -> None:
     if splits.manifests:
         folder = Path(HydraConfig.get().runtime.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        draw(splits.manifests["train"], config["features"], folder / "recordings.png")
+        draw(
+            splits.manifests["train"],
+            config["features"],
+            folder / "recordings.png",
+            fields=data.target.label_names,
+        )
         print(f"Recordings and their features: {folder / 'recordings.png'}")
 
 
@@ -52,23 +57,42 @@ def by_speaker(manifest: Manifest, fields: tuple[str, ...]) -> Iterator[str]:
         yield f"{speaker}: {classes.total()} utterances ({listed})"
 
 
-def draw(manifest: Manifest, features: Mapping[str, Any], path: Path) -> None:
-    """Write a picture of evenly spaced utterances: waveforms on one y-axis, and their features."""
+def draw(
+    manifest: Manifest, features: Mapping[str, Any], path: Path, *, fields: tuple[str, ...] = ()
+) -> None:
+    """Write a picture of evenly spaced utterances: waveforms on one y-axis, and their features.
+
+    Args:
+        manifest: of the utterances, one or more.
+        features: spec of the features.
+        path: of the picture.
+        fields: of the labels that each is titled by.
+    """
     import torch
 
-    from ser import plots
+    from ser import plots, sound_plots
     from ser.batch import Padded
     from ser.build import build
     from ser.data.audio import read_audio
 
     extractor = build(features)
     chosen = manifest.utterances[:: max(1, len(manifest) // _PICTURED)][:_PICTURED]
-    waveforms = {u.id: read_audio(u.path, extractor.sample_rate, start=u.start, end=u.end) for u in chosen}
+    waveforms = {
+        _title(u, fields): read_audio(u.path, extractor.sample_rate, start=u.start, end=u.end) for u in chosen
+    }
     frames = [
         extractor(Padded.collate([torch.from_numpy(waveform)[:, None]])).values[0].numpy()
         for waveform in waveforms.values()
     ]
-    plots.save(plots.recordings(waveforms, frames, sample_rate=extractor.sample_rate), path)
+    settings = {"unit": extractor.unit(), "frequencies": extractor.band_frequencies()}
+    plots.save(sound_plots.recordings(waveforms, frames, sample_rate=extractor.sample_rate, **settings), path)
+
+
+def _title(utterance: Utterance, fields: tuple[str, ...]) -> str:
+    """Name, label and speaker."""
+    label = "/".join(str(utterance.labels.get(field)) for field in fields)
+    speaker = "speaker unknown" if utterance.speaker is None else f"speaker {utterance.speaker}"
+    return f"{utterance.id}: {label}, {speaker}"
 
 
 if __name__ == "__main__":

@@ -88,6 +88,14 @@ class Extractor(nn.Module, ABC):
             ConfigError: with the option that does.
         """
 
+    def band_frequencies(self) -> list[float] | None:
+        """Frequency of each feature in Hz; None where features are no bands of a spectrum."""
+        return None
+
+    def unit(self) -> str:
+        """What the features are, for the axis of a picture."""
+        return "amplitude"
+
     def forward(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, T, F].
 
@@ -244,6 +252,7 @@ class LogMel(Extractor):
         self.waveform_preemphasis = preemphasis if preemphasis_of == "waveform" else 0.0
         self.frame_preemphasis = preemphasis if preemphasis_of == "frame" else 0.0
         self.power = power
+        self.log = log
         self.logarithm = Logarithm(log, floor, floor_by, top_db, power)
         self.dtype = getattr(torch, precision)
         filters = mel.mel_filterbank(
@@ -296,6 +305,16 @@ class LogMel(Extractor):
                 "stream knows. Train with features.top_db=null, and features.floor=1e-8 or so."
             )
 
+    def band_frequencies(self) -> list[float] | None:
+        """Where each filter is highest, in Hz."""
+        hertz = self.filters.argmax(0) * (self.sample_rate / self.fft_length)
+        return [float(frequency) for frequency in hertz]
+
+    def unit(self) -> str:
+        """Name the quantity and its logarithm."""
+        quantity = "energy" if self.power == 2 else "magnitude"
+        return {"natural": f"ln {quantity}", "log10": f"log10 {quantity}", "decibel": "dB"}[self.log]
+
     def _energies(self, block: Tensor) -> Tensor:
         """Frames [..., samples] -> [..., num_mel_bins]."""
         if self.remove_mean:
@@ -329,6 +348,14 @@ class MFCC(LogMel):
         matrix = mel.cosine_transform(num_coefficients, num_mel_bins, lifter)
         self.register_buffer("transform", matrix.T, persistent=False)
         self.feature_dim = num_coefficients
+
+    def band_frequencies(self) -> list[float] | None:
+        """Coefficients are no bands."""
+        return None
+
+    def unit(self) -> str:
+        """Name the coefficients."""
+        return "cepstral coefficient"
 
     def _energies(self, block: Tensor) -> Tensor:
         """In float64, or what cancels in the transform would differ by 1e-4 dB from batch to batch."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser import plots
+from ser.palette import share_map
 from ser.serab.classifiers import FAMILIES
 from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, in_order
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FLOOR = "majority floor"
-_DARK = 0.6  # from this accuracy on white reads better than black
 _WIDTH_IN, _HEIGHT_IN = 0.95, 0.55  # of a cell
 _CHARACTER_IN = 0.08  # of the names of rows
 _LEAST_IN = 6.4
@@ -75,7 +75,7 @@ def heat_map(
     size = max(width, _LEAST_IN), 1.6 + _HEIGHT_IN * len(rows)
     figure, axes_of_panels = plots.panels_of(*panels, size=size)
     for axes, cells in zip(axes_of_panels, panels.values(), strict=True):
-        axes.imshow(cells, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axes.imshow(cells, cmap=share_map(), vmin=0, vmax=1, aspect="auto")
         best = np.nan_to_num(cells[:-1]).argmax(0)
         for (row, column), score in np.ndenumerate(cells):
             axes.text(
@@ -84,9 +84,9 @@ def heat_map(
                 "-" if np.isnan(score) else f"{100 * score:.1f}",
                 ha="center",
                 va="center",
-                color="white" if score > _DARK else "black",
+                color="black",
                 fontsize=10,
-                fontweight="bold" if row == best[column] else "normal",
+                fontweight="bold" if row == best[column] and not np.isnan(score) else "normal",
             )
         plots.name_columns(axes, columns)
         axes.set_yticks(range(len(rows)), rows)

