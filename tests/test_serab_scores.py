@@ -76,7 +76,38 @@ def test_an_interval_over_speakers_is_wider_than_one_over_utterances() -> None:
     assert by_utterance.high - by_utterance.low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
 
-def test_one_speaker_leaves_no_interval() -> None:
+def test_two_speakers_never_get_less_than_the_binomial_interval() -> None:
+    speakers = np.repeat(["08", "10"], [29, 32])
+    correct = np.ones(61, bool)
+    correct[[0, 1, 2, 29, 30]] = False  # 26 of 29, 30 of 32
+    drawn = bootstrap(correct, speakers)
+    found = scores.interval(correct, speakers)
+    expected = pytest.importorskip("scipy.stats").binomtest(56, 61).proportion_ci(method="wilson")
+    assert scores.wilson(56, 61) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert found == scores.wilson(56, 61)
+    assert found.low < drawn.low < drawn.high < found.high
+
+
+def test_speakers_who_differ_keep_their_wider_interval() -> None:
+    speakers = np.repeat([*"abcd"], 30)
+    correct = np.repeat([True, False, True, True], 30)
+    assert scores.interval(correct, speakers, seed=3) == bootstrap(correct, speakers, seed=3)
+
+
+def test_an_interval_over_many_speakers_is_that_of_speakers() -> None:
+    speakers = np.repeat(np.arange(scores.FEW_SPEAKERS), 5)
+    correct = np.tile([True, True, True, True, False], scores.FEW_SPEAKERS)
+    assert scores.interval(correct, speakers) == bootstrap(correct, speakers) == Interval(0.8, 0.8)
+
+
+@pytest.mark.parametrize(("right", "total"), [(0, 20), (20, 20), (7, 20)])
+def test_a_binomial_interval_holds_its_share_and_stays_in_bounds(right: int, total: int) -> None:
+    low, high = scores.wilson(right, total)
+    assert 0 <= low <= right / total <= high <= 1
+    assert high - low > 0.1
+
+
+def test_one_speaker_leaves_no_interval_over_speakers() -> None:
     assert bootstrap(np.array([True, False]), np.array(["a", "a"])) == Interval(0.5, 0.5)
 
 

@@ -30,6 +30,7 @@ from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
 from ser.serab.normalize import problems
 from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, Select
+from ser.serab.scores import FEW_SPEAKERS
 
 Config = Mapping[str, Any]
 
@@ -238,7 +239,9 @@ def _method(config: Config, *, split: str) -> list[str]:
         _division(split, config["data"]["split"]),
         by_speaker if config["normalize"] == "speaker" else by_train,
         f"Classifiers: {', '.join(asked)}. {searched if config['grid'] else defaults}",
-        "Intervals hold 95% of 10,000 draws of test speakers with replacement; of few speakers they are too narrow. "
+        "Intervals hold 95% of 10,000 draws of test speakers with replacement; of fewer than "
+        f"{FEW_SPEAKERS} speakers, each is at least as wide as the binomial one (Wilson's) of as many independent "
+        "utterances, and may still be too narrow. "
         f"UAR is the mean recall of the classes. What is random in classifiers and intervals has the seed "
         f"{SEED}.",
     ]

@@ -135,7 +135,7 @@ def _result(problems: Problems, outcome: Outcome, speakers: np.ndarray) -> Resul
         test_uar=scores.uar(outcome.predicted, truth),
         test_correct=int(right.sum()),
         test_total=len(truth),
-        interval=scores.bootstrap(right, speakers, seed=SEED),
+        interval=scores.interval(right, speakers, seed=SEED),
         settings=outcome.settings,
         candidates=outcome.candidates,
         remarks=outcome.remarks,

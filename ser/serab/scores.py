@@ -5,12 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+FEW_SPEAKERS = 20
+"""Of fewer, an interval over speakers alone is too narrow."""
 _DRAWS = 10_000
+_NORMAL = 1.959964  # 97.5% of a normal distribution lie below
 _PERCENTILES = (2.5, 97.5)
 
 
 class Interval(NamedTuple):
-    """Where a score lies in 95% of the draws, 0..1."""
+    """Where a score lies with 95% confidence, 0..1."""
 
     low: float
     high: float
@@ -57,11 +60,40 @@ def means(accuracies: Sequence[float], sizes: Sequence[int]) -> Means:
     return Means(float(values.mean()), float(values @ weights / weights.sum()), geometric)
 
 
+def interval(correct: np.ndarray, speakers: np.ndarray, *, seed: int = 0) -> Interval:
+    """95% interval of the accuracy: over speakers and, where they are few, never within that of utterances.
+
+    Two speakers who are answered equally well would leave almost no interval, however few their utterances are. So
+    of fewer than 20 speakers it reaches as far as the wider of both on either side.
+
+    Args:
+        correct: [N] bool.
+        speakers: [N] who talks.
+        seed: of the draws.
+    """
+    drawn = bootstrap(correct, speakers, seed=seed)
+    if len(np.unique(speakers)) >= FEW_SPEAKERS:
+        return drawn
+    independent = wilson(int(correct.sum()), len(correct))
+    return Interval(min(drawn.low, independent.low), max(drawn.high, independent.high))
+
+
+def wilson(right: int, total: int) -> Interval:
+    """95% interval of a share if answers are independent of each other.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    squared = _NORMAL**2
+    centre = (right + squared / 2) / (total + squared)
+    half = _NORMAL * np.sqrt(right * (total - right) / total + squared / 4) / (total + squared)
+    return Interval(max(float(centre - half), 0.0), min(float(centre + half), 1.0))
+
+
 def bootstrap(correct: np.ndarray, speakers: np.ndarray, *, seed: int = 0) -> Interval:
     """95% interval of the accuracy if other speakers had been tested: speakers are drawn with replacement.
 
     Utterances of a speaker resemble each other, so that drawing utterances would give too narrow an interval; of
-    few speakers, even this one is too narrow.
+    few speakers, even this one is too narrow: see `interval`.
 
     Args:
         correct: [N] bool.
