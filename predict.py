@@ -49,7 +49,7 @@ def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
     target = models[0].target
     answers = zip(store.ids, target.decode(scores.argmax(-1)), strict=True)
     predictions.write_predictions(output, store.ids, store.layout, answers, **replacing)
-    print(f"{len(store)} utterances: {output}")
+    print(*inference.describe_answers(store.ids, scores, target, output), sep="\n")
     if config["scores"]:
         rows = [dict(zip(target.class_names, row, strict=True)) for row in scores.tolist()]
         named = zip(store.ids, rows, strict=True)
@@ -85,7 +85,7 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
     inference.warn_of_silence(store.ids, scores)
     rows = inference.rows(store.ids, scores, models[0].target, places)
     predictions.write_table(output, rows, overwrite=config["overwrite"])
-    print(f"{len(store)} utterances: {output}")
+    print(*inference.describe_answers(store.ids, scores, models[0].target, output), sep="\n")
     inference.show_scores(scores, store, models[0].target)
 
 

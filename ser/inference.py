@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from ser.targets import Target
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 16_000, 64_000
 _SAMPLES_FOR_A_FRAME = 160  # as many samples of a waveform take the time of a frame
 
+
+_MOST_ANSWERS = 10  # that are printed one by one
 
 _log = logging.getLogger(__name__)
 
@@ -187,6 +189,34 @@ def rows(
     for silent in scores.isnan().any(-1).nonzero().flatten().tolist():
         said[silent] |= dict.fromkeys(["label", *names])
     return said
+
+
+def describe_answers(
+    ids: Sequence[UtteranceId], scores: Tensor, target: Target, output: Path
+) -> Iterator[str]:
+    """What is printed of the answers: each of a few, else how often each class is given; and where they lie.
+
+    Args:
+        ids: N.
+        scores: probabilities [N, C]; NaN where there is no decision.
+        target: names the classes, and the bits behind them.
+        output: file with all answers.
+    """
+    best = scores.argmax(-1)
+    decided = ~scores.isnan().any(-1)
+    names = [target.class_names[index] if known else None for index, known in zip(best, decided, strict=True)]
+    if len(ids) <= _MOST_ANSWERS:
+        bits = target.decode(best) if len(target.label_names) > 1 else [{}] * len(ids)
+        for place, (utterance_id, name) in enumerate(zip(ids, names, strict=True)):
+            if name is None:
+                yield f"{utterance_id}: no speech, so no answer"
+                continue
+            detail = "".join(f", {field} {bit}" for field, bit in bits[place].items())
+            yield f"{utterance_id}: {name} {float(scores[place].max()):.1%}{detail}"
+    else:
+        counts = Counter(name or "no answer" for name in names)
+        yield ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    yield f"{len(ids)} utterance{'s' * (len(ids) != 1)}: {output}"
 
 
 def warn_of_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:

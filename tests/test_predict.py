@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ser import checkpoint, inference, validate
 from ser.data.challenge import read_challenge
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
-from ser.targets import Classes
+from ser.targets import Classes, Quadrant
 from tests.commands import TINY, run
 
 
@@ -150,3 +151,29 @@ def test_what_no_model_was_asked_for_is_not_scored(capsys: pytest.CaptureFixture
     assert "nan" not in told
     inference.show_scores(scores, labelled(["1"], "valence"), target)
     assert not capsys.readouterr().out
+
+
+def answers(scores: list[list[float]], target: Any) -> list[str]:
+    ids = [f"{index}.wav" for index in range(len(scores))]
+    return [*inference.describe_answers(ids, torch.tensor(scores), target, Path("out.csv"))]
+
+
+def test_a_single_answer_is_printed_with_its_probability() -> None:
+    target = Classes(class_names=("anger", "joy"), field="label")
+    assert answers([[0.125, 0.875]], target) == ["0.wav: joy 87.5%", "1 utterance: out.csv"]
+
+
+def test_bits_are_printed_beside_their_class() -> None:
+    assert answers([[0.1, 0.6, 0.2, 0.1]], Quadrant())[0] == "0.wav: anger 60.0%, valence 0, activation 1"
+
+
+def test_a_recording_without_speech_has_no_answer() -> None:
+    target = Classes(class_names=("anger", "joy"), field="label")
+    lines = answers([[float("nan")] * 2, [0.9, 0.1]], target)
+    assert lines == ["0.wav: no speech, so no answer", "1.wav: anger 90.0%", "2 utterances: out.csv"]
+
+
+def test_many_answers_are_counted_by_class() -> None:
+    target = Classes(class_names=("anger", "joy"), field="label")
+    scores = [[0.9, 0.1]] * 3 + [[0.2, 0.8]] * 7 + [[float("nan")] * 2]
+    assert answers(scores, target) == ["joy 7, anger 3, no answer 1", "11 utterances: out.csv"]
