@@ -18,6 +18,9 @@ def predict(config: dict[str, Any]) -> None:
     from ser import checkpoint  # torch takes 1.4 s: first the config must be right
     from ser.data.inputs import are_recordings
 
+    for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
+        if config[key] is not None and config[key] <= 0:
+            raise ConfigError(f"{key}={config[key]}: expected more than 0. Give another number.")
     paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
     if config["input"] == "-" and not config["stream"]:
@@ -36,7 +39,7 @@ def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
     from ser.data.challenge import read_challenge
 
     output = Path(config["output"] or f"predictions_{Path(config['input']).stem}.json")
-    probabilities = output.with_name(f"{output.stem}_scores.json")
+    probabilities = output.parent / f"{output.stem}_scores.json"
     replacing = {"overwrite": config["overwrite"]}
     for path in (output, probabilities) if config["scores"] else (output,):
         predictions.check_output(path, **replacing)
@@ -91,6 +94,7 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
 
 def predict_stream(config: dict[str, Any], models: list[Any]) -> None:
     """Answer a recording, or standard input, as it comes: a row for every decision, and a picture."""
+    import signal
     import sys
 
     from ser import live
@@ -108,6 +112,8 @@ def predict_stream(config: dict[str, Any], models: list[Any]) -> None:
     output = Path(config["output"] or f"predictions_{Path(name).stem.replace(' ', '_')}.csv")
     followed = live.follow(stream, source, output, title=name, overwrite=config["overwrite"])
     print(live.conclude(followed, stream, name, output))
+    if followed.signal is not None and followed.signal != signal.SIGINT:
+        sys.exit(128 + followed.signal)
 
 
 if __name__ == "__main__":

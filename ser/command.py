@@ -3,8 +3,10 @@
 import errno
 import functools
 import inspect
+import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +27,20 @@ from ser.settings import SCHEMAS
 
 Script = Callable[[dict[str, Any]], float | None]
 
-_OUTPUT_ERRORS = {errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.EPERM, errno.EROFS}
+_OF_DISKS = {
+    errno.EACCES: "Change its permissions, or give another path.",
+    errno.EPERM: "Change its permissions, or give another path.",
+    errno.EROFS: "Give a path on a disk that can be written to.",
+    errno.ENOSPC: "Free some space on that disk, or give a path on another.",
+    errno.EDQUOT: "Your quota is used up: delete something, or give a path on another disk.",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or give a path on another disk.",
+    errno.EIO: "Check the disk, or give a path on another.",
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n).",
+    errno.ENOTDIR: "A part of the path is a file, not a folder: give another path.",
+    errno.EISDIR: "Give the path of a file.",
+}
+"""What the operating system refuses, and what helps."""
 
 
 def main(
@@ -33,6 +48,7 @@ def main(
     *,
     existing_paths: Sequence[str] = (),
     rewrite: Callable[[list[str]], list[str]] | None = None,
+    help: str | None = None,
 ) -> Callable[[Script], Callable[[], None]]:
     """Turn a function of a checked config into a command; the folder `conf` lies beside its file or further up.
 
@@ -44,6 +60,7 @@ def main(
         config_name: the primary config, without `.yaml`.
         existing_paths: full keys of files or folders that must be there, unless they are null.
         rewrite: makes the arguments that Hydra gets of those that were typed.
+        help: what --help prints before the groups; None where it stands in the config.
     """
 
     def decorate(script: Script) -> Callable[[], None]:
@@ -52,17 +69,20 @@ def main(
 
         @functools.wraps(script)
         def command() -> None:
+            _open_standard_streams()
             try:
                 typed = sys.argv[1:]
-                app = App(conf, config_name, existing_paths, SCHEMAS.get(config_name))
+                app = App(conf, config_name, existing_paths, SCHEMAS.get(config_name), help)
                 arguments = rewrite(typed) if rewrite else typed
                 code = _run(script, read_command(arguments, app), typed)
             except KeyboardInterrupt:
                 code = _interrupted()
+            except BrokenPipeError:  # as of `| head`
+                code = _piped_to_nobody()
             except Exception as error:
                 if _wants_traceback():
                     raise
-                print(error, file=sys.stderr)
+                print(_sentence(error), file=sys.stderr)
                 code = 1
             if code:
                 sys.exit(code)
@@ -127,8 +147,30 @@ def _exit_code(start: Callable[[], None]) -> int:
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into sys.exit(1)
             return _interrupted()
+        if type(error).__name__ == "SIGTERMException":  # Lightning's, whose exit code would be 0
+            print("Terminated.", file=sys.stderr)
+            return 128 + signal.SIGTERM
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     return 0
+
+
+def _open_standard_streams() -> None:
+    """Replace closed standard streams, whose numbers the next files would get, and print any file name."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _piped_to_nobody() -> int:
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  Python would complain again at exit
+    return 128 + signal.SIGPIPE
 
 
 def _interrupted() -> int:
@@ -139,10 +181,12 @@ def _interrupted() -> int:
 def _run_job(run: Callable[[], float | None]) -> float | None:
     try:
         return sweep.finite(run())
+    except BrokenPipeError:
+        sys.exit(_piped_to_nobody())
     except Exception as error:
         if _wants_traceback() or HydraConfig.get().runtime.choices.get("debug") or not _is_users(error):
             raise
-        print(ranks.signed(str(error)), file=sys.stderr)
+        print(ranks.signed(_sentence(error)), file=sys.stderr)
         sys.exit(1)
 
 
@@ -197,5 +241,14 @@ def _is_users(error: Exception) -> bool:
     """Whether the user, not the program, made the mistake."""
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")  # there if it can have been raised
     is_misuse = lightning is not None and isinstance(error, lightning.MisconfigurationException)
-    is_output = isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS
-    return isinstance(error, SerError) or is_misuse or is_output
+    return (
+        isinstance(error, SerError) or is_misuse or (isinstance(error, OSError) and error.errno in _OF_DISKS)
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """Return what to print of an error, with a remedy where the operating system refused something."""
+    if not isinstance(error, OSError) or error.errno not in _OF_DISKS:
+        return str(error)
+    place = error.filename if error.filename is not None else "A file of this run"
+    return f"{place}: {(error.strerror or '').lower()}. {_OF_DISKS[error.errno]}"

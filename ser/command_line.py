@@ -50,7 +50,8 @@ def read_command(argv: list[str], app: App) -> Command:
     is_ours = not (args.hydra_help or args.shell_completion or args.experimental_rerun or args.config_dir)
     program = [*environment.program(), *(flag for flag in flags if flag not in ("-m", "--multirun"))]
     if not is_ours or argv == ["--help"]:
-        return Command(app, argv, program)  # nothing to check, or a search path that only Hydra knows
+        # Nothing to check, or a search path that only Hydra knows.
+        return Command(app, [*argv, *_help(app, args)], program)
     app = _with_flags(app, args)
     unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
     is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
@@ -77,9 +78,17 @@ def read_command(argv: list[str], app: App) -> Command:
     if is_follower:
         arguments += ["hydra.run.dir=.", "hydra/job_logging=none"]  # the first process has the run folder
     if not (runs and is_sweep):
-        return Command(app, [*arguments, *flags], program)
+        return Command(app, [*arguments, *flags, *_help(app, args)], program)
     pinned = f"hydra.sweep.dir={hydra_value(str(folder))}"
     return Command(app, [*arguments, pinned, *flags], program, folder, bare)
+
+
+def _help(app: App, args: argparse.Namespace) -> list[str]:
+    """The setting that makes --help print the script's own text."""
+    if not args.help or app.help is None:
+        return []
+    text = f"{app.help.strip()}\n\nGroups and their options:\n\n$APP_CONFIG_GROUPS"
+    return [f"hydra.help.template={hydra_value(text)}"]
 
 
 def _with_flags(app: App, args: argparse.Namespace) -> App:

@@ -1,11 +1,22 @@
 """Writing files so that no reader ever sees half of one."""
 
+import contextlib
 import errno
 import os
+import re
+import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from ser.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks; there, leftovers of killed processes stay
+    _CAN_LOCK = False
+else:
+    _CAN_LOCK = True
 
 _REMEDIES = {
     errno.ENOENT: "Make the folder first, or give another path.",
@@ -57,14 +68,85 @@ def _replace(path: Path, content: bytes) -> None:
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():
         raise DataError(f"{path}: is not a regular file, so it is not replaced. Give the path of a file.")
-    # Not made of the target's name, which may already be as long as a file system allows.
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    remove_leftovers(target.parent)
+    while True:
+        # Not made of the target's name, which may already be as long as a file system allows.
+        temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("xb") as file:
+                if not hold(file.fileno()):
+                    continue
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # some file systems notice only here that the disk is full
+                temporary.replace(target)
+            return
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Make a hidden folder that is removed at the end, unless it was renamed, and after a kill at a later start.
+
+    Args:
+        parent: folder in which it lies; made if it is not there.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    remove_leftovers(parent)
+    while True:
+        folder = parent / f".{uuid.uuid4().hex}.tmp"
+        folder.mkdir(parents=True)
+        handle = os.open(folder, os.O_RDONLY) if _CAN_LOCK else -1
+        try:
+            if handle >= 0 and not hold(handle):
+                continue
+            yield folder
+            return
+        finally:
+            if handle >= 0:
+                os.close(handle)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files and folders of processes that were killed, once a process for each folder."""
+    if not _CAN_LOCK or folder in _searched:
+        return
+    _searched.add(folder)
+    for path in folder.glob(".*.tmp"):
+        if _LEFTOVER.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                _remove_unless_held(path)
+
+
+def _remove_unless_held(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # some file systems notice only here that the disk is full
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while somebody writes
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+    finally:
+        os.close(handle)
+
+
+def hold(handle: int) -> bool:
+    """Lock an open file or folder until it is closed; False where somebody took it for a leftover meanwhile."""
+    if not _CAN_LOCK:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, where leftovers stay
+        return True
+    return os.fstat(handle).st_nlink > 0
+
+
+_LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp")
+_searched: set[Path] = set()

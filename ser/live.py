@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ import numpy as np
 
 from ser import plots, timeline
 from ser.errors import ConfigError, DataError
+from ser.files import hold
 from ser.predictions import check_output
 from ser.streaming import Decision, Stream
 
@@ -33,11 +35,13 @@ class Followed:
         seconds: of sound.
         busy_s: seconds that hearing and answering it took.
         last: the last decision; None where there was none.
+        signal: number of the signal that ended the stream before its source did; None where none did.
     """
 
     seconds: float
     busy_s: float
     last: Decision | None
+    signal: int | None = None
 
     @property
     def real_time_factor(self) -> float:
@@ -65,15 +69,14 @@ def follow(
         raise DataError(
             f"{output}: what a stream decides is a .csv, with a picture .png beside it. Give output=NAME.csv."
         )
-    picture = output.with_suffix(".png")
+    picture = output.parent / f"{output.stem}.png"
     for path in (output, picture):
         check_output(path, overwrite=overwrite)
     shown: deque[Decision] = deque(maxlen=round(_SHOWN_S / stream.shift_s / stream.subsampling))
     samples, busy_s = 0, 0.0
-    unfinished = output.with_name(f".{output.name}.part")
     try:
         with (
-            unfinished.open("w", newline="", encoding="utf-8") as file,
+            _unfinished(output) as (unfinished, file),
             _status() as status,
             _interruptible() as interrupt,
         ):
@@ -85,13 +88,40 @@ def follow(
                 samples += 0 if piece is None else len(piece)
                 write(decisions)
                 shown.extend(decisions)
-                status(shown, stream)
-        unfinished.replace(output)
-    finally:
-        unfinished.unlink(missing_ok=True)
+                if not interrupt.asked:
+                    status(shown, stream)
+            file.flush()
+            unfinished.replace(output)
+    except OSError as error:
+        raise DataError(
+            f"{output}: cannot be written ({error.strerror or error}). Give another output."
+        ) from error
     if shown:
         plots.save(_picture(shown, stream, title), picture)
-    return Followed(samples / stream.sample_rate, busy_s, shown[-1] if shown else None)
+    return Followed(samples / stream.sample_rate, busy_s, shown[-1] if shown else None, interrupt.signal)
+
+
+@contextmanager
+def _unfinished(output: Path) -> Iterator[tuple[Path, TextIO]]:
+    """Open the hidden file that becomes the output at the end, for one stream at a time.
+
+    Raises:
+        DataError: another stream is writing there.
+    """
+    path = output.with_name(f".{output.name}.part")
+    with path.open("a", newline="", encoding="utf-8") as file:  # not "w", which would empty that of another
+        if not hold(file.fileno()) or not _is_open(path, file):
+            raise DataError(f"{output}: another stream is writing there now. Give another output.")
+        file.truncate(0)
+        try:
+            yield path, file
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _is_open(path: Path, file: TextIO) -> bool:
+    """Whether the file of that name is still the one that was opened; another stream may have renamed it."""
+    return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
 
 
 def raw_samples(file: io.BufferedIOBase) -> Iterator[np.ndarray]:
@@ -145,12 +175,18 @@ def check_inputs(source: str, *, sample_rate: int | None, stream: Stream) -> Non
 
 
 class _Interrupt:
-    """Takes Ctrl-C: the first one ends the source, and at once only where that keeps us waiting."""
+    """Takes Ctrl-C and its kin: the first one ends the source, and at once only where that keeps us waiting."""
 
     def __init__(self) -> None:
         self.asked = self.waiting = False
+        self.signal: int | None = None
 
-    def __call__(self, *_: object) -> None:
+    def __call__(self, signum: int, *_: object) -> None:
+        self.signal = signum
+        if (
+            signum != signal.SIGINT and signum != signal.SIGTERM
+        ):  # the terminal is gone, and with it what we print to
+            sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
         if self.waiting or self.asked:
             raise KeyboardInterrupt
         self.asked = True
@@ -158,16 +194,20 @@ class _Interrupt:
 
 @contextmanager
 def _interruptible() -> Iterator[_Interrupt]:
-    """Let Ctrl-C end the source instead of the program; only the main thread is told of it."""
+    """Let Ctrl-C, SIGTERM and SIGHUP end the source instead of the program; only the main thread is told of it."""
     interrupt = _Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    before = signal.signal(signal.SIGINT, interrupt)
+    names = [
+        name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]  # Windows has no SIGHUP
+    before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def _until_interrupted(source: Iterable[np.ndarray], interrupt: _Interrupt) -> Iterator[np.ndarray | None]:

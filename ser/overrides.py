@@ -34,12 +34,14 @@ class App:
         config_name: the primary config, without `.yaml`.
         existing_paths: full keys of files or folders that must be there.
         schema: dotted name of the class that has the types of the settings at the top.
+        help: what --help prints before the groups; None where it stands in the config.
     """
 
     conf: Path
     config_name: str
     existing_paths: Sequence[str]
     schema: str | None = None
+    help: str | None = None
 
     def root_keys(self) -> set[str]:
         """The keys that may stand at the top: those of the primary config, and the groups."""
@@ -68,11 +70,13 @@ class Setting:
         raw: as typed; of a sweep, with one of its values.
         override: parsed.
         is_plain: it changes a key, rather than a group or Hydra's own settings.
+        interval: from which a sweeper draws its value, such as interval(1e-4,1e-2); empty where it is given.
     """
 
     raw: str
     override: Override
     is_plain: bool
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,9 @@ def _variants(
         if options is not None and not override.is_delete():
             _check_options(key, value, options)
         text = f"{key}={value}" if is_sweep else raw
-        yield Setting(text, _parse(text) if is_sweep else override, is_plain)
+        interval = override.value() if is_sweep else None
+        drawn = f"interval({interval.start},{interval.end})" if isinstance(interval, IntervalSweep) else ""
+        yield Setting(text, _parse(text) if is_sweep else override, is_plain, drawn)
 
 
 def _sweep_values(override: Override) -> Iterator[str]:
@@ -234,6 +240,13 @@ def _try(app: App, cfg: DictConfig, settings: Sequence[Setting]) -> Trial:
     known = known_keys(_raw(_without_hydra(cfg))) | app.root_keys()
     bare = frozenset(s.override.key_or_group for s in settings if _is_bare(cfg, s.override.key_or_group))
     refused = [problem for setting in settings for problem in _apply(setting, cfg, known)]
+    if "BasicSweeper" in str(OmegaConf.select(cfg, "hydra.sweeper._target_")):
+        refused += [
+            f"{setting.override.key_or_group}={setting.interval}: Hydra's basic sweeper draws no numbers from an "
+            f"interval. List values, such as {setting.override.key_or_group}={setting.interval[9:-1]}."
+            for setting in settings
+            if setting.interval
+        ]
     run_dir, sweep_dir = (_folder(cfg, f"hydra.{kind}.dir") for kind in ("run", "sweep"))
     with read_write(cfg.hydra), open_dict(cfg.hydra):
         cfg.hydra.runtime.output_dir, cfg.hydra.job.num, cfg.hydra.job.id = str(run_dir), 0, "0"

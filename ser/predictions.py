@@ -109,11 +109,17 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         DataError: it exists and `overwrite` is false, or its folder is missing or unwritable.
     """
+    if not path.name:
+        raise DataError(f"{path}: is no name of a file. Give another output, such as predictions.csv.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise DataError(
             f"{path}: its folder is missing or cannot be written to. Make the folder, or give another output."
         )
-    if path.exists() and not overwrite:
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}). Give another output.") from error
+    if is_there and not overwrite:
         raise DataError(f"{path}: exists already. Set overwrite=true to replace it, or give another output.")
 
 

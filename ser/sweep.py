@@ -4,7 +4,6 @@ import hashlib
 import itertools
 import json
 import math
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ser.errors import SerError
+from ser.files import write_atomic
 from ser.run_folder import RunFolder
 
 STATUS_FILE = "status.json"
@@ -59,10 +59,8 @@ def record_status(
     }
     before = {} if status == "running" else _read(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
     merged = {key: before.get(key) if fact is None else fact for key, fact in facts.items()}
-    temporary.write_text(json.dumps(merged, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    temporary.replace(target)
+    write_atomic(target, json.dumps(merged, indent=2, allow_nan=False) + "\n")
 
 
 def hash_settings(settings: Any) -> str:

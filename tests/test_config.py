@@ -1,5 +1,8 @@
 """Checking configs, and the command line around it, on a small tree of configs and on the real one."""
 
+import errno
+import os
+import re
 import runpy
 import signal
 import subprocess
@@ -10,10 +13,16 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from ser.command import _sentence
+from ser.command_line import read_command
 from ser.config import check, check_monitor
-from ser.errors import ConfigError
+from ser.errors import ConfigError, hydra_value
+from ser.overrides import App
+from ser.path_settings import literal_paths, resume_arguments
+from ser.settings import SCHEMAS
 
 ROOT = Path(__file__).parents[1]
 
@@ -306,6 +315,14 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
         (["hydra.run.dir=/dev/null/run"], "/dev/null/run: cannot be written: /dev/null is not a folder."),
         (["resume=nowhere"], "resume=nowhere: no such file or folder"),
         (["+optimizer.lr=1"], "An item is already at 'optimizer.lr'."),
+        (
+            ["-m", "optimizer.lr=interval(1e-4,1e-2)"],
+            "optimizer.lr=interval(0.0001,0.01): Hydra's basic sweeper draws no numbers",
+        ),
+        (["~monitor"], "monitor: is deleted. Leave out '~monitor'."),
+        (["resume=1"], "resume=1: no such file or folder"),
+        (["mode=maxx"], "mode=maxx: no such choice. Did you mean 'max'?"),
+        (["seed=null"], "seed=null: expected int, found null."),
         (["+lr=1"], "lr=1: unknown key. Did you mean 'optimizer.lr'?"),
         (["batching.max_frames.x=1"], "batching.max_frames.x=1: unknown key."),
     ],
@@ -401,3 +418,128 @@ def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatc
         cfg = compose("train", [*overrides, place, *needed])
     keys = {*OmegaConf.load(ROOT / "conf" / "train.yaml"), *(path.name for path in (ROOT / "conf").iterdir())}
     check(cfg, root_keys=keys)
+
+
+# ---- paths and streams ----
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("init=a,b", "a,b"),
+        ("init=run (1)", "run (1)"),
+        ("init=lr=1e-3", "lr=1e-3"),
+        ("init=it's", "it's"),
+        ("init='a b'", "a b"),
+        ("init=[it's,run (1)]", ["it's", "run (1)"]),
+        ("output=new,a (1).csv", "new,a (1).csv"),
+        ("output=1", "1"),
+        ("output=null", None),
+        ("cache_dir=0", "0"),
+        ("init=~/x", str(Path.home() / "x")),
+        ("init=[~/x,~/y]", [str(Path.home() / "x"), str(Path.home() / "y")]),
+        ("init=[a,b]", ["a", "b"]),
+        ("lr=0.5", 0.5),
+    ],
+)
+def test_a_path_is_taken_as_it_is(typed, read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b", "run (1)", "lr=1e-3", "it's"):
+        (tmp_path / name).touch()
+    (word,) = literal_paths([typed], is_sweep=False)
+    assert OverridesParser.create().parse_override(word).value() == read
+
+
+def test_several_paths_without_brackets_stay_a_sweep(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert literal_paths(["ckpt=a,b"], is_sweep=False) == ["ckpt=a,b"]
+
+
+@pytest.mark.parametrize("name", ["lr=1e-3", "a,b", "run (1)", "it's", "[x]", "~", "$x", "a b"])
+def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.yaml").touch()
+    for typed in {str(tmp_path / name), hydra_value(str(tmp_path / name))}:
+        _, folder, *_, resume, run_dir, _ = resume_arguments([f"resume={typed}"])
+        assert folder == str(tmp_path / name)
+        for word in (resume, run_dir):
+            assert OverridesParser.create().parse_override(word).value() == str(tmp_path / name)
+
+
+def test_closed_standard_streams_end_no_run(app):
+    command = f"exec {sys.executable} train.py <&- >&- 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=app, env={"PYTHONPATH": str(ROOT)}, timeout=60)
+    assert done.returncode == 0
+
+
+def test_a_reader_that_leaves_ends_a_run_without_traceback(app):
+    command = f"exec {sys.executable} -u train.py"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        cwd=app,
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        child.stdout.close()
+        assert b"Traceback" not in child.stderr.read()
+    assert child.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EFBIG])
+def test_what_the_system_refuses_is_a_sentence(number):
+    assert re.fullmatch(
+        r"runs/x: [a-z ]+\. [A-Z].*\.", _sentence(OSError(number, os.strerror(number), "runs/x"))
+    )
+    assert re.fullmatch(
+        r"A file of this run: [a-z ]+\. [A-Z].*\.", _sentence(OSError(number, os.strerror(number)))
+    )
+
+
+def test_each_script_has_a_help_of_its_own():
+    for module, words in {"describe": "Look at a corpus", "export": "Write recordings as"}.items():
+        command = [sys.executable, "-m", f"ser.data.{module}", "--help"]
+        assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.startswith(words)
+
+
+WRONG = {
+    "predict": [
+        "output=[]",
+        "ckpt=[]",
+        "ckpt={a:1}",
+        "input=",
+        "cache_dir=[0]",
+        "window_s=/",
+        "hop_s=true",
+        "on_error=x",
+    ],
+    "bundle": ["ckpt=[]", "output=null", "overwrite=1"],
+    "serab": ["jobs=1.5", "select=x", "folders=1", "corpora=1", "grid=null", "device=0"],
+    "train": [
+        "seed=1.5",
+        "compile=1",
+        "ensemble=x",
+        "init=[a]",
+        "monitor=1",
+        "~compile",
+        "mode=1",
+        "test=null",
+    ],
+}
+
+
+@pytest.mark.parametrize(("script", "word"), [(script, word) for script in WRONG for word in WRONG[script]])
+def test_a_setting_of_another_type_is_named(script, word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    given = {
+        "predict": ["ckpt=.", "input=."],
+        "bundle": ["ckpt=."],
+        "serab": ["corpora=[a]", "corpora_root=."],
+    }
+    words = [each for each in given.get(script, []) if each.partition("=")[0] != word.partition("=")[0]]
+    existing = ["ckpt", "input"] if script == "predict" else ["ckpt"] if script == "bundle" else []
+    key = word.strip("~").partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"problems? in the configuration:(\n.*)*\n  {key}(=\S*)?: "):
+        read_command([*words, word], App(ROOT / "conf", script, existing, SCHEMAS[script]))

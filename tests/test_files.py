@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from ser import files
 from ser.errors import DataError
-from ser.files import write_atomic
+from ser.files import hold, temporary_folder, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,32 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=rf"{name}: is not a regular file.*Give the path of a file"):
         write_atomic(tmp_path / name, "")
+
+
+def leftover(folder: Path, digit: str = "0") -> Path:
+    return folder / f".{digit * 32}.tmp"
+
+
+def test_leftovers_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    leftover(tmp_path).write_bytes(b"half")
+    leftover(tmp_path, "1").mkdir()
+    (tmp_path / ".other.tmp").touch()
+    write_atomic(tmp_path / "file", "x")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", ".other.tmp"}
+
+
+def test_files_that_are_being_written_are_not_leftovers(tmp_path: Path) -> None:
+    with leftover(tmp_path).open("wb") as file, temporary_folder(tmp_path / "x") as folder:
+        assert hold(file.fileno())
+        files._searched.clear()
+        write_atomic(tmp_path / "file", "x")
+        write_atomic(tmp_path / "x" / "file", "x")
+        assert leftover(tmp_path).exists()
+        assert folder.is_dir()
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["file"]
+
+
+def test_a_file_taken_for_a_leftover_is_not_held(tmp_path: Path) -> None:
+    with leftover(tmp_path).open("wb") as file:
+        leftover(tmp_path).unlink()
+        assert not hold(file.fileno())

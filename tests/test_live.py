@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,3 +141,31 @@ def test_silence_that_was_removed_is_no_speech():
     assert "no speech, so no decision" in live.conclude(
         live.Followed(60, 1, None), stream, "x", Path("x.csv")
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_stream_with_its_table_written(tmp_path, number, monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+
+    def stopped() -> Iterator[np.ndarray]:
+        yield from pieces()
+        os.kill(os.getpid(), number)
+
+    followed = live.follow(Stream(a_model()), stopped(), tmp_path / "a.csv", title="a", overwrite=False)
+    sys.stdout.close()
+    assert followed.signal == number
+    assert len(rows_of(tmp_path / "a.csv")) > 100
+
+
+def test_two_streams_to_one_output_leave_that_of_the_first(tmp_path):
+    output = tmp_path / "a.csv"
+
+    def doubled() -> Iterator[np.ndarray]:
+        yield from pieces(1.0)
+        with pytest.raises(DataError, match=r"another stream is writing there now"):
+            live.follow(Stream(a_model()), pieces(1.0), output, title="b", overwrite=False)
+        yield from pieces(1.0)
+
+    live.follow(Stream(a_model()), doubled(), output, title="a", overwrite=False)
+    assert len(rows_of(output)) > 150

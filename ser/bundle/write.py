@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from ser.bundle.step import Step, leaves
 from ser.checkpoint import Trained
 from ser.environment import version
 from ser.errors import ConfigError, DataError, install_command
+from ser.files import temporary_folder
 
 FORMAT = 1
 STEP, META = "step.onnx", "meta.json"
@@ -39,16 +39,13 @@ def write(trained: Trained, output: Path, *, overwrite: bool = False) -> float:
     check_packages()
     check_folder(output, overwrite=overwrite)
     step = Step(trained)
-    temporary = output.with_name(f".{uuid.uuid4().hex}.tmp")
     try:
-        temporary.mkdir()
-        found = _fill(temporary, trained, step)
-        _put(temporary, output)
+        with temporary_folder(output.parent) as temporary:
+            found = _fill(temporary, trained, step)
+            _put(temporary, output)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"{output}: cannot be written ({reason}). Give another output.") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return found
 
 

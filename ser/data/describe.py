@@ -16,7 +16,7 @@ from ser.data.manifest import Manifest, Utterance
 _PICTURED = 5
 
 
-@main("train")
+@main("train", help=__doc__)
 def describe(config: dict[str, Any]) -> None:
     """Print splits, classes by speaker, labels and leaks; draw some recordings with their features."""
     from rich.console import Console  # torch and all that: first the config must be right

@@ -12,11 +12,12 @@ from hydra.core.hydra_config import HydraConfig
 
 from ser.command import main
 from ser.data.manifest import Manifest
+from ser.errors import program, setting
 
 LABELS = ("valence", "activation")
 
 
-@main("train")
+@main("train", help=__doc__)
 def export(config: dict[str, Any]) -> None:
     """Write train.json and dev.json, and the test split's speakers in two halves, ser_test_1 and ser_test_2.json."""
     from ser.build import build  # torch and all that: first the config must be right
@@ -36,7 +37,8 @@ def export(config: dict[str, Any]) -> None:
         store, labels = parts["test"]
         for number, indices in enumerate(filter(len, halves(splits.manifests["test"])), 1):
             write_test(folder, number, frames_of(store.select(indices)), labels[indices])
-    print(f"{folder}: written. Train with: python train.py data=challenge data.root={folder}")
+    train = f"{program('python')} train.py data=challenge {setting('data.root', folder)}"
+    print(f"{folder}: written. Train with: {train}")
 
 
 def halves(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from ser.batch import UtteranceId
 from ser.data.json_stream import Layout
 from ser.data.store import Store, sha256_of
 from ser.errors import DataError
+from ser.files import temporary_folder
 
 _FORMAT = b"ser-store 2"
 _DIGEST_BYTES = 16  # two of a million utterances are alike by chance once in 10^26
@@ -83,13 +84,8 @@ def new_store(parent: Path) -> "Iterator[StoreWriter]":
     Raises:
         OSError: the folder cannot be written to, or the disk is full.
     """
-    folder = _temporary(parent)
-    folder.mkdir(parents=True)
-    try:
-        with (folder / "audio.f32").open("wb", buffering=1 << 20) as audio:
-            yield StoreWriter(folder, audio)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder(parent) as folder, (folder / "audio.f32").open("wb", buffering=1 << 20) as audio:
+        yield StoreWriter(folder, audio)
 
 
 class StoreWriter:
