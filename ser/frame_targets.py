@@ -10,6 +10,10 @@ from ser.batch import Batch
 from ser.features.silence import Mode
 from ser.targets import Classes
 
+_UNIT = (
+    2.0**36
+)  # of a probability as a whole number: sums of 8 million frames are exact, and no device needs float64
+
 
 class FrameClasses(Classes):
     """One of several named classes at every frame: the utterance's, wherever somebody speaks.
@@ -63,10 +67,14 @@ class FrameClasses(Classes):
         """The mean over an utterance's frames of speech."""
         lengths = batch.audio.lengths
         heard = self.heard(logits, _flags(batch))
-        sums = torch.zeros(len(lengths), len(self.class_names), dtype=torch.float64, device=logits.device)
         owner = torch.arange(len(lengths), device=logits.device).repeat_interleave(lengths)
-        sums.index_add_(0, owner[heard], self.scores(logits[heard].double()))
-        return (sums / torch.bincount(owner[heard], minlength=len(lengths))[:, None]).float()
+        scores = self.scores(logits[heard].float())
+        sums = torch.zeros(len(lengths), len(self.class_names), dtype=torch.int64, device=logits.device)
+        sums.index_add_(0, owner[heard], (scores.nan_to_num() * _UNIT).long())
+        lost = torch.zeros(len(lengths), device=logits.device)
+        lost.index_add_(0, owner[heard], scores.sum(-1).isnan().float())
+        means = sums / torch.bincount(owner[heard], minlength=len(lengths))[:, None] / _UNIT
+        return means.where(lost[:, None] == 0, torch.nan)
 
     def heard(self, logits: Tensor, speech: Tensor) -> Tensor:
         """[R] bool, the frames that a decision is made of: those of speech, or that the model hears as no silence.

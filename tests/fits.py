@@ -34,15 +34,17 @@ def composed(*overrides: str) -> dict[str, Any]:
         return check(compose("train", overrides=[*overrides]))
 
 
-def fit(challenge: Path, folder: Path, *overrides: str) -> Fitted:
+def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> Fitted:
     """Train a tiny CNN on the challenge's small files, or go on in a folder that holds a run."""
-    config = composed("data=challenge", f"data.root={challenge}", *TINY, "trainer.max_epochs=1", *overrides)
+    is_cnn = not any(setting.startswith("model=") for setting in overrides)
+    tiny = [setting for setting in TINY if is_cnn or not setting.startswith("model.")]
+    config = composed(f"data={data}", f"data.root={root}", *tiny, "trainer.max_epochs=1", *overrides)
     check_training(config)
     check_augment(config)
     training.prepare(config)
     run = RunFolder(folder)
-    data = training.make_data(config, training.read_splits(config))
-    task = training.make_task(config, data)
+    utterances = training.make_data(config, training.read_splits(config))
+    task = training.make_task(config, utterances)
     trainer = training.make_trainer(config, run)
-    training.fit(trainer, task, data, run)
-    return Fitted(config, run, trainer, task, data)
+    training.fit(trainer, task, utterances, run)
+    return Fitted(config, run, trainer, task, utterances)

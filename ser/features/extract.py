@@ -3,6 +3,7 @@
 Every convention on which toolkits differ is an argument, so that a preset in conf/features says all of it.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -62,6 +63,18 @@ class Extractor(nn.Module, ABC):
         self.frame_shift_s = framing.shift / sample_rate
         self.min_samples = framing.min_samples
         self.silence = silence
+        self.precise = torch.float64
+
+    def single(self) -> "Extractor":
+        """A copy that computes in float32 throughout: for steps of a training, on whatever device.
+
+        Apple's MPS has no float64. What it costs is the last digits of the quietest bands, see `LogMel.precision`.
+        """
+        copied = copy.deepcopy(self)
+        copied.precise = torch.float32
+        if copied.silence is not None:
+            copied.silence.detector.precise = torch.float32
+        return copied.float()
 
     @property
     def batching_frame_s(self) -> float:
@@ -155,7 +168,7 @@ class Waveform(Extractor):
 
     def extract(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
-        return normalized(waveforms, self.normalize)
+        return normalized(waveforms, self.normalize, self.precise)
 
     def of_frames(self, block: Tensor) -> Tensor:
         """[..., 1] as it is."""
@@ -199,7 +212,8 @@ class LogMel(Extractor):
         top_db: decibels below an utterance's own largest value to which everything is raised, which no stream can
             know; None for none.
         precision: of the computation. In float32 the quietest bands of 16-bit speech are off by up to 5e-4 (natural
-            logarithm), most by less than 1e-6; float64 takes 1.5 to 1.9 times as long.
+            logarithm), most by less than 1e-6; float64 takes 1.5 to 1.9 times as long. Features that are made in every
+            step of a training are computed in float32, which every device has.
         silence: as in Extractor.
     """
 
@@ -276,7 +290,7 @@ class LogMel(Extractor):
     def extract(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, T, F], float32, padding zero."""
         lengths = self.num_frames(waveforms.lengths)
-        frame_blocks = self.framing.blocks(waveforms, self.waveform_preemphasis, self.dtype)
+        frame_blocks = self.framing.blocks(waveforms, self.waveform_preemphasis, self.taper.dtype)
         blocks = self.logarithm.raised(
             (self.logarithm(self._energies(part)) for part in frame_blocks), lengths
         )
@@ -358,8 +372,8 @@ class MFCC(LogMel):
         return "cepstral coefficient"
 
     def _energies(self, block: Tensor) -> Tensor:
-        """In float64, or what cancels in the transform would differ by 1e-4 dB from batch to batch."""
-        return super()._energies(block).double()
+        """In float64 where it can be, or what cancels in the transform would differ by 1e-4 dB from batch to batch."""
+        return super()._energies(block).to(self.precise)
 
     def _transform(self, block: Tensor) -> Tensor:
         """Logarithms [..., num_mel_bins] -> [..., num_coefficients]."""

@@ -22,7 +22,7 @@ class Listen(KeepsPrecision):
 
     def __init__(self, extractor: Extractor | None = None, augment: WaveformAugment | None = None) -> None:
         super().__init__()
-        self.extractor = extractor
+        self.extractor = None if extractor is None else extractor.single()
         self.augment = augment
 
     def with_speech(self, batch: Batch) -> Batch:

@@ -297,12 +297,14 @@ def _interpolation_kernel(percent: int, device: torch.device) -> tuple[Tensor, i
     cutoff = _ROLLOFF * min(1.0, 100 / percent)
     half_width = _ZERO_CROSSINGS / cutoff
     reach = math.ceil(half_width)
-    outputs = torch.arange(100, device=device, dtype=torch.float64) * percent / 100
+    outputs = torch.arange(100, device=device) * percent
     taps = torch.arange(-reach, percent + reach, device=device)
-    distance = outputs - taps[:, None]
+    distance = (outputs // 100 - taps[:, None]) + (
+        outputs % 100
+    ) / 100  # whole samples apart: float32 is enough
     window = torch.cos(math.pi * distance / (2 * half_width)).square() * (distance.abs() < half_width)
     kernel = torch.sinc(cutoff * distance) * window
-    return (kernel / kernel.sum(0)).float(), reach
+    return kernel / kernel.sum(0), reach
 
 
 def _convolve(waveforms: Tensor, impulses: Tensor) -> Tensor:
