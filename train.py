@@ -18,7 +18,7 @@ from hydra.types import RunMode
 
 from ser import environment, ranks
 from ser.command import main
-from ser.compatible import check_augment, check_training
+from ser.compatible import check_augment, check_complete, check_training
 from ser.errors import SerError, hydra_value
 from ser.files import write_atomic
 from ser.path_settings import resume_arguments
@@ -30,6 +30,7 @@ from ser.sweep import STATUS_FILE, record_status
 def train(config: dict[str, Any]) -> float:
     """Run one training and return the monitored value of its best checkpoint."""
     settings = HydraConfig.get()
+    check_complete(config)
     if settings.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
         return train_alone(config, Path(settings.runtime.output_dir))
     ranks.check_alike(config["trainer"], lambda: check_training(config), lambda: check_augment(config))

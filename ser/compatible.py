@@ -29,6 +29,11 @@ def check_training(config: Config) -> None:
             f"{missing[0]}: is deleted or null, but no training goes without. Leave out '~{missing[0]}' and "
             f"'{missing[0]}=null'; python train.py --help lists the options."
         )
+    if not isinstance(config.get("init"), str | None):
+        raise ConfigError(
+            f"init={config['init']}: expected the path of a checkpoint, or of a run folder. "
+            f"Write init=./{config['init']}"
+        )
     if not config["callbacks"].get("best"):
         raise ConfigError(
             "callbacks.best: is deleted or null, but it saves the epoch that is scored. Leave it on; "
@@ -51,6 +56,7 @@ def check_training(config: Config) -> None:
             raise ConfigError(
                 f"trainer.{key}={trainer[key]}: expected more than 0. Leave it out, or set 1 or more."
             )
+    _check_trainer(config)
     _check_epochs(trainer, has_schedule=bool(config.get("schedule")))
     _check_best(config["callbacks"]["best"])
     _check_balance(config)
@@ -144,6 +150,66 @@ def _check_balance(config: Config) -> None:
         raise ConfigError(
             f"batching.balance={balance}, loss.class_weights=balanced: both correct for unequally frequent classes, so "
             "rare ones would count too much. Set loss.class_weights=none or batching.balance=none."
+        )
+
+
+_READ = (
+    *("compile", "test", "init", "ensemble", "resume", "experiment_name"),
+    *(
+        "trainer",
+        "callbacks",
+        "monitor",
+        "mode",
+        "trainer.accelerator",
+        "trainer.devices",
+        "trainer.max_epochs",
+        "callbacks.best.monitor",
+    ),
+    *("batching.crop_frames", "batching.cut_frames", "batching.overfit", "batching.carry_state"),
+    *("frontend.delta_scale", "features.sample_rate", "loss._target_", "optimizer._target_"),
+)
+"""Keys that are read by name: null may turn them off, but they cannot be deleted."""
+
+
+def check_complete(config: Config) -> None:
+    """Refuse a setting that was deleted and is read all the same.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
+    for key in _READ:
+        owner, _, leaf = key.rpartition(".")
+        node: Any = config
+        for part in owner.split(".") if owner else ():
+            node = (node or {}).get(part)
+        if isinstance(node, Mapping) and node and leaf not in node:
+            raise ConfigError(
+                f"~{key}: is deleted, but every training reads it. Leave it out; --cfg job prints its value."
+            )
+
+
+_SHARDED = ("fsdp", "deepspeed", "model_parallel")
+
+
+def _check_trainer(config: Config) -> None:
+    """Refuse limits below 0, nothing to train, and averages of weights of which no process has all."""
+    trainer = config["trainer"]
+    if (trainer.get("log_every_n_steps") or 0) < 0:
+        raise ConfigError(
+            f"trainer.log_every_n_steps={trainer['log_every_n_steps']}: expected 0, for never, or more. Write 50 or so."
+        )
+    if trainer.get("max_steps", -1) == 0:
+        raise ConfigError("trainer.max_steps=0: nothing is trained. Leave it out, or set 1 or more.")
+    if trainer.get("enable_checkpointing") is False or trainer.get("barebones"):
+        raise ConfigError(
+            "trainer.enable_checkpointing=false, trainer.barebones=true: nothing would be saved, and there is no best "
+            "epoch. Leave them out."
+        )
+    strategy = str(trainer.get("strategy", "auto"))
+    if strategy.startswith(_SHARDED) and config["callbacks"].get("averaged_weights"):
+        raise ConfigError(
+            f"trainer.strategy={strategy}: no process has all weights, so they cannot be averaged. "
+            "Set callbacks.averaged_weights=null, or trainer.strategy=ddp."
         )
 
 

@@ -15,13 +15,15 @@ from torch import nn
 
 from ser import schedules
 from ser.callbacks import AveragedWeights
-from ser.compatible import check_augment, check_training
+from ser.compatible import check_augment, check_complete, check_training
 from ser.divergence import LossWatch
 from ser.errors import CheckpointError, ConfigError, DataError, DivergedError
 from ser.models.cnn import CNNEncoder
 from ser.models.lstm import LSTMEncoder
+from ser.run_folder import RunFolder
 from ser.task import parameter_groups
-from ser.training import WholeCheckpoints, compile_in_place, read_splits
+from ser.training import WholeCheckpoints, compile_in_place, make_trainer, read_splits
+from tests.fits import composed
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -199,6 +201,11 @@ def best_with(**settings: Any) -> dict[str, Any]:
     return {"callbacks": {"best": best | settings}}
 
 
+def averaged() -> dict[str, Any]:
+    """Callbacks with averaged weights."""
+    return {"callbacks": {**best_with()["callbacks"], "averaged_weights": {"decay": 0.99}}}
+
+
 def callback_with(name: str, **settings: Any) -> dict[str, Any]:
     """A callback of Lightning beside callbacks.best."""
     return {"callbacks": {**best_with()["callbacks"], "own": callback_node(name, **settings)}}
@@ -235,6 +242,17 @@ def settings_of(**changes: Any) -> dict[str, Any]:
         ),
         ({"trainer__limit_val_batches": 0.0}, r"trainer\.limit_val_batches=0\.0: expected more"),
         ({"trainer__accumulate_grad_batches": 0}, r"trainer\.accumulate_grad_batches=0: expected more"),
+        (
+            {"trainer__log_every_n_steps": -1},
+            r"trainer\.log_every_n_steps=-1: expected 0, for never, or more",
+        ),
+        ({"trainer__max_steps": 0}, r"trainer\.max_steps=0: nothing is trained"),
+        ({"trainer__enable_checkpointing": False}, r"enable_checkpointing=false.* nothing would be saved"),
+        (
+            {"trainer__strategy": "fsdp", **averaged()},
+            r"trainer\.strategy=fsdp: no process has all .* Set callbacks\.averaged_weights=null",
+        ),
+        ({"init": 1}, r"init=1: expected the path of a checkpoint.* Write init=\./1"),
         ({"trainer__max_epochs": 0}, r"trainer\.max_epochs=0: nothing is trained\. Set 1 or more"),
         ({"trainer__max_epochs": -1}, r"trainer\.max_epochs=-1: no schedule .* endless .* Set 1 or more"),
         ({"trainer__check_val_every_n_epoch": 46}, r"check_val_every_n_epoch=46: .*max_epochs=45.* Set 1,"),
@@ -363,3 +381,26 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
     )
     with pytest.raises(ConfigError, match=r"callbacks\.own\.monitor=validation/los: .*'validation/loss'"):
         read_splits(config)
+
+
+@pytest.mark.parametrize(
+    "key", ["compile", "test", "init", "trainer.max_epochs", "batching.overfit", "callbacks.best.monitor"]
+)
+def test_a_deleted_setting_that_is_read_is_refused(key: str) -> None:
+    config = composed()
+    owner: Any = config
+    for part in key.split(".")[:-1]:
+        owner = owner[part]
+    del owner[key.rpartition(".")[2]]
+    with pytest.raises(ConfigError, match=rf"~{key}: is deleted"):
+        check_complete(config)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_absent_gpu_is_answered_in_one_short_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_trainer(composed("trainer=gpu"), RunFolder(tmp_path))
+    message = str(caught.value)
+    assert message.startswith("trainer.accelerator=gpu, trainer.devices=1: ")
+    assert message.endswith("Use trainer=cpu, or trainer.accelerator=auto trainer.devices=1.")
+    assert len(message) < 200
