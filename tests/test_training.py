@@ -268,7 +268,7 @@ def settings_of(**changes: Any) -> dict[str, Any]:
         ),
         (best_with(save_top_k=2), r"callbacks\.best\.save_top_k=2: .* not the best epoch\. Leave it out"),
         (best_with(filename="other"), r"callbacks\.best\.filename=other: .*absent"),
-        (best_with(save_weights_only=True), r"callbacks\.best\.save_weights_only=True: "),
+        (best_with(save_weights_only=True), r"callbacks\.best\.save_weights_only=true: "),
         (
             callback_with("EarlyStopping", monitor="validation/accuracy"),
             r"callbacks\.own\.monitor=validation/accuracy, callbacks\.own\.mode=min: .* Set callbacks\.own\.mode=max",
