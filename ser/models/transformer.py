@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ser.batch import Padded
+from ser.errors import ConfigError
 from ser.models.cnn import CNNEncoder
 
 
@@ -39,6 +40,11 @@ class TransformerEncoder(nn.Module):
         position_kernel: int = 15,
     ) -> None:
         super().__init__()
+        if position_kernel < 1 or position_kernel % 2 == 0:
+            raise ConfigError(
+                f"model.position_kernel={position_kernel}: a step is in the middle of an odd number. "
+                f"Set model.position_kernel={2 * (max(position_kernel, 0) // 2) + 1}."
+            )
         self.stem = CNNEncoder(
             in_dim, in_channels, channels=stem_channels, time_strides=[2] * len(stem_channels)
         )
