@@ -110,7 +110,7 @@ def contestants(clips: Sequence[Tensor]) -> dict[str, Callable[[], float]]:
 def preset(name: str) -> Extractor:
     """An extractor as conf/features has it."""
     content = yaml.safe_load((ROOT / "conf" / "features" / f"{name}.yaml").read_text())
-    extractor: Extractor = build(content["features"])
+    extractor: Extractor = build(content["features"], slot="features")
     return extractor
 
 

@@ -5,72 +5,65 @@ A node `{_target_: ser.models.lstm.LSTMEncoder, hidden_dim: 128}` names a class 
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from types import FunctionType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ser.errors import ConfigError, SerError
 from ser.signature import signature
-
-PURE = (
-    *("ser.features.", "ser.frame_targets.", "ser.losses.", "ser.models."),
-    *("ser.schedules.", "ser.targets."),
-)
-"""Where specs of unknown origin, a checkpoint's, may point to: modules that compute and touch no file."""
+from ser.slots import check_name
 
 
-def build(spec: Mapping[str, Any], *, allowed: Sequence[str] = PURE, **supplied: Any) -> Any:
+def build(spec: Mapping[str, Any], *, slot: str, **supplied: Any) -> Any:
     """Return what `_target_` names, called with the spec's other keys and with `supplied`.
 
     Args:
         spec: plain containers; nested mappings with `_target_`, also in lists, are built first.
-        allowed: prefixes, each ending in a dot, of which a name must have one.
+        slot: full key at which the spec stands in a config: it says what may be named, see ser.slots.
         supplied: arguments that only the program knows, such as `in_dim`.
 
     Raises:
-        ConfigError: the name is not allowed, not public or not there; or it refuses the arguments.
+        ConfigError: the name does not belong there, is not public or not there; or it refuses the arguments.
     """
     if "_target_" not in spec:
         raise ConfigError(f"nothing to build: {dict(spec)} has no `_target_`. Name a class there.")
     name = spec["_target_"]
-    arguments = {key: _build_nested(value, allowed) for key, value in spec.items() if key != "_target_"}
+    target = _load(name, slot)
+    arguments = {
+        key: _build_nested(value, f"{slot}.{key}") for key, value in spec.items() if key != "_target_"
+    }
     if taken := sorted(arguments.keys() & supplied.keys()):
         raise ConfigError(
             f"{name}: {', '.join(taken)} follows from the data. Remove it from the configuration."
         )
-    return _call(_load(name, allowed), name, arguments | supplied)
+    return _call(target, name, arguments | supplied)
 
 
-def _build_nested(value: Any, allowed: Sequence[str]) -> Any:
+def _build_nested(value: Any, slot: str) -> Any:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            return build(value, allowed=allowed)
-        return {key: _build_nested(item, allowed) for key, item in value.items()}
+            return build(value, slot=slot)
+        return {key: _build_nested(item, f"{slot}.{key}") for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_build_nested(item, allowed) for item in value]
+        return [_build_nested(item, slot) for item in value]
     return value
 
 
-def _load(name: object, allowed: Sequence[str]) -> Callable[..., Any]:
-    """Import a public class or function that is defined, not merely mentioned, below an allowed prefix."""
-    if not isinstance(name, str) or not name.startswith(tuple(allowed)):
-        places = ", ".join(prefix + "*" for prefix in allowed)
-        raise ConfigError(f"_target_={name}: may not be built here. Name something of {places}.")
-    parts = name.split(".")
-    if any(part.startswith("_") or not part.isidentifier() for part in parts):
-        raise ConfigError(f"_target_={name}: is not a public name. Name a public class.")
-    owner, leaf = ".".join(parts[:-1]), parts[-1]
+def _load(name: object, slot: str) -> Callable[..., Any]:
+    """Import a public class or function that belongs in a slot, and is defined there, not merely mentioned."""
+    try:
+        kind = check_name(slot, name)
+    except ConfigError as error:
+        raise ConfigError(f"{slot}._target_={name}: {error}") from error
+    owner, _, leaf = str(name).rpartition(".")
     try:
         target = getattr(importlib.import_module(owner), leaf)
     except (ModuleNotFoundError, AttributeError):
-        signature(name)  # answers a name that does not exist with the nearest one
+        signature(str(name))  # answers a name that does not exist with the nearest one
         raise
-    home = f"{getattr(target, '__module__', '')}."
-    if not isinstance(target, type | FunctionType) or not home.startswith(tuple(allowed)):
-        raise ConfigError(
-            f"_target_={name}: is neither a class nor a function of {owner}. Name one of its own."
-        )
-    return target
+    if not kind.fits(target):
+        raise ConfigError(f"{slot}._target_={name}: is not {kind.what}, which belongs here. Name another.")
+    found: Callable[..., Any] = target
+    return found
 
 
 def _call(target: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> Any:

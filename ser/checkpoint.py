@@ -73,11 +73,13 @@ def describe(config: Mapping[str, Any], *, feature_dim: int) -> dict[str, Any]:
 
 def assemble(description: Mapping[str, Any]) -> tuple[Classifier, Target]:
     """Build an untrained classifier and its target from a description."""
-    target: Target = build(description["target"])
-    frontend = build(description["frontend"], feature_dim=description["feature_dim"])
-    encoder = build(description["model"], in_dim=frontend.out_dim, in_channels=frontend.num_channels)
-    pooling = build(description["pooling"], in_dim=encoder.out_dim)
-    head: Head = build(description["head"], in_dim=pooling.out_dim, out_dim=target.out_dim)
+    target: Target = build(description["target"], slot="target")
+    frontend = build(description["frontend"], slot="frontend", feature_dim=description["feature_dim"])
+    encoder = build(
+        description["model"], slot="model", in_dim=frontend.out_dim, in_channels=frontend.num_channels
+    )
+    pooling = build(description["pooling"], slot="pooling", in_dim=encoder.out_dim)
+    head: Head = build(description["head"], slot="head", in_dim=pooling.out_dim, out_dim=target.out_dim)
     return Classifier(frontend, encoder, pooling, head), target
 
 

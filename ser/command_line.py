@@ -13,6 +13,7 @@ from hydra._internal.utils import get_args_parser
 from ser import environment, ranks
 from ser.config import complaint
 from ser.errors import ConfigError, did_you_mean, hydra_value
+from ser.handed_over import check_resolved
 from ser.overrides import App, Trial, read_settings, try_combinations
 from ser.path_settings import literal_paths
 
@@ -103,7 +104,14 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
         names = [path.stem for path in conf.glob("*.yaml")]
         remedy = did_you_mean(name, names) if names else "Name a folder of configs."
         raise ConfigError(f"{conf}: there is no config '{name}'. {remedy}")
+    if args.config_path and not _has_defaults(conf / f"{name}.yaml"):
+        check_resolved(conf / f"{name}.yaml")  # a run's, or a job's: see ser.run_folder
     return replace(app, conf=conf, config_name=name)
+
+
+def _has_defaults(path: Path) -> bool:
+    """Whether a config is composed of others, as those that people write are."""
+    return any(line.startswith("defaults:") for line in path.read_text(errors="replace").splitlines())
 
 
 def _common_problems(trials: Sequence[Trial]) -> list[str]:

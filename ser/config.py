@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ser.errors import ConfigError, did_you_mean, setting
 from ser.files import exists
 from ser.signature import Parameter, signature
+from ser.slots import check_name, path_problems
 
 
 def check(
@@ -74,7 +75,9 @@ def find_problems(
             problems.append(f"{key}={show(value)}: unknown key. {nearest_key(key, known)}")
     for path, value in _walk(plain):
         if isinstance(value, Mapping) and "_target_" in value:
-            problems += _node_problems(path, value, known)
+            problems += _node_problems(path, value, known, is_placed=root_keys is not None)
+        elif root_keys is not None and (found := path_problems(path, value)):
+            problems += found
         elif isinstance(value, float) and not math.isfinite(value):
             problems.append(f"{path}={value}: is not finite. Give a number, or null to turn it off.")
     problems += [*_top_problems(plain, schema)] if schema else []
@@ -128,8 +131,10 @@ def known_keys(plain: Mapping[str, Any]) -> set[str]:
     return known
 
 
-def _node_problems(path: str, node: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+def _node_problems(path: str, node: Mapping[str, Any], known: set[str], *, is_placed: bool) -> Iterator[str]:
     try:
+        if is_placed:
+            check_name(path, node["_target_"])
         accepted = signature(str(node["_target_"]))
     except ConfigError as error:
         yield f"{path}._target_={node['_target_']}: {error}"

@@ -115,7 +115,7 @@ class RecordingScores(L.Callback):
         place = {name: number for number, name in enumerate(dataset.store.ids)}
         firsts = [labels.index(label) for label in dict.fromkeys(labels)]
         order = [*firsts, *(number for number in range(len(ids)) if number not in firsts)]
-        shift = build(task.description["features"]).frame_shift_s
+        shift = build(task.description["features"], slot="features").frame_shift_s
         for number, chosen in enumerate(order[: self.pictures]):
             batch = dataset[Draw(0, [place[ids[chosen]]])].to(task.device)
             with torch.inference_mode():

@@ -109,7 +109,7 @@ def extractor_of(models: Sequence[Trained]) -> Extractor:
                 f"ckpt: {trained.path} and {models[0].path} were trained on different features. "
                 "Average models of one kind of features only."
             )
-    extractor: Extractor = build(models[0].features)
+    extractor: Extractor = build(models[0].features, slot="features")
     if extractor.feature_dim != models[0].feature_dim:
         raise ConfigError(
             f"ckpt: {models[0].path} was trained on frames of {models[0].feature_dim} values that were given to it, "

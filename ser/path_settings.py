@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 
 from ser.errors import ConfigError, hydra_value, setting
 from ser.files import exists
+from ser.handed_over import check_links, check_resolved
 
 _PATH_KEYS = {
     *("ckpt", "input", "output", "init", "resume", "root", "corpora_root", "path", "dir", "cache_dir"),
@@ -35,7 +36,7 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     A run's config.yaml is complete and resolved, so it can be the primary config of another call.
 
     Raises:
-        ConfigError: there is no run in that folder.
+        ConfigError: there is no run in that folder, or its config or a link in it is not as a run leaves them.
     """
     typed = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
     if not typed or typed[-1] in ("", "null"):
@@ -46,6 +47,8 @@ def resume_arguments(arguments: list[str]) -> list[str]:
         raise ConfigError(
             f"{setting('resume', name)}: holds no run (no config.yaml). Give the folder that train.py printed."
         )
+    check_links(folder)
+    check_resolved(folder / "config.yaml")
     others = [argument for argument in arguments if not argument.startswith("resume=")]
     place = [
         f"++resume={hydra_value(folder)}",

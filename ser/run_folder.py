@@ -1,5 +1,6 @@
 """The folder of a run: one run at a time, and never over another's results."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,9 @@ try:
     import fcntl
 except ImportError:  # Windows has no advisory locks; there two runs in one folder are not noticed
     fcntl = None  # type: ignore[assignment]
+
+
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
 
 class RunFolder:
@@ -83,7 +87,9 @@ class RunFolder:
     def _lock(self) -> Iterator[None]:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("w")
+            file = open(  # noqa: SIM115 (Path.open has no opener; closed below)
+                self.path / ".lock", "w", opener=lambda path, flags: os.open(path, flags | _NOFOLLOW, 0o666)
+            )
         except OSError as error:
             raise DataError(
                 f"{self.path}: cannot write the run's results there ({error.strerror}). "

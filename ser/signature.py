@@ -207,6 +207,39 @@ def _lookup(module: _Module, name: str) -> tuple[ast.AST, _Module] | None:
     return None
 
 
+def has_method(name: str, method: str) -> bool:
+    """Return whether a class has a method, own or inherited, as far as its source tells without importing it.
+
+    Args:
+        name: dotted, as in `signature`.
+        method: its name.
+
+    Returns:
+        True also where a base class cannot be read.
+
+    Raises:
+        ConfigError: there is no such module, class or function.
+    """
+    signature(name)
+    owner, _, leaf = name.rpartition(".")
+    module = _module(owner)
+    found = _lookup(module, leaf) if module is not None else None
+    return found is not None and _has_method(found[0], found[1], method)
+
+
+def _has_method(definition: ast.AST, module: _Module, method: str) -> bool:
+    if not isinstance(definition, ast.ClassDef):
+        return False
+    if any(isinstance(node, ast.FunctionDef) and node.name == method for node in definition.body):
+        return True
+    for base in definition.bases:
+        found = _lookup(module, base.id) if isinstance(base, ast.Name) else None
+        is_known = _kind(base) in {"ABC", "Generic", "Module", "Protocol", "object"}
+        if (found is None and not is_known) or (found and _has_method(*found, method)):
+            return True
+    return method == "__init__"
+
+
 def _function_signature(function: ast.FunctionDef, module: _Module, *, skip: int) -> Signature:
     """Read a `def`, without its first `skip` parameters (`self`)."""
     given = function.args

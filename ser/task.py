@@ -27,8 +27,6 @@ from ser.tally import Tally
 from ser.targets import Target
 
 SPLITS = ("train", "validation", "test")
-LIBRARIES = ("ser.", "torch.optim.", "lightning.")
-"""Where a config's `_target_` may point to. A checkpoint's may point to `ser.` alone."""
 _ASK_EVERY = 50  # batches, on a device, which would have to wait each time
 
 _HALF_EPS = 1e-4  # squares of gradients below 2.4e-4 are 0 in float16, and Adam would divide 0 by 0
@@ -189,7 +187,7 @@ class Task(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser, with weight decay on matrices only, and its schedule."""
         optimizer: Optimizer = build(
-            self.optimizer_spec, allowed=LIBRARIES, params=parameter_groups(self.model)
+            self.optimizer_spec, slot="optimizer", params=parameter_groups(self.model)
         )
         for group in optimizer.param_groups:
             if "eps" in group and any(weight.dtype == torch.float16 for weight in group["params"]):
@@ -197,7 +195,7 @@ class Task(L.LightningModule):
         if not self.schedule_spec:
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = build(self.schedule_spec, optimizer=optimizer, total_steps=steps)
+        schedule = build(self.schedule_spec, slot="schedule", optimizer=optimizer, total_steps=steps)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

@@ -44,7 +44,7 @@ from ser.resume import check_same_data
 from ser.run_folder import RunFolder
 from ser.run_report import RunReport
 from ser.suggestions import short, watch_command
-from ser.task import LIBRARIES, Task
+from ser.task import Task
 from ser.tensorboard import typed_settings, write_scores
 
 Config = Mapping[str, Any]
@@ -84,11 +84,11 @@ def read_splits(config: Config) -> Splits:
         SerError: the files cannot be used.
     """
     check_frames(config)
-    logged = logged_names(build(_example(config["target"])))
+    logged = logged_names(build(_example(config["target"]), slot="target"))
     for monitor in monitors(config):
         names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
         check_monitor(monitor.name, names, key=monitor.key("monitor"))
-    corpus = build(config["data"], allowed=LIBRARIES)
+    corpus = build(config["data"], slot="data")
     if config.get("waveform_augment"):
         splits: Splits = replace(corpus.splits(waveforms_of(config)), hold_waveforms=True)
     else:
@@ -133,12 +133,12 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
         )
     spec = complete_target(config["target"], splits.stores)
     facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
-    extractor = build(config["features"])
+    extractor = build(config["features"], slot="features")
     step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
     settings = {"seed": config["seed"], "facts": facts, "member": member}
     settings["extractor"] = extractor if splits.hold_waveforms else None
     settings["steps_per_frame"] = round(extractor.batching_frame_s / step_s)
-    data = SpeechData(splits.stores, build(spec), **settings, **config["batching"])
+    data = SpeechData(splits.stores, build(spec, slot="target"), **settings, **config["batching"])
     by_heart = config["batching"]["overfit"] is not None  # then validation holds training utterances, too
     sources = {name: "train" if by_heart else name for name in data.datasets}
     if config["resume"] is not None and member is None:
@@ -188,8 +188,8 @@ def make_task(config: Config, data: SpeechData) -> Task:
     return Task(
         model,
         target,
-        objective=Objective(target, build(config["loss"]), data.class_counts()),
-        augment=build(config["augment"]),
+        objective=Objective(target, build(config["loss"], slot="loss"), data.class_counts()),
+        augment=build(config["augment"], slot="augment"),
         listen=make_listen(config, data),
         optimizer=config["optimizer"],
         schedule=config.get("schedule"),
@@ -216,7 +216,7 @@ def compile_in_place(model: nn.Module) -> None:
 def make_listen(config: Config, data: SpeechData) -> Listen:
     """From what batches hold to features: waveforms are augmented and then extracted, features are passed on."""
     augment = config.get("waveform_augment")
-    return Listen(data.extractor, build(augment, allowed=LIBRARIES) if augment else None)
+    return Listen(data.extractor, build(augment, slot="waveform_augment") if augment else None)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -271,7 +271,7 @@ def place(trainer: Any, config: Config, run: RunFolder) -> None:
     trainer._default_root_dir = str(run.path)
     if config.get("logger"):
         trainer.logger = build(
-            config["logger"], allowed=LIBRARIES, save_dir=run.path, name="tensorboard", version=""
+            config["logger"], slot="logger", save_dir=run.path, name="tensorboard", version=""
         )
 
 
@@ -286,7 +286,7 @@ def build_trainer(config: Config) -> L.Trainer:
             "trainer.overfit_batches: Lightning would replace the bucketed batches by its own. "
             "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
         )
-    callbacks = [build(node, allowed=LIBRARIES) for node in config["callbacks"].values() if node]
+    callbacks = [build(node, slot=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     if not config.get("logger"):
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     if config["trainer"].get("enable_progress_bar", True) and not any(
@@ -301,7 +301,7 @@ def build_trainer(config: Config) -> L.Trainer:
     try:
         trainer: L.Trainer = build(
             config["trainer"],
-            allowed=LIBRARIES,
+            slot="trainer",
             callbacks=callbacks,
             logger=False,  # `place` adds it
             plugins=plugins,

@@ -388,7 +388,7 @@ def test_the_data_s_settings_compose_and_build(name, target, tmp_path):
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         settings = check(compose("train", overrides=[f"data={name}", f"data.root={tmp_path}"]))
     assert settings["data"]["_target_"] == target
-    corpus = build(settings["data"], allowed=("ser.",))
+    corpus = build(settings["data"], slot="data")
     assert corpus.split.test == 0
     assert corpus.split.label == "language"
     assert settings["target"]["class_names"] == [*corpus.class_names]

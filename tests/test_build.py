@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from ser.build import build
 from ser.errors import ConfigError
 from ser.signature import signature
+from ser.slots import SLOTS, Slot, check_name
 
 ROOT = Path(__file__).parents[1]
 TARGETS = sorted(
@@ -28,7 +30,7 @@ LSTM = "ser.models.lstm.LSTMEncoder"
 
 
 def test_build_calls_the_target_with_its_keys_and_what_the_program_supplies():
-    encoder = build({"_target_": LSTM, "hidden_dim": 3, "bidirectional": False}, in_dim=5)
+    encoder = build({"_target_": LSTM, "hidden_dim": 3, "bidirectional": False}, slot="model", in_dim=5)
     assert (encoder.out_dim, type(encoder).__name__) == (3, "LSTMEncoder")
 
 
@@ -38,7 +40,7 @@ def test_build_makes_nested_targets_first():
         "parts": [{"_target_": "sample_module.Part", "size": 1}],
         "named": {"a": {"_target_": "sample_module.Part", "size": 2}},
     }
-    outer = build(spec, allowed=("sample_module.",))
+    outer = build(spec, slot="sample")
     assert [part.size for part in outer.parts] == [1]
     assert outer.named["a"].size == 2
 
@@ -64,31 +66,86 @@ def test_build_makes_nested_targets_first():
     ],
 )
 def test_build_refuses_whatever_is_not_a_public_part_of_an_allowed_module(name):
-    with pytest.raises(ConfigError):
-        build({"_target_": name})
+    for slot in ("model", "head", "trainer.nothing"):
+        with pytest.raises(ConfigError):
+            build({"_target_": name}, slot=slot)
 
 
 def test_build_refuses_a_forbidden_target_hidden_in_an_argument(tmp_path):
     victim = tmp_path / "victim"
     hidden = {"_target_": "pathlib.Path.touch", "self": str(victim)}
-    with pytest.raises(ConfigError, match=r"pathlib\.Path\.touch: may not be built here"):
-        build({"_target_": LSTM, "cell": [{"x": hidden}]}, in_dim=1)
+    with pytest.raises(ConfigError, match=r"pathlib\.Path\.touch: nothing is built here"):
+        build({"_target_": LSTM, "cell": [{"x": hidden}]}, slot="model", in_dim=1)
     assert not victim.exists()
 
 
-def test_allowed_prefixes_open_libraries():
+def test_each_slot_holds_its_own_kind():
     parameters = [torch.nn.Parameter(torch.zeros(1))]
     spec = {"_target_": "torch.optim.SGD", "lr": 0.5}
-    assert build(spec, allowed=("torch.optim.",), params=parameters).defaults["lr"] == 0.5
-    with pytest.raises(ConfigError, match="may not be built here"):
-        build(spec, params=parameters)
+    assert build(spec, slot="optimizer", params=parameters).defaults["lr"] == 0.5
+    with pytest.raises(ConfigError, match=r"model\._target_=torch\.optim\.SGD: is not an encoder"):
+        build(spec, slot="model", params=parameters)
+
+
+@pytest.mark.parametrize(
+    ("slot", "name"),
+    [
+        ("data", "ser.files.write_atomic"),
+        ("data", "ser.data.leaks.find_leaks"),
+        ("data", "ser.data.audio_corpus.extent"),
+        ("data", "ser.data.banks.FolderBank"),
+        ("data", "ser.data.audio_corpus.Extractor"),
+        ("data.split", "ser.data.audio_corpus.FolderCorpus"),
+        ("data.split", "ser.data.splits.np"),
+        ("features", "ser.features.silence.Silence"),
+        ("model", "ser.models.pooling.MeanPooling"),
+        ("model", "ser.models.classifier.Classifier"),
+        ("pooling", "ser.models.cnn.CNNEncoder"),
+        ("target", "ser.targets.View"),
+        ("loss", "ser.losses.Objective"),
+        ("optimizer", "torch.optim.lr_scheduler.StepLR"),
+        ("optimizer", "torch.optim.swa_utils.AveragedModel"),
+        ("optimizer", "torch.load"),
+        ("schedule", "ser.targets.Quadrant"),
+        ("callbacks.best", "ser.observers.data_of"),
+        ("callbacks.best", "lightning.pytorch.Trainer"),
+        ("callbacks.best", "lightning.pytorch.callbacks.model_checkpoint.Path"),
+        ("callbacks.best", "lightning.pytorch.callbacks.model_checkpoint.os"),
+        ("trainer", "lightning.pytorch.LightningModule"),
+        ("logger", "lightning.pytorch.callbacks.ModelCheckpoint"),
+        ("logger", "lightning.pytorch.loggers.tensorboard.rank_zero_only"),
+        ("extractor", "ser.embeddings.audio_ntt.AudioNTT"),
+        ("extractor", "ser.embeddings.audio_ntt.load_audio_ntt"),
+        ("seed", "ser.targets.Quadrant"),
+    ],
+)
+def test_what_belongs_elsewhere_is_refused(slot, name):
+    with pytest.raises(ConfigError, match=r"belongs here|nothing is built here|no class or function"):
+        build({"_target_": name}, slot=slot)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests/golden/configs").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_node_of_a_composed_config_is_in_its_slot(path):
+    def nodes(value, key):
+        if isinstance(value, dict):
+            if "_target_" in value:
+                yield key, value["_target_"]
+            for name, item in value.items():
+                yield from nodes(item, f"{key}.{name}".strip("."))
+
+    found = [*nodes(yaml.safe_load(path.read_text()), "")]
+    assert len(found) > 10 or path.stem == "predict"
+    for key, name in found:
+        check_name(key, name)
 
 
 def test_a_name_that_does_not_exist_is_answered_with_the_nearest():
     with pytest.raises(ConfigError, match=r"'LSTMEncodr'.*Did you mean 'LSTMEncoder'"):
-        build({"_target_": "ser.models.lstm.LSTMEncodr"})
+        build({"_target_": "ser.models.lstm.LSTMEncodr"}, slot="model")
     with pytest.raises(ConfigError, match=r"no module 'ser\.models\.lsstm'.*Did you mean 'lstm'"):
-        build({"_target_": "ser.models.lsstm.LSTMEncoder"})
+        build({"_target_": "ser.models.lsstm.LSTMEncoder"}, slot="model")
 
 
 @pytest.mark.parametrize(
@@ -101,21 +158,21 @@ def test_a_name_that_does_not_exist_is_answered_with_the_nearest():
 )
 def test_arguments_that_are_refused_end_as_a_config_error_with_the_cause(settings, words):
     with pytest.raises(ConfigError, match=words) as caught:
-        build({"_target_": LSTM} | settings, in_dim=2)
+        build({"_target_": LSTM} | settings, slot="model", in_dim=2)
     assert LSTM in str(caught.value)
     assert caught.value.__cause__ is not None
 
 
 def test_a_missing_argument_and_a_missing_target_are_named():
     with pytest.raises(ConfigError, match="missing a required argument: 'in_dim'"):
-        build({"_target_": LSTM})
+        build({"_target_": LSTM}, slot="model")
     with pytest.raises(ConfigError, match="no `_target_`"):
-        build({"hidden_dim": 3})
+        build({"hidden_dim": 3}, slot="model")
 
 
 def test_a_setting_that_follows_from_the_data_is_refused():
     with pytest.raises(ConfigError, match="in_dim follows from the data"):
-        build({"_target_": LSTM, "in_dim": 7}, in_dim=5)
+        build({"_target_": LSTM, "in_dim": 7}, slot="model", in_dim=5)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -229,6 +286,8 @@ def sample_module(tmp_path_factory):
     (folder / "sample_module.py").write_text(SAMPLE)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        for slot in ("sample", "sample.parts", "sample.named.a"):
+            patch.setitem(SLOTS, slot, Slot("a sample", ("sample_module.",)))
         yield
 
 

@@ -61,7 +61,7 @@ def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
 @pytest.mark.parametrize("model", options("model"))
 def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> None:
     description = describe(composed("train", [f"model={model}", "pooling=none"]), feature_dim=26)
-    joined = build(description["model"], in_dim=52, in_channels=2).subsampling
+    joined = build(description["model"], slot="model", in_dim=52, in_channels=2).subsampling
     if joined == 1:
         classifier, target = assemble(description)
         assert classifier.head(torch.randn(2, classifier.pooling.out_dim)).shape == (2, target.out_dim)
@@ -74,7 +74,8 @@ def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> Non
 def test_every_option_of_a_group_can_be_built(group: str) -> None:
     for option in options(group):
         spec = composed("train", [f"{group}={option}"])[group]
-        build({**spec, "class_names": ["a", "b"], "field": "label"} if "class_names" in spec else spec)
+        named = {"class_names": ["a", "b"], "field": "label"} if "class_names" in spec else {}
+        build({**spec, **named}, slot=group)
 
 
 GROUPS_WITH_MEANINGS = sorted(

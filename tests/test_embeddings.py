@@ -180,7 +180,7 @@ def test_a_trained_model_embeds_through_its_own_features(tmp_path: Path) -> None
     waveforms = Padded.collate([speech(0.7)])
     trained = checkpoint.load(path)
     with torch.no_grad():
-        expected = trained.model.embed(build(trained.features)(waveforms))
+        expected = trained.model.embed(build(trained.features, slot="features")(waveforms))
     torch.testing.assert_close(TrainedModel(str(path))(waveforms), expected)
 
 

@@ -43,7 +43,7 @@ PRESETS = sorted(path.stem for path in (REPOSITORY / "conf" / "features").glob("
 
 def preset(name: str) -> Extractor:
     content = yaml.safe_load((REPOSITORY / "conf" / "features" / f"{name}.yaml").read_text())
-    extractor: Extractor = build(content["features"])
+    extractor: Extractor = build(content["features"], slot="features")
     return extractor
 
 

@@ -11,6 +11,7 @@ LAYERS = [
     ["errors", "names", "settings"],
     [
         "files",
+        "handed_over",
         "archive",
         "divergence",
         "environment",
@@ -23,7 +24,7 @@ LAYERS = [
         "ranks",
         "palette",
     ],
-    ["build"],
+    ["build", "slots"],
     ["metrics", "features", "models", "schedules", "targets"],
     ["losses", "frame_targets"],
     ["data", "plots", "predictions", "architecture"],

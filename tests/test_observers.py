@@ -19,7 +19,7 @@ from ser.data.module import SpeechData
 from ser.errors import ConfigError
 from ser.observers import Architecture, LossCurve, OutputSpace, WaveformPictures, principal_components
 from ser.run_folder import RunFolder
-from ser.task import LIBRARIES, Task
+from ser.task import Task
 from tests.commands import TINY
 from tests.test_configs import composed
 
@@ -324,7 +324,7 @@ def test_the_settings_turn_all_of_them_on_and_the_default_none() -> None:
     chosen = composed("train", ["callbacks=language_id"])["callbacks"]
     names = ["loss_curve", "output_space", "waveforms", "architecture"]
     assert [default[name] for name in names] == [None] * 4
-    built = [build(chosen[name], allowed=LIBRARIES) for name in names]
+    built = [build(chosen[name], slot=f"callbacks.{name}") for name in names]
     assert [type(observer) for observer in built] == [LossCurve, OutputSpace, WaveformPictures, Architecture]
     assert {name: node for name, node in chosen.items() if name not in names} == {
         name: node for name, node in default.items() if name not in names

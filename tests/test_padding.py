@@ -116,7 +116,7 @@ def test_batch_mates_do_not_change_a_normalization(normalize: str) -> None:
 @pytest.mark.parametrize("features", options("features"))
 def test_batch_mates_do_not_change_features(features: str, silence: str | None) -> None:
     chosen = [f"silence={silence}"] if silence else []
-    extractor = build(composed(f"features={features}", *chosen)["features"])
+    extractor = build(composed(f"features={features}", *chosen)["features"], slot="features")
     samples = torch.tensor([8_000, extractor.min_samples, 1_700, 5_000])
     waveforms = Padded(0.1 * torch.randn(4, 8_000, 1), samples)
     waveforms.values[0, 2_000:7_000] *= 1e-4  # a pause

@@ -337,7 +337,7 @@ def test_frames_of_a_stream_are_sound_where_those_of_the_whole_are() -> None:
 def test_every_treatment_is_an_option(mode: Mode) -> None:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         settings = check(compose("train", overrides=["features=log_mel", f"silence={mode}"]))
-    extractor: Extractor = build(settings["features"])
+    extractor: Extractor = build(settings["features"], slot="features")
     assert extractor.silence is not None
     assert extractor.silence.mode == mode
     assert extractor.silence.detector.framing.shift == RATE // 100

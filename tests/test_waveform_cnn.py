@@ -35,7 +35,7 @@ def configured(name: str) -> nn.Module:
     found: dict = {}
     for each in ("waveform_cnn", name):
         found |= yaml.safe_load((REPOSITORY / "conf" / "model" / f"{each}.yaml").read_text())["model"]
-    return build(found, in_dim=1, in_channels=1)
+    return build(found, slot="model", in_dim=1, in_channels=1)
 
 
 @pytest.mark.parametrize("pooling", [MeanPooling, AttentiveStatisticsPooling])

@@ -194,7 +194,7 @@ class ArrayCorpus:
         return names
 
     def _check_sample_rate(self, features: Mapping[str, Any]) -> None:
-        found = build(features).sample_rate
+        found = build(features, slot="features").sample_rate
         if found != self.sample_rate:
             raise ConfigError(
                 f"features.sample_rate={found}: the arrays hold waveforms of {self.sample_rate} Hz "

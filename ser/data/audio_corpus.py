@@ -100,7 +100,7 @@ class AudioCorpus(ABC):
             SerError: files, labels, rule or settings do not fit together.
         """
         manifest, counts = self.labelled()
-        extractor: Extractor = build(features)
+        extractor: Extractor = build(features, slot="features")
         recordings = read_features(
             manifest,
             extractor,

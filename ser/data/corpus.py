@@ -113,7 +113,7 @@ class ChallengeCorpus:
             )
         train = self._read(self.train, width_setting="data.feature_dim")
         feature_dim = self.feature_dim or train.feature_dim
-        made = build(features).feature_dim
+        made = build(features, slot="features").feature_dim
         if made not in (feature_dim, _CHALLENGE_DIM):
             raise ConfigError(
                 f"features: would make {made} values a frame, but the challenge's files hold frames, of {feature_dim}, "

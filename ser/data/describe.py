@@ -75,7 +75,7 @@ def draw(
     from ser.build import build
     from ser.data.audio import read_audio
 
-    extractor = build(features)
+    extractor = build(features, slot="features")
     chosen = manifest.utterances[:: max(1, len(manifest) // _PICTURED)][:_PICTURED]
     waveforms = {
         _title(u, fields): read_audio(u.path, extractor.sample_rate, start=u.start, end=u.end) for u in chosen

@@ -23,10 +23,9 @@ def export(config: dict[str, Any]) -> None:
     from ser.build import build  # torch and all that: first the config must be right
     from ser.data.classes import columns
     from ser.features.extract import CHALLENGE
-    from ser.task import LIBRARIES
 
     features = {"_target_": "ser.features.extract.LogMel", "sample_rate": 16_000, **CHALLENGE}
-    splits = build(config["data"], allowed=LIBRARIES).splits(features)
+    splits = build(config["data"], slot="data").splits(features)
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {name: (store, columns(store, LABELS)) for name, store in splits.stores.items()}

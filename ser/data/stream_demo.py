@@ -88,7 +88,7 @@ class LanguageStreamDemoCorpus(AudioCorpus):
     def splits(self, features: Mapping[str, Any]) -> Splits:
         """As AudioCorpus, stamped, with what the silence detector finds of the known pauses."""
         splits = super().splits(features)
-        scores = detection(splits, speech_truth(self.root), build(features))
+        scores = detection(splits, speech_truth(self.root), build(features, slot="features"))
         remarks = [*splits.facts["remarks"], *remark(scores)]
         facts = {**splits.facts, "remarks": remarks, "silence_detector": scores}
         return replace(splits, stamps=[*self.stamps, *splits.stamps], facts=facts)

@@ -64,7 +64,7 @@ class Embedder(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.features = dict(features)
-        self.extractor: Extractor = build(features)
+        self.extractor: Extractor = build(features, slot="features")
         self.dim = dim
         self.options = dict(options or {})
 

@@ -81,7 +81,9 @@ def stored_features(manifest: Manifest, embedder: Embedder, *, cache_dir: str) -
         DataError: a recording cannot be read, or the cache cannot be written.
     """
     settings = json.dumps(embedder.features, sort_keys=True)
-    return read_features(manifest, build(embedder.features), cache_dir=cache_dir, settings=settings).store
+    return read_features(
+        manifest, build(embedder.features, slot="features"), cache_dir=cache_dir, settings=settings
+    ).store
 
 
 def _compute(store: Store, embedder: Embedder, device: torch.device, source: str) -> np.ndarray:

@@ -122,9 +122,11 @@ def _load(folder: str) -> tuple[Any, dict[str, Any]]:
         )
     try:
         model, report = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True
+            folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
-        preprocessor = transformers.AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
+        preprocessor = transformers.AutoFeatureExtractor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:  # the library refuses files in many ways
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ser import environment
-from ser.build import PURE, build
+from ser.build import build
 from ser.data.store import sha256_of
 from ser.embeddings.base import Embedder
 from ser.embeddings.embed import embed, stored_features
@@ -41,7 +41,6 @@ TRANSDUCTIVE = (
 _CHOICES = {"select": ("validation", "test"), "normalize": ("speaker", "global")}
 _WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # on results
 _PUBLISHED_SPLIT = {"train": 0.6, "validation": 0.2, "key": "speaker"}  # beside settings of single corpora
-_LIBRARIES = (*PURE, "ser.embeddings.")
 """Where the spec of an extractor may point to."""
 
 
@@ -69,7 +68,7 @@ def run(
     logging.getLogger("ser.data.corpora").setLevel(logging.ERROR)  # whether copies are complete, is told here
     claim(folder, {**config, "split": split})
     corpora = [_read(name, spec, config) for name, spec in specs.items()]
-    embedder: Embedder = build(config["extractor"], allowed=_LIBRARIES)
+    embedder: Embedder = build(config["extractor"], slot="extractor")
     found, seen, digests = [], [], {}
     with Parallel(config["jobs"], batch_size=1, return_as="generator") as parallel:
         for corpus in corpora:

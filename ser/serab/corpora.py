@@ -98,7 +98,7 @@ def read(
     Raises:
         SerError: the corpus is not there or not complete, or its labels or speakers do not fit the split.
     """
-    corpus = build(spec, allowed=("ser.data.",))
+    corpus = build(spec, slot="data")
     if not isinstance(corpus, AudioCorpus):
         raise ConfigError(f"corpora=[{name}]: data={name} is no corpus of recordings. Name one of speech.")
     manifest = corpus.labelled()[0]

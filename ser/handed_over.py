@@ -1,0 +1,63 @@
+"""Folders of runs that somebody else hands over: what could run code or write elsewhere is refused."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from ser.errors import ConfigError
+
+_MOST_TEXT = 1_000_000  # characters of a config; those that runs write have less than 10,000
+_REMEDY = "Take the config.yaml that the run wrote, or start a new run with the settings that you have read."
+
+
+def check_links(folder: Path) -> None:
+    """Refuse the folder of a run that would let us write elsewhere.
+
+    Raises:
+        ConfigError: a link in it points out of it.
+    """
+    inside = folder.resolve()
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise ConfigError(
+                f"{path}: is a link to a place outside of the run's folder, where a resumed run would write. "
+                "Replace it by a copy of what it points to."
+            )
+
+
+def check_resolved(path: Path) -> None:
+    """Refuse a config that no run has written: with its settings alone, Hydra runs no code and reads no other file.
+
+    A run writes plain values. Hydra's own settings could name functions to run, a list of defaults and interpolations
+    other files and variables.
+
+    Args:
+        path: config.yaml of a run, or job.yaml of a job in a sweep.
+
+    Raises:
+        ConfigError: it holds anything else than plain values.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        is_short = len(text) <= _MOST_TEXT
+        events = [*yaml.parse(text, yaml.SafeLoader)] if is_short else []
+        plain = is_short and not any(isinstance(event, yaml.AliasEvent) for event in events)
+        content = yaml.safe_load(text) if plain else None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"{path}: cannot be read as YAML ({reason}). {_REMEDY}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: does not hold settings as a run writes them. {_REMEDY}")
+    if foreign := [key for key in ("hydra", "defaults") if key in content]:
+        raise ConfigError(
+            f"{path}: has a node '{foreign[0]}', which no run writes and which can run code. {_REMEDY}"
+        )
+    if re.search(r"^\s*#\s*@", text, re.MULTILINE):
+        raise ConfigError(
+            f"{path}: has a header '# @', which no run writes and which can run code. {_REMEDY}"
+        )
+    if found := [
+        event.value for event in events if isinstance(event, yaml.ScalarEvent) and "${" in event.value
+    ]:
+        raise ConfigError(f"{path}: holds an interpolation, {found[0]}, where a run writes values. {_REMEDY}")
