@@ -226,7 +226,7 @@ def _path_problems(key: str, plain: Mapping[str, Any]) -> Iterator[str]:
         siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, siblings, n=1)
         remedy = f"Did you mean '{path.parent / near[0]}'?" if near else "Check the path."
-        yield f"{key}={name}: no such file or folder, seen from {Path.cwd()}. {remedy}"
+        yield f"{setting(key, str(name))}: no such file or folder, seen from {Path.cwd()}. {remedy}"
 
 
 def first_line(error: BaseException) -> str:

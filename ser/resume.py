@@ -42,7 +42,7 @@ def check_unchanged(config: Config, run: RunFolder) -> None:
             key if key.startswith(("trainer.", "callbacks.")) else key.partition(".")[0] for key in changed
         }
         raise ConfigError(
-            f"resume={run.path}: {', '.join(sorted(names))} cannot change within a run. "
+            f"{setting('resume', run.path)}: {', '.join(sorted(names))} cannot change within a run. "
             "Leave out these settings to go on with it, or start a new run with them, without resume."
         )
 
@@ -64,7 +64,7 @@ def check_same_data(data: SpeechData, run: RunFolder) -> None:
     ]
     if changed:
         raise DataError(
-            f"resume={run.path}: {', '.join(changed)}: the data are not those that the run was begun with. "
+            f"{setting('resume', run.path)}: {', '.join(changed)}: the data are not those that the run was begun with. "
             "Give it the same files, or start a new run, without resume."
         )
 
@@ -99,12 +99,14 @@ def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:
     if schedule in ("", "plateau"):
         if now is not None and now != -1 and now < then:
             raise ConfigError(
-                f"resume={run.path}: trainer.max_epochs={now}: the run was begun for {then} epochs. Give more, or "
+                f"{setting('resume', run.path)}: "
+                f"trainer.max_epochs={now}: the run was begun for {then} epochs. Give more, or "
                 "leave it out."
             )
         return
     raise ConfigError(
-        f"resume={run.path}: trainer.max_epochs cannot change from {then} to {now}, as schedule={schedule} planned the "
+        f"{setting('resume', run.path)}: "
+        f"trainer.max_epochs cannot change from {then} to {now}, as schedule={schedule} planned the "
         f"learning rate for {then} epochs. To train on from its weights, start a new run, with "
         f"{setting('init', run.best)} instead of resume."
     )

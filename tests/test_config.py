@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from ser.command import _sentence
+from ser.command import _exit_code, _sentence
 from ser.command_line import read_command
 from ser.config import check, check_monitor
 from ser.errors import ConfigError, hydra_value
@@ -320,7 +320,7 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
             "optimizer.lr=interval(0.0001,0.01): Hydra's basic sweeper draws no numbers",
         ),
         (["~monitor"], "monitor: is deleted. Leave out '~monitor'."),
-        (["resume=1"], "resume=1: no such file or folder"),
+        (["resume=1"], "'resume=\"1\"': no such file or folder"),
         (["mode=maxx"], "mode=maxx: no such choice. Did you mean 'max'?"),
         (["seed=null"], "seed=null: expected int, found null."),
         (["+lr=1"], "lr=1: unknown key. Did you mean 'optimizer.lr'?"),
@@ -543,3 +543,13 @@ def test_a_setting_of_another_type_is_named(script, word, tmp_path, monkeypatch)
     key = word.strip("~").partition("=")[0]
     with pytest.raises(ConfigError, match=rf"problems? in the configuration:(\n.*)*\n  {key}(=\S*)?: "):
         read_command([*words, word], App(ROOT / "conf", script, existing, SCHEMAS[script]))
+
+
+def test_lightnings_exit_on_sigterm_has_the_code_of_the_signal():
+    class SIGTERMException(SystemExit):
+        pass
+
+    def stopped():
+        raise SIGTERMException
+
+    assert _exit_code(stopped) == 128 + signal.SIGTERM

@@ -14,7 +14,7 @@ from ser.bundle.export import save_step
 from ser.bundle.step import Step, leaves
 from ser.checkpoint import Trained
 from ser.environment import version
-from ser.errors import ConfigError, DataError, install_command
+from ser.errors import ConfigError, DataError, install_command, setting
 from ser.files import temporary_folder
 
 FORMAT = 1
@@ -56,7 +56,8 @@ def _fill(folder: Path, trained: Trained, step: Step) -> float:
     found = difference(folder / STEP, description, step)
     if not found <= TOLERANCE:  # nor NaN
         raise ConfigError(
-            f"ckpt={trained.path}: {type(trained.model.encoder).__name__} answers otherwise in step.onnx than in "
+            f"{setting('ckpt', trained.path)}: "
+            f"{type(trained.model.encoder).__name__} answers otherwise in step.onnx than in "
             f"torch, by {found:.1e}, where {TOLERANCE:.0e} is allowed; nothing was written. Train another model, or "
             "stream in Python, with ser.streaming."
         )

@@ -8,7 +8,7 @@ from ser import checkpoint
 from ser.batch import Padded
 from ser.data.speakers import is_by_speaker
 from ser.embeddings.base import Embedder
-from ser.errors import ConfigError
+from ser.errors import ConfigError, setting
 from ser.inference import extractor_of
 from ser.models.pooling import EveryStep
 
@@ -28,12 +28,13 @@ class TrainedModel(Embedder):
         trained = checkpoint.load(checkpoint.find_one(ckpt, "extractor.ckpt"))
         if is_by_speaker(trained.frontend):
             raise ConfigError(
-                f"extractor.ckpt={ckpt}: was trained on features normalised by speaker, which a recording alone "
+                f"{setting('extractor.ckpt', ckpt)}: "
+                f"was trained on features normalised by speaker, which a recording alone "
                 "does not tell. Use a model trained with frontend.normalize=global or utterance."
             )
         if isinstance(trained.model.pooling, EveryStep):
             raise ConfigError(
-                f"extractor.ckpt={ckpt}: answers every step, so it has no embedding of an utterance. "
+                f"{setting('extractor.ckpt', ckpt)}: answers every step, so it has no embedding of an utterance. "
                 "Use a model trained with pooling=mean or another that pools."
             )
         extractor_of([trained])  # refuses those on frames that are not made so

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ser.batch import Padded
 from ser.embeddings.base import WAVEFORM, Embedder
-from ser.errors import CheckpointError, ConfigError, install_command
+from ser.errors import CheckpointError, ConfigError, install_command, setting
 
 _SMALLEST_VARIANCE = 1e-7  # added, as the feature extractors of all these models do
 _UNUSED = "masked_spec_embed"  # stands for masked steps in training, and some folders lack it
@@ -112,7 +112,7 @@ def _load(folder: str) -> tuple[Any, dict[str, Any]]:
         import transformers
     except ImportError as error:
         raise ConfigError(
-            f"extractor.folder={folder}: the package transformers is not installed ({error}). "
+            f"{setting('extractor.folder', folder)}: the package transformers is not installed ({error}). "
             f"Run: {install_command('transformers')}"
         ) from error
     if not (Path(folder) / "config.json").is_file():

@@ -21,7 +21,7 @@ from ser.build import build
 from ser.data.store import sha256_of
 from ser.embeddings.base import Embedder
 from ser.embeddings.embed import embed, stored_features
-from ser.errors import ConfigError, DataError, did_you_mean
+from ser.errors import ConfigError, DataError, did_you_mean, setting
 from ser.files import write_atomic
 from ser.inference import choose_device
 from ser.serab import results, tables
@@ -123,7 +123,8 @@ def claim(folder: Path, config: Config) -> None:
         changed = [key for key in config if key not in _WITHOUT_EFFECT and config[key] != begun.get(key)]
         if changed:
             raise ConfigError(
-                f"hydra.run.dir={folder}: holds results of another run, which differs in {', '.join(changed)}. "
+                f"{setting('hydra.run.dir', folder)}: "
+                f"holds results of another run, which differs in {', '.join(changed)}. "
                 "Choose another folder, or remove this one."
             )
     try:
