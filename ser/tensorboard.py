@@ -73,7 +73,7 @@ class LearningRate(L.Callback):
     ) -> None:
         """Log it for the step."""
         interval: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if self.logging_interval == "step" and trainer.global_step % interval == 0:
+        if self.logging_interval == "step" and interval and trainer.global_step % interval == 0:
             self._log(trainer)
 
     def _log(self, trainer: L.Trainer) -> None:

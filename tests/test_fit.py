@@ -42,7 +42,7 @@ def test_the_loss_of_a_step_is_logged_at_that_step(
 
 
 def test_no_step_is_logged_at_an_interval_of_zero(challenge: Path, tmp_path: Path) -> None:
-    fit(challenge, tmp_path, "trainer.log_every_n_steps=0")
+    fit(challenge, tmp_path, "trainer.log_every_n_steps=0", "callbacks.learning_rate.logging_interval=step")
     assert step_losses(tmp_path) == {}
 
 
