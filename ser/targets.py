@@ -148,7 +148,7 @@ class Classes(OfUtterances):
         names = tuple(normalize_name(str(name)) for name in class_names or ())
         if field is None or not 1 < len(names) == len({*names}):
             raise ConfigError(
-                f"target: class_names={class_names}, field={field}: expected a field and two names or more, each "
+                f"target.class_names={class_names}, target.field={field}: expected a field and two names or more, each "
                 "once. Give others, or null for those of the data."
             )
         self.class_names = names

@@ -273,7 +273,7 @@ def _check(seed: int, clips: Sequence[int], processes: int) -> None:
     if len(clips) != 2 or min(clips) < FEWEST:
         raise ConfigError(
             f"data.clips={[*clips]}: expected two numbers, of clips of each language to train and to test on, each "
-            f"{FEWEST} or more. Write [1000, 200] or so."
+            f"{FEWEST} or more. Set data.clips=[1000,200]."
         )
     check_generator(seed, processes)
 

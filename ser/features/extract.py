@@ -257,12 +257,14 @@ class LogMel(Extractor):
         self.fft_length = fft_length or 1 << (framing.length - 1).bit_length()
         if self.fft_length < framing.length:
             raise ConfigError(
-                f"fft_length={fft_length}: a frame of {frame_length_ms} ms has {framing.length} samples at "
+                f"features.fft_length={fft_length}: a frame of {frame_length_ms} ms has {framing.length} samples at "
                 f"{sample_rate} Hz. Give as many points or more, or null for the next power of two."
             )
         self.remove_mean = remove_mean
         if not 0 <= preemphasis <= 1:
-            raise ConfigError(f"preemphasis={preemphasis}: expected 0 to 1. Write 0.97, or 0.0 for none.")
+            raise ConfigError(
+                f"features.preemphasis={preemphasis}: expected 0 to 1. Set features.preemphasis=0.97, or 0.0 for none."
+            )
         self.waveform_preemphasis = preemphasis if preemphasis_of == "waveform" else 0.0
         self.frame_preemphasis = preemphasis if preemphasis_of == "frame" else 0.0
         self.power = power

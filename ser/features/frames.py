@@ -41,8 +41,8 @@ class Framing:
     def __post_init__(self) -> None:
         if self.length < 1 or self.shift < 1:
             raise ConfigError(
-                f"frame_length_ms, frame_shift_ms: {self.length} and {self.shift} samples at this sample_rate, "
-                "expected 1 or more of each. Give milliseconds, such as 25 and 10."
+                f"features.frame_length_ms, features.frame_shift_ms: {self.length} and {self.shift} samples at this "
+                "sample rate, expected 1 or more of each. Set milliseconds, such as features.frame_length_ms=25."
             )
 
     @property

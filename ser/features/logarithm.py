@@ -38,11 +38,11 @@ class Logarithm:
     def __post_init__(self) -> None:
         if not self.floor > 0:
             raise ConfigError(
-                f"floor={self.floor}: silence has no logarithm. Give a small energy above 0, such as 1e-10."
+                f"features.floor={self.floor}: silence has no logarithm. Set an energy above 0, features.floor=1e-10."
             )
         if self.top_db is not None and not self.top_db > 0:
             raise ConfigError(
-                f"top_db={self.top_db}: expected decibels above 0, such as 80. Give null to raise nothing."
+                f"features.top_db={self.top_db}: expected decibels above 0. Set features.top_db=80, or null for none."
             )
 
     def __call__(self, energies: Tensor) -> Tensor:

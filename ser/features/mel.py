@@ -44,12 +44,14 @@ def mel_filterbank(
         ConfigError: the frequencies are out of order, or a filter is so narrow that it covers no FFT bin.
     """
     if num_mel_bins < 1:
-        raise ConfigError(f"num_mel_bins={num_mel_bins}: expected 1 or more filters, such as 64. Raise it.")
+        raise ConfigError(
+            f"features.num_mel_bins={num_mel_bins}: expected 1 or more filters. Set features.num_mel_bins=64."
+        )
     top = sample_rate / 2 if max_frequency is None else max_frequency
     if not 0 <= min_frequency < top <= sample_rate / 2:
         raise ConfigError(
-            f"features: filters from min_frequency={min_frequency} to max_frequency={top} Hz do not fit into "
-            f"0..{sample_rate / 2:g} Hz, half of sample_rate={sample_rate}. Correct one of them."
+            f"features.min_frequency={min_frequency}, features.max_frequency={top}: filters do not fit into "
+            f"0..{sample_rate / 2:g} Hz, half of features.sample_rate={sample_rate}. Correct one of them."
         )
     ends = hertz_to_mel(torch.tensor([min_frequency, top], dtype=torch.float64), scale).tolist()
     mels = torch.linspace(ends[0], ends[1], num_mel_bins + 2, dtype=torch.float64)
@@ -69,8 +71,8 @@ def mel_filterbank(
     empty = filters.amax(1) <= 0
     if empty.any():
         raise ConfigError(
-            f"num_mel_bins={num_mel_bins}: {fft_length} FFT points at {sample_rate} Hz are too coarse, "
-            f"filter {int(empty.int().argmax())} covers no bin. Take fewer filters, or a larger fft_length."
+            f"features.num_mel_bins={num_mel_bins}: {fft_length} FFT points at {sample_rate} Hz are too coarse, "
+            f"filter {int(empty.int().argmax())} covers no bin. Set fewer filters, or a larger features.fft_length."
         )
     if norm == "slaney":
         filters = filters * (2 / (hertz[2:] - hertz[:-2]))[:, None]
@@ -106,7 +108,8 @@ def cosine_transform(num_coefficients: int, num_mel_bins: int, lifter: float = 0
     """
     if not 1 <= num_coefficients <= num_mel_bins:
         raise ConfigError(
-            f"num_coefficients={num_coefficients}: expected 1 to num_mel_bins={num_mel_bins}. Change one of them."
+            f"features.num_coefficients={num_coefficients}: expected 1 to features.num_mel_bins={num_mel_bins}. "
+            "Change one of them."
         )
     order = torch.arange(num_coefficients, dtype=torch.float64)[:, None]
     bands = torch.arange(num_mel_bins, dtype=torch.float64)

@@ -210,7 +210,8 @@ class Silence(nn.Module):
         if self.detector.relative_db is not None:
             raise ConfigError(
                 f"features.silence.detector.relative_db={self.detector.relative_db}: needs the whole recording, "
-                "whose loudest frame no stream knows. Set relative_db=null and absolute_db=-45."
+                "whose loudest frame no stream knows. Set features.silence.detector.relative_db=null "
+                "and features.silence.detector.absolute_db=-45."
             )
 
 
@@ -258,18 +259,27 @@ def _ratio(decibels: float) -> float:
     return float(10 ** (decibels / 10))
 
 
+_DETECTOR = "features.silence.detector"
+"""Where the settings of a detector stand in a config."""
+
+
 def _check_thresholds(relative_db: float | None, absolute_db: float | None) -> None:
     if relative_db is None and absolute_db is None:
         raise ConfigError(
-            "relative_db=null and absolute_db=null: without a threshold all is speech. "
-            "Give one, for instance relative_db=-40."
+            f"{_DETECTOR}.relative_db=null, {_DETECTOR}.absolute_db=null: without a threshold all is speech. "
+            f"Set one, such as {_DETECTOR}.relative_db=-40."
         )
     for name, value in {"relative_db": relative_db, "absolute_db": absolute_db}.items():
         if value is not None and not -200 <= value < 0:
-            raise ConfigError(f"{name}={value}: expected decibels below 0, and above -200. Write -40 or so.")
+            raise ConfigError(
+                f"{_DETECTOR}.{name}={value}: expected decibels below 0, and above -200. "
+                f"Set {_DETECTOR}.{name}=-40."
+            )
 
 
 def _check_durations(**durations: float) -> None:
     for name, value in durations.items():
         if not 0 <= value < float("inf"):
-            raise ConfigError(f"{name}={value}: expected seconds, 0 or more. Correct the duration.")
+            raise ConfigError(
+                f"{_DETECTOR}.{name}={value}: expected seconds, 0 or more. Correct the duration."
+            )

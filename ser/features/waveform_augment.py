@@ -63,7 +63,8 @@ class WaveformAugment(nn.Module):
             self.pieces.append(Noise(noise_snr_db, noises, probability=noise_probability))
         elif noises is not None:
             raise ConfigError(
-                "noises: are given, but noise_snr_db=null adds none. Set noise_snr_db=[10, 30] or noises=null."
+                "waveform_augment.noises: are given, but waveform_augment.noise_snr_db=null adds none. "
+                "Set waveform_augment.noise_snr_db=[10,30] or waveform_augment.noises=null."
             )
         if gain_db:
             self.pieces.append(WaveformGain(gain_db))
@@ -131,7 +132,8 @@ class Speed(nn.Module):
         super().__init__()
         if not 0.01 <= max_change <= 0.5:
             raise ConfigError(
-                f"speed={max_change}: expected 0.01 to 0.5, or 0 for none. Write 0.1 for +-10 %."
+                f"waveform_augment.speed={max_change}: expected 0.01 to 0.5, or 0 for none. "
+                "Set waveform_augment.speed=0.1 for +-10 %."
             )
         self.max_percent = round(100 * max_change)
         self.probability = _checked_probability("speed_probability", probability)
@@ -190,8 +192,8 @@ class Noise(nn.Module):
         super().__init__()
         if len(snr_db) != 2 or not -100 <= snr_db[0] <= snr_db[1] <= 100:
             raise ConfigError(
-                f"noise_snr_db={[*snr_db]}: expected [low, high] in dB, low first, -100 to 100. "
-                "Write [10, 30] or so."
+                f"waveform_augment.noise_snr_db={[*snr_db]}: expected low and high in dB, low first, -100 to 100. "
+                "Set waveform_augment.noise_snr_db=[10,30]."
             )
         self.low, self.high = snr_db
         self.noises = noises
@@ -221,7 +223,10 @@ class WaveformGain(nn.Module):
     def __init__(self, max_db: float = 6.0) -> None:
         super().__init__()
         if not 0 <= max_db <= 100:
-            raise ConfigError(f"gain_db={max_db}: expected decibels from 0 to 100. Write 6 for +-6 dB.")
+            raise ConfigError(
+                f"waveform_augment.gain_db={max_db}: expected decibels from 0 to 100. "
+                "Set waveform_augment.gain_db=6 for +-6 dB."
+            )
         self.max_db = max_db
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
@@ -337,6 +342,7 @@ def _chosen(keys: Tensor, salt: str, probability: float) -> Tensor:
 def _checked_probability(name: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ConfigError(
-            f"{name}={value}: expected a share from 0 to 1. Write 0.5 for every other utterance."
+            f"waveform_augment.{name}={value}: expected a share from 0 to 1. "
+            f"Set waveform_augment.{name}=0.5 for every other utterance."
         )
     return value

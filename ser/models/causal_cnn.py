@@ -46,7 +46,7 @@ class CausalCNNEncoder(nn.Module):
         super().__init__()
         if not dilations:
             raise ConfigError(
-                "model.dilations=[]: a block has one dilation, and there is none. Give at least one, as [1, 2, 4]."
+                "model.dilations=[]: a block has one dilation, and there is none. Set model.dilations=[1,2,4]."
             )
         self.project = nn.Linear(in_dim, channels)
         self.blocks = nn.ModuleList(_Block(channels, kernel, dilation, dropout) for dilation in dilations)
