@@ -57,7 +57,7 @@ def read_command(argv: list[str], app: App) -> Command:
     unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
     is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
     runs = not (args.cfg or args.help or args.info)
-    overrides = literal_paths(overrides, is_sweep=is_sweep)
+    overrides = [_without_null(word, app) for word in literal_paths(overrides, is_sweep=is_sweep)]
     with initialize_config_dir(str(app.conf), version_base="1.3", job_name=Path(sys.argv[0]).stem):
         settings, unread = read_settings(overrides, may_sweep=is_sweep)
         trials = try_combinations(app, settings)
@@ -112,6 +112,12 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
 def _has_defaults(path: Path) -> bool:
     """Whether a config is composed of others, as those that people write are."""
     return any(line.startswith("defaults:") for line in path.read_text(errors="replace").splitlines())
+
+
+def _without_null(word: str, app: App) -> str:
+    """Write `~GROUP` for `GROUP=null`, which Hydra refuses for a group."""
+    group = word.removesuffix("=null")
+    return f"~{group}" if group != word and group.isidentifier() and (app.conf / group).is_dir() else word
 
 
 def _common_problems(trials: Sequence[Trial]) -> list[str]:

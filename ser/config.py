@@ -220,7 +220,7 @@ def _path_problems(key: str, plain: Mapping[str, Any]) -> Iterator[str]:
         yield f"{key}={show(value)}: is empty. Name a file or a folder."
         return
     for name in value if isinstance(value, list) else [value]:
-        path = Path(str(name)).expanduser()
+        path = Path(str(name))
         if name is None or exists(path) or name == "-":  # standard input
             continue
         siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []

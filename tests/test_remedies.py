@@ -1,0 +1,268 @@
+"""What messages tell to type: settings that exist, written as bash wants them, which then work as they stand."""
+
+import ast
+import re
+import shlex
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ser.config import known_keys
+from tests.commands import TINY, run
+from tests.conftest import REPOSITORY
+from tests.test_config import options_of
+
+CONF = REPOSITORY / "conf"
+GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
+SOURCES = [*sorted((REPOSITORY / "ser").rglob("*.py")), REPOSITORY / "train.py", REPOSITORY / "predict.py"]
+
+# ---- every message: it names settings and packages that there are ----
+
+
+def literals(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts in a file that are no docstrings, with `{}` for what is filled in."""
+    tree = ast.parse(path.read_text())
+    nodes = [*ast.walk(tree)]
+    docs = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    parts = {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
+    for node in nodes:
+        if id(node) in docs | parts:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            yield (
+                node.lineno,
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values),
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+MESSAGES = [
+    (f"{path.relative_to(REPOSITORY)}:{line}", text)
+    for path in SOURCES
+    for line, text in literals(path)
+    if " " in text
+]
+_SET = re.compile(r"(?<![\w.{}/<+-])([a-z_]+(?:\.[a-z_]+)*)=(?![=<>])([a-z_0-9]*)")  # KEY=VALUE
+_DOTTED = re.compile(
+    rf"(?<![\w.{{}}/-])((?:{'|'.join({*GROUPS, 'head', 'frontend'})})(?:\.[a-z_]+)+)(?![\w(/])"
+)
+NO_SETTINGS = {"_target_", "feature_dim", "processes", "utterances"}
+"""Keys of a YAML node, of a checkpoint, and of our own functions."""
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def keys_of(name: str, *variants: list[str]) -> set[str]:
+    """All full keys of a script's settings, whatever options are chosen."""
+    known: set[str] = set()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for overrides in ([], *variants):
+            content = OmegaConf.to_container(compose(name, overrides), resolve=False)
+            assert isinstance(content, dict)
+            known |= known_keys({str(key): value for key, value in content.items()})
+    return known
+
+
+@pytest.fixture(scope="module")
+def keys() -> dict[str, set[str]]:
+    """The settings of each script."""
+    return {
+        "train": keys_of("train", *options_of(CONF)) | GROUPS,
+        "predict": keys_of("predict"),
+        "bundle": keys_of("bundle"),
+        "serab": keys_of("serab", *([f"extractor={option}"] for option in options("extractor"))),
+    }
+
+
+def named(text: str) -> set[str]:
+    found = {match[1] for pattern in (_SET, _DOTTED) for match in pattern.finditer(text)}
+    return {key for key in found if not key.startswith("hydra.")} - NO_SETTINGS
+
+
+def test_settings_in_messages_exist(keys: dict[str, set[str]]) -> None:
+    known = set().union(*keys.values())
+    unknown = [f"{place}: {key}" for place, text in MESSAGES for key in sorted(named(text) - known)]
+    assert unknown == []
+
+
+def test_options_of_groups_in_messages_exist() -> None:
+    for place, text in MESSAGES:
+        for match in _SET.finditer(text):
+            if match[1] in GROUPS and match[2]:
+                assert match[2] in (*options(match[1]), "null"), f"{place}: {match[0]}"
+
+
+PREDICTION = (
+    *("predict.py", "ser/inference.py", "ser/live.py", "ser/streaming.py", "ser/predictions.py"),
+    *("ser/data/inputs.py", "ser/data/audio.py", "ser/data/recordings.py", "ser/data/json_stream.py"),
+    *("ser/data/rows.py", "ser/data/cache.py", "ser/data/store_folder.py", "ser/checkpoint.py"),
+)
+"""What predict.py runs: it has no settings of the data."""
+TRANSLATED = {"data", "data.root", "data.cache_dir"}
+"""predict.py prints `root` and `cache_dir` for these."""
+
+
+def test_messages_of_predictions_name_settings_of_predict(keys: dict[str, set[str]]) -> None:
+    wrong = [
+        f"{place}: {key}"
+        for place, text in MESSAGES
+        if place.partition(":")[0] in PREDICTION and not re.search(r"[Tt]rain", text)
+        for key in sorted(named(text) - keys["predict"] - TRANSLATED)
+        if not key.startswith("init")
+    ]
+    assert wrong == []
+
+
+def test_lists_in_messages_are_one_word_of_bash() -> None:
+    split = [f"{place}: {text}" for place, text in MESSAGES if re.search(r"=\[[\w.-]+, ", text)]
+    assert split == []
+
+
+def test_packages_to_install_are_of_this_distribution() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    install = re.compile(r"pip install (?:--[\w-]+ )*[\"']?([\w-]+)(?:\[(\w+)\])?")
+    found = [(place, *match.groups()) for place, text in MESSAGES for match in install.finditer(text)]
+    for place, name, extra in found:
+        assert name in (project["name"], "espeakng-loader"), place
+        assert extra is None or extra in project["optional-dependencies"], place
+    assert "pip install ser[" not in " ".join(text for _, text in MESSAGES)
+
+
+# ---- typed and run ----
+
+NAMES = ["lr=1e-3", "a,b", "run (1)", "it's", "~run", "[x]", "$HOME", "{x}", 'q"q', "a b;c&d", "überraschung"]
+"""Names of files and folders that mean something to bash or to Hydra."""
+
+
+def bash(text: str) -> list[str]:
+    """The words that bash makes of what is typed."""
+    done = subprocess.run(["bash", "-c", rf"printf '%s\0' {text}"], capture_output=True, check=True)
+    return done.stdout.decode().split("\0")[:-1]
+
+
+def typed(message: str, pattern: str) -> list[str]:
+    """The words of the remedy that a pattern finds in a message."""
+    found = re.search(pattern, message)
+    assert found is not None, message
+    return bash(found[0])
+
+
+def instead(words: list[str], remedy: list[str], without: tuple[str, ...] = ()) -> list[str]:
+    """A command with the remedy: settings replace those of the same key, `without` names those to leave out."""
+    replaced = {word.partition("=")[0] for word in remedy} | {*without}
+    return [*(word for word in words if word.partition("=")[0] not in replaced), *remedy]
+
+
+@pytest.fixture(scope="module")
+def folder(challenge: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a run of the challenge (RUN), one of recordings (REC), and files to predict."""
+    cwd = tmp_path_factory.mktemp("remedies")
+    once = (*TINY, "trainer.max_epochs=1")
+    run("train.py", "data=challenge", f"data.root={challenge}", *once, "hydra.run.dir=RUN", cwd=cwd)
+    run("train.py", "data=ravdess", f"data.root={recordings}", *once, "hydra.run.dir=REC", cwd=cwd)
+    files = sorted(recordings.rglob("*.wav"))
+    shutil.copy(files[0], cwd / "x.wav")
+    (cwd / "broken.wav").write_bytes(b"RIFF")
+    (cwd / "some.csv").write_text("path\nx.wav\nbroken.wav\n")
+    (cwd / "tables").mkdir()
+    rows = [file.relative_to(recordings).as_posix() for file in files[:2]]
+    (cwd / "tables" / "elsewhere.csv").write_text("\n".join(["path", *rows, ""]))
+    return cwd
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_used_folder_of_any_name_is_resumed_as_printed(name: str, folder: Path, challenge: Path) -> None:
+    shutil.copytree(folder / "RUN", folder / name)
+    words = ["data=challenge", f"data.root={challenge}", *TINY, "trainer.max_epochs=1"]
+    refused = run("train.py", *words, *bash(shlex.quote(f"hydra.run.dir={name}")), cwd=folder, code=1)
+    remedy = typed(refused.stderr, r"'?resume=.*")
+    assert len(remedy) == 1
+    run("train.py", *remedy, cwd=folder)
+
+
+def test_commands_after_a_run_of_any_name_work_as_printed(folder: Path, challenge: Path) -> None:
+    name = "a,b (1) it's lr=1e-3 [x] $HOME"
+    words = ["data=challenge", f"data.root={challenge}", *TINY, "trainer.max_epochs=1"]
+    printed = run("train.py", *words, f"hydra.run.dir={name}", cwd=folder).stdout
+    command = typed(printed, r"\S*python \S*predict\.py (?:.*\\\n)*.*")
+    answers = [word.replace("FILE", str(challenge / "ser_test_1.json")) for word in command[2:]]
+    run("predict.py", *answers, cwd=folder)
+    shown = typed(printed, r"\S*tensorboard --logdir (?:.*\\\n)*.*")
+    assert (folder / shown[-1]).is_dir()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_any_name_is_predicted_or_answered_with_what_works(name: str, folder: Path) -> None:
+    shutil.copy(folder / "x.wav", folder / f"{name}.wav")
+    words = ["ckpt=REC", f"input={name}.wav", "output=any.csv", "overwrite=true"]
+    run("predict.py", *words, cwd=folder)
+
+
+PREDICTIONS = {
+    "output": ([], r"overwrite=\w+"),
+    "device": (["device=cuda", "output=device.csv"], r"(?<=Use )device=\w+"),
+    "damaged": (["input=some.csv", "output=damaged.csv"], r"on_error=\w+"),
+}
+
+
+@pytest.mark.parametrize("case", PREDICTIONS)
+def test_a_remedy_of_predict_works_as_printed(case: str, folder: Path) -> None:
+    if case == "device" and torch.cuda.is_available():
+        pytest.skip("the device is there")
+    (folder / "output.csv").touch()
+    given, pattern = PREDICTIONS[case]
+    words = instead(["ckpt=REC", "input=x.wav", "output=output.csv"], given)
+    refused = run("predict.py", *words, cwd=folder, code=1)
+    run("predict.py", *instead(words, typed(refused.stderr, pattern)), cwd=folder)
+
+
+TRAININGS = {
+    "accelerator": (["trainer.accelerator=gpu"], r"trainer=cpu", ("trainer.accelerator",)),
+    "mode": (["monitor=validation/loss"], r"(?<=Set )mode=\w+", ()),
+    "fast_dev_run": (["trainer.fast_dev_run=true"], r"debug=\w+", ("trainer.fast_dev_run",)),
+    "sweep": (["optimizer.lr=1e-3,2e-3", "hydra.sweep.dir=SWEEP"], r"(?<=Add )-m", ("hydra.run.dir",)),
+    "text": (["experiment_name=true"], r"(?<=quote it: )\S+(?=\.)", ()),
+    "silence": (["silence=mask"], r"silence=remove", ()),
+    "carried": (["batching.carry_state=true"], r"batching\.carry_state=false", ()),
+}
+
+
+@pytest.mark.parametrize("case", TRAININGS)
+def test_a_remedy_of_train_works_as_printed(
+    case: str, folder: Path, challenge: Path, recordings: Path
+) -> None:
+    if case == "accelerator" and torch.cuda.is_available():
+        pytest.skip("the accelerator is there")
+    given, pattern, without = TRAININGS[case]
+    data = (
+        ["data=ravdess", f"data.root={recordings}"]
+        if case == "silence"
+        else ["data=challenge", f"data.root={challenge}"]
+    )
+    words = instead([*data, *TINY, "trainer.max_epochs=1", f"hydra.run.dir=train_{case}"], given)
+    refused = run("train.py", *words, cwd=folder, code=1)
+    run("train.py", *instead(words, typed(refused.stderr, pattern), without), cwd=folder)
+
+
+@pytest.mark.parametrize("group", sorted(GROUPS - {"hydra", "extractor"}))
+def test_a_group_may_be_null(group: str, tmp_path: Path) -> None:
+    """conf/train.yaml says of many groups what null means; Hydra itself knows no null for a group."""
+    (tmp_path / "data").mkdir()
+    run(
+        "train.py",
+        *["data=folder", "data.root=data"] * (group != "data"),
+        f"{group}=null",
+        "--cfg",
+        "job",
+        cwd=tmp_path,
+    )
