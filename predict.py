@@ -16,21 +16,29 @@ from ser.errors import ConfigError
 def predict(config: dict[str, Any]) -> None:
     """Write the answer to every utterance of the input; print the scores, too, where it is labelled."""
     from ser import checkpoint  # torch takes 1.4 s: first the config must be right
-    from ser.data.inputs import are_recordings
+    from ser.data import inputs
 
     for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
         if config[key] is not None and config[key] <= 0:
             raise ConfigError(f"{key}={config[key]}: expected more than 0. Give another number.")
     paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
+    given = [Path(str(name)) for name in config["input"]] if isinstance(config["input"], list) else None
+    if given == []:
+        raise ConfigError("input=[]: names nothing. Give a file, a folder or a list of recordings.")
+    if given is not None and config["stream"]:
+        raise ConfigError(
+            "input: is a list, but stream=true hears one recording. Give one file, or leave stream out."
+        )
     if config["input"] == "-" and not config["stream"]:
         raise ConfigError("input=-: standard input is heard as it comes. Set stream=true, or give a file.")
-    if config["stream"] and not Path(config["input"]).is_dir():
-        predict_stream(config, models)
-    elif are_recordings(Path(config["input"])):
-        predict_recordings(config, models)
-    else:
-        predict_challenge(config, models)
+    with inputs.remedies():
+        if config["stream"] and not Path(config["input"]).is_dir():
+            predict_stream(config, models)
+        elif given is not None or inputs.are_recordings(Path(config["input"])):
+            predict_recordings(config, models)
+        else:
+            predict_challenge(config, models)
 
 
 def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
@@ -66,16 +74,20 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
     from ser import inference, predictions
     from ser.data import inputs
 
-    path = Path(config["input"])
-    output = Path(config["output"] or f"predictions_{path.stem}.csv")
+    names = config["input"] if isinstance(config["input"], list) else [config["input"]]
+    paths = [Path(str(name)) for name in names]
+    output = Path(config["output"] or f"predictions{f'_{paths[0].stem}' if len(paths) == 1 else ''}.csv")
     predictions.check_table_name(output)
     predictions.check_output(output, overwrite=config["overwrite"])
 
-    if inputs.is_array(path):
-        store, listen = inference.clips_of(path, models)
+    if len(paths) == 1 and inputs.is_array(paths[0]):
+        store, listen = inference.clips_of(paths[0], models)
         places: list[dict[str, Any]] = [{}] * len(store)
     else:
-        manifest = inputs.with_ends(inputs.find_recordings(path))
+        manifest = inputs.with_ends(inputs.find_recordings(paths, config["root"]))
+        if len(fields := models[0].target.label_names) == 1:
+            folders = [path for path in paths if path.is_dir()]
+            manifest = inputs.with_folder_labels(manifest, folders, fields[0], models[0].target.class_names)
         manifest = inputs.windows(manifest, config["window_s"], config["hop_s"])
         manifest, store = inference.features_of(
             manifest, models, cache_dir=config["cache_dir"], on_error=config["on_error"]

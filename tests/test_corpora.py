@@ -306,7 +306,7 @@ def test_an_absent_corpus_is_answered_with_where_to_get_it_and_where_to_put_it(
     remedy = f"Get {corpus.title} from {corpus.url} (licence: {corpus.licence}), unpack it"
     with pytest.raises(DataError, match=rf"nowhere: no such folder\. {re.escape(remedy)}.*data\.root=FOLDER"):
         read_corpus(name, tmp_path / "nowhere")
-    touch(tmp_path, ["README", "song.aiff"], suffix="")
+    touch(tmp_path, ["README", "song.avi"], suffix="")
     with pytest.raises(DataError, match=rf"holds no audio of {name}\. {re.escape(remedy)}"):
         read_corpus(name, tmp_path)
 

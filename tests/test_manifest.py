@@ -10,12 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ser.data.audio_files import find_audio
 from ser.data.manifest import (
-    AUDIO_SUFFIXES,
     Manifest,
     Utterance,
     check_files,
-    find_files,
     first_ten,
     read_folder,
     read_manifest,
@@ -354,7 +353,7 @@ def test_audio_outside_the_root_is_not_written(tmp_path: Path) -> None:
 
 def test_a_folder_per_class_is_read_at_any_depth_and_in_any_format(tmp_path: Path) -> None:
     touch(tmp_path, "sad/b.WAV", "sad/x/a.flac", "happy/c.Mp3", "happy/d.ogg")
-    touch(tmp_path, "happy/notes.txt", "docs/e.pdf", "manifest.csv", "sad/._b.wav", ".cache/f.wav")
+    touch(tmp_path, "happy/notes.txt", "sad/e.pdf", "manifest.csv", "sad/._b.wav", ".cache/f.wav")
     assert read_folder(tmp_path, label="mood") == Manifest(
         (
             Utterance("happy/c", tmp_path / "happy/c.Mp3", labels={"mood": "happy"}),
@@ -376,8 +375,9 @@ def test_linked_folders_are_followed_but_never_in_circles(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], r"holds no audio \(\.wav, \.flac, \.ogg, \.mp3\).*a folder for each class.*anger/a\.wav.*data\.root"),
-        (["sad/a.aiff"], r"holds no audio"),
+        ([], r"holds no audio\. .*a folder for each class.*anger/a\.wav.*data\.root"),
+        (["sad/a.avi"], r"holds no audio"),
+        (["sad/a.opus", "happy/b.avi", "none/c.txt"], r"2 of 3 class folders hold no audio.*:\n  happy\n  none\nPut"),
         (["a.wav", "b.wav"], r"holds 2 audio files, but no folders with audio.*Expected a folder for each class"),
         (["sad/a.wav", "b.wav"], r"1 audio files lie beside the class folders:\n  b\.wav\nMove each"),
         (["sad/a.flac", "sad/a.wav"], r"id 'sad/a' occurs twice: sad/a\.flac and sad/a\.wav"),
@@ -394,9 +394,9 @@ def test_a_folder_of_another_shape_is_answered_with_what_was_expected(
 def test_a_folder_that_is_not_there_is_answered_so(tmp_path: Path) -> None:
     touch(tmp_path, "a.wav")
     with pytest.raises(DataError, match=r"x: no such folder\. Check data\.root"):
-        find_files(tmp_path / "x", AUDIO_SUFFIXES)
+        find_audio(tmp_path / "x")
     with pytest.raises(DataError, match=r"a\.wav: is no folder"):
-        find_files(tmp_path / "a.wav", AUDIO_SUFFIXES)
+        find_audio(tmp_path / "a.wav")
 
 
 def test_a_folder_that_may_not_be_read_is_never_passed_over(tmp_path: Path) -> None:

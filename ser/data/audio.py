@@ -18,11 +18,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ser.data import cut_audio, mpeg
-from ser.data.manifest import AUDIO_SUFFIXES
 from ser.errors import DataError, install_command
 
+AUDIO_SUFFIXES = (
+    *(
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".mp3",
+        ".opus",
+        ".oga",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+    ),
+    *(".rf64", ".bwf", ".mp2", ".mpga", ".voc", ".sph"),
+    *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".spx", ".mka", ".raw", ".pcm"),
+)
+"""Suffixes of recordings, in lower case; those from .m4a on are of formats that cannot be read, which is said."""
+
 _BLOCK = 1 << 19  # values decoded at a time: 2 MB
-_OVERSHOOT_S = 0.5  # annotated ends may lie so far beyond the file, as in Kaldi's extract-segments
+OVERSHOOT_S = 0.5  # annotated ends may lie so far beyond the file, as in Kaldi's extract-segments
 _UNKNOWN_SAMPLES = 1 << 62  # what libsndfile says where the header has no length, or more
 _RATES = 1_000, 1_000_000  # Hz; a damaged header may claim 1 Hz, and a waveform becomes 16,000 times as long
 _MOST_HOURS = 24  # of a waveform in memory: 5.5 GB at 16 kHz
@@ -284,7 +304,7 @@ def _span(source: _Source, start: float, end: float | None) -> tuple[int, int | 
         raise DataError(f"{path}: a segment starts at {start} s, outside the file, {duration}")
     if end is None:
         end = info.duration_s
-    if end > info.duration_s + _OVERSHOOT_S:
+    if end > info.duration_s + OVERSHOOT_S:
         raise DataError(f"{path}: a segment ends at {end} s, beyond the file, {duration}")
     first, stop = (min(round(time * info.sample_rate), info.samples) for time in (start, end))
     if first >= stop:

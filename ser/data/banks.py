@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from ser.data.audio import read_audio
-from ser.data.manifest import AUDIO_SUFFIXES, find_files
+from ser.data.audio_files import find_audio
 from ser.errors import DataError
 from ser.features.waveform_augment import WaveformBank
 
@@ -16,7 +16,7 @@ class FolderBank(WaveformBank):
     Which of them an utterance gets follows from its key and their order, which is that of their paths.
 
     Args:
-        root: folder with wav, flac, ogg or mp3 files at any depth.
+        root: folder with recordings in any format, at any depth.
         sample_rate: that of the speech, in Hz; recordings of another are resampled.
 
     Raises:
@@ -33,7 +33,7 @@ def _audio_below(root: Path) -> list[Path]:
     remedy = "Give a folder of noises or of impulse responses, or null for none."
     if not root.is_dir():
         raise DataError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}. {remedy}")
-    files = find_files(root, AUDIO_SUFFIXES)
+    files = find_audio(root)
     if not files:
-        raise DataError(f"{root}: holds no audio ({', '.join(AUDIO_SUFFIXES)}). {remedy}")
+        raise DataError(f"{root}: holds no audio that can be read. {remedy}")
     return files

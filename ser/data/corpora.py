@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from ser.data.audio_files import find_audio, find_files
 from ser.data.grammars import CORPORA, Corpus
-from ser.data.manifest import AUDIO_SUFFIXES, Manifest, Utterance, find_files, first_ten, refuse_duplicates
+from ser.data.manifest import Manifest, Utterance, first_ten, refuse_duplicates
 from ser.data.rows import read_text
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import normalize_name
@@ -79,7 +80,7 @@ def _find_audio(corpus: Corpus, root: Path) -> list[Path]:
     )
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {remedy}")
-    files = find_files(root, AUDIO_SUFFIXES)
+    files = find_audio(root)
     if corpus.skip is not None:
         skip = _end_of_path(corpus.skip)
         files = [file for file in files if not skip.fullmatch(_without_suffix(file))]
@@ -135,7 +136,7 @@ def _utterance(corpus: Corpus, file: Path, match: re.Match[str], emotion: str) -
 def _read_codes(corpus: Corpus, root: Path) -> dict[str, str]:
     """Id -> code of its emotion, from the corpus's text files."""
     names, line = _end_of_path(corpus.label_files or ""), re.compile(corpus.label_line or "")
-    files = [file for file in find_files(root, (".txt",)) if names.fullmatch(_without_suffix(file))]
+    files = [file for file in find_files(root, ".txt") if names.fullmatch(_without_suffix(file))]
     codes = {match["id"]: match["emotion"] for file in files for match in line.finditer(read_text(file))}
     if not codes:
         raise DataError(

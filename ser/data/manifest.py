@@ -16,14 +16,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
+from ser.data.audio_files import find_audio, name_of
 from ser.data.rows import COLUMNS, TIMES, Cells, read_rows
 from ser.errors import DataError, did_you_mean, setting
 from ser.files import write_atomic
 from ser.names import is_missing, normalize_name
 
 Label = str | int
-
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 _SPLITS = MappingProxyType(
     {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
@@ -141,20 +140,20 @@ def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
     """Return the audio below a folder that holds one folder per class, sorted by path.
 
     Args:
-        root: every folder in it that holds audio, at any depth, is a class of that name.
+        root: every folder in it is a class of that name, and holds audio at any depth.
         label: label field that the class is kept in.
 
     Raises:
-        DataError: there is no such folder, no class folder with audio in it, or audio beside them.
+        DataError: there is no such folder, no class folder in it or one without audio, or audio beside them.
     """
     root = Path(root)
-    files = find_files(root, AUDIO_SUFFIXES)
+    files = find_audio(root)
     stray = [file.name for file in files if file.parent == root]
     if len(stray) == len(files):
         found = f"{len(stray)} audio files, but no folders with audio" if stray else "no audio"
         raise DataError(
-            f"{root}: holds {found} ({', '.join(AUDIO_SUFFIXES)}). Expected a folder for each class, "
-            f"such as {root / 'anger' / 'a.wav'}. Check data.root."
+            f"{root}: holds {found}. Expected a folder for each class, such as {root / 'anger' / 'a.wav'}. "
+            "Check data.root."
         )
     if stray:
         raise DataError(
@@ -162,13 +161,23 @@ def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
             "Move each into the folder of its class."
         )
     inside = [file.relative_to(root) for file in files]
+    _refuse_bare_classes(root, {place.parts[0] for place in inside})
     utterances = (
-        Utterance(place.with_suffix("").as_posix(), file, labels={label: place.parts[0]})
+        Utterance(name_of(place), file, labels={label: place.parts[0]})
         for place, file in zip(inside, files, strict=True)
     )
     manifest = Manifest(tuple(utterances), str(root))
     refuse_duplicates(manifest, [str(place) for place in inside], remedy="Rename or remove one of them.")
     return manifest
+
+
+def _refuse_bare_classes(root: Path, classes: set[str]) -> None:
+    folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if bare := [name for name in folders if name not in classes]:
+        raise DataError(
+            f"{root}: {len(bare)} of {len(folders)} class folders hold no audio that can be read:{first_ten(bare)}\n"
+            f"Put recordings there, converted to wav or flac, or move what is no class out of {root}."
+        )
 
 
 def write_manifest(path: str | Path, manifest: Manifest, *, root: str | Path | None = None) -> None:
@@ -208,33 +217,6 @@ def check_files(manifest: Manifest) -> None:
             f"{manifest.source}: {len(missing)} of {len(paths)} audio files are missing:{first_ten(missing)}\n"
             "Restore them or remove their rows, or check data.root, the folder that paths are relative to."
         )
-
-
-def find_files(root: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Files at any depth, sorted; hidden files and folders are passed over, links are followed.
-
-    Args:
-        root: where to begin.
-        suffixes: that a file may have, in lower case; its own may be in any.
-
-    Raises:
-        DataError: there is no such folder, or part of it cannot be read.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}. Check data.root.")
-    found: list[str] = []
-    seen: set[str] = set()
-    for folder, subfolders, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back up the tree would have us walk in circles
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        # macOS leaves '._a.wav' beside 'a.wav', with no audio in it
-        visible = (name for name in files if not name.startswith("."))
-        found += [f"{folder}/{name}" for name in visible if name.lower().endswith(suffixes)]
-    return [Path(file) for file in sorted(found)]
 
 
 def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str) -> None:
@@ -368,7 +350,3 @@ def _row(utterance: Utterance, root: Path) -> dict[str, object]:
         )
     known = {column: getattr(utterance, column) for column in COLUMNS}
     return {**known, "path": path, "start": utterance.start or None, **utterance.labels}
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check its permissions.") from error
