@@ -84,7 +84,7 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
         store, listen = inference.clips_of(paths[0], models)
         places: list[dict[str, Any]] = [{}] * len(store)
     else:
-        manifest = inputs.with_ends(inputs.find_recordings(paths, config["root"]))
+        manifest = inputs.with_ends(inputs.find_recordings(paths, config["root"], config["corpus"]))
         if len(fields := models[0].target.label_names) == 1:
             folders = [path for path in paths if path.is_dir()]
             manifest = inputs.with_folder_labels(manifest, folders, fields[0], models[0].target.class_names)

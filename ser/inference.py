@@ -137,6 +137,11 @@ def features_of(
         store = normalized_by_speaker(store, manifest, models[0].frontend.get("floor"))
     fields = models[0].target.label_names
     if not any(field in utterance.labels for utterance in manifest for field in fields):
+        if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
+            _log.info(
+                "%s: not scored, as it has no label %s, only %s",
+                *(manifest.source, " or ".join(map(repr, fields)), ", ".join(map(repr, others))),
+            )
         return manifest, store
     labels = np.array([[_label(utterance.labels, field) for field in fields] for utterance in manifest])
     return manifest, store.with_labels(labels, fields)

@@ -237,7 +237,7 @@ def test_an_interrupted_folder_is_redone_by_one_of_two_callers_to_the_same_bytes
 
 
 @pytest.mark.usefixtures("mute")
-@pytest.mark.parametrize("damage", ["missing file", "cut file", "cut demo.json", "seed", "sizes", "version"])
+@pytest.mark.parametrize("damage", ["missing file", "cut file", "cut demo.json", "seed", "sizes", "code"])
 def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatch):
     before = contents(copied)
     if damage == "missing file":
@@ -246,8 +246,8 @@ def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatc
         (copied / "dev.json").write_bytes(before["dev.json"][:-1])
     elif damage == "cut demo.json":
         (copied / "demo.json").write_text("{")
-    elif damage == "version":
-        monkeypatch.setattr(demo, "VERSION", demo.VERSION + 1)
+    elif damage == "code":
+        monkeypatch.setattr(demo, "code_of", lambda _: "another")
     with pytest.raises(DataError, match="espeak-ng is hoarse"):
         demo.generate(
             copied,

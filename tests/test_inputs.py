@@ -183,3 +183,10 @@ def test_too_many_windows_are_refused_before_they_are_made() -> None:
     day = Manifest((Utterance("a", Path("none.wav"), end=86_400.0),), "a")
     with pytest.raises(ConfigError, match=r"hop_s=1e-07: makes \d+ windows of a, .*Set a longer hop_s"):
         windows(day, 1.0, 1e-7)
+
+
+def test_a_published_corpus_is_read_with_the_labels_of_its_names(recordings: Path) -> None:
+    found = find_recordings([recordings], corpus="ravdess")
+    assert {u.labels["emotion"] for u in found} == {"neutral", "happiness", "sadness", "anger"}
+    with pytest.raises(ConfigError, match=r"corpus=ravdess: needs the folder of the corpus.*input=DIR"):
+        find_recordings([recordings, recordings], corpus="ravdess")

@@ -279,7 +279,7 @@ def test_an_interrupted_folder_is_redone_by_one_of_two_callers_to_the_same_bytes
 
 @pytest.mark.usefixtures("mute")
 @pytest.mark.parametrize(
-    "damage", ["missing file", "cut file", "cut demo.json", "seed", "clips", "gain", "version"]
+    "damage", ["missing file", "cut file", "cut demo.json", "seed", "clips", "gain", "code"]
 )
 def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatch):
     before = contents(copied)
@@ -289,8 +289,8 @@ def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatc
         (copied / "inputs_test_fp16.npy").write_bytes(before["inputs_test_fp16.npy"][:-1])
     elif damage == "cut demo.json":
         (copied / "demo.json").write_text("{")
-    elif damage == "version":
-        monkeypatch.setattr(language_demo, "VERSION", language_demo.VERSION + 1)
+    elif damage == "code":
+        monkeypatch.setattr(language_demo, "code_of", lambda _: "another")
     with pytest.raises(DataError, match="espeak-ng is hoarse"):
         generate(
             copied,

@@ -23,6 +23,7 @@ LAYERS = [
         "compatible",
         "ranks",
         "palette",
+        "sources",
     ],
     ["build", "slots"],
     ["metrics", "features", "models", "schedules", "targets"],

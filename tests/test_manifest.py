@@ -415,3 +415,28 @@ def test_a_folder_that_may_not_be_read_is_never_passed_over(tmp_path: Path) -> N
 
 def test_a_list_of_ten_has_no_more() -> None:
     assert first_ten(range(10)).splitlines()[-1] == "  9"
+
+
+def test_paths_of_windows_are_read_with_slashes(tmp_path: Path) -> None:
+    table = write(tmp_path, "path,emotion", "wav\\x\\a.wav,sad", "b\\c.wav,sad")
+    touch(tmp_path, "b\\c.wav")  # a name that has a backslash here
+    found = read_manifest(table)
+    assert [(u.id, u.path) for u in found] == [
+        ("wav/x/a", tmp_path / "wav/x/a.wav"),
+        ("b\\c", tmp_path / "b\\c.wav"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("C:\\data\\a.wav", "begins with a drive of Windows"),
+        ("..\\a.wav", "leads out of"),
+        ("a\0.wav", "holds a character that no file name can"),
+        ("\ud800.wav", "holds a character that no file name can"),
+    ],
+)
+def test_a_path_that_cannot_be_here_is_refused_with_its_line(tmp_path: Path, path: str, words: str) -> None:
+    table = write(tmp_path, json.dumps({"path": "a.wav"}), json.dumps({"path": path}), name="t.jsonl")
+    with pytest.raises(DataError, match=f"t.jsonl, line 2: the path .*{words}"):
+        read_manifest(table)

@@ -246,7 +246,9 @@ def test_all_bad_recordings_are_found_and_named_in_one_error(manifest: Manifest,
     assert "1.wav: is empty (0 bytes)" in reasons[0]
     assert "4.wav: no such file" in reasons[1]
     assert (
-        last == "Mend these or take them out, or set on_error=skip, which train.py calls data.on_error=skip."
+        last
+        == "Mend these or take them out, or set on_error=skip, which train.py calls data.on_error=skip, or give "
+        "the folder that paths in a manifest are relative to with data.root=FOLDER."
     )
 
 
@@ -410,3 +412,20 @@ def test_a_watched_reading_of_many_shows_a_bar_on_stderr_and_reads_the_same(
     captured = capfd.readouterr()
     assert not captured.out
     assert "Reading [b]corpus.csv" in captured.err
+
+
+def test_missing_recordings_are_said_to_lie_perhaps_below_another_root(cache: Path) -> None:
+    table = Manifest((Utterance("a", Path("nowhere/a.wav")),), "table.csv")
+    with pytest.raises(DataError, match=r"no such file.*\n.*relative to with data\.root=FOLDER\.$"):
+        read(table, cache)
+
+
+def test_features_of_other_code_are_computed_again(
+    manifest: Manifest, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(manifest, cache)
+    monkeypatch.setattr(recordings, "read_audio", None)
+    read(manifest, cache)  # from the cache
+    monkeypatch.setattr(recordings, "digest_of_code", lambda *_: "of other code")
+    with pytest.raises(TypeError, match="not callable"):
+        read(manifest, cache)

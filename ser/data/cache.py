@@ -44,7 +44,7 @@ def cached_store(
         files: all that `read` opens; one that is not there is for `read` to complain of.
         cache_dir: folder of the cache; made if it is not there.
         read: fills a writer from the files and commits it.
-        key: whatever else decides what `read` makes of the files, their paths and its own version included.
+        key: whatever else decides what `read` makes of the files, their paths and a digest of its code included.
 
     Raises:
         DataError: a file was changed meanwhile, or the cache cannot be written.

@@ -13,14 +13,13 @@ from typing import Any
 import torch
 
 from ser.batch import Padded
-from ser.data.generated import Folder, check_generator, run_parts
+from ser.data.generated import Folder, check_generator, code_of, run_parts
 from ser.data.prosody import PlannedUtterance, perform, plan
 from ser.data.sentences import SPLITS
 from ser.data.speech import SAMPLE_RATE, Synthesizer, require_espeak
 from ser.errors import ConfigError, SerError
 from ser.features.extract import CHALLENGE, LogMel
 
-VERSION = 1  # raise it with anything that changes a byte of what is written
 UTTERANCES = MappingProxyType({"train": 1200, "dev": 400, "ser_test_1": 300, "ser_test_2": 200})
 GOLD = {"ser_test_1": "gold_1.json", "ser_test_2": "gold_2.json"}
 FILES = (*(f"{split}.json" for split in SPLITS), *GOLD.values())
@@ -47,7 +46,7 @@ def generate(
         DataError: `root` cannot be written or holds someone else's files, or espeak-ng fails.
     """
     _check(seed, utterances, processes)
-    settings = {"version": VERSION, "seed": seed, "utterances": dict(utterances)}
+    settings = {"code": code_of("ser.data.demo"), "seed": seed, "utterances": dict(utterances)}
     folder = Folder(Path(root), FILES, settings, "0.1 GB by default", "Use it with data=challenge")
     if not folder.is_complete:
         require_espeak()

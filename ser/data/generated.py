@@ -21,6 +21,22 @@ from rich.progress import Progress
 
 from ser.errors import ConfigError, DataError, install_command
 from ser.files import write_atomic
+from ser.sources import digest_of_code
+
+_READERS = tuple(
+    f"ser.{name}"
+    for name in (
+        "build",
+        "data.audio_corpus",
+        "data.corpus",
+        "data.labels",
+        "data.leaks",
+        "data.splits",
+        "data.store",
+        "errors",
+    )
+)
+"""Modules that read what is generated, or report mistakes: they change no byte of it."""
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +48,7 @@ class Folder:
     Args:
         root: the folder.
         files: names of all that is written there.
-        settings: plain values that all content follows from.
+        settings: plain values that all content follows from, a digest of the code included.
         size: what room it takes, in words.
         otherwise: how files of somebody else are used, in words.
     """
@@ -116,6 +132,11 @@ def check_generator(seed: int, processes: int) -> None:
             f"Demonstration data, seed={seed}, processes={processes}: give a seed of 0 or more and at least one "
             "process."
         )
+
+
+def code_of(generator: str) -> str:
+    """Compute a digest of all code that writes what a module generates: of another, everything is generated again."""
+    return digest_of_code(generator, without=_READERS)
 
 
 @contextmanager

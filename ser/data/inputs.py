@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ser.data.audio import AUDIO_SUFFIXES, OVERSHOOT_S, is_audio, probe
 from ser.data.audio_files import find_audio, name_of
+from ser.data.corpora import read_corpus
 from ser.data.manifest import Manifest, Utterance, read_manifest, refuse_duplicates
 from ser.errors import ConfigError, DataError, SerError
 
@@ -39,10 +40,12 @@ def remedies() -> Iterator[None]:
     try:
         yield
     except SerError as error:
-        raise type(error)(re.sub(r"\bdata\.(root|cache_dir|on_error)\b", r"\1", str(error))) from error
+        raise type(error)(re.sub(r"\bdata\.(root|cache_dir)\b", r"\1", str(error))) from error
 
 
-def find_recordings(paths: Sequence[Path], root: str | Path | None = None) -> Manifest:
+def find_recordings(
+    paths: Sequence[Path], root: str | Path | None = None, corpus: str | None = None
+) -> Manifest:
     """Find all recordings that some paths stand for; ids of a folder's are paths below it, without suffix.
 
     Where ids of several paths are equal, each begins with its path.
@@ -50,9 +53,11 @@ def find_recordings(paths: Sequence[Path], root: str | Path | None = None) -> Ma
     Args:
         paths: audio files, folders that are searched at any depth, and manifests.
         root: folder that the paths in manifests are relative to; None = each manifest's own.
+        corpus: name of a published corpus that the only path holds: the names of its files tell the labels.
 
     Raises:
-        ConfigError: a root is given without a manifest, or one of several paths is no recording.
+        ConfigError: a root is given without a manifest, a corpus without a folder, or one of several paths is no
+            recording.
         DataError: there is nothing of that kind, or an id occurs twice.
     """
     if root is not None and not any(_is_table(path) for path in paths):
@@ -60,6 +65,10 @@ def find_recordings(paths: Sequence[Path], root: str | Path | None = None) -> Ma
             f"root={root}: is the folder that the paths in a manifest are relative to, but no input is one. "
             "Leave root out."
         )
+    if corpus is not None:
+        if len(paths) > 1 or not paths[0].is_dir():
+            raise ConfigError(f"corpus={corpus}: needs the folder of the corpus. Give it as input=DIR.")
+        return read_corpus(corpus, paths[0])
     if len(paths) == 1:
         return _found(paths[0], root)
     for path in paths:

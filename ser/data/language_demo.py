@@ -16,12 +16,11 @@ import numpy as np
 from ser.data import sentences
 from ser.data.arrays import CLASS_NAMES, ArrayCorpus, inputs_name, targets_name
 from ser.data.corpus import Splits
-from ser.data.generated import Folder, check_generator, run_parts
+from ser.data.generated import Folder, check_generator, code_of, run_parts
 from ser.data.prosody import CHARACTERS_PER_SECOND, NORMAL_RATE, VARIANTS
 from ser.data.speech import SAMPLE_RATE, Synthesizer, require_espeak, resampled, sloping_noise
 from ser.errors import ConfigError, SerError
 
-VERSION = 1  # raise it with anything that changes a byte of what is written
 CLIPS = (1000, 200)  # of each language, to train and to test on
 RATE, SAMPLES = 8_000, 40_000  # of a clip: 5 s
 PART_SIZE = 1200  # clips a process: 6 parts by default; starting one costs as much as 100 clips
@@ -139,7 +138,12 @@ def generate(
         DataError: `root` cannot be written or holds someone else's files, or espeak-ng fails.
     """
     _check(seed, clips, processes)
-    settings = {"version": VERSION, "seed": seed, "clips": [*clips], "gain_by_language": gain_by_language}
+    settings = {
+        "code": code_of("ser.data.language_demo"),
+        "seed": seed,
+        "clips": [*clips],
+        "gain_by_language": gain_by_language,
+    }
     folder = Folder(Path(root), FILES, settings, "0.6 GB by default", "Use it with data=language_id_arrays")
     if not folder.is_complete:
         require_espeak()

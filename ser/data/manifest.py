@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 
 from ser.data.audio_files import find_audio, name_of
@@ -265,6 +265,25 @@ class _Root:
         self._folder = folder
         self._prefix = _normal(folder).rstrip("/") + "/"
 
+    def portable(self, path: str, where: str) -> str:
+        """Write a path with slashes if it is one of Windows; a name here may have a backslash, but hardly any does.
+
+        Raises:
+            DataError: no file can have the path, or it begins with a drive.
+        """
+        if "\0" in path or not (path.isascii() or _has_bytes(path)):
+            raise DataError(
+                f"{where}: the path {path!r} holds a character that no file name can. Correct it."
+            )
+        if "\\" not in path or os.path.lexists(self._folder / path):
+            return path
+        if PureWindowsPath(path).drive:
+            raise DataError(
+                f"{where}: the path {path!r} begins with a drive of Windows. Write it relative to '{self._folder}', or "
+                "to a folder that you give with data.root=FOLDER."
+            )
+        return path.replace("\\", "/")
+
     def locate(self, path: str, where: str) -> Path:
         """The file that a path in a row stands for.
 
@@ -282,6 +301,14 @@ class _Root:
         return file
 
 
+def _has_bytes(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half a character, as JSON can write it
+        return False
+    return True
+
+
 def _normal(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  resolve() would follow links, which may lead where they like
 
@@ -292,9 +319,10 @@ def _utterance(cells: Cells, where: str, root: _Root) -> Utterance:
         raise DataError(
             f"{where}: 'end' is {end} s, which is not after 'start', {start or 0.0} s. Correct one of them."
         )
+    path = root.portable(cells["path"], where)
     return Utterance(
-        id=cells.get("id") or _default_id(cells["path"], start, end),
-        path=root.locate(cells["path"], where),
+        id=cells.get("id") or _default_id(path, start, end),
+        path=root.locate(path, where),
         start=start or 0.0,
         end=end,
         speaker=cells.get("speaker"),

@@ -5,6 +5,7 @@ What cannot be read is remembered too, so that a later start reports the same wi
 
 import json
 import logging
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,7 @@ from ser.data.manifest import Manifest, Utterance, first_ten
 from ser.data.store import Store
 from ser.data.store_folder import StoreWriter
 from ser.errors import DataError
+from ser.sources import digest_of_code
 
 if TYPE_CHECKING:
     from ser.features.extract import Extractor
@@ -32,7 +34,7 @@ OnError = Literal["raise", "skip"]
 SKIPPING = ", or set on_error=skip, which train.py calls data.on_error=skip"
 """Part of a message: what else can be done about recordings that cannot be used."""
 
-_VERSION = "recordings 2"  # count on when what is accepted or stored changes: all is read again then
+_TARGETS = re.compile(r'"_target_": "([\w.]+)"')
 _MOST_THREADS = 8  # each may hold a waveform of hours
 _BAR_FROM_UTTERANCES = 200  # fewer are read in about a second
 
@@ -68,7 +70,7 @@ def read_features(
         manifest: ids, files and segments.
         extractor: makes features of waveforms.
         cache_dir: folder of the cache; made if it is not there.
-        settings: all that decides what the extractor makes of a waveform, its version included, as text.
+        settings: all that decides what the extractor makes of a waveform, but for its code, as text.
         on_error: "raise" where a recording is missing, damaged or too short, or "skip" it with a warning.
 
     Raises:
@@ -79,7 +81,7 @@ def read_features(
         files,
         Path(cache_dir),
         lambda writer: _read_into(writer, manifest, extractor),
-        key=_key(manifest, settings),
+        key=_key(manifest, extractor, settings),
     )
     skipped = [(manifest.utterances[place].id, reason) for place, reason in remarks["unreadable"]]
     if skipped and on_error == "raise":
@@ -95,10 +97,12 @@ def read_features(
     return Recordings(store, kept, skipped)
 
 
-def _key(manifest: Manifest, settings: str) -> str:
+def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
     """Everything but the content of the files. Absolute paths: the same words mean other files elsewhere."""
     spans = [(u.id, str(u.path.absolute()), u.start, u.end) for u in manifest]
-    return json.dumps([_VERSION, decoder_versions(), settings, spans])
+    named = [target.rpartition(".")[0] for target in _TARGETS.findall(settings)]
+    code = digest_of_code(__name__, type(extractor).__module__, *named)
+    return json.dumps([code, decoder_versions(), settings, spans])
 
 
 class _Features(NamedTuple):
@@ -207,7 +211,9 @@ def _lone_operations() -> Iterator[int]:
 
 def _unusable(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> DataError:
     listed = _summary(manifest, skipped, "cannot be used")
-    return DataError(f"{listed}\nMend these or take them out{SKIPPING}.")
+    are_missing = any(": no such file. " in reason for _, reason in skipped)
+    elsewhere = ", or give the folder that paths in a manifest are relative to with data.root=FOLDER"
+    return DataError(f"{listed}\nMend these or take them out{SKIPPING}{elsewhere if are_missing else ''}.")
 
 
 def _summary(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +14,7 @@ from ser.batch import Padded
 from ser.build import build
 from ser.errors import DataError
 from ser.features.extract import Extractor
+from ser.sources import digest_of_code
 
 WAVEFORM: Mapping[str, Any] = MappingProxyType(
     {"_target_": "ser.features.extract.Waveform", "sample_rate": 16_000, "normalize": "none"}
@@ -102,21 +101,15 @@ class Embedder(nn.Module, ABC):
         return self.encode(features)
 
     def settings(self) -> str:
-        """All that decides what is made of a waveform, with digests of the weights and of the embedder's file."""
+        """All that decides what is made of a waveform, with digests of the weights and of the code."""
         described = {
             "embedder": f"{type(self).__module__}.{type(self).__qualname__}",
-            "code": _code(type(self)),
+            "code": digest_of_code(type(self).__module__),
             "features": self.features,
             "options": self.options,
             "weights": digest(self.state_dict()),
         }
         return json.dumps(described, sort_keys=True)
-
-
-def _code(embedder: type[Embedder]) -> str | None:
-    """SHA-256 of the file that an embedder stands in: whoever edits it expects other embeddings."""
-    path = getattr(sys.modules.get(embedder.__module__), "__file__", None)
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

@@ -23,8 +23,8 @@ from ser.data.store import Store
 from ser.embeddings.base import Embedder
 from ser.errors import DataError
 from ser.files import write_atomic
+from ser.sources import digest_of_code
 
-_VERSION = "embeddings 2"  # count on when code outside of an embedder's file changes what it makes
 _DIGEST_BYTES = hashlib.sha256().digest_size
 _TIMES_ON_GPU = 4  # as many frames in a batch as on a CPU
 _MAX_UTTERANCES = 256
@@ -134,7 +134,9 @@ def _features(store: Store, places: list[int]) -> Padded:
 
 
 def _key(store: Store, embedder: Embedder) -> str:
-    return hashlib.sha256(json.dumps([_VERSION, store.fingerprint, embedder.settings()]).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([digest_of_code(__name__), store.fingerprint, embedder.settings()]).encode()
+    ).hexdigest()
 
 
 def _keep(path: Path, embeddings: np.ndarray) -> None:
