@@ -70,6 +70,8 @@ def main(
         @functools.wraps(script)
         def command() -> None:
             _open_standard_streams()
+            if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+                sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 typed = sys.argv[1:]
                 app = App(conf, config_name, existing_paths, SCHEMAS.get(config_name), help)

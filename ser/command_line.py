@@ -12,10 +12,12 @@ from hydra._internal.utils import get_args_parser
 
 from ser import environment, ranks
 from ser.config import complaint
+from ser.data.rows import read_text
 from ser.errors import ConfigError, did_you_mean, hydra_value
 from ser.handed_over import check_resolved
 from ser.overrides import App, Trial, read_settings, try_combinations
 from ser.path_settings import literal_paths
+from ser.yaml_bombs import refuse_yaml_bomb
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
         raise ConfigError(f"{conf}: there is no config '{name}'. {remedy}")
     if args.config_path and not _has_defaults(conf / f"{name}.yaml"):
         check_resolved(conf / f"{name}.yaml")  # a run's, or a job's: see ser.run_folder
+    elif name != app.config_name or conf != app.conf:  # ours are no bombs
+        refuse_yaml_bomb(conf / f"{name}.yaml", read_text(conf / f"{name}.yaml"))
     return replace(app, conf=conf, config_name=name)
 
 

@@ -103,7 +103,8 @@ def _complaints(answers: list[Any], ids: "Sequence[UtteranceId]") -> Iterator[tu
             yield reason, name
         elif str(found) in answered:
             yield "the id is answered twice", name
-        answered.add(str(found))
+        if type(found) in (str, int):  # anything else may be nested deeper than text can be made of
+            answered.add(str(found))
         yield from ((reason, name + value) for reason, value in _answer_complaints(answer))
     yield from (
         ("no answer", f"utterance {utterance_id!r}")

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -394,3 +396,26 @@ def test_the_data_s_settings_compose_and_build(name, target, tmp_path):
     assert settings["target"]["class_names"] == [*corpus.class_names]
     assert settings["features"]["_target_"] == FEATURES["_target_"]
     assert settings["features"]["sample_rate"] == 8000
+
+
+def test_odd_headers_of_arrays_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.npy"
+    kinds = ["'<f4'", "[]", "''", "'V0'", "'|O'", "[('a', '<f4')]", "('<f4', (2, 2))", "None", "'<c8'"]
+    shapes = ["(-1,)", "(10, -5)", "(True, 100)", "(2**62, 4)", "None", "(10**400,)", "(" * 300 + ")" * 300]
+    headers = [
+        f"{{'descr': {kind}, 'fortran_order': {order}, 'shape': {shape}}}"
+        for kind in kinds
+        for shape in shapes
+        for order in ("False", "None")
+    ]
+    for header in [*headers, "{}", "-" * 3000 + "1", "{[1]: 2}", "\0"]:
+        content = header.encode() + b"\n"
+        path.write_bytes(b"\x93NUMPY\1\0" + len(content).to_bytes(2, "little") + content + bytes(4000))
+        with pytest.raises(DataError, match=r"odd\.npy: (is no \.npy file|holds)"):
+            read_clips(path, 8000)
+
+
+def test_a_pipe_in_place_of_an_array_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npy")
+    with pytest.raises(DataError, match=r"a\.npy: is no regular file"):
+        read_clips(tmp_path / "a.npy", 8000)

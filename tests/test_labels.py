@@ -1,3 +1,4 @@
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,14 @@ def test_lookalikes_among_labels_and_speakers_are_logged(caplog: pytest.LogCaptu
     assert "2 sets of speakers look alike" in caplog.text
     assert "'4' (1), '4.0' (1)" in caplog.text
     assert "groups" not in caplog.text
+
+
+def test_a_label_map_whose_aliases_grow_is_refused(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x]"]
+    lines += [f"{here}: &{here} [{', '.join([f'*{before}'] * 8)}]" for before, here in pairwise("abcdefghi")]
+    (tmp_path / "map.yaml").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"map\.yaml: its aliases .* more than 100000 values"):
+        read_label_map(tmp_path / "map.yaml")
+    (tmp_path / "map.yaml").write_text("a: " + "[" * 5000)
+    with pytest.raises(DataError, match=r"map\.yaml: is nested too deeply"):
+        read_label_map(tmp_path / "map.yaml")

@@ -24,6 +24,7 @@ LAYERS = [
         "ranks",
         "palette",
         "sources",
+        "yaml_bombs",
     ],
     ["build", "slots"],
     ["metrics", "features", "models", "schedules", "targets"],

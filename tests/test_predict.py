@@ -1,6 +1,8 @@
 """The prediction script, from the outside."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from ser.data.challenge import read_challenge
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.targets import Classes, Quadrant
-from tests.commands import TINY, run
+from tests.commands import TINY, environment, run
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -177,3 +180,12 @@ def test_many_answers_are_counted_by_class() -> None:
     target = Classes(class_names=("anger", "joy"), field="label")
     scores = [[0.9, 0.1]] * 3 + [[0.2, 0.8]] * 7 + [[float("nan")] * 2]
     assert answers(scores, target) == ["joy 7, anger 3, no answer 1", "11 utterances: out.csv"]
+
+
+def test_a_name_that_is_no_utf8_can_be_printed(tmp_path: Path) -> None:
+    code = "import predict; predict.predict(); print('\\udce9')"
+    strict = environment(tmp_path) | {"PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", code, "--cfg", "job", "ckpt=.", "input=."]
+    result = subprocess.run(command, cwd=tmp_path, env=strict, capture_output=True, check=False)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.endswith(b"\\udce9\n")

@@ -158,3 +158,11 @@ def test_the_command_runs_without_torch(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, tmp_path / "pred.json", tmp_path / "input.json"]
     assert "accept" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("depth", [500, 900, 100_000])
+def test_ids_and_answers_that_are_nested_deeply_are_reasons(tmp_path: Path, depth: int) -> None:
+    (tmp_path / "in.json").write_text('[{"id": 0, "features": [[1.0]]}]')
+    nested = '{"a":' * depth + "1" + "}" * depth
+    (tmp_path / "pred.json").write_text(f'[{{"id": {nested}, "valence": {nested}, "activation": 1}}]')
+    assert find_reasons(tmp_path / "pred.json", tmp_path / "in.json")

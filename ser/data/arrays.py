@@ -7,6 +7,7 @@ float32, and nothing is summed before: 40,000 values of float16 overflow.
 import hashlib
 import json
 import logging
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -32,6 +33,7 @@ CLASS_NAMES = ("de", "en", "es", "fr", "nl", "pt")
 
 _ROWS = 256  # looked through at a time: 20 MB of 5 s at 8 kHz
 _DIGEST_BYTES = 16
+_REASON_LETTERS = 100
 _EXPORT = "Export the array again with np.save(path, array)."
 
 _log = logging.getLogger(__name__)
@@ -263,19 +265,41 @@ def _find_folder(root: Path) -> Path:
 
 def _map(path: Path) -> np.ndarray:
     """The array of a .npy file, where it lies."""
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise DataError(f"{path}: is no regular file. Give the path of a .npy file.")
     try:
+        _refuse_odd_header(path)
         return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file. Check the path.") from error
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
-    except (ValueError, EOFError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
+    except Exception as error:  # numpy evaluates the header as Python: it may raise anything
+        reason = str(error).partition("\n")[0].rstrip(".")[:_REASON_LETTERS] or type(error).__name__
         raise DataError(
             f"{path}: is no .npy file of numbers, or is cut off ({reason}). Copy or download it again, or export it "
             "with np.save(path, array)."
         ) from error
+
+
+def _refuse_odd_header(path: Path) -> None:
+    """Refuse shapes and types that numpy does not check: some of them end the process.
+
+    Raises:
+        ValueError: the file does not hold numbers, or fewer than its header says.
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in readers:
+            raise ValueError(f"version {version[0]}.{version[1]} of the format")
+        shape, _, dtype = readers[version](file)
+        if dtype.kind not in "fiu" or dtype.shape or any(type(size) is not int or size < 0 for size in shape):
+            raise ValueError(f"{dtype} {shape}")
+        needed, found = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
+    if needed > found:
+        raise ValueError(f"{found} of {needed} bytes are there")
 
 
 def _map_waveforms(path: Path, dtypes: Sequence[str], *, single: bool = False) -> np.ndarray:
@@ -364,7 +388,7 @@ def _read_list(path: Path, count: int) -> list[str | None]:
         found = json.loads(path.read_text())
     except FileNotFoundError:
         return [None] * count
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON ({error}). Correct it, or take it away.") from error
     if not isinstance(found, list) or not all(item is None or isinstance(item, str) for item in found):
         raise DataError(f"{path}: expected a list of texts or nulls. Correct it, or take it away.")

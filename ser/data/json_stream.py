@@ -94,7 +94,10 @@ def split_utterances(chunks: Iterable[bytes], name: str) -> Iterator[RawUtteranc
 
 def show(value: Any) -> str:
     """A JSON value as a file would show it, shortened to 40 characters."""
-    text = json.dumps(value)
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return f"{'[' * 37}..." if isinstance(value, list) else "an object that is nested without end"
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

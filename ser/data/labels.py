@@ -6,6 +6,7 @@ Nothing is dropped in silence: a raw label that occurs is mapped or listed as dr
 import logging
 import math
 import re
+import reprlib
 from collections import Counter, defaultdict
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from ser.data.manifest import Label, Manifest, Utterance, first_ten
 from ser.data.rows import read_text
 from ser.errors import DataError, did_you_mean, setting
 from ser.names import find_lookalikes, is_missing, normalize_name
+from ser.yaml_bombs import refuse_yaml_bomb
 
 _MOST_NUMBERS = 20  # labels that are numbers; more are likely to be ratings
 
@@ -84,6 +86,7 @@ def read_label_map(path: str | Path) -> LabelMap:
     """
     path = Path(path)
     text = read_text(path)
+    refuse_yaml_bomb(path, text)
     labels: dict[str, Any] = {}
     try:
         loader = yaml.SafeLoader(text)
@@ -206,8 +209,9 @@ def _target(value: Any, field: str, raw: str) -> Target:
     for name, label in target.items():
         if type(name) is not str or type(label) not in (str, int):
             raise DataError(
-                f"Label map of '{field}': {raw!r} is mapped to {value!r}, expected a label, labels of several fields "
-                "such as {valence: 0, activation: 1}, or null to drop it. Put words such as yes and no in quotes."
+                f"Label map of '{field}': {raw!r} is mapped to {reprlib.repr(value)}, expected a label, labels of "
+                "several fields such as {valence: 0, activation: 1}, or null to drop it. Put words such as yes and no "
+                "in quotes."
             )
     return target
 

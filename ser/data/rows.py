@@ -52,6 +52,8 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: it is not there, cannot be read, is empty or in another encoding.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise DataError(f"{path}: is a pipe, socket or device, not a file. Check the path.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
