@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from ser.data.summary import SplitSummary
 from ser.run_report import RunReport
@@ -63,25 +62,6 @@ def _few_speakers(report: RunReport, scored: SplitSummary | None) -> list[str]:
     return [
         f"{_many(scored.speakers, 'speaker')} cannot stand for others: cross-validate over speakers, and read the mean "
         f"over the folds (-m {' '.join(report.cross_validation)})."
-    ]
-
-
-def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say which jobs of a sweep that draw their splits by other seeds test the same speakers.
-
-    Args:
-        splits: name of a job, such as `data.split.seed=1` -> content of its splits.json.
-    """
-    jobs: dict[tuple[str, ...], list[str]] = {}
-    for name, content in splits.items():
-        speakers = (content.get("speakers") or {}).get("test")
-        if speakers:
-            jobs.setdefault((*speakers,), []).append(name)
-    return [
-        f"{', '.join(names[:-1])} and {names[-1]} test the same {_many(len(speakers), 'speaker')} "
-        f"({', '.join(speakers[:5])}{', ...' * (len(speakers) > 5)}): they are no different splits."
-        for speakers, names in jobs.items()
-        if len(names) > 1
     ]
 
 

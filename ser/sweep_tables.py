@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser.caveats import repeated_test_speakers
 from ser.errors import shell_word
 from ser.sweep import read_statuses
 
@@ -123,6 +122,25 @@ def _repeated_splits(group: Group) -> list[str]:
         if "data.split.seed" in repeated and file.is_file():
             found[" ".join(_words(repeated))] = json.loads(file.read_text())
     return repeated_test_speakers(found)
+
+
+def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which jobs of a sweep that draw their splits by other seeds test the same speakers.
+
+    Args:
+        splits: name of a job, such as `data.split.seed=1` -> content of its splits.json.
+    """
+    jobs: dict[tuple[str, ...], list[str]] = {}
+    for name, content in splits.items():
+        speakers = (content.get("speakers") or {}).get("test")
+        if speakers:
+            jobs.setdefault((*speakers,), []).append(name)
+    return [
+        f"{', '.join(names[:-1])} and {names[-1]} test the same {len(speakers)} speaker{'s' * (len(speakers) != 1)} "
+        f"({', '.join(speakers[:5])}{', ...' * (len(speakers) > 5)}): they are no different splits."
+        for speakers, names in jobs.items()
+        if len(names) > 1
+    ]
 
 
 def group_jobs(statuses: Statuses) -> list[Group]:

@@ -14,7 +14,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 from sklearn.metrics import precision_recall_fscore_support
 
-from ser.caveats import repeated_test_speakers
 from ser.data.leaks import Leak
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import DataError
@@ -408,16 +407,3 @@ def test_cross_validation_is_suggested_without_the_split_of_the_run(run_dir: Pat
     ]
     plain = dataclasses.replace(report, **changes | {"splits": summaries(3)})
     assert "Cross-validate over speakers" not in dict(next_commands(run_dir, plain))
-
-
-def test_jobs_that_test_the_same_speakers_are_named() -> None:
-    splits = {
-        "data.split.seed=0": {"speakers": {"train": ["c"], "test": ["a", "b"]}},
-        "data.split.seed=1": {"speakers": {"train": ["a", "b"], "test": ["c"]}},
-        "data.split.seed=2": {"speakers": {"train": ["c", "d"], "test": ["a", "b"]}},
-        "seed=3": {"speakers": {"test": None}},
-        "seed=4": {},
-    }
-    assert repeated_test_speakers(splits) == [
-        "data.split.seed=0 and data.split.seed=2 test the same 2 speakers (a, b): they are no different splits."
-    ]

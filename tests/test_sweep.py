@@ -14,7 +14,7 @@ import pytest
 
 from ser.errors import SerError
 from ser.sweep import UNSEEN_WORST, attempt, failed_objective, find_folder, record_status
-from ser.sweep_tables import summarize
+from ser.sweep_tables import repeated_test_speakers, summarize
 
 ROOT = Path(__file__).parents[1]
 
@@ -452,3 +452,16 @@ def test_an_interrupted_sweep_still_shows_what_is_done(app):
         or "repeat it: python train.py" in done.stdout
     )
     assert not (folder / "2").exists()
+
+
+def test_jobs_that_test_the_same_speakers_are_named():
+    splits = {
+        "data.split.seed=0": {"speakers": {"train": ["c"], "test": ["a", "b"]}},
+        "data.split.seed=1": {"speakers": {"train": ["a", "b"], "test": ["c"]}},
+        "data.split.seed=2": {"speakers": {"train": ["c", "d"], "test": ["a", "b"]}},
+        "seed=3": {"speakers": {"test": None}},
+        "seed=4": {},
+    }
+    assert repeated_test_speakers(splits) == [
+        "data.split.seed=0 and data.split.seed=2 test the same 2 speakers (a, b): they are no different splits."
+    ]
