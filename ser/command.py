@@ -1,6 +1,5 @@
 """The scripts as commands: plain answers to mistakes, then Hydra runs the job or sweep."""
 
-import errno
 import functools
 import inspect
 import io
@@ -21,26 +20,12 @@ from ser import environment, ranks, sweep, sweep_tables
 from ser.command_line import Command, read_command
 from ser.config import check
 from ser.errors import SerError
+from ser.files import REMEDIES
 from ser.overrides import App
 from ser.run_folder import RunFolder
 from ser.settings import SCHEMAS
 
 Script = Callable[[dict[str, Any]], float | None]
-
-_OF_DISKS = {
-    errno.EACCES: "Change its permissions, or give another path.",
-    errno.EPERM: "Change its permissions, or give another path.",
-    errno.EROFS: "Give a path on a disk that can be written to.",
-    errno.ENOSPC: "Free some space on that disk, or give a path on another.",
-    errno.EDQUOT: "Your quota is used up: delete something, or give a path on another disk.",
-    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or give a path on another disk.",
-    errno.EIO: "Check the disk, or give a path on another.",
-    errno.ENAMETOOLONG: "Give a shorter name.",
-    errno.EMFILE: "Raise the limit on open files (ulimit -n).",
-    errno.ENOTDIR: "A part of the path is a file, not a folder: give another path.",
-    errno.EISDIR: "Give the path of a file.",
-}
-"""What the operating system refuses, and what helps."""
 
 
 def main(
@@ -244,13 +229,13 @@ def _is_users(error: Exception) -> bool:
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")  # there if it can have been raised
     is_misuse = lightning is not None and isinstance(error, lightning.MisconfigurationException)
     return (
-        isinstance(error, SerError) or is_misuse or (isinstance(error, OSError) and error.errno in _OF_DISKS)
+        isinstance(error, SerError) or is_misuse or (isinstance(error, OSError) and error.errno in REMEDIES)
     )
 
 
 def _sentence(error: Exception) -> str:
     """Return what to print of an error, with a remedy where the operating system refused something."""
-    if not isinstance(error, OSError) or error.errno not in _OF_DISKS:
+    if not isinstance(error, OSError) or error.errno not in REMEDIES:
         return str(error)
     place = error.filename if error.filename is not None else "A file of this run"
-    return f"{place}: {(error.strerror or '').lower()}. {_OF_DISKS[error.errno]}"
+    return f"{place}: {(error.strerror or '').lower()}. {REMEDIES[error.errno]}"

@@ -18,16 +18,21 @@ except ImportError:  # Windows has no advisory locks; there, leftovers of killed
 else:
     _CAN_LOCK = True
 
-_REMEDIES = {
-    errno.ENOENT: "Make the folder first, or give another path.",
-    errno.ENOTDIR: "A part of the path is a file, not a folder: give another path.",
-    errno.ENAMETOOLONG: "Give a shorter name.",
-    errno.EACCES: "Give a path in a folder you may write to.",
-    errno.EPERM: "Give a path in a folder you may write to.",
+REMEDIES = {
+    errno.EACCES: "Change its permissions, or give a path in a folder you may write to.",
+    errno.EPERM: "Change its permissions, or give a path in a folder you may write to.",
     errno.EROFS: "Give a path on a disk that can be written to.",
     errno.ENOSPC: "Free some space on that disk, or give a path on another.",
     errno.EDQUOT: "Your quota is used up: delete something there, or give a path on another disk.",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f), or give a path on another disk.",
+    errno.EIO: "Check the disk, or give a path on another.",
+    errno.ENAMETOOLONG: "Give a shorter name.",
+    errno.EMFILE: "Raise the limit on open files (ulimit -n).",
+    errno.ENOTDIR: "A part of the path is a file, not a folder: give another path.",
+    errno.EISDIR: "Give the path of a file.",
 }
+"""What the operating system refuses, and what helps."""
+_NO_FOLDER = "Make the folder first, or give another path."
 _OTHERWISE = "Check the folder and the disk, or give another path."
 
 
@@ -53,7 +58,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         _replace(path, _encode(content))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        remedy = _REMEDIES.get(error.errno or 0, _OTHERWISE)
+        is_missing = error.errno == errno.ENOENT
+        remedy = _NO_FOLDER if is_missing else REMEDIES.get(error.errno or 0, _OTHERWISE)
         raise DataError(f"{path}: cannot be written ({reason}). {remedy}") from error
 
 
