@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ser.errors import CheckpointError
+from ser.errors import CheckpointError, named_line
 
 
 def read_archive(path: Path, *, remedy: str) -> Any:
@@ -54,14 +54,8 @@ def read_archive(path: Path, *, remedy: str) -> Any:
         ) from error
     except Exception as error:  # torch and pickle refuse files in many ways
         raise CheckpointError(
-            f"{path}: cannot be read as a file of torch.save ({first_line(error)}), so it was not loaded. {remedy}"
+            f"{path}: cannot be read as a file of torch.save ({named_line(error)}), so it was not loaded. {remedy}"
         ) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _load(file: BinaryIO, device: str) -> Any:
@@ -79,7 +73,7 @@ def _check_sums(file: BinaryIO, path: Path, remedy: str) -> None:
             damaged = "a compressed entry" if packed else archive.testzip()
     except Exception as error:  # zipfile refuses files in many ways, too
         raise CheckpointError(
-            f"{path}: is cut, empty or of another kind ({first_line(error)}), so it was not loaded. {remedy}"
+            f"{path}: is cut, empty or of another kind ({named_line(error)}), so it was not loaded. {remedy}"
         ) from error
     if damaged is not None:
         raise CheckpointError(f"{path}: is damaged ({damaged}), so it was not loaded. {remedy}")

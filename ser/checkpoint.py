@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules import module as registration
 
-from ser.archive import first_line, read_archive
+from ser.archive import read_archive
 from ser.build import build
-from ser.errors import CheckpointError, SerError, setting
+from ser.errors import CheckpointError, SerError, named_line, setting
 from ser.models.classifier import Classifier, Head
 from ser.run_folder import RunFolder
 from ser.targets import Target
@@ -90,8 +90,11 @@ def load(path: str | Path) -> Trained:
         CheckpointError: the file is missing, cut, not ours, of another format, or holds more than tensors and
             plain values; or its weights are not finite, or not those of the model that it describes.
     """
-    path = Path(path)
-    checkpoint = read(path)
+    return rebuild(read(Path(path)), Path(path))
+
+
+def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
+    """As `load`, of the containers that `read` returned for a path."""
     description = checkpoint["ser"]
     weights = model_weights(checkpoint)
     try:
@@ -102,7 +105,7 @@ def load(path: str | Path) -> Trained:
         model.load_state_dict(weights)
     except Exception as error:  # what a description can hold, constructors refuse in many ways
         raise CheckpointError(
-            f"{path}: its weights and its description do not fit together ({first_line(error)}). "
+            f"{path}: its weights and its description do not fit together ({named_line(error)}). "
             "Use the checkpoint as train.py wrote it, with the version of ser that wrote it."
         ) from error
     specs = {"features": description["features"], "frontend": description["frontend"]}

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ser.errors import ConfigError, did_you_mean, setting
+from ser.errors import ConfigError, did_you_mean, first_line, setting
 from ser.files import exists
 from ser.signature import Parameter, signature
 from ser.slots import check_name, path_problems
@@ -227,9 +227,3 @@ def _path_problems(key: str, plain: Mapping[str, Any]) -> Iterator[str]:
         near = difflib.get_close_matches(path.name, siblings, n=1)
         remedy = f"Did you mean '{path.parent / near[0]}'?" if near else "Check the path."
         yield f"{setting(key, str(name))}: no such file or folder, seen from {Path.cwd()}. {remedy}"
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, or of its cause where it has no text of its own."""
-    lines = str(error).strip().splitlines() or str(error.__cause__ or type(error).__name__).splitlines()
-    return lines[0].rstrip(".")

@@ -38,6 +38,17 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"Choose one of: {', '.join(names)}."
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, or of its cause where it has no text of its own, without a full stop."""
+    lines = str(error).strip().splitlines() or str(error.__cause__ or type(error).__name__).splitlines()
+    return lines[0].rstrip(".")
+
+
+def named_line(error: BaseException) -> str:
+    """Return the type and the first line of an error that a library raised, where its text alone says too little."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def setting(key: str, value: object) -> str:
     """Return `key=value` as one word to type in bash, from which Hydra makes the same value.
 

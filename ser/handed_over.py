@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from ser.errors import ConfigError
+from ser.errors import ConfigError, first_line
 
 _MOST_TEXT = 1_000_000  # characters of a config; those that runs write have less than 10,000
 _REMEDY = "Take the config.yaml that the run wrote, or start a new run with the settings that you have read."
@@ -45,8 +45,7 @@ def check_resolved(path: Path) -> None:
         plain = is_short and not any(isinstance(event, yaml.AliasEvent) for event in events)
         content = yaml.safe_load(text) if plain else None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"{path}: cannot be read as YAML ({reason}). {_REMEDY}") from error
+        raise ConfigError(f"{path}: cannot be read as YAML ({first_line(error)}). {_REMEDY}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: does not hold settings as a run writes them. {_REMEDY}")
     if foreign := [key for key in ("hydra", "defaults") if key in content]:

@@ -37,8 +37,8 @@ def initialize(model: Classifier, target: Target, description: Mapping[str, Any]
             features.
     """
     place = checkpoint.find_one(path, "init")
-    trained = checkpoint.load(place)
-    then = checkpoint.read(place)["ser"]
+    content = checkpoint.read(place)
+    trained, then = checkpoint.rebuild(content, place), content["ser"]
     name = setting("init", path)
     _check_meaning(then, description, name)
     own, weights = model.state_dict(), trained.model.state_dict()

@@ -19,8 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from ser.config import describe, find_problems, first_line, known_keys, nearest_key, show
-from ser.errors import ConfigError, hydra_value, setting
+from ser.config import describe, find_problems, known_keys, nearest_key, show
+from ser.errors import ConfigError, first_line, hydra_value, setting
 
 _CHECKED_COMBINATIONS = 32  # of a sweep, in advance; composing one takes up to 0.1 s
 

@@ -21,7 +21,6 @@ from rich.console import Console
 from torch import nn
 
 from ser import checkpoint, environment, ranks, report
-from ser.archive import first_line
 from ser.build import build
 from ser.checkpoint import non_finite
 from ser.compatible import answers_frames, check_frames, monitors
@@ -33,7 +32,7 @@ from ser.data.module import SpeechData
 from ser.data.speakers import is_by_speaker, normalized_splits
 from ser.data.store import Store
 from ser.divergence import diverged
-from ser.errors import CheckpointError, ConfigError, SerError, setting
+from ser.errors import CheckpointError, ConfigError, SerError, named_line, setting
 from ser.features.listen import Listen
 from ser.files import write_atomic
 from ser.frame_targets import FrameClasses
@@ -62,12 +61,8 @@ def prepare(config: Config) -> None:
     warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
     warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
     warnings.filterwarnings("ignore", r".*exists and is not empty.*")  # so it is in a run that goes on
-    warnings.filterwarnings(
-        "ignore", r".*sync_dist=True.*"
-    )  # what is logged is summed over processes already
-    warnings.filterwarnings(
-        "ignore", r".*smaller than the logging interval.*"
-    )  # epochs have points of their own
+    warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
+    warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
 
 
 def announce(config: Config, run: RunFolder) -> None:
@@ -295,9 +290,8 @@ def build_trainer(config: Config) -> L.Trainer:
         callbacks.append(Progress())
     plugins: list[Any] = [WholeCheckpoints(config["optimizer"].get("lr"))]
     if not ranks.is_shared(config["trainer"]):
-        plugins.append(
-            LightningEnvironment()
-        )  # or the variables of a scheduler would make a rank of this process
+        # Without it, the variables of a scheduler would make this process one of several.
+        plugins.append(LightningEnvironment())
     try:
         trainer: L.Trainer = build(
             config["trainer"],
@@ -362,7 +356,7 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
         if resume is None or task.has_started:
             raise
         raise CheckpointError(
-            f"{resume}: lacks what this run needs to go on ({first_line(error)}). Start a new run, with "
+            f"{resume}: lacks what this run needs to go on ({named_line(error)}). Start a new run, with "
             f"{setting('init', run.path)} to begin with its best network."
         ) from error
     epochs: Any = trainer.fit_loop.epoch_progress.current

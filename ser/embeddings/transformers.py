@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ser.batch import Padded
 from ser.embeddings.base import WAVEFORM, Embedder
-from ser.errors import CheckpointError, ConfigError, install_command, setting
+from ser.errors import CheckpointError, ConfigError, first_line, install_command, setting
 
 _SMALLEST_VARIANCE = 1e-7  # added, as the feature extractors of all these models do
 _UNUSED = "masked_spec_embed"  # stands for masked steps in training, and some folders lack it
@@ -128,9 +128,9 @@ def _load(folder: str) -> tuple[Any, dict[str, Any]]:
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # the library refuses files in many ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{folder}: cannot be loaded by transformers ({reason}). Save model and feature extractor there again."
+            f"{folder}: cannot be loaded by transformers ({first_line(error)}). "
+            "Save model and feature extractor there again."
         ) from error
     missing = sorted(name for name in report["missing_keys"] if _UNUSED not in name)
     if missing:
