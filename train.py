@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,10 @@ from ser.sweep import STATUS_FILE, record_status
 def train(config: dict[str, Any]) -> float:
     """Run one training and return the monitored value of its best checkpoint."""
     settings = HydraConfig.get()
-    check_complete(config)
+    checks = [partial(check, config) for check in (check_complete, check_training, check_augment)]
+    ranks.check_alike(config.get("trainer"), *checks)
     if settings.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
         return train_alone(config, Path(settings.runtime.output_dir))
-    ranks.check_alike(config["trainer"], lambda: check_training(config), lambda: check_augment(config))
     from ser import (  # torch and lightning take 3 s: first the config must be right
         ensemble,
         launcher,

@@ -18,6 +18,7 @@ class LossWatch:
     """
 
     def __init__(self, *, is_scaled: bool = False) -> None:
+        self.is_scaled = is_scaled
         self.patience = _SCALED_STEPS if is_scaled else 0
         self._first = torch.tensor(-1)
         self._in_row = torch.tensor(0)

@@ -10,9 +10,8 @@ from ser.batch import Batch
 from ser.features.silence import Mode
 from ser.targets import Classes
 
-_UNIT = (
-    2.0**36
-)  # of a probability as a whole number: sums of 8 million frames are exact, and no device needs float64
+_UNIT = 2.0**36
+"""Probabilities are summed as whole numbers of this: 8 million frames exactly, on devices without float64, too."""
 
 
 class FrameClasses(Classes):

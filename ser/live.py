@@ -183,9 +183,7 @@ class _Interrupt:
 
     def __call__(self, signum: int, *_: object) -> None:
         self.signal = signum
-        if (
-            signum != signal.SIGINT and signum != signal.SIGTERM
-        ):  # the terminal is gone, and with it what we print to
+        if signum not in (signal.SIGINT, signal.SIGTERM):  # the terminal is gone: nothing can be printed
             sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
         if self.waiting or self.asked:
             raise KeyboardInterrupt
@@ -199,9 +197,8 @@ def _interruptible() -> Iterator[_Interrupt]:
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
         return
-    names = [
-        name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-    ]  # Windows has no SIGHUP
+    # Windows has no SIGHUP.
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {name: signal.signal(getattr(signal, name), interrupt) for name in names}
     try:
         yield interrupt

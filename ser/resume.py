@@ -97,7 +97,7 @@ def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:
     then, now = begun["trainer"]["max_epochs"], config["trainer"]["max_epochs"]
     schedule = str((begun.get("schedule") or {}).get("_target_", "")).rpartition(".")[2]
     if schedule in ("", "plateau"):
-        if now is not None and now != -1 and now < then:
+        if None not in (now, then) and now != -1 and now < then:
             raise ConfigError(
                 f"{setting('resume', run.path)}: "
                 f"trainer.max_epochs={now}: the run was begun for {then} epochs. Give more, or "

@@ -6,7 +6,6 @@ places of their own; where the table has none, nothing is built.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -139,8 +138,3 @@ def path_problems(key: str, value: Any) -> list[str]:
     if key.split(".")[0] not in _WRITERS or not isinstance(value, str) or not _LEADS_OUT.search(value):
         return []
     return [f"{key}={value}: leads out of the run's folder. Leave it out, or give a name without a path."]
-
-
-def is_spec(value: object) -> bool:
-    """Return whether a plain value is a node that builds something."""
-    return isinstance(value, Mapping) and "_target_" in value

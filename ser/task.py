@@ -109,7 +109,7 @@ class Task(L.LightningModule):
         """Mean loss over what the batch has to learn: its utterances, whatever their lengths, or frames."""
         with in_float32(self.device):
             audio, share = self.augment(self.listen(batch.audio, batch.keys), batch.keys)
-        running = running_statistics(self._norms)
+        running = running_statistics(self._norms) if self.watch.is_scaled else []
         before = [buffer.clone() for buffer in running]
         answers = self._answers(audio, batch)
         keep_finite(running, before)
@@ -357,9 +357,7 @@ def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
     if is_finite.device.type == "cpu" and is_finite:
         return  # on another device, asking would wait for it
     for now, then in zip(buffers, before, strict=True):
-        now.data.copy_(
-            torch.where(is_finite, now, then)
-        )  # data: the backward pass does not look at the values
+        now.data.copy_(torch.where(is_finite, now, then))  # data: no backward pass reads the values
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:

@@ -216,9 +216,7 @@ def _head(path: Path) -> bytes:
     """
     try:
         mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(
-            mode
-        ):  # a pipe would be waited for, a device never ends
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe may block, a device never ends
             raise DataError(f"{path}: is a pipe, socket or device, not a file. Leave it out.")
         with path.open("rb") as file:
             head = file.read(60)

@@ -304,9 +304,8 @@ def _interpolation_kernel(percent: int, device: torch.device) -> tuple[Tensor, i
     reach = math.ceil(half_width)
     outputs = torch.arange(100, device=device) * percent
     taps = torch.arange(-reach, percent + reach, device=device)
-    distance = (outputs // 100 - taps[:, None]) + (
-        outputs % 100
-    ) / 100  # whole samples apart: float32 is enough
+    # Whole samples are subtracted as integers, so that float32 is enough for the rest.
+    distance = (outputs // 100 - taps[:, None]) + (outputs % 100) / 100
     window = torch.cos(math.pi * distance / (2 * half_width)).square() * (distance.abs() < half_width)
     kernel = torch.sinc(cutoff * distance) * window
     return kernel / kernel.sum(0), reach

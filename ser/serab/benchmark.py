@@ -41,7 +41,6 @@ TRANSDUCTIVE = (
 _CHOICES = {"select": ("validation", "test"), "normalize": ("speaker", "global")}
 _WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # on results
 _PUBLISHED_SPLIT = {"train": 0.6, "validation": 0.2, "key": "speaker"}  # beside settings of single corpora
-"""Where the spec of an extractor may point to."""
 
 
 def run(
