@@ -226,6 +226,13 @@ def test_a_remedy_of_predict_works_as_printed(case: str, folder: Path) -> None:
     run("predict.py", *instead(words, typed(refused.stderr, pattern)), cwd=folder)
 
 
+def test_audio_of_a_table_that_lies_elsewhere_is_found_by_root(folder: Path, recordings: Path) -> None:
+    words = ["ckpt=REC", "input=tables/elsewhere.csv", "output=elsewhere.csv"]
+    refused = run("predict.py", *words, cwd=folder, code=1)
+    (remedy,) = typed(refused.stderr, r"(?<![.\w])root=\w+")
+    run("predict.py", *words, remedy.replace("FOLDER", str(recordings)), cwd=folder)
+
+
 TRAININGS = {
     "accelerator": (["trainer.accelerator=gpu"], r"trainer=cpu", ("trainer.accelerator",)),
     "mode": (["monitor=validation/loss"], r"(?<=Set )mode=\w+", ()),
