@@ -1,5 +1,7 @@
 """Notice a training that diverges at its first step that does, without waiting for the device at every step."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,9 @@ class LossWatch:
 
     def add(self, loss: Tensor, step: int) -> None:
         """Take the loss of a step into account."""
+        if loss.device.type == "cpu" and math.isfinite(loss.item()):  # 3 us instead of 60
+            self._in_row.zero_()
+            return
         lost = ~loss.detach().isfinite()
         self._first, self._in_row = self._first.to(loss.device), self._in_row.to(loss.device)
         self._in_row = torch.where(lost, self._in_row + 1, 0)

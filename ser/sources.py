@@ -7,6 +7,8 @@ from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 
+_COMPUTE_NOTHING = ("ser.errors", "ser.files", "ser.sources")
+"""Messages, and ways to write files: a better message must not cost hours of features."""
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+([\w., \t]+))",
     re.MULTILINE,
@@ -16,13 +18,14 @@ _IMPORT = re.compile(
 def digest_of_code(*modules: str, without: Collection[str] = ()) -> str:
     """Compute SHA-256 of the source of modules and of all that they import from their own packages; 2 ms for 20.
 
-    Imports within functions count. Libraries of others do not: their versions are told apart elsewhere.
+    Imports within functions count. Libraries of others do not: their versions are told apart elsewhere. Nor do messages
+    and the writing of files.
 
     Args:
         modules: full names, such as ser.data.recordings.
         without: modules that compute nothing of it, such as those that read it back; they are not followed.
     """
-    sources: dict[str, bytes] = dict.fromkeys(without, b"")
+    sources: dict[str, bytes] = dict.fromkeys((*_COMPUTE_NOTHING, *without), b"")
     waiting = [*modules]
     while waiting:
         name = waiting.pop()

@@ -94,6 +94,15 @@ def test_readers_of_generated_data_do_not_have_it_generated_again(monkeypatch: p
     assert not {"splits.py", "leaks.py", "errors.py"} & read
 
 
+def test_messages_are_no_part_of_a_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: set[str] = set()
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path.name) or read_bytes(path))
+    digest_of_code("ser.data.recordings")
+    assert "audio.py" in read
+    assert "errors.py" not in read
+
+
 @pytest.mark.parametrize("module", [recordings, challenge, base])
 def test_each_cache_asks_for_the_digest_of_its_code(module: object) -> None:
     assert module.digest_of_code is digest_of_code  # type: ignore[attr-defined]
