@@ -21,24 +21,23 @@ def predict(config: dict[str, Any]) -> None:
     for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
         if config[key] is not None and config[key] <= 0:
             raise ConfigError(f"{key}={config[key]}: expected more than 0. Give another number.")
-    paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
-    models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
-    given = [Path(str(name)) for name in config["input"]] if isinstance(config["input"], list) else None
-    if given == []:
-        raise ConfigError("input=[]: names nothing. Give a file, a folder or a list of recordings.")
-    if given is not None and config["stream"]:
+    if isinstance(config["input"], list) and config["stream"]:
         raise ConfigError(
             "input: is a list, but stream=true hears one recording. Give one file, or leave stream out."
         )
     if config["input"] == "-" and not config["stream"]:
         raise ConfigError("input=-: standard input is heard as it comes. Set stream=true, or give a file.")
+    kind = inputs.kind_of(config["input"], stream=config["stream"])
+    inputs.refuse_unread(config, kind)
+    paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
+    models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
     with inputs.remedies():
-        if config["stream"] and not Path(config["input"]).is_dir():
+        if kind == "stream":
             predict_stream(config, models)
-        elif given is not None or inputs.are_recordings(Path(config["input"])):
-            predict_recordings(config, models)
-        else:
+        elif kind == "frames":
             predict_challenge(config, models)
+        else:
+            predict_recordings(config, models)
 
 
 def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:

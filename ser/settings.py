@@ -10,9 +10,11 @@ class Predict:
 
     ckpt: str | list[str]
     input: str | list[str]
+    root: str | None
     output: str | None
     overwrite: bool
     scores: bool
+    corpus: str | None
     window_s: float | None
     hop_s: float | None
     stream: bool

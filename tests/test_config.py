@@ -23,6 +23,7 @@ from ser.errors import ConfigError, hydra_value
 from ser.overrides import App
 from ser.path_settings import literal_paths, resume_arguments
 from ser.settings import SCHEMAS
+from ser.signature import signature
 
 ROOT = Path(__file__).parents[1]
 
@@ -459,7 +460,7 @@ def test_several_paths_without_brackets_stay_a_sweep(tmp_path, monkeypatch):
 def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).mkdir()
-    (tmp_path / name / "config.yaml").touch()
+    (tmp_path / name / "config.yaml").write_text("seed: 0\n")
     for typed in {str(tmp_path / name), hydra_value(str(tmp_path / name))}:
         _, folder, *_, resume, run_dir, _ = resume_arguments([f"resume={typed}"])
         assert folder == str(tmp_path / name)
@@ -543,6 +544,13 @@ def test_a_setting_of_another_type_is_named(script, word, tmp_path, monkeypatch)
     key = word.strip("~").partition("=")[0]
     with pytest.raises(ConfigError, match=rf"problems? in the configuration:(\n.*)*\n  {key}(=\S*)?: "):
         read_command([*words, word], App(ROOT / "conf", script, existing, SCHEMAS[script]))
+
+
+@pytest.mark.parametrize("script", SCHEMAS)
+def test_every_setting_at_the_top_of_a_config_is_typed(script):
+    written = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / f"{script}.yaml"), resolve=False)
+    nodes = {"defaults", "data", "frontend", "optimizer", "head"}  # what they hold has a schema of its own
+    assert written.keys() - nodes <= signature(SCHEMAS[script]).parameters.keys()
 
 
 def test_lightnings_exit_on_sigterm_has_the_code_of_the_signal():

@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from ser.data.inputs import (
     are_recordings,
     find_recordings,
+    kind_of,
+    refuse_unread,
     remedies,
     windows,
     with_ends,
@@ -27,6 +30,23 @@ def record(path: Path, seconds: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, np.zeros(round(8_000 * seconds)), 8_000)
     return path
+
+
+@pytest.mark.parametrize(
+    ("given", "stream", "setting"),
+    [
+        ("a.json", False, "root"),
+        ("a.npy", False, "window_s"),
+        ("a.wav", True, "corpus"),
+        (["a.wav", "b.wav"], False, "sample_rate"),
+    ],
+)
+def test_a_setting_that_nothing_reads_is_refused(given: Any, stream: bool, setting: str) -> None:
+    settings = dict.fromkeys(("root", "corpus", "window_s", "hop_s", "sample_rate"))
+    kind = kind_of(given, stream=stream)
+    refuse_unread(settings, kind)
+    with pytest.raises(ConfigError, match=rf"^{setting}=1: is for .*, but the input is .*Leave it out\.$"):
+        refuse_unread({**settings, setting: 1}, kind)
 
 
 def test_recordings_are_told_by_their_names(tmp_path: Path) -> None:

@@ -3,16 +3,17 @@
 import logging
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 from ser.data.audio import AUDIO_SUFFIXES, OVERSHOOT_S, is_audio, probe
 from ser.data.audio_files import find_audio, name_of
 from ser.data.corpora import read_corpus
 from ser.data.manifest import Manifest, Utterance, read_manifest, refuse_duplicates
-from ser.errors import ConfigError, DataError, SerError
+from ser.errors import ConfigError, DataError, SerError, setting
 
 _TABLES, _ARRAY = (".csv", ".jsonl"), ".npy"
 _SAME = 1e-3  # windows that begin within this share of a hop are one
@@ -32,6 +33,51 @@ def are_recordings(path: Path) -> bool:
 def is_array(path: Path) -> bool:
     """Whether a path stands for waveforms in one array, by its name."""
     return path.suffix.lower() == _ARRAY
+
+
+Kind = Literal["stream", "recordings", "clips", "frames"]
+
+_KINDS: dict[Kind, str] = {
+    "stream": "a stream",
+    "recordings": "recordings",
+    "clips": "an array of clips",
+    "frames": "a file of features",
+}
+_READ_FOR: dict[str, Kind] = {
+    **dict.fromkeys(("root", "corpus", "window_s", "hop_s"), "recordings"),
+    "sample_rate": "stream",
+}
+"""Setting of predict.py that is null by default -> the only kind of input for which it is read."""
+
+
+def kind_of(given: str | Sequence[str], *, stream: bool) -> Kind:
+    """Return what predict.py is to answer.
+
+    Args:
+        given: its setting `input`.
+        stream: its setting of that name.
+    """
+    if stream:
+        return "stream"
+    if not isinstance(given, str):
+        return "recordings"
+    if is_array(Path(given)):
+        return "clips"
+    return "recordings" if are_recordings(Path(given)) else "frames"
+
+
+def refuse_unread(config: Mapping[str, Any], kind: Kind) -> None:
+    """Refuse settings of predict.py that nothing would read.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
+    for name, read_for in _READ_FOR.items():
+        if config[name] is not None and kind != read_for:
+            raise ConfigError(
+                f"{setting(name, config[name])}: is for {_KINDS[read_for]}, but the input is {_KINDS[kind]}. "
+                "Leave it out."
+            )
 
 
 @contextmanager
