@@ -83,6 +83,37 @@ def test_two_mp3_files_in_one_are_read_both(path: Path) -> None:
     assert len(read_audio(path, RATE)) / RATE == pytest.approx(6.0, abs=0.4)
 
 
+def test_mpeg_frames_in_a_wav_are_read_to_their_end(path: Path) -> None:
+    write_mp3(path, 12.0, mode="VARIABLE", tagged=False)
+    frames = path.read_bytes()
+    kind = struct.pack("<HHIIHHHHIHHH", 0x55, 1, RATE, 8_000, 1, 0, 12, 1, 2, 576, 1, 1393)
+    chunks = b"WAVEfmt " + struct.pack("<I", len(kind)) + kind + b"data" + struct.pack("<I", len(frames))
+    wav = path.with_suffix(".wav")
+    wav.write_bytes(b"RIFF" + struct.pack("<I", len(chunks) + len(frames)) + chunks + frames)
+    assert len(read_audio(wav, RATE)) / RATE == pytest.approx(12.0, abs=0.15)
+    assert probe(wav).duration_s == pytest.approx(12.0, abs=0.15)
+    wav.write_bytes(wav.read_bytes()[: len(frames) // 2])
+    with pytest.raises(DataError, match="cut off"):
+        read_audio(wav, RATE)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(RATE, 2), (44_100, 1)])
+def test_two_mp3_files_of_different_kinds_in_one_are_refused(path: Path, rate: int, channels: int) -> None:
+    write_mp3(path, 3.0, mode="CONSTANT", tagged=False)
+    first = path.read_bytes()
+    noise = np.random.default_rng(0).normal(0, 0.1, (3 * rate, channels))
+    soundfile.write(path, noise, rate, format="MP3")
+    path.write_bytes(first + path.read_bytes())
+    with pytest.raises(DataError, match=r"recordings of different kinds .* leave it out\.$"):
+        read_audio(path, RATE)
+
+
+def test_zeros_around_the_frames_of_an_mp3_are_passed_over(path: Path) -> None:
+    write_mp3(path, 3.0, mode="VARIABLE", tagged=False)
+    path.write_bytes(bytes(5_000) + path.read_bytes() + bytes(50_000))
+    assert len(read_audio(path, RATE)) / RATE == pytest.approx(3.0, abs=0.15)
+
+
 @pytest.mark.parametrize("seconds", [1.0, 7.3])
 def test_frames_are_counted_as_the_tag_counts_them(path: Path, seconds: float) -> None:
     write_mp3(path, seconds, mode="VARIABLE", tagged=True)

@@ -51,6 +51,7 @@ _MOST_HOURS = 24  # of a waveform in memory: 5.5 GB at 16 kHz
 _EXACT_SEEKS = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 _SEEKABLE = {"AIFF", "AU", "CAF", "FLAC", "NIST", "RF64", "W64", "WAV", "WAVEX"}
 _MP3_RUN_UP_S = 5
+_MP3_LOST_SAMPLES = 6_000  # of delay, padding and frames without sound
 _FETCH_AGAIN = "Copy or download it again, or leave it out."
 
 
@@ -178,11 +179,11 @@ def _opened(path: Path) -> Iterator[_Source]:
     try:
         with file:
             _refuse_implausible(path, file)
-            if file.format == "MP3":
+            if file.format == "MP3" or file.subtype.startswith("MPEG"):
                 with _opened_mpeg(path, file) as source:
                     yield source
             else:
-                is_known = file.frames < _UNKNOWN_SAMPLES and not file.subtype.startswith("MPEG")
+                is_known = file.frames < _UNKNOWN_SAMPLES
                 yield _Source(path, file, file.frames if is_known else None, is_exact=is_known)
     except soundfile.SoundFileError as error:
         raise DataError(f"{path}: is damaged ({_words(error.error_string)}). {_FETCH_AGAIN}") from error
@@ -190,14 +191,15 @@ def _opened(path: Path) -> Iterator[_Source]:
 
 @contextmanager
 def _opened_mpeg(path: Path, file: Any) -> Iterator[_Source]:
-    """Open an MP3 file so that it is read to its end, whatever its header says."""
+    """Open MPEG frames, bare or in a wav, so that they are read to their end, whatever a header says."""
     length = mpeg.measure(path)
     if not length.samples:
         raise _no_audio(path, _head(path), "no MPEG frames")
-    if length.is_told:
+    if length.is_told and file.format == "MP3":
         yield _Source(path, file, file.frames, is_exact=True)
         return
-    with mpeg.EndlessFile(path, length.wrong_tag) as content, _forward_reader()(content) as endless:
+    cut_audio.refuse(path, file)
+    with mpeg.EndlessFile(path, length) as content, _forward_reader()(content) as endless:
         yield _Source(path, endless, length.samples, is_exact=False)
 
 
@@ -345,9 +347,20 @@ def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.n
                 f"{path}: is damaged or cut off, {place} of {source.samples} samples can be decoded. {_FETCH_AGAIN}"
             )
         if len(block) < size:
+            _refuse_short_mpeg(source, place)
             return
     if stop is None:
         raise _too_long(path)
+
+
+def _refuse_short_mpeg(source: _Source, place: int) -> None:
+    """Refuse a file whose frames go on behind the last sample that is decoded."""
+    if source.file.format == "MP3" and source.samples and place < source.samples - _MP3_LOST_SAMPLES:
+        raise DataError(
+            f"{source.path}: {place} of about {source.samples} samples can be decoded: it is damaged, or holds "
+            "recordings of different kinds one after another. Convert it to wav or flac, for instance with ffmpeg, or "
+            "leave it out."
+        )
 
 
 def _skip_to(file: Any, first: int, rows: int) -> None:

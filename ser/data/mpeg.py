@@ -25,6 +25,7 @@ _TAGS = (b"Xing", b"Info")
 _BEYOND = 1 << 36  # bytes that a file without a length claims to have
 _ID3V1_BYTES = 128
 _RESYNC_BYTES = 1 << 20  # so far is a frame looked for behind what is none
+_SURE_FRAMES = 4  # as many in a row are no accident
 
 
 class MpegLength(NamedTuple):
@@ -34,11 +35,15 @@ class MpegLength(NamedTuple):
         samples: of each channel, estimated to a frame.
         is_told: whether the tag in the first frame tells the length, and agrees with the frames.
         wrong_tag: bytes from the start of the file to a tag that contradicts the frames; None where there is none.
+        first: bytes from the start of the file to the first frame.
+        stop: bytes from the start of the file to what follows the last frame.
     """
 
     samples: int
     is_told: bool
     wrong_tag: int | None
+    first: int = 0
+    stop: int = 0
 
 
 def measure(path: Path) -> MpegLength:
@@ -57,35 +62,55 @@ def _compare(content: mmap.mmap) -> MpegLength:
     first = _next_frame(content, _id3v2_bytes(content, 0), None)
     if first is None:
         return MpegLength(0, is_told=False, wrong_tag=None)
-    frames = _count(content, first)
+    frames, stop = _count(content, first)
     header = int.from_bytes(content[first : first + 4])
     samples = _samples(header)
     tag = first + 4 + _side_info_bytes(header)
     if content[tag : tag + 4] not in _TAGS:
-        return MpegLength(frames * samples, is_told=False, wrong_tag=None)
+        return MpegLength(frames * samples, is_told=False, wrong_tag=None, first=first, stop=stop)
     flags, told, told_bytes = (int.from_bytes(content[tag + at : tag + at + 4]) for at in (4, 8, 12))
     if not flags & 1:
-        return MpegLength((frames - 1) * samples, is_told=False, wrong_tag=None)
+        return MpegLength((frames - 1) * samples, is_told=False, wrong_tag=None, first=first, stop=stop)
     is_whole = bool(flags & 2) and first + told_bytes <= len(content)
     is_cut = told > frames and not is_whole
     if abs(told - (frames - 1)) <= 1 or is_cut:  # some encoders count the frame of the tag
-        return MpegLength(told * samples, is_told=True, wrong_tag=None)
-    return MpegLength(frames * samples, is_told=False, wrong_tag=tag)
+        return MpegLength(told * samples, is_told=True, wrong_tag=None, first=first, stop=stop)
+    return MpegLength(frames * samples, is_told=False, wrong_tag=tag, first=first, stop=stop)
 
 
-def _count(content: mmap.mmap, first: int) -> int:
-    """Count the whole frames from the first one on; what lies between them, such as tags, is passed over."""
+def _count(content: mmap.mmap, first: int) -> tuple[int, int]:
+    """Count the whole frames from the first one on, and find where they end.
+
+    What lies between them, such as tags, is passed over. Frames of another kind that follow at once count, too: their
+    recording was appended.
+    """
     kind = int.from_bytes(content[first : first + 4]) & _SAME_STREAM
-    frames, place = 0, first
+    frames, place, stop = 0, first, first
     while True:
         if size := _frame_bytes(content, place, kind):
             frames += place + size <= len(content)
             place += size
+            stop = min(place, len(content))
             continue
-        found = _next_frame(content, place + _id3v2_bytes(content, place), kind)
+        place += _id3v2_bytes(content, place)
+        if (other := _kind_of_run(content, place)) is not None:
+            kind = other
+            continue
+        found = _next_frame(content, place, kind)
         if found is None:
-            return frames
+            return frames, stop
         place = found
+
+
+def _kind_of_run(content: mmap.mmap, place: int) -> int | None:
+    """Return what all frames of a run share that begins at a place; None where there are too few to be sure."""
+    kind = int.from_bytes(content[place : place + 4]) & _SAME_STREAM
+    for _ in range(_SURE_FRAMES):
+        size = _frame_bytes(content, place, kind)
+        if not size or place + size > len(content):
+            return None
+        place += size
+    return kind
 
 
 def _next_frame(content: mmap.mmap, place: int, kind: int | None) -> int | None:
@@ -142,17 +167,18 @@ def _id3v2_bytes(content: mmap.mmap, place: int) -> int:
 
 
 class EndlessFile(io.RawIOBase):
-    """A file that claims to be longer than it is, so that libsndfile's estimate of its length cuts nothing off.
+    """The frames of a file, which claims to be longer than it is: libsndfile's estimate of its length cuts nothing off.
 
     Args:
         path: of the file.
-        hidden: place of four bytes that read as zeros, such as a tag that tells a wrong length.
+        length: says where its frames lie; a tag that tells a wrong length reads as zeros.
     """
 
-    def __init__(self, path: Path, hidden: int | None) -> None:
+    def __init__(self, path: Path, length: MpegLength) -> None:
         super().__init__()
         self._file = path.open("rb")
-        self._hidden = hidden
+        self._first, self._stop = length.first, length.stop
+        self._hidden = None if length.wrong_tag is None else length.wrong_tag - length.first
         self._place = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -177,8 +203,9 @@ class EndlessFile(io.RawIOBase):
         if self._place >= _BEYOND - _ID3V1_BYTES:
             content = bytes(min(len(buffer), max(0, _BEYOND - self._place)))
         else:
-            self._file.seek(self._place)
-            content = self._visible(self._file.read(len(buffer)))
+            start = min(self._first + self._place, self._stop)
+            self._file.seek(start)
+            content = self._visible(self._file.read(min(len(buffer), self._stop - start)))
         buffer[: len(content)] = content
         self._place += len(content)
         return len(content)
