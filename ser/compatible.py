@@ -29,11 +29,6 @@ def check_training(config: Config) -> None:
             f"{missing[0]}: is deleted or null, but no training goes without. Leave out '~{missing[0]}' and "
             f"'{missing[0]}=null'; python train.py --help lists the options."
         )
-    if not isinstance(config.get("init"), str | None):
-        raise ConfigError(
-            f"init={config['init']}: expected the path of a checkpoint, or of a run folder. "
-            f"Write init=./{config['init']}"
-        )
     if not config["callbacks"].get("best"):
         raise ConfigError(
             "callbacks.best: is deleted or null, but it saves the epoch that is scored. Leave it on; "
@@ -154,21 +149,11 @@ def _check_balance(config: Config) -> None:
 
 
 _READ = (
-    *("compile", "test", "init", "ensemble", "resume", "experiment_name"),
-    *(
-        "trainer",
-        "callbacks",
-        "monitor",
-        "mode",
-        "trainer.accelerator",
-        "trainer.devices",
-        "trainer.max_epochs",
-        "callbacks.best.monitor",
-    ),
+    *("trainer.accelerator", "trainer.devices", "trainer.max_epochs", "callbacks.best.monitor"),
     *("batching.crop_frames", "batching.cut_frames", "batching.overfit", "batching.carry_state"),
     *("frontend.delta_scale", "features.sample_rate", "loss._target_", "optimizer._target_"),
 )
-"""Keys that are read by name: null may turn them off, but they cannot be deleted."""
+"""Keys below the top that are read by name: null may turn them off, but they cannot be deleted."""
 
 
 def check_complete(config: Config) -> None:

@@ -5,18 +5,16 @@ and loss. Pictures are in the group `views/`, which comes last.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from ser import plots
-from ser.errors import ConfigError
 
 _NO_CURVES = ("epoch", "validation/majority_floor")  # added by Lightning; the same in every epoch
 _COMPARED = ("accuracy", "uar")
-_INTERVALS = ("epoch", "step")
 
 
 class RunLogger(TensorBoardLogger):
@@ -51,16 +49,9 @@ class LearningRate(L.Callback):
 
     Args:
         logging_interval: `epoch`, or `step` for every step at which the loss is logged.
-
-    Raises:
-        ConfigError: it is another word.
     """
 
-    def __init__(self, logging_interval: str = "epoch") -> None:
-        if logging_interval not in _INTERVALS:
-            raise ConfigError(
-                f"callbacks.learning_rate.logging_interval={logging_interval}: no such interval. Use epoch or step."
-            )
+    def __init__(self, logging_interval: Literal["epoch", "step"] = "epoch") -> None:
         self.logging_interval = logging_interval
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -8,7 +8,6 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 
-from ser.errors import ConfigError
 from ser.tensorboard import LearningRate, RunLogger, typed_settings, write_scores
 
 CONFIG = {
@@ -97,10 +96,3 @@ def test_groups_of_parameters_share_one_learning_rate_curve(logger: RunLogger) -
 
 def test_a_learning_rate_without_a_logger_is_left_out() -> None:
     LearningRate().on_train_epoch_start(SimpleNamespace(logger=None), None)
-
-
-def test_an_unknown_interval_of_the_learning_rate_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match=r"callbacks\.learning_rate\.logging_interval=day: .* epoch or step"
-    ):
-        LearningRate("day")

@@ -252,7 +252,6 @@ def settings_of(**changes: Any) -> dict[str, Any]:
             {"trainer__strategy": "fsdp", **averaged()},
             r"trainer\.strategy=fsdp: no process has all .* Set callbacks\.averaged_weights=null",
         ),
-        ({"init": 1}, r"init=1: expected the path of a checkpoint.* Write init=\./1"),
         ({"trainer__max_epochs": 0}, r"trainer\.max_epochs=0: nothing is trained\. Set 1 or more"),
         ({"trainer__max_epochs": -1}, r"trainer\.max_epochs=-1: no schedule .* endless .* Set 1 or more"),
         ({"trainer__check_val_every_n_epoch": 46}, r"check_val_every_n_epoch=46: .*max_epochs=45.* Set 1,"),
@@ -384,7 +383,7 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["compile", "test", "init", "trainer.max_epochs", "batching.overfit", "callbacks.best.monitor"]
+    "key", ["trainer.max_epochs", "batching.overfit", "loss._target_", "callbacks.best.monitor"]
 )
 def test_a_deleted_setting_that_is_read_is_refused(key: str) -> None:
     config = composed()
