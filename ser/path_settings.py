@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Sweep
 from hydra.errors import HydraException
 
-from ser.errors import ConfigError, hydra_value, setting
+from ser.errors import ConfigError, hydra_value, setting, shell_word
 from ser.files import exists
 from ser.handed_over import check_links, check_resolved
 
@@ -36,9 +36,11 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     A run's config.yaml is complete and resolved, so it can be the primary config of another call.
 
     Raises:
-        ConfigError: there is no run in that folder, or its config or a link in it is not as a run leaves them.
+        ConfigError: there is no run in that folder, or its config or a link in it is not as a run leaves them; or
+            another argument makes no sense for a run that goes on.
     """
-    typed = [argument.partition("=")[2] for argument in arguments if argument.startswith("resume=")]
+    words = {argument: argument.partition("=") for argument in arguments}
+    typed = [value for key, _, value in words.values() if key.lstrip("+") == "resume"]
     if not typed or typed[-1] in ("", "null"):
         return arguments
     name = _read_path(typed[-1])
@@ -49,13 +51,44 @@ def resume_arguments(arguments: list[str]) -> list[str]:
         )
     check_links(folder)
     check_resolved(folder / "config.yaml")
-    others = [argument for argument in arguments if not argument.startswith("resume=")]
+    others = [argument for argument, (key, _, _) in words.items() if key.lstrip("+") != "resume"]
+    for argument in others:
+        _check_goes_on(setting("resume", name), argument)
     place = [
         f"++resume={hydra_value(folder)}",
         f"hydra.run.dir={hydra_value(folder)}",
         "hydra.output_subdir=null",
     ]
     return ["--config-path", str(folder), "--config-name", "config", *others, *place]
+
+
+_GROUPS = Path(__file__).resolve().parents[1] / "conf"
+
+
+def _check_goes_on(resume: str, argument: str) -> None:
+    """Refuse what chooses something that a run has chosen when it began: its folder, options of groups, a sweep.
+
+    Raises:
+        ConfigError: with what to type instead.
+    """
+    key, _, value = argument.partition("=")
+    name = key.lstrip("+~")
+    if argument in ("-m", "--multirun") or name == "hydra.mode" or name.startswith("hydra.sweep."):
+        raise ConfigError(
+            f"{argument}: {resume} goes on with one run. Leave it out; to go on with a sweep, repeat its command with "
+            "the same hydra.sweep.dir."
+        )
+    if name == "hydra.run.dir":
+        raise ConfigError(
+            f"{shell_word(argument)}: {resume} goes on in the folder of that run. Leave it out, or copy the folder and "
+            "resume the copy."
+        )
+    if "." not in name and value[:1] not in ("", "{") and value != "null" and (_GROUPS / name).is_dir():
+        one = " such as trainer.accelerator=gpu" if name == "trainer" else " written KEY.NAME=VALUE"
+        raise ConfigError(
+            f"{shell_word(argument)}: {resume} goes on with the options that the run was begun with. Leave it out, or "
+            f"set single values,{one}."
+        )
 
 
 def _literal_path(word: str, *, is_sweep: bool) -> str:

@@ -34,7 +34,7 @@ def check_unchanged(config: Config, run: RunFolder) -> None:
     begun = yaml.safe_load(run.config.read_text())
     then, now = dict(_leaves(begun)), dict(_leaves(config))
     changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not _is_free(key)]
-    changed = [key for key in changed if not _has_moved(key, then.get(key), now.get(key))]
+    changed = [key for key in changed if not _has_moved(key, then.get(key), now.get(key), run)]
     if changed == ["trainer.max_epochs"]:
         _check_epochs(config, begun, run)
     elif changed:
@@ -82,10 +82,21 @@ def _is_free(key: str) -> bool:
     return any(key == free or key.startswith(f"{free}.") for free in FREE)
 
 
-def _has_moved(key: str, then: Any, now: Any) -> bool:
-    """Whether a setting names a file or folder, as it did before."""
+def _has_moved(key: str, then: Any, now: Any, run: RunFolder) -> bool:
+    """Whether a setting names a file or folder, as it did before.
+
+    Raises:
+        ConfigError: it names one by its key, and there is none.
+    """
     is_path = key.partition(".")[0] in _PATHS and isinstance(then, str) and isinstance(now, str)
-    return is_path and Path(now).expanduser().exists()
+    if not is_path or Path(now).expanduser().exists():
+        return is_path
+    if key.rpartition(".")[2] in ("root", "path"):
+        raise ConfigError(
+            f"{setting('resume', run.path)}: {setting(key, now)}: no such file or folder. Give the one where the data "
+            "of the run lie now."
+        )
+    return False
 
 
 def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:

@@ -468,6 +468,39 @@ def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
             assert OverridesParser.create().parse_override(word).value() == str(tmp_path / name)
 
 
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_resume_may_have_hydras_prefix(prefix, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    assert f"++resume={tmp_path}" in resume_arguments([f"{prefix}resume={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("-m", "repeat its command with the same hydra.sweep.dir"),
+        ("--multirun", "repeat its command with the same hydra.sweep.dir"),
+        ("hydra.mode=MULTIRUN", "repeat its command with the same hydra.sweep.dir"),
+        ("hydra.run.dir=elsewhere", "copy the folder and resume the copy"),
+        ("trainer=gpu", "such as trainer.accelerator=gpu"),
+        ("split=random", "written KEY.NAME=VALUE"),
+        ("debug=fast", "written KEY.NAME=VALUE"),
+        ("++model=lstm", "written KEY.NAME=VALUE"),
+    ],
+)
+def test_what_a_resumed_run_has_chosen_is_refused(word, remedy, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    with pytest.raises(ConfigError, match=re.escape(remedy)):
+        resume_arguments([f"resume={tmp_path}", word])
+
+
+@pytest.mark.parametrize(
+    "word", ["trainer.accelerator=gpu", "logger=null", "test=false", "data.root=elsewhere"]
+)
+def test_what_a_resumed_run_may_change_is_taken(word, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    assert word in resume_arguments([f"resume={tmp_path}", word])
+
+
 def test_closed_standard_streams_end_no_run(app):
     command = f"exec {sys.executable} train.py <&- >&- 2>&-"
     done = subprocess.run(["/bin/sh", "-c", command], cwd=app, env={"PYTHONPATH": str(ROOT)}, timeout=60)

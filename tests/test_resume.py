@@ -109,6 +109,11 @@ def test_data_that_moved_are_compared_by_content(begun: Fitted, challenge: Path,
         check_same_data(data, begun.run)
 
 
+def test_a_data_folder_that_is_not_there_is_named(begun: Fitted) -> None:
+    with pytest.raises(ConfigError, match=r"data\.root=nowhere: no such file or folder"):
+        check_unchanged(changed(begun.config, "data.root", "nowhere"), begun.run)
+
+
 def test_a_run_that_was_moved_keeps_its_best_epoch(begun: Fitted, challenge: Path, tmp_path: Path) -> None:
     shutil.copytree(begun.run.path, tmp_path / "moved")
     again = fit(challenge, tmp_path / "moved", *CONSTANT)
