@@ -5,6 +5,7 @@ A node `{_target_: ser.models.lstm.LSTMEncoder, hidden_dim: 128}` names a class 
 
 import importlib
 import inspect
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -78,7 +79,7 @@ def _call(target: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -
         plain = {
             key: value for key, value in arguments.items() if isinstance(value, str | int | float | list)
         }
-        values = ", ".join(f"{key}={value!r}" for key, value in plain.items())
+        values = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in plain.items())
         raise ConfigError(
             f"{name}({values}): {type(error).__name__}: {error}. Change its settings."
         ) from error

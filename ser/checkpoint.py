@@ -125,7 +125,8 @@ def _check_shapes(model: Classifier, weights: Mapping[str, Tensor]) -> None:
     """Refuse weights that are not those of a model, which may be on `meta`.
 
     Raises:
-        SerError: with the first tensor that is missing, superfluous or of another shape.
+        SerError: with the first tensor that is missing, superfluous, of another shape, or of numbers that copying would
+            cut, such as integers for real ones.
     """
     own = model.state_dict()
     for name in [*own, *weights]:
@@ -134,6 +135,8 @@ def _check_shapes(model: Classifier, weights: Mapping[str, Tensor]) -> None:
         )
         if expected != found:
             raise SerError(f"{name}: expected {expected}, found {found}")
+        if own[name].is_floating_point() != weights[name].is_floating_point():
+            raise SerError(f"{name}: expected {own[name].dtype}, found {weights[name].dtype}")
 
 
 @contextmanager

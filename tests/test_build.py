@@ -353,3 +353,9 @@ def test_constructors_are_found_where_python_finds_them():
     assert signature("sample_module.KeepsRest").is_open
     assert signature("sample_module.open_").is_open
     assert not signature("sample_module.Nothing").is_open
+
+
+def test_a_long_value_is_shortened_in_a_message():
+    with pytest.raises(ConfigError) as caught:
+        build({"_target_": "ser.models.cnn.CNNEncoder", "channels": [8] * 10_000, "bogus": 1}, slot="model")
+    assert len(str(caught.value)) < 500

@@ -261,3 +261,12 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
         CheckpointError, match=r"holds no checkpoints/best\.ckpt.*Give a checkpoint, or the folder"
     ):
         checkpoint.find(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.complex64, torch.bool])
+def test_weights_of_another_kind_of_number_are_refused(saved: Path, kind: torch.dtype) -> None:
+    weights = torch.load(saved, weights_only=True)["state_dict"]
+    name = "model.head.layers.0.weight" if "model.head.layers.0.weight" in weights else [*weights][-1]
+    change(saved, state_dict=weights | {name: weights[name].to(kind)})
+    with pytest.raises(CheckpointError, match=f"expected torch.float32, found {kind}"):
+        checkpoint.load(saved)
