@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from ser.errors import SerError
+from ser.errors import SerError, program, shell_word
 from ser.sweep import UNSEEN_WORST, attempt, failed_objective, find_folder, record_status
 from ser.sweep_tables import repeated_test_speakers, summarize
 
 ROOT = Path(__file__).parents[1]
+PYTHON = program("python")
+UNACTIVATED = shell_word(str(Path(sys.executable).with_name("python")))  # where PATH is empty
 
 
 def status_of(folder):
@@ -140,7 +143,7 @@ def test_the_table_ranks_by_the_mode_and_puts_failures_last(tmp_path, capsys, mo
     assert markdown[0] == f"| rank | validation/x ({mode}) | overrides | folder | status |"
     assert r"bad\|worse" in markdown[5]
     printed = capsys.readouterr().out
-    assert printed.splitlines()[-1] == f"Best, to repeat it: python 'my train.py' x={best} 'a=[1,2]'"
+    assert printed.splitlines()[-1] == f"Best, to repeat it: {PYTHON} 'my train.py' x={best} 'a=[1,2]'"
     assert "validation/x" in printed
 
 
@@ -206,7 +209,7 @@ def test_folds_are_averaged_and_the_luckiest_is_not_the_best(tmp_path, capsys):
     jobs(tmp_path, ("a", 0, 0.9), ("a", 1, 0.1), ("b", 0, 0.6), ("b", 1, 0.6))
     summarize(tmp_path, ["python", "train.py"])
     printed = capsys.readouterr().out
-    assert printed.splitlines()[-1] == "Best, to repeat it: python train.py -m model=b data.split.fold=0,1"
+    assert printed.splitlines()[-1] == f"Best, to repeat it: {PYTHON} train.py -m model=b data.split.fold=0,1"
     assert "2 settings, ranked by the mean over seeds and folds." in printed
     with (tmp_path / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -236,7 +239,7 @@ def test_folds_of_one_setting_are_not_ranked(tmp_path, capsys):
     summarize(tmp_path, ["python", "train.py"])
     printed = capsys.readouterr().out
     assert "Best" not in printed
-    assert printed.splitlines()[-1] == "To repeat it: python train.py -m model=a data.split.fold=0,1"
+    assert printed.splitlines()[-1] == f"To repeat it: {PYTHON} train.py -m model=a data.split.fold=0,1"
 
 
 def test_a_setting_with_fewer_folds_is_not_compared(tmp_path, capsys):
@@ -244,7 +247,7 @@ def test_a_setting_with_fewer_folds_is_not_compared(tmp_path, capsys):
     assert summarize(tmp_path, ["python", "train.py"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2] == "Not compared, as fewer than 2 jobs of each completed: 1 settings."
-    assert lines[-1].startswith("To repeat it: python train.py -m model=b")
+    assert lines[-1].startswith(f"To repeat it: {PYTHON} train.py -m model=b")
 
 
 def test_scores_table_has_a_column_for_each_setting(tmp_path):
@@ -384,7 +387,10 @@ def test_a_sweep_ends_with_its_table_and_fails_if_a_job_failed(mixed):
     assert done.returncode == 1
     table, last = done.stdout.splitlines()[:-1], done.stdout.splitlines()[-1]
     assert any("1 " in line and "0.001" in line and "model=lstm" in line for line in table)
-    assert last == "Best, to repeat it: python train.py model=lstm optimizer.lr=0.001 seed=1 model.cell=gru"
+    assert (
+        last
+        == f"Best, to repeat it: {UNACTIVATED} train.py model=lstm optimizer.lr=0.001 seed=1 model.cell=gru"
+    )
     assert {"sweep.csv", "sweep.md"} <= {path.name for path in folder.iterdir()}
     assert "++" not in done.stdout + (folder / "sweep.csv").read_text()
 
@@ -396,7 +402,8 @@ def test_jobs_that_cannot_run_are_announced_before_the_first_starts(mixed):
 
 def test_the_best_command_repeats_the_best_job(app, mixed):
     best = shlex.split(mixed[0].stdout.splitlines()[-1].partition(": ")[2])
-    assert best[:2] == ["python", "train.py"]
+    assert Path(shutil.which(best[0]) or "").samefile(sys.executable)  # without an activated environment
+    assert best[1] == "train.py"
     done, folder = run(app, *best[2:])
     assert done.returncode == 0, done.stderr
     assert status_of(folder)["value"] == status_of(mixed[1] / "4")["value"]
@@ -441,15 +448,15 @@ def test_an_extended_sweep_keeps_finished_jobs_and_reruns_killed_ones(app):
     }
     assert {path.name for path in folder.iterdir()} == {*found, "sweep.csv", "sweep.md", "multirun.yaml"}
     assert done.stdout.count("Skipped, as it finished before: ") == 1
-    assert "Best, to repeat it: python train.py -m model=cnn seed=1,17,2" in done.stdout
+    assert f"Best, to repeat it: {UNACTIVATED} train.py -m model=cnn seed=1,17,2" in done.stdout
 
 
 def test_an_interrupted_sweep_still_shows_what_is_done(app):
     done, folder = run(app, "-m", "seed=1,15,2")
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
     assert (
-        "To repeat it: python train.py -m seed=1,15" in done.stdout
-        or "repeat it: python train.py" in done.stdout
+        f"To repeat it: {UNACTIVATED} train.py -m seed=1,15" in done.stdout
+        or f"repeat it: {UNACTIVATED} train.py" in done.stdout
     )
     assert not (folder / "2").exists()
 
