@@ -308,14 +308,14 @@ def test_a_gpu_computes_the_same_features(name: str) -> None:
     [
         (
             {"num_mel_bins": 128},
-            r"num_mel_bins=128: 512 FFT points.*filter 0.*larger fft_length",
+            r"num_mel_bins=128: 512 FFT points.*filter 0.*larger features.fft_length",
         ),
         (
             {"num_mel_bins": 128, "fft_length": 400},
-            r"num_mel_bins=128: 400 FFT points.*filter 0.*larger fft_length",
+            r"num_mel_bins=128: 400 FFT points.*filter 0.*larger features.fft_length",
         ),
         ({"fft_length": 256}, r"fft_length=256: a frame of 25\.0 ms has 400 samples at 16000 Hz"),
-        ({"preemphasis": 97.0}, r"preemphasis=97\.0: expected 0 to 1\. Write 0\.97"),
+        ({"preemphasis": 97.0}, r"preemphasis=97\.0: expected 0 to 1\. Set features\.preemphasis=0\.97"),
         ({"frame_shift_ms": 0.0}, r"frame_shift_ms: 400 and 0 samples"),
         ({"floor": 0.0}, r"floor=0\.0: silence has no logarithm"),
     ],

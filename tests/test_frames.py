@@ -101,6 +101,6 @@ def test_windows_are_those_of_their_names() -> None:
 
 @pytest.mark.parametrize(("length", "shift"), [(0, 160), (400, 0)])
 def test_frames_have_samples_and_move_on(length: int, shift: int) -> None:
-    words = rf"frame_length_ms, frame_shift_ms: {length} and {shift} samples.*expected 1 or more.*such as 25"
+    words = rf"{length} and {shift} samples.*expected 1 or more.*Set .* such as features\.frame_length_ms=25"
     with pytest.raises(ConfigError, match=words):
         Framing(length, shift)

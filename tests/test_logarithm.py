@@ -50,10 +50,12 @@ def test_top_db_is_below_an_utterances_own_peak(log: Any) -> None:
 
 @pytest.mark.parametrize("floor", [0.0, -1.0, float("nan")])
 def test_silence_needs_a_floor(floor: float) -> None:
-    with pytest.raises(ConfigError, match=r"floor=.*silence has no logarithm\. Give a small energy above 0"):
+    with pytest.raises(ConfigError, match=r"floor=.*silence has no logarithm\. Set an energy above 0"):
         Logarithm(floor=floor)
 
 
 def test_top_db_is_above_zero() -> None:
-    with pytest.raises(ConfigError, match=r"top_db=-80\.0: expected decibels above 0, such as 80"):
+    with pytest.raises(
+        ConfigError, match=r"top_db=-80\.0: expected decibels above 0\. Set features\.top_db=80"
+    ):
         Logarithm(top_db=-80.0)

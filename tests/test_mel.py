@@ -83,15 +83,18 @@ def test_the_lifter_raises_high_coefficients_as_htk_does() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"num_mel_bins": 0}, "num_mel_bins=0: expected 1 or more filters.*Raise it"),
+        (
+            {"num_mel_bins": 0},
+            r"features\.num_mel_bins=0: expected 1 or more filters.*Set features\.num_mel_bins=64",
+        ),
         (
             {"num_mel_bins": 128},
-            "num_mel_bins=128: 512 FFT points at 16000 Hz.*filter 0 covers no bin.*larger fft_length",
+            r"num_mel_bins=128: 512 FFT points at 16000 Hz.*filter 0 covers no bin.*larger features\.fft_length",
         ),
-        ({"max_frequency": 9_000.0}, r"max_frequency=9000\.0 Hz do not fit into 0\.\.8000"),
+        ({"max_frequency": 9_000.0}, r"features\.max_frequency=9000\.0: filters do not fit into 0\.\.8000"),
         (
             {"min_frequency": 5_000.0, "max_frequency": 4_000.0},
-            r"min_frequency=5000\.0 to max_frequency=4000\.0",
+            r"features\.min_frequency=5000\.0, features\.max_frequency=4000\.0",
         ),
     ],
 )
@@ -101,5 +104,5 @@ def test_filters_that_cannot_be_are_refused(arguments: dict[str, Any], words: st
 
 
 def test_there_are_no_more_cepstra_than_bands() -> None:
-    with pytest.raises(ConfigError, match="num_coefficients=40: expected 1 to num_mel_bins=26"):
+    with pytest.raises(ConfigError, match=r"num_coefficients=40: expected 1 to features\.num_mel_bins=26"):
         mel.cosine_transform(40, 26)

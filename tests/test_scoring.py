@@ -148,7 +148,7 @@ def test_named_classes_keep_their_order_and_leave_other_labels_out() -> None:
 
 @pytest.mark.parametrize("names", [None, ["joy"], ["joy", "joy"]])
 def test_named_classes_must_be_two_or_more_and_differ(names: list[str] | None) -> None:
-    with pytest.raises(ConfigError, match=r"target: class_names=.*two names or more, each once.*null"):
+    with pytest.raises(ConfigError, match=r"target\.class_names=.*two names or more, each once.*null"):
         Classes(names, "emotion")
 
 

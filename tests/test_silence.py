@@ -348,11 +348,20 @@ def test_an_unknown_treatment_is_answered_with_the_nearest() -> None:
         Silence(SilenceDetector(RATE), "removed")  # type: ignore[arg-type]
 
 
+DETECTOR = r"features\.silence\.detector\."
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"relative_db": None}, r"relative_db=null and absolute_db=null.*relative_db=-40"),
-        ({"relative_db": 40.0}, r"relative_db=40\.0: expected decibels below 0.*Write -40"),
+        (
+            {"relative_db": None},
+            rf"{DETECTOR}relative_db=null, {DETECTOR}absolute_db=null.*{DETECTOR}relative_db=-40",
+        ),
+        (
+            {"relative_db": 40.0},
+            rf"{DETECTOR}relative_db=40\.0: expected decibels below 0.*Set {DETECTOR}relative_db=-40",
+        ),
         ({"absolute_db": float("nan")}, r"absolute_db=nan: expected decibels below 0"),
         ({"min_silence_s": -1.0}, r"min_silence_s=-1\.0: expected seconds, 0 or more"),
         ({"hang_over_s": float("inf")}, r"hang_over_s=inf: expected seconds"),

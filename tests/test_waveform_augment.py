@@ -301,15 +301,21 @@ def test_a_checkpoint_does_not_hold_the_recordings(rooms: WaveformBank, noises: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"speed": 1.5}, r"speed=1\.5: expected 0\.01 to 0\.5, or 0 for none.*Write 0\.1"),
+        (
+            {"speed": 1.5},
+            r"speed=1\.5: expected 0\.01 to 0\.5, or 0 for none.*Set waveform_augment\.speed=0\.1",
+        ),
         ({"speed": 0.001}, r"speed=0\.001: expected 0\.01"),
         (
             {"noise_snr_db": [30, 10]},
-            r"noise_snr_db=\[30, 10\]: expected \[low, high\] in dB.*Write \[10, 30\]",
+            r"noise_snr_db=\[30, 10\]: expected low and high in dB.*Set waveform_augment\.noise_snr_db=\[10,30\]",
         ),
-        ({"noise_snr_db": [10]}, r"noise_snr_db=\[10\]: expected \[low, high\]"),
-        ({"noises": WaveformBank([torch.ones(3)])}, r"noises: are given, but noise_snr_db=null.*=\[10, 30\]"),
-        ({"gain_db": -3.0}, r"gain_db=-3\.0: expected decibels from 0.*Write 6"),
+        ({"noise_snr_db": [10]}, r"noise_snr_db=\[10\]: expected low and high"),
+        (
+            {"noises": WaveformBank([torch.ones(3)])},
+            r"noises: are given, but waveform_augment\.noise_snr_db=null.*=\[10,30\]",
+        ),
+        ({"gain_db": -3.0}, r"gain_db=-3\.0: expected decibels from 0.*Set waveform_augment\.gain_db=6"),
         ({"flip_probability": 50.0}, r"flip_probability=50\.0: expected a share from 0 to 1"),
         ({"speed": 0.1, "speed_probability": -1.0}, r"speed_probability=-1\.0: expected a share"),
         ({"noise_snr_db": [1, 2], "noise_probability": 2.0}, r"noise_probability=2\.0: expected a share"),

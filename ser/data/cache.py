@@ -60,7 +60,7 @@ def cached_store(
     except OSError as error:
         raise DataError(
             f"{cache_dir}: the cache cannot be written ({error.strerror or error}). Free some space there, "
-            "or type another folder before the command: SER_CACHE_DIR=FOLDER"
+            "or choose another folder with data.cache_dir=FOLDER or, before the command, SER_CACHE_DIR=FOLDER"
         ) from error
     for path, before, after in zip(files, state, _state(files), strict=True):
         if before != after:
