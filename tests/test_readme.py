@@ -35,7 +35,7 @@ def folder(challenge: Path, recordings: Path, arrays: Path, tmp_path_factory: py
     np.save(cwd / "clips.npy", np.load(arrays / "inputs_test_fp16.npy")[:3])
     (cwd / "FILE").write_bytes((challenge / "ser_test_1.json").read_bytes())
     files = sorted(recordings.rglob("*.wav"))
-    for name in ("long.wav", "x.wav"):
+    for name in ("long.wav", "x.wav", "a.wav", "b.wav"):
         (cwd / name).write_bytes(files[0].read_bytes())
     rows = [f"{file.relative_to(recordings)},{file.parent.name},{file.stem[-2:]}" for file in files]
     (cwd / "table.csv").write_text("\n".join(["path,emotion,speaker", *rows, ""]))
@@ -57,7 +57,8 @@ def typed(command: str, roots: dict[str, Path]) -> list[str]:
     if "stream=true" in words:
         return [word.replace("RUN", "STREAM") for word in words]
     run_folder = "LANGUAGES/" if "input=clips.npy" in words else "RUN/"
-    return [word.replace("DIR", str(root)).replace("RUN/", run_folder) for word in words]
+    given = {"DIR": str(root), "AUDIO": str(root), "RUN/": run_folder}
+    return [re.sub("DIR|AUDIO|RUN/", lambda found: given[found[0]], word) for word in words]
 
 
 @pytest.mark.parametrize("command", TRAININGS)
