@@ -162,6 +162,16 @@ def test_each_format_is_read_whole_and_in_segments(tmp_path: Path, name: str, ki
     np.testing.assert_allclose(segment, whole[first:stop], atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["PCM_16", "ULAW", "ALAC_16"])
+def test_a_caf_file_that_lacks_a_few_bytes_is_refused(tmp_path: Path, kind: str) -> None:
+    path = write_as(tmp_path, "CAF", kind)
+    content = path.read_bytes()
+    assert len(read_audio(path, RATE)) == 3 * RATE
+    path.write_bytes(content[:-2])  # the last one may be a pad
+    with pytest.raises(DataError, match=r"cut off, its last [12] bytes are missing\. Copy"):
+        read_audio(path, RATE)
+
+
 @pytest.mark.parametrize(("name", "kind"), [pair for pair in all_formats() if pair[0] not in UNKNOWN])
 def test_each_format_that_was_cut_is_refused(tmp_path: Path, name: str, kind: str) -> None:
     path = write_as(tmp_path, name, kind)
