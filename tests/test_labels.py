@@ -205,13 +205,20 @@ def test_a_word_for_nothing_that_the_map_names_is_a_label() -> None:
     assert labels(map_labels(manifest("none", "joy"), "emotion", mapping)[0]) == {"0": "neutral"}
 
 
-@pytest.mark.parametrize("fraction", ["0.25", 0.25, "1e-3", "-0.5"])
+@pytest.mark.parametrize("fraction", ["0.25", 0.25, "1e-3", "-0.5", "0,25"])
 def test_numbers_with_fractions_are_no_classes(fraction: Any) -> None:
     with pytest.raises(
         DataError, match=r"holds numbers such as .* data\.label_map, or .* data\.label=arousal"
     ):
         require_labels(manifest("joy", fraction), "emotion")
     require_labels(manifest("joy", fraction), "emotion", {str(fraction): "low", "joy": "high"})
+
+
+def test_a_field_of_numbers_is_not_advised_in_place_of_another() -> None:
+    fields = {"arousal": "0.5", "emotion": "joy", "valence": "0.25"}
+    one = Manifest((Utterance("a", Path("a.wav"), labels=fields),), "m.csv")
+    with pytest.raises(DataError, match=r"such as data\.label=emotion\.$"):
+        require_labels(one, "valence")
 
 
 @pytest.mark.parametrize("name", ["1", "4.0", "inf", "1.2.3", "e5", 7])

@@ -243,7 +243,8 @@ def _refuse_other_than_names(manifest: Manifest, field: str, known: Container[st
     labels = [str(utterance.labels[field]) for utterance in manifest]
     fractions = [label for label in labels if label not in known and _is_fraction(label)]
     if fractions:
-        others = sorted({name for utterance in manifest for name in utterance.labels} - {field})
+        numeric = {name for u in manifest for name, label in u.labels.items() if _is_fraction(str(label))}
+        others = sorted({name for utterance in manifest for name in utterance.labels} - numeric)
         choice = (
             f", or choose another label field, such as {setting('data.label', others[0])}" if others else ""
         )
@@ -261,7 +262,7 @@ def _refuse_other_than_names(manifest: Manifest, field: str, known: Container[st
 
 def _is_fraction(label: str) -> bool:
     try:
-        number = float(label)
+        number = float(label.replace(",", "."))
     except ValueError:
         return False
     return math.isfinite(number) and not number.is_integer()
