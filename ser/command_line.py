@@ -17,7 +17,7 @@ from ser.errors import ConfigError, did_you_mean, hydra_value
 from ser.handed_over import check_resolved
 from ser.overrides import App, Trial, read_settings, try_combinations
 from ser.path_settings import literal_paths
-from ser.yaml_bombs import refuse_yaml_bomb
+from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def read_command(argv: list[str], app: App) -> Command:
     program = [*environment.program(), *(flag for flag in flags if flag not in ("-m", "--multirun"))]
     if not is_ours or argv == ["--help"]:
         # Nothing to check, or a search path that only Hydra knows.
+        if args.config_dir:
+            refuse_yaml_bombs(Path(args.config_dir))
         return Command(app, [*argv, *_help(app, args)], program)
     app = _with_flags(app, args)
     unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]

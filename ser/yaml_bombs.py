@@ -34,6 +34,20 @@ def refuse_yaml_bomb(path: Path, text: str) -> None:
         )
 
 
+def refuse_yaml_bombs(folder: Path) -> None:
+    """Refuse them in all YAML files at any depth of a folder of configs; what cannot be read is left to Hydra.
+
+    Raises:
+        DataError: as `refuse_yaml_bomb`.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            text = path.read_text("utf-8") if path.is_file() else ""
+        except (OSError, UnicodeDecodeError):
+            continue
+        refuse_yaml_bomb(path, text)
+
+
 def _expanded_values(node: Any, known: dict[int, int]) -> int:
     """Count the values of a node as if its aliases were written out; one that holds itself has no end."""
     if id(node) not in known:

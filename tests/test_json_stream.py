@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,12 @@ def test_an_unclosed_string_of_megabytes_takes_linear_time() -> None:
 def ids_of(tmp_path: Path, content: str) -> tuple[str, list[str | int]]:
     (tmp_path / "test.json").write_text(content)
     return read_ids(tmp_path / "test.json")
+
+
+def test_a_pipe_in_place_of_a_challenge_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "dev.json")
+    with pytest.raises(DataError, match=r"dev\.json: is a pipe, socket or device"):
+        [*read_chunks(tmp_path / "dev.json")]
 
 
 def test_ids_keep_order_and_type(tmp_path: Path) -> None:

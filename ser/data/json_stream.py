@@ -60,6 +60,8 @@ def read_chunks(path: Path) -> Iterator[bytes]:
     Raises:
         DataError: it is not there, is a folder, or cannot be read.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise DataError(f"{path}: is a pipe, socket or device, not a file. Give the path of a file.")
     try:
         with path.open("rb", buffering=0) as file:
             while chunk := file.read(_CHUNK_BYTES):
