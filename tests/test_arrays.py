@@ -364,7 +364,8 @@ def test_a_single_waveform_is_one_clip(tmp_path):
             np.zeros((2, 3, 4), np.float32),
             r"float32 \[2, 3, 4\], expected float16 or float32 \[N, samples\] or \[samp",
         ),
-        (np.zeros((2, 4)), r"float64 \[2, 4\], expected float16 or float32"),
+        (np.zeros((2, 4)), r"float64 \[2, 4\], expected float16 or float32.* np\.save\(path, array\.astype"),
+        (np.zeros((2, 4), np.int16), r"int16 \[2, 4\], .* np\.save\(path, \(array / 32768\)\.astype"),
         (np.full((2, 4), np.nan, np.float32), r"NaN or infinity in 2 of 2 rows: 0, 1\."),
     ],
 )

@@ -309,9 +309,11 @@ def _map_waveforms(path: Path, dtypes: Sequence[str], *, single: bool = False) -
         array = array[None]
     if array.ndim != 2 or not array.size or array.dtype.name not in dtypes or not array.dtype.isnative:
         expected = " or ".join(dtypes) + " [N, samples]" + " or [samples]" * single
+        is_integer = array.dtype.kind == "i"  # whose full scale is not 1
+        values = f"(array / {np.iinfo(array.dtype).max + 1})" if is_integer else "array"
         raise DataError(
             f"{path}: holds {_shown(array)}, expected {expected}, none of them 0. Export the array again with "
-            f"np.save(path, array.astype(np.{dtypes[0]}))."
+            f"np.save(path, {values}.astype(np.{dtypes[0]}))."
         )
     if not array.flags.c_contiguous:
         raise DataError(
