@@ -18,6 +18,9 @@ _NEEDED = (
 )
 
 
+_POSITIVE = ("val_check_interval", "gradient_clip_val")
+
+
 def check_training(config: Config) -> None:
     """Refuse a training that would not begin, not end, or leave nothing to choose the best epoch by.
 
@@ -46,7 +49,7 @@ def check_training(config: Config) -> None:
         raise ConfigError(
             "trainer.fast_dev_run: Lightning would save no checkpoint, and there is no best one. Use debug=fast."
         )
-    for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches"):
+    for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches", *_POSITIVE):
         if trainer.get(key, 1) is not None and trainer.get(key, 1) <= 0:
             raise ConfigError(
                 f"trainer.{key}={trainer[key]}: expected more than 0. Leave it out, or set 1 or more."

@@ -60,6 +60,7 @@ def prepare(config: Config) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
     warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
+    warnings.filterwarnings("ignore", r".*could not find the monitored key.*")  # `fit` refuses it
     warnings.filterwarnings("ignore", r".*exists and is not empty.*")  # so it is in a run that goes on
     warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
@@ -353,6 +354,8 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
                 f"trainer.val_check_interval={trainer.val_check_interval}: is more than the batches of an epoch. "
                 "Leave it out, or set trainer.val_check_interval=0.5 for twice an epoch."
             ) from error
+        if "which is not available" in str(error) and not run.best.is_file():
+            raise _not_validated(trainer) from error
         if resume is None or task.has_started:
             raise
         raise CheckpointError(
@@ -361,9 +364,20 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
         ) from error
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epochs.completed = epochs.processed  # not so after a resume that had nothing left to train
-    best = processes.run_first(lambda: checkpoint.read(run.best if run.best.is_file() else run.last))
+    if not processes.share(run.best.is_file()):
+        raise _not_validated(trainer)
+    best = processes.run_first(lambda: checkpoint.read(run.best))
     task.load_state_dict(best["state_dict"])
     task.best_epoch = best["epoch"] + 1
+
+
+def _not_validated(trainer: L.Trainer) -> ConfigError:
+    """Return the error of a training that ended within its first epoch."""
+    steps = f"trainer.max_steps={trainer.max_steps}" if trainer.max_steps != -1 else "trainer.max_time"
+    return ConfigError(
+        f"{steps}: training ended before its first validation, so there is no best epoch. Leave out "
+        "trainer.max_steps and trainer.max_time, or raise them."
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import nn
 from ser import training
 from ser.callbacks import AveragedWeights
 from ser.divergence import LossWatch
+from ser.errors import ConfigError
 from ser.task import Task, running_statistics
 from tests.fits import fit
 
@@ -107,3 +108,21 @@ def test_averages_of_half_precision_weights_are_not_rounded_away() -> None:
         callback._move(callback._pairs)
     callback.on_train_end(None, module)  # type: ignore[arg-type]
     assert float(callback._averages["weight"]) == pytest.approx(1.5 - 0.5 * 0.999**100, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "stopping", ["callbacks.early_stopping.patience=15", "callbacks.early_stopping=null"]
+)
+def test_a_training_that_ends_before_validation_is_refused(
+    challenge: Path, tmp_path: Path, stopping: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=r"trainer\.max_steps=3: training ended before its first validation"
+    ):
+        fit(challenge, tmp_path, "+trainer.max_steps=3", stopping)
+
+
+@pytest.mark.parametrize("word", ["trainer.val_check_interval=0", "trainer.gradient_clip_val=-1"])
+def test_an_interval_or_clip_of_nothing_is_refused(challenge: Path, tmp_path: Path, word: str) -> None:
+    with pytest.raises(ConfigError, match=f"{word}.*expected more than 0"):
+        fit(challenge, tmp_path, f"++{word}")
