@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 
 from ser import ranks
-from ser.errors import ConfigError, SerError, setting
+from ser.errors import ConfigError, SerError, program, setting, shell_word
 from ser.run_folder import RunFolder
 
 _LONGEST_WAIT = timedelta(days=7)  # of the others, while the first of a node extracts features
@@ -210,7 +210,7 @@ class _Watch:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         folder = ranks.current().folder
         has_checkpoint = folder is not None and RunFolder(folder).last.is_file()
-        resumed = f"go on with python train.py {setting('resume', folder)}"
+        resumed = f"go on with {program('python')} {shell_word(sys.argv[0])} {setting('resume', folder)}"
         then = resumed if has_checkpoint else "start the run again"
         return (
             f"{who} {how}, and the others cannot train without it. Look for its own message above, or for lack of "

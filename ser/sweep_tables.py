@@ -102,7 +102,8 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
     _write_markdown(sweep_dir / "sweep.md", head, rows)
     _print_table(f"{len(rows)} jobs in {sweep_dir}", head, rows)
     if is_averaged:
-        print(f"{len(groups)} settings, ranked by the mean over seeds and folds.")
+        ranking = "ranked by" if len(groups) > 1 else "with"
+        print(f"{_count(groups)}, {ranking} the mean over seeds and folds.")
     if scored := [group for group in groups if group.metrics()]:
         table = score_rows(scored)
         _write_csv(sweep_dir / "scores.csv", tuple(table[0]), [tuple(row.values()) for row in table])
@@ -236,11 +237,15 @@ def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str,
 def _print_best(compared: Sequence[Group], others: Sequence[Group], program: Sequence[str]) -> None:
     best, jobs = compared[0], len(compared[0].values)
     if others and jobs > 1:
-        print(f"Not compared, as fewer than {jobs} jobs of each completed: {len(others)} settings.")
+        print(f"Not compared, as fewer than {jobs} jobs of each completed: {_count(others)}.")
     if len(compared) > 1 or jobs == 1:
         print(f"Best, to repeat it: {best.command(program)}")
     else:
         print(f"To repeat it: {best.command(program)}")
+
+
+def _count(groups: Sequence[Group]) -> str:
+    return f"{len(groups)} setting{'s' * (len(groups) != 1)}"
 
 
 def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

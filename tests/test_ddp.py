@@ -116,14 +116,14 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_completes_it(
     _, told = ended(child, code=1)
     (sentence,) = told.splitlines()
     assert "was ended by SIGKILL" in sentence
-    remedy = shlex.split(sentence.partition("go on with python ")[2])
+    _, *remedy = shlex.split(sentence.partition("go on with ")[2])
     ended(start([str(REPOSITORY / remedy[0]), *remedy[1:]], tmp_path / "resumed"))
     (killed,) = (tmp_path / "killed" / "logs" / "challenge").iterdir()
     curves = [
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["ser_progress"]["curves"]
         for folder in (whole, killed)
     ]
-    for name in {*curves[0]} - {"train/frames_per_second"}:
+    for name in {*curves[0]} - {"train/speed_frames_per_second"}:
         assert curves[1][name] == pytest.approx(curves[0][name], rel=1e-4), name
 
 

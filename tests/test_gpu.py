@@ -186,7 +186,7 @@ def test_a_training_begun_on_the_cpu_resumes_on_the_device(
         fitted(tmp_path / "begun", made(), Interrupt(3, tmp_path / "last.ckpt"))
     resumed = fitted(tmp_path / "resumed", made(), ckpt=tmp_path / "last.ckpt", **accelerated(device))
     for name, curve in whole.curves.items():
-        if name != "train/frames_per_second":
+        if name != "train/speed_frames_per_second":
             assert resumed.curves[name] == pytest.approx(curve, rel=1e-2, abs=0.07), name
     for name, weight in whole.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name].cpu(), weight, atol=5e-3, rtol=5e-2)

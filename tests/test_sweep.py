@@ -246,7 +246,7 @@ def test_a_setting_with_fewer_folds_is_not_compared(tmp_path, capsys):
     jobs(tmp_path, ("a", 0, 0.9), ("a", 1, None), ("b", 0, 0.6), ("b", 1, 0.5))
     assert summarize(tmp_path, ["python", "train.py"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-2] == "Not compared, as fewer than 2 jobs of each completed: 1 settings."
+    assert lines[-2] == "Not compared, as fewer than 2 jobs of each completed: 1 setting."
     assert lines[-1].startswith(f"To repeat it: {PYTHON} train.py -m model=b")
 
 
