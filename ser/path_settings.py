@@ -39,6 +39,8 @@ def resume_arguments(arguments: list[str]) -> list[str]:
         ConfigError: there is no run in that folder, or its config or a link in it is not as a run leaves them; or
             another argument makes no sense for a run that goes on.
     """
+    if "--config-path" in arguments:  # as rewritten here: further processes of a run are started with them
+        return arguments
     words = {argument: argument.partition("=") for argument in arguments}
     typed = [value for key, _, value in words.values() if key.lstrip("+") == "resume"]
     if not typed or typed[-1] in ("", "null"):

@@ -462,7 +462,9 @@ def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.yaml").write_text("seed: 0\n")
     for typed in {str(tmp_path / name), hydra_value(str(tmp_path / name))}:
-        _, folder, *_, resume, run_dir, _ = resume_arguments([f"resume={typed}"])
+        rewritten = resume_arguments([f"resume={typed}"])
+        assert resume_arguments(rewritten) == rewritten  # of which further processes of a run are started
+        _, folder, *_, resume, run_dir, _ = rewritten
         assert folder == str(tmp_path / name)
         for word in (resume, run_dir):
             assert OverridesParser.create().parse_override(word).value() == str(tmp_path / name)
