@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Sweep
@@ -93,6 +94,22 @@ def _check_goes_on(resume: str, argument: str) -> None:
         )
 
 
+def _joined(names: list[Any]) -> list[Any]:
+    """Join two neighbours of a list of which neither exists, if a file has both for a name, with a comma between."""
+    joined: list[Any] = []
+    for name in names:
+        if (
+            joined
+            and not exists(str(joined[-1]))
+            and not exists(str(name))
+            and exists(f"{joined[-1]},{name}")
+        ):
+            joined[-1] = f"{joined[-1]},{name}"
+        else:
+            joined.append(name)
+    return joined
+
+
 def _literal_path(word: str, *, is_sweep: bool) -> str:
     key, equals, value = word.partition("=")
     if not equals or not value:
@@ -105,6 +122,8 @@ def _literal_path(word: str, *, is_sweep: bool) -> str:
             return word if is_sweep and "," in value and parsed is not None else f"{key}={_quoted(value)}"
         if parsed is None and value.startswith("[") and value.endswith("]"):
             return f"{key}={hydra_value([item.strip() for item in value[1:-1].split(',')])}"
+        if isinstance(parsed, list) and (joined := _joined(parsed)) != parsed:
+            return f"{key}={hydra_value(joined)}"
         if isinstance(parsed, bool | int | float):
             return f"{key}={_quoted(value)}"
         if leaf in _NEW and isinstance(parsed, Sweep) and not is_sweep:

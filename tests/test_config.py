@@ -456,6 +456,16 @@ def test_several_paths_without_brackets_stay_a_sweep(tmp_path, monkeypatch):
     assert literal_paths(["ckpt=a,b"], is_sweep=False) == ["ckpt=a,b"]
 
 
+def test_a_name_with_a_comma_in_a_list_of_paths_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b,c.wav"):
+        Path(name).touch()
+    assert literal_paths(["input=[a.wav,b,c.wav]"], is_sweep=False) == ['input=[a.wav,"b,c.wav"]']
+    assert literal_paths(["input=[a.wav,c.wav]"], is_sweep=False) == ["input=[a.wav,c.wav]"]
+
+
 @pytest.mark.parametrize("name", ["lr=1e-3", "a,b", "run (1)", "it's", "[x]", "~", "$x", "a b"])
 def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
