@@ -439,7 +439,8 @@ def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatc
         ("cache_dir=0", "0"),
         ("init=~/x", str(Path.home() / "x")),
         ("init=[~/x,~/y]", [str(Path.home() / "x"), str(Path.home() / "y")]),
-        ("init=[a,b]", ["a", "b"]),
+        ("init=[a,b]", ["a,b"]),
+        ("init=[c,d]", ["c", "d"]),
         ("lr=0.5", 0.5),
     ],
 )
