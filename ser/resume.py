@@ -56,7 +56,13 @@ def check_same_data(data: SpeechData, run: RunFolder) -> None:
     file = run.path / "environment.json"
     if not file.is_file():
         return
-    then = json.loads(file.read_text())["data"]
+    try:
+        then = dict(json.loads(file.read_text(encoding="utf-8"))["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file}: does not hold the hashes of the run's data ({type(error).__name__}). Take the file that the run "
+            "wrote, or delete it to go on without comparing data."
+        ) from error
     changed = [
         name
         for name, dataset in data.datasets.items()
