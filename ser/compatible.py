@@ -32,6 +32,10 @@ def check_training(config: Config) -> None:
             f"{missing[0]}: is deleted or null, but no training goes without. Leave out '~{missing[0]}' and "
             f"'{missing[0]}=null'; python train.py --help lists the options."
         )
+    if wrong := [key for key in ("trainer", "callbacks", "batching") if not isinstance(config[key], Mapping)]:
+        raise ConfigError(
+            f"{wrong[0]}: expected settings, found {config[wrong[0]]!r}. Give it its keys and values."
+        )
     if not config["callbacks"].get("best"):
         raise ConfigError(
             "callbacks.best: is deleted or null, but it saves the epoch that is scored. Leave it on; "

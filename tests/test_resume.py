@@ -10,6 +10,7 @@ import yaml
 
 from ser import training
 from ser.callbacks import LastCheckpoint
+from ser.compatible import check_training
 from ser.errors import CheckpointError, ConfigError, DataError
 from ser.resume import check_same_data, check_unchanged
 from ser.run_folder import RunFolder
@@ -112,6 +113,19 @@ def test_data_that_moved_are_compared_by_content(begun: Fitted, challenge: Path,
 def test_a_data_folder_that_is_not_there_is_named(begun: Fitted) -> None:
     with pytest.raises(ConfigError, match=r"data\.root=nowhere: no such file or folder"):
         check_unchanged(changed(begun.config, "data.root", "nowhere"), begun.run)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"data": 5}'])
+def test_a_damaged_environment_is_named(begun: Fitted, tmp_path: Path, text: str) -> None:
+    (tmp_path / "environment.json").write_text(text)
+    with pytest.raises(DataError, match=r"environment\.json: does not hold the hashes"):
+        check_same_data(begun.data, RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["trainer", "callbacks", "batching"])
+def test_a_node_that_is_a_word_is_named(begun: Fitted, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: expected settings, found 'x'"):
+        check_training(changed(begun.config, key, "x"))
 
 
 def test_a_run_that_was_moved_keeps_its_best_epoch(begun: Fitted, challenge: Path, tmp_path: Path) -> None:
