@@ -213,16 +213,34 @@ class Task(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the curves and the tally of the interrupted epoch."""
         progress = checkpoint["ser_progress"]
+        parts = self._parts(progress)
         processes = ranks.current()
-        if len(progress["ranks"]) != processes.size:
+        if len(parts) != processes.size:
             raise CheckpointError(
-                f"resume: the checkpoint is of {len(progress['ranks'])} processes, this run has {processes.size}. "
+                f"resume: the checkpoint is of {len(parts)} processes, this run has {processes.size}. "
                 "Resume with the same trainer.devices and trainer.num_nodes, or start a new run."
             )
         self.curves = progress["curves"]
-        mine = progress["ranks"][processes.rank]
+        mine = parts[processes.rank]
         self.tallies["train"].load(mine["tally"])
         self.carried = mine["carried"]
+
+    def _parts(self, progress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What each process had tallied; runs begun before there was a list of them hold that of one.
+
+        Raises:
+            CheckpointError: such a run counted the lengths of its batches in samples, where frames of 10 ms count now.
+        """
+        if "ranks" in progress:
+            parts: list[Mapping[str, Any]] = progress["ranks"]
+            return parts
+        extractor = self.listen.extractor
+        if extractor is not None and extractor.batching_frame_s != extractor.frame_shift_s:
+            raise CheckpointError(
+                "resume: this run was begun by an older version, which counted the lengths in `batching` in samples, "
+                "not in frames of 10 ms. Start a new run, with init=RUN to begin with its network."
+            )
+        return [progress]
 
     def _step_plateaus(self) -> None:
         """Step schedules that wait for a loss, in epochs that have one.

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from ser import training
 from ser.callbacks import LastCheckpoint
 from ser.compatible import check_training
 from ser.errors import CheckpointError, ConfigError, DataError
+from ser.features.extract import Waveform
+from ser.features.listen import Listen
 from ser.resume import check_same_data, check_unchanged
 from ser.run_folder import RunFolder
 from tests.conftest import write_challenge
@@ -184,3 +187,18 @@ def test_a_run_that_left_something_is_not_begun_anew(tmp_path: Path, left: str) 
         pass
     with pytest.raises(ConfigError, match=r"no checkpoints/last\.ckpt"), run.claimed(resuming=True):
         pass
+
+
+def test_a_checkpoint_of_the_first_version_is_gone_on_from(begun: Fitted) -> None:
+    saved = torch.load(begun.run.last, weights_only=True)
+    progress = saved["ser_progress"]
+    first_version = {"curves": progress["curves"], **progress["ranks"][0]}
+    begun.task.on_load_checkpoint({"ser_progress": first_version})
+    assert torch.equal(begun.task.tallies["train"].state(), progress["ranks"][0]["tally"])
+
+
+def test_a_run_of_waveforms_of_the_first_version_is_refused(begun: Fitted) -> None:
+    task = copy.copy(begun.task)
+    task.listen = Listen(Waveform(sample_rate=8000))
+    with pytest.raises(CheckpointError, match="frames of 10 ms"):
+        task.on_load_checkpoint({"ser_progress": {"curves": {}, "tally": torch.zeros(6), "carried": None}})
