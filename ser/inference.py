@@ -22,7 +22,7 @@ from ser.data.manifest import Label, Manifest
 from ser.data.recordings import OnError, read_features
 from ser.data.speakers import is_by_speaker, normalized_by_speaker
 from ser.data.store import Store
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, setting
 from ser.features.extract import Extractor
 from ser.features.listen import Listen
 from ser.names import is_missing
@@ -48,9 +48,11 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device={name}: not available here. Use device=cpu or device=auto.") from error
+        probe = torch.zeros(1, device=name)
+        probe.tolist()  # a device such as meta holds no numbers
+        return probe.device
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError(f"{setting('device', name)}: not available here. Use device=cpu or device=auto.") from error
 
 
 @torch.inference_mode()

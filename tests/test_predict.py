@@ -114,9 +114,10 @@ def test_what_must_be_given_and_does_not_exist_is_named_at_once(tmp_path: Path) 
     assert "input=nowhere.json: no such file" in result.stderr
 
 
-def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(ConfigError, match="device=nonsense"):
-        inference.choose_device("nonsense")
+@pytest.mark.parametrize("name", ["nonsense", "meta", "hpu"])
+def test_a_device_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"device={name}"):
+        inference.choose_device(name)
 
 
 def labelled(labels: list[str], field: str) -> Store:
