@@ -109,5 +109,5 @@ def test_a_transformer_that_cannot_be_is_refused(options: dict[str, int], words:
 
 
 def test_convolutions_without_a_block_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model\.dilations=\[\]: .*Give at least one"):
+    with pytest.raises(ConfigError, match=r"model\.dilations=\[\]: .*Set model\.dilations=\[1,2,4\]"):
         CausalCNNEncoder(F, dilations=[])

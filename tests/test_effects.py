@@ -12,7 +12,7 @@ from ser import training
 from ser.build import build
 from ser.data.corpus import Splits
 from ser.errors import ConfigError
-from ser.task import LIBRARIES, parameter_groups
+from ser.task import parameter_groups
 from tests.fits import composed
 from tests.test_options import OPTIONS, stated
 
@@ -44,7 +44,7 @@ def digest(config: dict[str, Any], splits: Splits) -> tuple[Any, ...]:
     data = training.make_data(config, splits)
     task = training.make_task(config, data)
     task.train()
-    optimizer = build(config["optimizer"], allowed=LIBRARIES, params=parameter_groups(task.model))
+    optimizer = build(config["optimizer"], slot="optimizer", params=parameter_groups(task.model))
     batches = list(data.train_dataloader())
     losses = []
     for batch in batches[:3]:

@@ -125,7 +125,7 @@ def test_a_stream_equals_the_whole(model: str, device: torch.device) -> None:
 @pytest.mark.parametrize("features", options("features"))
 def test_features_are_those_of_the_cpu(features: str, silence: str | None, device: torch.device) -> None:
     chosen = [f"silence={silence}"] if silence else []
-    extractor = build(composed("train", [f"features={features}", *chosen])["features"])
+    extractor = build(composed("train", [f"features={features}", *chosen])["features"], slot="features")
     waveforms = Padded(0.1 * torch.randn(3, 16_000, 1), torch.tensor([16_000, 9_000, 1_700])).zeroed()
     waveforms.values[0, 4_000:12_000] *= 1e-4  # a pause
     expected = extractor(waveforms)
