@@ -8,6 +8,7 @@ import yaml
 from ser.errors import ConfigError, first_line
 
 _MOST_TEXT = 1_000_000  # characters of a config; those that runs write have less than 10,000
+_DEEPEST = 50  # nodes in nodes of a config; those that runs write have 5
 _REMEDY = "Take the config.yaml that the run wrote, or start a new run with the settings that you have read."
 
 
@@ -41,7 +42,7 @@ def check_resolved(path: Path) -> None:
     try:
         text = path.read_text(encoding="utf-8")
         is_short = len(text) <= _MOST_TEXT
-        events = [*yaml.parse(text, yaml.SafeLoader)] if is_short else []
+        events = _events(text) if is_short else []
         plain = is_short and not any(isinstance(event, yaml.AliasEvent) for event in events)
         content = yaml.safe_load(text) if plain else None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -60,3 +61,19 @@ def check_resolved(path: Path) -> None:
         event.value for event in events if isinstance(event, yaml.ScalarEvent) and "${" in event.value
     ]:
         raise ConfigError(f"{path}: holds an interpolation, {found[0]}, where a run writes values. {_REMEDY}")
+
+
+def _events(text: str) -> list[yaml.Event]:
+    """Parse YAML into its events, as far as it is nested like a config: 5,000 brackets take seconds.
+
+    Raises:
+        ValueError: it is nested more deeply.
+        YAMLError: it is no YAML.
+    """
+    events, depth = [], 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"more than {_DEEPEST} nodes within each other")
+        events.append(event)
+    return events
