@@ -109,11 +109,11 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
 
     start = hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
-    typed, sys.argv = sys.argv, [sys.argv[0], *command.arguments]
+    argv, sys.argv = sys.argv, [sys.argv[0], *command.arguments]
     try:
         code = _exit_code(start)
     finally:
-        sys.argv = typed
+        sys.argv = argv
     if command.sweep_dir is not None and command.sweep_dir.is_dir():
         failed = sweep_tables.summarize(command.sweep_dir, command.program)
         code = code or min(failed, 1)

@@ -52,7 +52,9 @@ def choose_device(name: str) -> torch.device:
         probe.tolist()  # a device such as meta holds no numbers
         return probe.device
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ConfigError(f"{setting('device', name)}: not available here. Use device=cpu or device=auto.") from error
+        raise ConfigError(
+            f"{setting('device', name)}: not available here. Use device=cpu or device=auto."
+        ) from error
 
 
 @torch.inference_mode()

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -57,6 +58,14 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         "lengths.png",
     } <= left
     assert not [name for name in left if name.endswith(".ckpt") and "=" in name]
+
+
+def test_the_command_of_a_run_is_kept_as_it_was_typed(finished: Path) -> None:
+    words = shlex.split(json.loads((finished / "environment.json").read_text())["command"])
+    assert words[0] == "python"
+    assert words[1].endswith("train.py")
+    assert words[2] == "data=challenge"
+    assert words[-1] == "hydra.run.dir=run"
 
 
 def test_metrics_are_finite_floats_for_validation_and_test(finished: Path) -> None:
