@@ -14,8 +14,10 @@ SHARED = REPOSITORY.parent / "shared"
 
 
 @pytest.fixture(autouse=True)
-def _fixed_seed() -> None:
+def _same_start() -> None:
+    """Begin with the same numbers, and with the small ones that a training in this process may have switched off."""
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture

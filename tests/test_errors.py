@@ -151,7 +151,10 @@ def test_extras_are_those_of_pyproject() -> None:
     }
 
 
-def test_install_command_names_packages_and_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_command_names_packages_and_this_python(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # below the working folder, a path is printed relative to it
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     assert install_command("audio") == 'python -m pip install "soundfile>=0.13" "soxr>=0.5"'
     monkeypatch.setenv("PATH", "/bin:/usr/bin")
