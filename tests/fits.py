@@ -1,5 +1,6 @@
 """Train in this process, which takes a second where a command takes ten."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,14 @@ def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> F
     trainer = training.make_trainer(config, run)
     training.fit(trainer, task, utterances, run)
     return Fitted(config, run, trainer, task, utterances)
+
+
+def with_value(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return a config with another value of one key, which may be new."""
+    config = copy.deepcopy(config)
+    *owners, leaf = key.split(".")
+    node = config
+    for owner in owners:
+        node = node[owner]
+    node[leaf] = value
+    return config

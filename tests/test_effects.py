@@ -1,6 +1,5 @@
 """Every number that the files of conf state changes what is learnt, or is refused."""
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from ser.build import build
 from ser.data.corpus import Splits
 from ser.errors import ConfigError
 from ser.task import parameter_groups
-from tests.fits import composed
+from tests.fits import composed, with_value
 from tests.test_options import OPTIONS, stated
 
 BASE = ("batching.max_frames=400", "batching.max_utterances=8", "batching.pool=16", "batching.crop_frames=40")
@@ -70,16 +69,6 @@ def other_values(value: Any) -> Iterator[Any]:
     elif isinstance(value, list) and value:
         for others in zip(*map(other_values, value), strict=True):
             yield [*others]
-
-
-def with_value(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    config = copy.deepcopy(config)
-    *owners, leaf = key.split(".")
-    node = config
-    for owner in owners:
-        node = node[owner]
-    node[leaf] = value
-    return config
 
 
 def has_effect(config: dict[str, Any], key: str, splits: Splits, before: tuple[Any, ...]) -> bool:

@@ -18,7 +18,7 @@ from ser.features.listen import Listen
 from ser.resume import check_same_data, check_unchanged
 from ser.run_folder import RunFolder
 from tests.conftest import write_challenge
-from tests.fits import Fitted, fit
+from tests.fits import Fitted, fit, with_value
 
 CONSTANT = ("schedule=none", "trainer.max_epochs=2")
 
@@ -29,17 +29,6 @@ def begun(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     fitted = fit(challenge, tmp_path_factory.mktemp("begun") / "run", *CONSTANT)
     training.record(fitted.config, fitted.run, fitted.data)
     return fitted
-
-
-def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """A config with another value of one key, which may be new."""
-    config = copy.deepcopy(config)
-    *owners, leaf = key.split(".")
-    node = config
-    for owner in owners:
-        node = node[owner]
-    node[leaf] = value
-    return config
 
 
 @pytest.mark.parametrize(
@@ -70,7 +59,7 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 def test_a_setting_that_changes_the_result_stays_as_it_was(begun: Fitted, key: str, value: Any) -> None:
     name = key if key.startswith(("trainer.", "callbacks.")) else key.partition(".")[0]
     with pytest.raises(ConfigError, match=rf"{name}.* cannot change within a run"):
-        check_unchanged(changed(begun.config, key, value), begun.run)
+        check_unchanged(with_value(begun.config, key, value), begun.run)
 
 
 @pytest.mark.parametrize(
@@ -86,25 +75,25 @@ def test_a_setting_that_changes_the_result_stays_as_it_was(begun: Fitted, key: s
     ],
 )
 def test_a_setting_that_changes_no_result_may_change(begun: Fitted, key: str, value: Any) -> None:
-    check_unchanged(changed(begun.config, key, value), begun.run)
+    check_unchanged(with_value(begun.config, key, value), begun.run)
 
 
 def test_fewer_epochs_are_refused(begun: Fitted) -> None:
     with pytest.raises(ConfigError, match=r"max_epochs=1: the run was begun for 2 epochs"):
-        check_unchanged(changed(begun.config, "trainer.max_epochs", 1), begun.run)
+        check_unchanged(with_value(begun.config, "trainer.max_epochs", 1), begun.run)
 
 
 def test_more_epochs_of_a_planned_schedule_name_init(begun: Fitted, tmp_path: Path) -> None:
-    config = changed(begun.config, "schedule", {"_target_": "ser.schedules.one_cycle"})
+    config = with_value(begun.config, "schedule", {"_target_": "ser.schedules.one_cycle"})
     run = RunFolder(tmp_path)
     run.config.write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match=rf"from 2 to 3, as schedule=one_cycle .*init={run.best}"):
-        check_unchanged(changed(config, "trainer.max_epochs", 3), run)
+        check_unchanged(with_value(config, "trainer.max_epochs", 3), run)
 
 
 def test_data_that_moved_are_compared_by_content(begun: Fitted, challenge: Path, tmp_path: Path) -> None:
     shutil.copytree(challenge, tmp_path / "moved")
-    config = changed(begun.config, "data.root", str(tmp_path / "moved"))
+    config = with_value(begun.config, "data.root", str(tmp_path / "moved"))
     check_unchanged(config, begun.run)
     check_same_data(training.make_data(config, training.read_splits(config)), begun.run)
     write_challenge(tmp_path / "moved", {"train": 64, "dev": 32}, seed=1)
@@ -115,7 +104,7 @@ def test_data_that_moved_are_compared_by_content(begun: Fitted, challenge: Path,
 
 def test_a_data_folder_that_is_not_there_is_named(begun: Fitted) -> None:
     with pytest.raises(ConfigError, match=r"data\.root=nowhere: no such file or folder"):
-        check_unchanged(changed(begun.config, "data.root", "nowhere"), begun.run)
+        check_unchanged(with_value(begun.config, "data.root", "nowhere"), begun.run)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"data": 5}'])
@@ -128,7 +117,7 @@ def test_a_damaged_environment_is_named(begun: Fitted, tmp_path: Path, text: str
 @pytest.mark.parametrize("key", ["trainer", "callbacks", "batching"])
 def test_a_node_that_is_a_word_is_named(begun: Fitted, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}: expected settings, found 'x'"):
-        check_training(changed(begun.config, key, "x"))
+        check_training(with_value(begun.config, key, "x"))
 
 
 def test_a_run_that_was_moved_keeps_its_best_epoch(begun: Fitted, challenge: Path, tmp_path: Path) -> None:
