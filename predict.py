@@ -8,15 +8,17 @@ python predict.py ckpt=RUN/checkpoints/best.ckpt input=clip.wav stream=true
 from pathlib import Path
 from typing import Any
 
-from ser.command import main
+from ser.config.main import main
 from ser.errors import ConfigError
 
 
 @main("predict", existing_paths=["ckpt", "input"])
 def predict(config: dict[str, Any]) -> None:
     """Write the answer to every utterance of the input; print the scores, too, where it is labelled."""
-    from ser import checkpoint  # torch takes 1.4 s: first the config must be right
-    from ser.data import inputs
+    from ser.inference import (
+        checkpoint,  # torch takes 1.4 s: first the config must be right
+        inputs,
+    )
 
     for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
         if config[key] is not None and config[key] <= 0:
@@ -42,14 +44,15 @@ def predict(config: dict[str, Any]) -> None:
 
 def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
     """Answer a file of features in its layout, with ids in its order and type."""
-    from ser import inference, predictions
-    from ser.data.challenge import read_challenge
+    from ser.corpora.challenge_reader import read_challenge
+    from ser.inference import predict as inference
+    from ser.inference import writers
 
     output = Path(config["output"] or f"predictions_{Path(config['input']).stem}.json")
     probabilities = output.parent / f"{output.stem}_scores.json"
     replacing = {"overwrite": config["overwrite"]}
     for path in (output, probabilities) if config["scores"] else (output,):
-        predictions.check_output(path, **replacing)
+        writers.check_output(path, **replacing)
 
     store = read_challenge(config["input"], cache_dir=config["cache_dir"], labels="optional")
     device = inference.choose_device(config["device"])
@@ -58,26 +61,26 @@ def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
     inference.require_decisions(store.ids, scores, config["input"])
     target = models[0].target
     answers = zip(store.ids, target.decode(scores.argmax(-1)), strict=True)
-    predictions.write_predictions(output, store.ids, store.layout, answers, **replacing)
+    writers.write_predictions(output, store.ids, store.layout, answers, **replacing)
     print(*inference.describe_answers(store.ids, scores, target, output), sep="\n")
     if config["scores"]:
         rows = [dict(zip(target.class_names, row, strict=True)) for row in scores.tolist()]
         named = zip(store.ids, rows, strict=True)
-        predictions.write_scores(probabilities, store.ids, store.layout, named, **replacing)
+        writers.write_scores(probabilities, store.ids, store.layout, named, **replacing)
         print(f"Class probabilities: {probabilities}")
     inference.show_scores(scores, store, target)
 
 
 def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
     """Answer recordings, whole or in windows, or an array of clips: label and probabilities in a row of a table."""
-    from ser import inference, predictions
-    from ser.data import inputs
+    from ser.inference import inputs, writers
+    from ser.inference import predict as inference
 
     names = config["input"] if isinstance(config["input"], list) else [config["input"]]
     paths = [Path(str(name)) for name in names]
     output = Path(config["output"] or f"predictions{f'_{paths[0].stem}' if len(paths) == 1 else ''}.csv")
-    predictions.check_table_name(output)
-    predictions.check_output(output, overwrite=config["overwrite"])
+    writers.check_table_name(output)
+    writers.check_output(output, overwrite=config["overwrite"])
 
     if len(paths) == 1 and inputs.is_array(paths[0]):
         store, listen = inference.clips_of(paths[0], models)
@@ -98,7 +101,7 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
     scores = inference.class_scores(models, store, **settings)
     inference.warn_of_silence(store.ids, scores)
     rows = inference.rows(store.ids, scores, models[0].target, places)
-    predictions.write_table(output, rows, overwrite=config["overwrite"])
+    writers.write_table(output, rows, overwrite=config["overwrite"])
     print(*inference.describe_answers(store.ids, scores, models[0].target, output), sep="\n")
     inference.show_scores(scores, store, models[0].target)
 
@@ -108,21 +111,21 @@ def predict_stream(config: dict[str, Any], models: list[Any]) -> None:
     import signal
     import sys
 
-    from ser import live
-    from ser.data.audio import read_audio
-    from ser.streaming import Stream, chunks_of
+    from ser.audio.reader import read_audio
+    from ser.inference import console
+    from ser.inference.stream import Stream, chunks_of
 
     stream = Stream(models)
-    live.check_inputs(config["input"], sample_rate=config["sample_rate"], stream=stream)
+    console.check_inputs(config["input"], sample_rate=config["sample_rate"], stream=stream)
     if config["input"] == "-":
-        name, source = "standard input", live.raw_samples(sys.stdin.buffer)
+        name, source = "standard input", console.raw_samples(sys.stdin.buffer)
     else:
         name = Path(config["input"]).name
         waveform = read_audio(Path(config["input"]), stream.sample_rate)
         source = chunks_of(waveform, max(1, round(config["push_ms"] * stream.sample_rate / 1000)))
     output = Path(config["output"] or f"predictions_{Path(name).stem.replace(' ', '_')}.csv")
-    followed = live.follow(stream, source, output, title=name, overwrite=config["overwrite"])
-    print(live.conclude(followed, stream, name, output))
+    followed = console.follow(stream, source, output, title=name, overwrite=config["overwrite"])
+    print(console.conclude(followed, stream, name, output))
     if followed.signal is not None and followed.signal != signal.SIGINT:
         sys.exit(128 + followed.signal)
 

@@ -17,14 +17,15 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from ser import environment, ranks
-from ser.command import main
-from ser.compatible import check_augment, check_complete, check_training
+from ser import ranks
+from ser.config.consistency import check_augment, check_complete, check_training
+from ser.config.main import main
+from ser.config.path_settings import resume_arguments
 from ser.errors import SerError, hydra_value
 from ser.files import write_atomic
-from ser.path_settings import resume_arguments
-from ser.run_folder import RunFolder
-from ser.sweep import STATUS_FILE, record_status
+from ser.runs import environment
+from ser.runs.run_folder import RunFolder
+from ser.runs.sweep import STATUS_FILE, record_status
 
 
 @main("train", rewrite=resume_arguments)
@@ -35,37 +36,32 @@ def train(config: dict[str, Any]) -> float:
     ranks.check_alike(config.get("trainer"), *checks)
     if settings.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
         return train_alone(config, Path(settings.runtime.output_dir))
-    from ser import (  # torch and lightning take 3 s: first the config must be right
-        ensemble,
-        launcher,
-        resume,
-        training,
-    )
+    from ser.training import ensemble, launcher, resume, setup
 
     started = time.monotonic()
-    training.prepare(config)
-    trainer = training.build_trainer(config)
+    setup.prepare(config)
+    trainer = setup.build_trainer(config)
     with launcher.joined(trainer, config["trainer"]) as processes, ExitStack() as held:
         run = RunFolder(processes.share_folder(settings.runtime.output_dir))
         processes.run_first(lambda: held.enter_context(run.claimed(resuming=config["resume"] is not None)))
-        processes.run_first(lambda: training.announce(config, run))
+        processes.run_first(lambda: setup.announce(config, run))
         if config["resume"] is not None:
             processes.run_first(lambda: resume.check_unchanged(config, run))
-        splits = processes.run_in_turn(lambda: training.read_splits(config))
+        splits = processes.run_in_turn(lambda: setup.read_splits(config))
         if config["ensemble"] is not None:
             value = ensemble.train(config, run, splits, started=started)
             record_status(run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=value)
             return value
-        data = processes.agree(lambda: training.make_data(config, splits))
-        task = processes.agree(lambda: training.make_task(config, data))
-        training.place(trainer, config, run)
+        data = processes.agree(lambda: setup.make_data(config, splits))
+        task = processes.agree(lambda: setup.make_task(config, data))
+        setup.place(trainer, config, run)
         if processes.is_first:
-            training.record(config, run, data)
-        training.fit(trainer, task, data, run)
-        scores = training.evaluate(config, trainer, task, data)
+            setup.record(config, run, data)
+        setup.fit(trainer, task, data, run)
+        scores = setup.evaluate(config, trainer, task, data)
         if processes.is_first:
             seconds = time.monotonic() - started
-            training.write_report(config, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
+            setup.write_report(config, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
             record_status(
                 run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=scores.value
             )

@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks.measure import ROOT, Options, parse_options
 from ser.data.summary import markdown_table
-from ser.environment import commit, dirty
 from ser.files import write_atomic
+from ser.runs.environment import commit, dirty
 
 NAMES = ("ingest", "start", "padding", "features", "train", "lstm", "predict", "streaming", "gpu", "growth")
 REPORT = ROOT / "docs" / "benchmarks.md"

@@ -27,8 +27,8 @@ from benchmarks.measure import (
     timed,
 )
 from ser.batch import Padded
-from ser.build import build
-from ser.features.extract import Extractor, LogMel
+from ser.config.instantiate import build
+from ser.features.extractors import Extractor, LogMel
 
 CLIPS = {"40 of 3 s": [3] * 40, "2 of 60 s": [60] * 2}
 """Name of a load -> seconds of each waveform."""
@@ -54,7 +54,7 @@ _MIB = 1 << 20
 _LONG = """
 import torch
 from ser.batch import Padded
-from ser.features.extract import LogMel
+from ser.features.extractors import LogMel
 torch.set_num_threads(1)
 """
 

@@ -22,13 +22,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Ratio, Result, interleave, main, paired_ratio, spread
-from ser import training
 from ser.batch import Batch, Padded
-from ser.data.bucketing import Plan
-from ser.data.dataset import UtteranceDataset
-from ser.data.loader import BucketLoader, BucketSampler, Draw, EvaluationSampler
-from ser.data.module import SpeechData
-from ser.task import Task, parameter_groups
+from ser.batching.bucketing import Plan
+from ser.batching.datamodule import SpeechData
+from ser.batching.dataset import UtteranceDataset
+from ser.batching.samplers import BucketLoader, BucketSampler, Draw, EvaluationSampler
+from ser.training import setup
+from ser.training.task import Task, parameter_groups
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 COMPILED = ("cnn", "transformer")  # torch.compile passes over recurrent layers
@@ -189,7 +189,7 @@ class Epoch:
         torch._dynamo.reset()
         self.setting = setting
         self.device = device
-        self.task: Task = training.make_task(config, data).to(device).train()
+        self.task: Task = setup.make_task(config, data).to(device).train()
         self.plan: Plan = data.train_dataloader().sampler.plan
         source = data.datasets["train"]
         self.dataset = ResidentDataset(source, device) if setting.data == "resident" else source
@@ -248,10 +248,10 @@ def whole_training(
     overrides += [f"trainer.max_epochs={run}", "callbacks.early_stopping=null"]
     overrides += [f"compile={str(setting.mode != 'eager').lower()}"]
     config = recipe.settings(model, *overrides)
-    training.prepare(config)
+    setup.prepare(config)
     set_precision(setting.precision)
     started = time.perf_counter()
-    task = training.make_task(config, data)
+    task = setup.make_task(config, data)
     with recipe.trainer(config) as trainer:
         trainer.fit(task, datamodule=ResidentData(data, device))
     return (time.perf_counter() - started) * _EPOCHS / run

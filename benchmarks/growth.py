@@ -28,13 +28,13 @@ from benchmarks.measure import (
     run_child,
     spread,
 )
-from ser import training
 from ser.batch import Padded
-from ser.data.challenge import read_challenge
-from ser.data.module import SpeechData
-from ser.palette import class_styles
-from ser.plots import panels_of, save
-from ser.targets import Quadrant
+from ser.batching.datamodule import SpeechData
+from ser.corpora.challenge_reader import read_challenge
+from ser.report.palette import class_styles
+from ser.report.plots import panels_of, save
+from ser.targets.classification import Quadrant
+from ser.training import setup
 
 FACTORS = (1, 2, 4, 8)
 PLOT = ROOT / "docs" / "growth.png"
@@ -108,7 +108,7 @@ def read_afresh(path: Path, cache: Path) -> ChildRun:
 
 def read_again(path: Path, cache: Path) -> ChildRun:
     """Read a file from wherever it is."""
-    imports = "from ser.data.challenge import read_challenge"
+    imports = "from ser.corpora.challenge_reader import read_challenge"
     return run_child(imports, "read_challenge(arguments[0], cache_dir=arguments[1])", path, cache)
 
 
@@ -127,8 +127,10 @@ def draw(path: str, cache: str) -> None:
 
 def run_step(model: str, frames: int, threads: int) -> ChildRun:
     """A training step on utterances of so many frames."""
-    setup = "from benchmarks.growth import Step\nstep = Step(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
-    return run_child(setup, "step()", model, str(frames), str(threads))
+    imports = (
+        "from benchmarks.growth import Step\nstep = Step(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
+    )
+    return run_child(imports, "step()", model, str(frames), str(threads))
 
 
 class Step:
@@ -144,7 +146,7 @@ class Step:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
         data = recipe.speech(generate.lengths(_STEP_UTTERANCES))
-        self.task = training.make_task(recipe.settings(model), data).train()
+        self.task = setup.make_task(recipe.settings(model), data).train()
         self.labels = torch.arange(_STEP_UTTERANCES) % data.target.out_dim
         self.audio = self.random_audio(16)
         self()  # the first step of a process looks for algorithms

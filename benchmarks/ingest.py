@@ -15,7 +15,7 @@ from benchmarks.measure import ChildRun, Goal, Options, Result, interleave, main
 
 READERS = {
     "ser": (
-        "from ser.data.challenge import read_challenge",
+        "from ser.corpora.challenge_reader import read_challenge",
         "read_challenge(arguments[0], cache_dir=arguments[1])",
     ),
     "json.load": ("import json", "json.load(open(arguments[0], 'rb'))"),

@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Result, interleave, main, paired_ratio, spread, timed
 from ser.batch import Padded
-from ser.data.loader import Draw
+from ser.batching.samplers import Draw
 from ser.models.lstm import LSTMEncoder
 
 _HIDDEN, _LAYERS = 128, 2

@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import generate
 from benchmarks.measure import Goal, Options, Ratio, Result, main, spread
-from ser.data.bucketing import padding_ratio, plan_batches
+from ser.batching.bucketing import padding_ratio, plan_batches
 
 Plan = Sequence[Sequence[int]]
 

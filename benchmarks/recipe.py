@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks import generate
 from benchmarks.measure import ROOT
-from ser import training
-from ser.config import check
-from ser.data.module import SpeechData
-from ser.run_folder import RunFolder
-from ser.targets import Quadrant
+from ser.batching.datamodule import SpeechData
+from ser.config.validate import check
+from ser.runs.run_folder import RunFolder
+from ser.targets.classification import Quadrant
+from ser.training import setup
 
 MODELS = ("cnn", "lstm", "transformer")
 BUDGET = {"max_frames": 14_700, "max_utterances": 1_024, "pool": 2_000}
@@ -51,4 +51,4 @@ def speech(lengths: np.ndarray, **batching: int) -> SpeechData:
 def trainer(config: dict[str, Any]) -> Iterator[L.Trainer]:
     """The trainer of a config, with its callbacks and logger, in a folder that is deleted afterwards."""
     with TemporaryDirectory() as folder:
-        yield training.make_trainer(config, RunFolder(Path(folder)))
+        yield setup.make_trainer(config, RunFolder(Path(folder)))

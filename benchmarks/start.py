@@ -33,11 +33,11 @@ _PICKLE = (
 )
 
 DATA = {
-    "cache, checked and mapped": ("from ser.data.challenge import read_challenge", _CACHED),
+    "cache, checked and mapped": ("from ser.corpora.challenge_reader import read_challenge", _CACHED),
     "cache, to the first batch": (
-        "from ser.data.challenge import read_challenge\n"
-        "from ser.data.module import SpeechData\n"
-        "from ser.targets import Quadrant",
+        "from ser.corpora.challenge_reader import read_challenge\n"
+        "from ser.batching.datamodule import SpeechData\n"
+        "from ser.targets.classification import Quadrant",
         _FIRST_BATCH,
     ),
     "pickle of the parsed JSON": ("import pickle", "pickle.load(open(arguments[2], 'rb'))"),

@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmarks.measure import ROOT, Goal, Options, Result, interleave, main, run_python, spread
-from ser.checkpoint import Trained, assemble
-from ser.streaming import Stream, chunks_of
+from ser.inference.checkpoint import Trained, assemble
+from ser.inference.stream import Stream, chunks_of
 
 MODELS = ("lstm_stream", "gru_stream", "gru_tiny", "causal_cnn", "causal_transformer")
 _RATE = 16_000

@@ -20,15 +20,15 @@ from torch import Tensor, nn
 
 from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Ratio, Result, interleave, main, paired_ratio, spread
-from ser import training
 from ser.batch import Batch, Padded
-from ser.data.dataset import UtteranceDataset
-from ser.data.loader import Draw
-from ser.data.module import SpeechData
-from ser.features.augment import Augment
-from ser.losses import CrossEntropy, Objective
-from ser.targets import Quadrant
-from ser.task import Task, parameter_groups
+from ser.batching.datamodule import SpeechData
+from ser.batching.dataset import UtteranceDataset
+from ser.batching.samplers import Draw
+from ser.features.augment_features import Augment
+from ser.targets.classification import Quadrant
+from ser.targets.losses import CrossEntropy, Objective
+from ser.training import setup
+from ser.training.task import Task, parameter_groups
 
 GAINS = {"cnn": 4.0, "lstm": 4.0, "transformer": 5.0}
 """Model -> times that an epoch must be faster than the peer's."""
@@ -129,7 +129,7 @@ def train(options: Options) -> Result:
 def contestants(data: SpeechData, model: str, precision: str, strata: int) -> dict[str, Callable[[], float]]:
     """Name -> seconds of an epoch of a model."""
     config = recipe.settings(model, f"trainer.precision={PRECISIONS[precision]}", "trainer.max_epochs=1")
-    training.prepare(config)
+    setup.prepare(config)
     lengths = data.datasets["train"].lengths
     ours = sample(data.train_dataloader().sampler.plan, lengths, strata)
     order = np.random.default_rng(0).permutation(len(lengths)).tolist()
@@ -158,9 +158,7 @@ def sample(plan: Iterable[Sequence[int]], lengths: np.ndarray, strata: int) -> S
 
 def lightning_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
     """Seconds of an epoch of ours, with everything train.py puts around it."""
-    return chosen.epoch_seconds(
-        lightning_steps(training.make_task(config, data), data, config, chosen.batches)
-    )
+    return chosen.epoch_seconds(lightning_steps(setup.make_task(config, data), data, config, chosen.batches))
 
 
 def lightning_steps(
@@ -177,14 +175,14 @@ def lightning_steps(
 
 def hand_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
     """Seconds of an epoch over our own batches without Lightning."""
-    task = training.make_task(config, data)
+    task = setup.make_task(config, data)
     fetch = partial(_draw, data.datasets["train"])
     return chosen.epoch_seconds(hand_steps(task.model, task.objective, config, fetch, chosen.batches))
 
 
 def peer_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
     """Seconds of an epoch over random batches, padded with zeros."""
-    task = training.make_task(config, data)
+    task = setup.make_task(config, data)
     dataset = data.datasets["train"]
     pieces = torch.from_numpy(dataset.store.audio).split(dataset.lengths.tolist())
 

@@ -1,4 +1,4 @@
-"""Writing files so that no reader ever sees half of one."""
+"""Files: read text from a user, and write so that no reader ever sees half of a file."""
 
 import contextlib
 import errno
@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from ser.errors import DataError
+from ser.errors import DataError, did_you_mean
 
 try:
     import fcntl
@@ -156,3 +156,28 @@ def hold(handle: int) -> bool:
 
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _searched: set[Path] = set()
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file, without the mark that Excel puts at its start.
+
+    Raises:
+        DataError: it is not there, cannot be read, is empty or in another encoding.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+        raise DataError(f"{path}: is a pipe, socket or device, not a file. Check the path.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        siblings = [file.name for file in path.parent.glob(f"*{path.suffix}")]
+        hint = did_you_mean(path.name, siblings) if siblings else "Check the path."
+        raise DataError(f"{path}: no such file. {hint}") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}, byte {error.start}: is not UTF-8 text. Save the file as UTF-8 (Excel: 'CSV UTF-8')."
+        ) from error
+    if not text.strip():
+        raise DataError(f"{path}: the file is empty. Export it again.")
+    return text

@@ -22,7 +22,7 @@ def digest_of_code(*modules: str, without: Collection[str] = ()) -> str:
     and the writing of files.
 
     Args:
-        modules: full names, such as ser.data.recordings.
+        modules: full names, such as ser.data.feature_store.
         without: modules that compute nothing of it, such as those that read it back; they are not followed.
     """
     sources: dict[str, bytes] = dict.fromkeys((*_COMPUTE_NOTHING, *without), b"")

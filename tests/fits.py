@@ -8,12 +8,12 @@ from typing import Any
 import lightning as L
 from hydra import compose, initialize_config_dir
 
-from ser import training
-from ser.compatible import check_augment, check_training
-from ser.config import check
-from ser.data.module import SpeechData
-from ser.run_folder import RunFolder
-from ser.task import Task
+from ser.batching.datamodule import SpeechData
+from ser.config.consistency import check_augment, check_training
+from ser.config.validate import check
+from ser.runs.run_folder import RunFolder
+from ser.training import setup
+from ser.training.task import Task
 from tests.commands import TINY
 from tests.conftest import REPOSITORY
 
@@ -42,12 +42,12 @@ def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> F
     config = composed(f"data={data}", f"data.root={root}", *tiny, "trainer.max_epochs=1", *overrides)
     check_training(config)
     check_augment(config)
-    training.prepare(config)
+    setup.prepare(config)
     run = RunFolder(folder)
-    utterances = training.make_data(config, training.read_splits(config))
-    task = training.make_task(config, utterances)
-    trainer = training.make_trainer(config, run)
-    training.fit(trainer, task, utterances, run)
+    utterances = setup.make_data(config, setup.read_splits(config))
+    task = setup.make_task(config, utterances)
+    trainer = setup.make_trainer(config, run)
+    setup.fit(trainer, task, utterances, run)
     return Fitted(config, run, trainer, task, utterances)
 
 

@@ -14,7 +14,7 @@ import torch
 from benchmarks import generate
 from benchmarks.measure import Goal, interleave, memory_mib, paired_ratio, run_child
 from benchmarks.padding import mates_kept
-from ser.data.challenge import read_challenge
+from ser.corpora.challenge_reader import read_challenge
 from tests.commands import REPOSITORY
 
 QUICK = ["ingest", "padding", "features", "lstm"]

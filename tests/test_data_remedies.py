@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ser import training
-from ser.data.corpus import Splits
 from ser.errors import SerError
+from ser.splits.base import Splits
+from ser.training import setup
+from tests.config.test_composed import composed
 from tests.conftest import write_challenge
-from tests.test_configs import composed
 
 Table = Callable[..., list[str]]
 FEATURES = ("features.num_mel_bins=8",)
@@ -48,8 +48,8 @@ def table(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def read(words: list[str]) -> Splits:
     """Read and split the data of a command line as train.py does, up to the first batch."""
     config = composed("train", words)
-    splits = training.read_splits(config)
-    training.make_data(config, splits)
+    splits = setup.read_splits(config)
+    setup.make_data(config, splits)
     return splits
 
 

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from ser.batch import Padded
-from ser.build import build
-from ser.data.loader import Draw
+from ser.batching.samplers import Draw
+from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.models.base import CausalEncoder
 from ser.models.classifier import Classifier
-from ser.task import Task
+from ser.training.task import Task
+from tests.config.test_composed import composed
 from tests.conftest import alone
-from tests.test_configs import composed
-from tests.test_observers import fitted, pieces
-from tests.test_padding import make_batch, make_classifier, options, outputs
+from tests.models.test_padding import make_batch, make_classifier, options, outputs
+from tests.training.test_plot_callbacks import fitted, pieces
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser.data.arrays import CLASS_NAMES, inputs_name
+from ser.corpora.arrays import CLASS_NAMES, inputs_name
 from tests.commands import run
 
 soundfile = pytest.importorskip("soundfile")

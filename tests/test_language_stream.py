@@ -12,13 +12,13 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from ser.compatible import check_frames
-from ser.config import check
-from ser.data.module import SpeechData
-from ser.ensemble import members_of
+from ser.batching.datamodule import SpeechData
+from ser.config.consistency import check_frames
+from ser.config.validate import check
 from ser.errors import ConfigError
-from ser.frame_targets import FrameClasses
-from ser.run_folder import RunFolder
+from ser.runs.run_folder import RunFolder
+from ser.targets.frames import FrameClasses
+from ser.training.ensemble import members_of
 from tests.commands import environment, run
 from tests.conftest import REPOSITORY
 

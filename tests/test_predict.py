@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ser import checkpoint, inference, validate
-from ser.data.challenge import read_challenge
+from ser.corpora.challenge_reader import read_challenge
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
-from ser.targets import Classes, Quadrant
+from ser.inference import checkpoint, predict
+from ser.scripts import validate_challenge
+from ser.targets.classification import Classes, Quadrant
 from tests.commands import TINY, environment, run
 from tests.conftest import REPOSITORY
 
@@ -45,7 +46,7 @@ def test_every_id_is_answered_once_in_order_and_type(
         bits = {key: value for key, value in answer.items() if key != "id"}
         assert set(bits) == {"valence", "activation"}
         assert all(type(bit) is int and bit in (0, 1) for bit in bits.values())
-    assert validate.find_reasons(tmp_path / "pred.json", challenge / file) == []
+    assert validate_challenge.find_reasons(tmp_path / "pred.json", challenge / file) == []
 
 
 def test_probabilities_sum_to_one_and_agree_with_the_answer(
@@ -72,8 +73,8 @@ def test_scores_of_a_labelled_file_are_those_of_training(best: Path, challenge: 
 def test_predictions_do_not_depend_on_the_batch(best: Path, challenge: Path, tmp_path: Path) -> None:
     store = read_challenge(challenge / "dev.json", cache_dir=tmp_path)
     models = [checkpoint.load(best)]
-    alone = inference.class_scores(models, store, device=torch.device("cpu"), max_utterances=1)
-    together = inference.class_scores(models, store, device=torch.device("cpu"), max_utterances=64)
+    alone = predict.class_scores(models, store, device=torch.device("cpu"), max_utterances=1)
+    together = predict.class_scores(models, store, device=torch.device("cpu"), max_utterances=64)
     assert torch.allclose(alone, together, atol=1e-5)
 
 
@@ -82,9 +83,9 @@ def test_several_models_are_averaged(best: Path, challenge: Path, tmp_path: Path
     device = torch.device("cpu")
     last = best.with_name("last.ckpt")
     one, other = (
-        inference.class_scores([checkpoint.load(path)], store, device=device) for path in (best, last)
+        predict.class_scores([checkpoint.load(path)], store, device=device) for path in (best, last)
     )
-    both = inference.class_scores([checkpoint.load(best), checkpoint.load(last)], store, device=device)
+    both = predict.class_scores([checkpoint.load(best), checkpoint.load(last)], store, device=device)
     assert torch.allclose(both, (one + other) / 2, atol=1e-6)
     run("predict.py", f"ckpt=[{best},{last}]", f"input={challenge / 'dev.json'}", cwd=tmp_path)
 
@@ -117,7 +118,7 @@ def test_what_must_be_given_and_does_not_exist_is_named_at_once(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["nonsense", "meta", "hpu"])
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"device={name}"):
-        inference.choose_device(name)
+        predict.choose_device(name)
 
 
 def labelled(labels: list[str], field: str) -> Store:
@@ -132,34 +133,34 @@ def test_scores_are_of_known_labels_and_decisions_and_the_others_are_counted(
 ) -> None:
     target = Classes(["anger", "joy"], "emotion")
     scores = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [float("nan"), float("nan")]])
-    inference.show_scores(scores, labelled(["anger", "joy", "boredom", "joy"], "emotion"), target)
+    predict.show_scores(scores, labelled(["anger", "joy", "boredom", "joy"], "emotion"), target)
     told = capsys.readouterr().out
     assert "2 of 4 utterances are scored: the others have no decision, or a label" in told
     assert "none of anger, joy (1 'boredom')" in told
     assert "accuracy             50.0%" in told
-    inference.show_scores(scores[:2], labelled(["anger", "anger"], "emotion"), target)
+    predict.show_scores(scores[:2], labelled(["anger", "anger"], "emotion"), target)
     assert "are scored" not in capsys.readouterr().out
 
 
 def test_utterances_without_a_decision_are_not_written_as_the_first_class() -> None:
     scores = torch.tensor([[0.5, 0.5], [torch.nan, torch.nan]])
     with pytest.raises(DataError, match=r"1 of 2 utterances hold no speech.*first 'b'"):
-        inference.require_decisions(["a", "b"], scores, "x.json")
-    inference.require_decisions(["a"], scores[:1], "x.json")
+        predict.require_decisions(["a", "b"], scores, "x.json")
+    predict.require_decisions(["a"], scores[:1], "x.json")
 
 
 def test_what_no_model_was_asked_for_is_not_scored(capsys: pytest.CaptureFixture[str]) -> None:
     target, scores = Classes(["anger", "joy"], "emotion"), torch.tensor([[0.9, 0.1]])
-    inference.show_scores(scores, labelled(["boredom"], "emotion"), target)
+    predict.show_scores(scores, labelled(["boredom"], "emotion"), target)
     assert "0 of 1" in (told := capsys.readouterr().out)
     assert "nan" not in told
-    inference.show_scores(scores, labelled(["1"], "valence"), target)
+    predict.show_scores(scores, labelled(["1"], "valence"), target)
     assert not capsys.readouterr().out
 
 
 def answers(scores: list[list[float]], target: Any) -> list[str]:
     ids = [f"{index}.wav" for index in range(len(scores))]
-    return [*inference.describe_answers(ids, torch.tensor(scores), target, Path("out.csv"))]
+    return [*predict.describe_answers(ids, torch.tensor(scores), target, Path("out.csv"))]
 
 
 def test_a_single_answer_is_printed_with_its_probability() -> None:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from ser import ranks
-from ser.compatible import check_training
+from ser.config.consistency import check_training
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
-from ser.losses import CrossEntropy, Objective
-from ser.targets import Quadrant
-from ser.task import Task
-from tests.test_training import settings_of
+from ser.targets.classification import Quadrant
+from ser.targets.losses import CrossEntropy, Objective
+from ser.training.task import Task
+from tests.training.test_setup import settings_of
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2"}
 SLURM = {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7"}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
+from tests.test_layers import ROOMS
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
@@ -91,14 +92,14 @@ def test_prediction_and_validation_run(folder: Path, roots: dict[str, Path]) -> 
     assert predictions
     for command in predictions:
         run("predict.py", *typed(command, roots), "overwrite=true", cwd=folder)
-    assert "python -m ser.validate pred.json FILE" in COMMANDS
-    run("ser/validate.py", "pred.json", "FILE", cwd=folder)
+    assert "python -m ser.scripts.validate_challenge pred.json FILE" in COMMANDS
+    run("ser/scripts/validate_challenge.py", "pred.json", "FILE", cwd=folder)
 
 
-@pytest.mark.parametrize("module", ["describe", "export"])
+@pytest.mark.parametrize("module", ["describe", "export_challenge"])
 def test_commands_on_corpora_run(module: str, folder: Path, roots: dict[str, Path]) -> None:
-    (command,) = (command for command in COMMANDS if command.startswith(f"python -m ser.data.{module}"))
-    run(f"ser/data/{module}.py", *typed(command, roots)[1:], cwd=folder)
+    (command,) = (command for command in COMMANDS if command.startswith(f"python -m ser.scripts.{module}"))
+    run(f"ser/scripts/{module}.py", *typed(command, roots)[1:], cwd=folder)
 
 
 @pytest.mark.parametrize("row", SETTINGS)
@@ -114,9 +115,6 @@ def test_settings_of_the_table_exist(row: str, tmp_path: Path) -> None:
         run("train.py", *data, *words, "--cfg", "job", cwd=tmp_path)
 
 
-def test_the_tree_names_every_file_of_the_package() -> None:
-    for path in (REPOSITORY / "ser").rglob("*.py"):
-        relative = path.relative_to(REPOSITORY / "ser")
-        if path.stem in ("__init__", "__main__") or relative.parts[0] in ("models", "features"):
-            continue
-        assert path.name in README, path
+def test_the_tree_names_every_room_in_order() -> None:
+    places = [README.index(f"\n  {room}/ ") for room in ROOMS if room]
+    assert places == sorted(places)

@@ -14,10 +14,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ser.config import known_keys
+from ser.config.validate import known_keys
 from tests.commands import TINY, run
+from tests.config.test_validate import options_of
 from tests.conftest import REPOSITORY
-from tests.test_config import options_of
 
 CONF = REPOSITORY / "conf"
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -103,9 +103,20 @@ def test_options_of_groups_in_messages_exist() -> None:
 
 
 PREDICTION = (
-    *("predict.py", "ser/inference.py", "ser/live.py", "ser/streaming.py", "ser/predictions.py"),
-    *("ser/data/inputs.py", "ser/data/audio.py", "ser/data/recordings.py", "ser/data/json_stream.py"),
-    *("ser/data/rows.py", "ser/data/cache.py", "ser/data/store_folder.py", "ser/checkpoint.py"),
+    *(
+        "predict.py",
+        "ser/inference/predict.py",
+        "ser/inference/console.py",
+        "ser/inference/stream.py",
+        "ser/inference/writers.py",
+    ),
+    *(
+        "ser/inference/inputs.py",
+        "ser/audio/reader.py",
+        "ser/data/feature_store.py",
+        "ser/data/json_stream.py",
+    ),
+    *("ser/data/manifest_io.py", "ser/data/cache.py", "ser/data/store_io.py", "ser/inference/checkpoint.py"),
 )
 """What predict.py runs: it has no settings of the data."""
 TRANSLATED = {"data", "data.root", "data.cache_dir"}

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch.nn import functional
 
-from ser import losses
 from ser.errors import ConfigError, DataError
-from ser.metrics import ClassificationScores, QuadrantScores
-from ser.targets import QUADRANTS, Binary, Classes, MultiView, Quadrant, Target, TwoBinary
+from ser.targets import losses
+from ser.targets.classification import QUADRANTS, Binary, Classes, MultiView, Quadrant, Target, TwoBinary
+from ser.targets.metrics import ClassificationScores, QuadrantScores
 
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 TARGETS = [Quadrant(), TwoBinary(), MultiView()]

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ser import inference
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
-from ser.targets import Classes, Quadrant, Target
+from ser.inference import predict
+from ser.targets.classification import Classes, Quadrant, Target
 
 
 def store(labels: list[list[str]], target: Target) -> Store:
@@ -28,7 +28,7 @@ def store(labels: list[list[str]], target: Target) -> Store:
 def test_labels_that_are_no_class_are_counted_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     target = Classes(["anger", "joy"], "emotion")
     labels = [["anger"], ["jo\u200by"], ["Anger"], [""], ["Anger"]]
-    inference.show_scores(torch.eye(2)[[0, 1, 0, 0, 0]], store(labels, target), target)
+    predict.show_scores(torch.eye(2)[[0, 1, 0, 0, 0]], store(labels, target), target)
     printed = capsys.readouterr().out
     assert "2 of 5 utterances are scored" in printed
     assert "none of anger, joy (2 'Anger', 1 'no label')." in printed
@@ -37,11 +37,11 @@ def test_labels_that_are_no_class_are_counted_and_named(capsys: pytest.CaptureFi
 
 def test_quadrants_with_a_missing_bit_are_left_out_of_scores(capsys: pytest.CaptureFixture[str]) -> None:
     target = Quadrant()
-    inference.show_scores(torch.eye(4)[[1, 0]], store([["0", "1"], ["", "0"]], target), target)
+    predict.show_scores(torch.eye(4)[[1, 0]], store([["0", "1"], ["", "0"]], target), target)
     assert "1 of 2 utterances are scored" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("label", "name"), [("nan", ""), ("N/A", ""), ("joy", "joy"), (4, "4")])
 def test_words_for_nothing_are_no_labels_in_predictions(label: str | int, name: str) -> None:
     (utterance,) = Manifest((Utterance("a", Path("a.wav"), labels={"emotion": label}),), "m.csv")
-    assert inference._label(utterance.labels, "emotion") == name
+    assert predict._label(utterance.labels, "emotion") == name

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ser.data import challenge, recordings
-from ser.data.generated import code_of
+from ser.corpora import challenge_reader
+from ser.data import feature_store
 from ser.embeddings import base
 from ser.sources import digest_of_code
+from ser.synthetic.generator import code_of
 from tests.conftest import REPOSITORY
 
 
@@ -62,12 +63,15 @@ FEATURES = [
     ("roots", "files"),
     [
         (
-            ["ser.data.recordings", "ser.features.extract"],
+            ["ser.data.feature_store", "ser.features.extractors"],
             [*FEATURES, "data/audio.py", "data/mpeg.py", "data/store.py"],
         ),
-        (["ser.data.challenge"], ["data/challenge.py", "data/json_stream.py", "data/store_folder.py"]),
-        (["ser.embeddings.embed", "ser.embeddings.audio_ntt"], [*FEATURES, "embeddings/base.py"]),
-        (["ser.data.demo"], [*FEATURES, "data/prosody.py", "data/speech.py", "data/sentences.py"]),
+        (
+            ["ser.corpora.challenge_reader"],
+            ["data/challenge.py", "data/json_stream.py", "data/store_folder.py"],
+        ),
+        (["ser.embeddings.cache", "ser.embeddings.audio_ntt"], [*FEATURES, "embeddings/base.py"]),
+        (["ser.synthetic.challenge"], [*FEATURES, "data/prosody.py", "data/speech.py", "data/sentences.py"]),
     ],
 )
 def test_what_computes_a_cached_value_is_part_of_its_key(
@@ -89,7 +93,7 @@ def test_readers_of_generated_data_do_not_have_it_generated_again(monkeypatch: p
     read: set[str] = set()
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path.name) or read_bytes(path))
-    code_of("ser.data.stream_demo")
+    code_of("ser.synthetic.language_stream")
     assert {"stream_demo.py", "speech.py"} <= read
     assert not {"splits.py", "leaks.py", "errors.py"} & read
 
@@ -98,11 +102,11 @@ def test_messages_are_no_part_of_a_digest(monkeypatch: pytest.MonkeyPatch) -> No
     read: set[str] = set()
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path.name) or read_bytes(path))
-    digest_of_code("ser.data.recordings")
+    digest_of_code("ser.data.feature_store")
     assert "audio.py" in read
     assert "errors.py" not in read
 
 
-@pytest.mark.parametrize("module", [recordings, challenge, base])
+@pytest.mark.parametrize("module", [feature_store, challenge_reader, base])
 def test_each_cache_asks_for_the_digest_of_its_code(module: object) -> None:
     assert module.digest_of_code is digest_of_code  # type: ignore[attr-defined]

@@ -14,10 +14,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ser import checkpoint
 from ser.errors import ConfigError
-from ser.run_folder import RunFolder
-from ser.targets import QUADRANTS
+from ser.inference import checkpoint
+from ser.runs.run_folder import RunFolder
+from ser.targets.classification import QUADRANTS
 from tests.commands import REPOSITORY, TINY, environment, run
 
 SCORES = {"accuracy", "valence_accuracy", "activation_accuracy", "uar", "macro_f1", "majority_floor", "loss"}

@@ -29,14 +29,14 @@ def main() -> None:
 def _import_all() -> None:
     import torch.utils.tensorboard  # noqa: F401
 
-    import ser.command
-    import ser.ensemble
-    import ser.frame_observers
-    import ser.inference
-    import ser.live
-    import ser.observers
-    import ser.streaming
-    import ser.training  # noqa: F401
+    import ser.config.main
+    import ser.inference.console
+    import ser.inference.predict
+    import ser.inference.stream
+    import ser.training.ensemble
+    import ser.training.plot_callbacks
+    import ser.training.recording_callbacks
+    import ser.training.setup  # noqa: F401
 
 
 def _run(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ser.data.store import Store
-from ser.data.store_folder import DamagedStoreError, StoreWriter, discard_store, new_store, open_store
+from ser.data.store_io import DamagedStoreError, StoreWriter, discard_store, new_store, open_store
 from ser.errors import DataError
 from ser.files import write_atomic
 

@@ -1,6 +1,6 @@
 """Our own table of utterances: which audio, who speaks, what is said, and which labels it carries.
 
-A manifest is read from CSV, from JSON lines or from a folder per class; `ser.data.corpora` reads published
+A manifest is read from CSV, from JSON lines or from a folder per class; `ser.corpora.published` reads published
 corpora into the same shape. Nothing here opens audio.
 """
 
@@ -16,8 +16,8 @@ from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 
-from ser.data.audio_files import find_audio, name_of
-from ser.data.rows import COLUMNS, TIMES, Cells, read_rows
+from ser.audio.find import find_audio, name_of
+from ser.data.manifest_io import COLUMNS, TIMES, Cells, read_rows
 from ser.errors import DataError, did_you_mean, setting
 from ser.files import write_atomic
 from ser.names import is_missing, normalize_name

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
-from ser.build import build
+from ser.config.instantiate import build
 from ser.errors import DataError
-from ser.features.extract import Extractor
+from ser.features.extractors import Extractor
 from ser.sources import digest_of_code
 
 WAVEFORM: Mapping[str, Any] = MappingProxyType(
-    {"_target_": "ser.features.extract.Waveform", "sample_rate": 16_000, "normalize": "none"}
+    {"_target_": "ser.features.extractors.Waveform", "sample_rate": 16_000, "normalize": "none"}
 )
 """Spec of the waveform as it is, for embedders that make features of their own."""
 
 SERAB: Mapping[str, Any] = MappingProxyType(
     {
-        "_target_": "ser.features.extract.LogMel",
+        "_target_": "ser.features.extractors.LogMel",
         "sample_rate": 16_000,
         "frame_length_ms": 25.0,
         "frame_shift_ms": 10.0,

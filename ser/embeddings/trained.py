@@ -4,13 +4,13 @@ import hashlib
 
 from torch import Tensor
 
-from ser import checkpoint
 from ser.batch import Padded
-from ser.data.speakers import is_by_speaker
 from ser.embeddings.base import Embedder
 from ser.errors import ConfigError, setting
-from ser.inference import extractor_of
+from ser.inference import checkpoint
+from ser.inference.predict import extractor_of
 from ser.models.pooling import EveryStep
+from ser.splits.speaker_normalize import is_by_speaker
 
 
 class TrainedModel(Embedder):

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.features.frontend import Frontend
 from ser.models.base import CausalEncoder, Encoder, State
+from ser.models.frontend import Frontend
 from ser.models.pooling import EveryStep, Pooling
 
 

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ser import environment
-from ser.build import build
+from ser.config.instantiate import build
 from ser.data.store import sha256_of
 from ser.embeddings.base import Embedder
-from ser.embeddings.embed import embed, stored_features
+from ser.embeddings.cache import embed, stored_features
 from ser.errors import ConfigError, DataError, did_you_mean, setting
 from ser.files import write_atomic
-from ser.inference import choose_device
+from ser.inference.predict import choose_device
+from ser.runs import environment
 from ser.serab import results, tables
 from ser.serab.classifiers import FAMILIES, SEED, solve
 from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
@@ -64,7 +64,9 @@ def run(
         SerError: settings, corpora or files do not fit together.
     """
     names = _check(config)
-    logging.getLogger("ser.data.corpora").setLevel(logging.ERROR)  # whether copies are complete, is told here
+    logging.getLogger("ser.corpora.published").setLevel(
+        logging.ERROR
+    )  # whether copies are complete, is told here
     claim(folder, {**config, "split": split})
     corpora = [_read(name, spec, config) for name, spec in specs.items()]
     embedder: Embedder = build(config["extractor"], slot="extractor")

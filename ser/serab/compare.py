@@ -12,9 +12,9 @@ from typing import Any
 
 import yaml
 
-from ser import plots
 from ser.errors import ConfigError, DataError, SerError
 from ser.files import write_atomic
+from ser.report import plots
 from ser.serab import reports, tables
 from ser.serab.heat_map import of_extractors
 from ser.serab.reports import Report
@@ -66,7 +66,7 @@ def find_runs(folder: Path) -> list[Run]:
     if not folders:
         raise DataError(
             f"{folder}: holds no {reports.RESULTS}, nor does a folder in it. Give the hydra.run.dir of a finished "
-            "python -m ser.serab, or the folder of a sweep."
+            "python -m ser.scripts.serab, or the folder of a sweep."
         )
     return [_read(one) for one in folders]
 

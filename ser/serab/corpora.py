@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ser.build import build
-from ser.data.audio_corpus import AudioCorpus, PublishedCorpus, label_fields
-from ser.data.corpora import expected
-from ser.data.leaks import describe, find_leaks, stamps
+from ser.config.instantiate import build
+from ser.corpora.published import expected
+from ser.corpora.recordings import AudioCorpus, PublishedCorpus, label_fields
+from ser.data.feature_store import SKIPPING
 from ser.data.manifest import Manifest, first_ten
-from ser.data.recordings import SKIPPING
-from ser.data.splits import Assignment
 from ser.errors import ConfigError, DataError, SerError
+from ser.splits.leaks import describe, find_leaks, stamps
+from ser.splits.rules import Assignment
 
 
 @dataclass(frozen=True)

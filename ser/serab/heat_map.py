@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser import plots
-from ser.palette import share_map
+from ser.report import plots
+from ser.report.palette import share_map
 from ser.serab.classifiers import FAMILIES
 from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, in_order

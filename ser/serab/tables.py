@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ser import plots
 from ser.data.summary import markdown_table
 from ser.files import write_atomic
+from ser.report import plots
 from ser.serab import reports
 from ser.serab.classifiers import FAMILIES
 from ser.serab.heat_map import of_classifiers

@@ -1,0 +1,86 @@
+"""The recordings in a folder: told by their content, so that no suffix leaves one out."""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ser.audio.reader import AUDIO_SUFFIXES, is_audio
+from ser.errors import DataError
+
+_NAMED = 5  # files of each kind; all of them may be thousands
+
+_log = logging.getLogger(__name__)
+
+
+def find_audio(root: Path) -> list[Path]:
+    """Find all recordings at any depth, sorted, and log how many other files are passed over.
+
+    A file with a suffix of audio counts even if it cannot be read, so that reading it says so. Hidden files and folders
+    are passed over, links are followed.
+
+    Args:
+        root: where to begin.
+
+    Raises:
+        DataError: there is no such folder, or part of it cannot be read.
+    """
+    hidden: list[str] = []
+    found: list[str] = []
+    others: list[str] = []
+    for file in sorted(_walk(root, hidden)):
+        is_recording = file.lower().endswith(AUDIO_SUFFIXES) or is_audio(Path(file))
+        (found if is_recording else others).append(file)
+    passed_over = [
+        f"{len(files)} {what} ({_listed(files, root)})"
+        for files, what in ((others, "without audio that can be read"), (hidden, "hidden"))
+        if files
+    ]
+    if passed_over:
+        _log.info("%s: files that are passed over: %s", root, ", ".join(passed_over))
+    return [Path(file) for file in found]
+
+
+def find_files(root: Path, suffix: str) -> list[Path]:
+    """Find regular files at any depth, sorted; hidden files and folders are passed over, links are followed.
+
+    Args:
+        root: where to begin.
+        suffix: that a file must have, in any case.
+
+    Raises:
+        DataError: there is no such folder, or part of it cannot be read.
+    """
+    files = (Path(file) for file in sorted(_walk(root, [])) if file.lower().endswith(suffix))
+    return [file for file in files if file.is_file()]
+
+
+def name_of(place: Path) -> str:
+    """Name a recording by its path without the suffix, if it is one of audio."""
+    return (place.with_suffix("") if place.suffix.lower() in AUDIO_SUFFIXES else place).as_posix()
+
+
+def _walk(root: Path, hidden: list[str]) -> Iterator[str]:
+    """Yield the visible files; hidden files and folders are appended to a list."""
+    if not root.is_dir():
+        raise DataError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}. Check data.root.")
+    seen: set[str] = set()
+    for folder, subfolders, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up the tree would have us walk in circles
+            subfolders.clear()
+            continue
+        seen.add(real)
+        # macOS leaves '._a.wav' beside 'a.wav', with no audio in it
+        hidden += sorted(f"{folder}/{name}" for name in (*files, *subfolders) if name.startswith("."))
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        yield from (f"{folder}/{name}" for name in files if not name.startswith("."))
+
+
+def _listed(files: Iterable[str], root: Path) -> str:
+    names = [os.path.relpath(file, root) for file in files]
+    return ", ".join([*names[:_NAMED], *["..."] * (len(names) > _NAMED)])
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot be read ({error.strerror}). Check its permissions.") from error

@@ -1,0 +1,385 @@
+"""Audio files as waveforms: whatever libsndfile reads, at any rate, mixed to mono.
+
+A file is decoded, mixed and resampled block by block: hours of 96 kHz stereo need twice the memory of the
+waveform that comes out, and no more. What a header says of the length is believed only of formats where it must be
+right; the others are read to their end.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ser.audio import cut, mpeg
+from ser.errors import DataError, install_command
+
+AUDIO_SUFFIXES = (
+    *(
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".mp3",
+        ".opus",
+        ".oga",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+    ),
+    *(".rf64", ".bwf", ".mp2", ".mpga", ".voc", ".sph"),
+    *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".spx", ".mka", ".raw", ".pcm"),
+)
+"""Suffixes of recordings, in lower case; those from .m4a on are of formats that cannot be read, which is said."""
+
+_BLOCK = 1 << 19  # values decoded at a time: 2 MB
+OVERSHOOT_S = 0.5  # annotated ends may lie so far beyond the file, as in Kaldi's extract-segments
+_UNKNOWN_SAMPLES = 1 << 62  # what libsndfile says where the header has no length, or more
+_RATES = 1_000, 1_000_000  # Hz; a damaged header may claim 1 Hz, and a waveform becomes 16,000 times as long
+_MOST_HOURS = 24  # of a waveform in memory: 5.5 GB at 16 kHz
+# Other encodings seek beside the mark, such as Vorbis (libsndfile issue 885), or not at all: decoding the way there
+# never fails. Frames of MP3 hold bits of up to 22 later ones, 1.6 s.
+_EXACT_SEEKS = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+_SEEKABLE = {"AIFF", "AU", "CAF", "FLAC", "NIST", "RF64", "W64", "WAV", "WAVEX"}
+_MP3_RUN_UP_S = 5
+_MP3_LOST_SAMPLES = 6_000  # of delay, padding and frames without sound
+_FETCH_AGAIN = "Copy or download it again, or leave it out."
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file says of itself.
+
+    Args:
+        sample_rate: in Hz.
+        channels: 1 or more.
+        samples: of each channel.
+    """
+
+    sample_rate: int
+    channels: int
+    samples: int
+
+    @property
+    def duration_s(self) -> float:
+        """Of the whole file, in seconds."""
+        return self.samples / self.sample_rate
+
+
+class _Source(NamedTuple):
+    """An open file.
+
+    Args:
+        path: of the file.
+        file: a SoundFile at its beginning.
+        samples: of each channel; an estimate where `is_exact` is false, None where not even that is known.
+        is_exact: whether the file is damaged where it has fewer samples.
+    """
+
+    path: Path
+    file: Any
+    samples: int | None
+    is_exact: bool
+
+
+def probe(path: Path) -> AudioInfo:
+    """Read rate, channels and length of a file; only a file without a length in its header is decoded for that.
+
+    Raises:
+        DataError: it is missing, or no audio that libsndfile knows.
+    """
+    with _opened(path) as source:
+        return _info(source)
+
+
+def is_audio(path: Path) -> bool:
+    """Tell by the content whether a file is audio that can be read."""
+    try:
+        with _opened(path):
+            return True
+    except DataError:
+        _libraries()  # whose absence says nothing about the file
+        return False
+
+
+def read_audio(path: Path, sample_rate: int, *, start: float = 0.0, end: float | None = None) -> np.ndarray:
+    """The waveform [samples] of a file or of a segment of it, float32, mono by the mean of the channels.
+
+    Full scale is -1..1. What lies beyond it in a file of floats, or overshoots in resampling, is not clipped.
+
+    Args:
+        path: of the file; its format is told by its content.
+        sample_rate: of the result, in Hz.
+        start: in seconds; what lies before is decoded only in formats that do not seek exactly.
+        end: in seconds; None, or up to 0.5 s too late, for the end of the file.
+
+    Raises:
+        DataError: the file is missing, damaged, empty or no audio, longer than a day, the segment lies outside, or a
+            sample is no finite number.
+    """
+    with _opened(path) as source:
+        first, stop = _span(source, start, end)
+        cut.refuse(path, source.file)
+        blocks = _mono_blocks(source, first, stop)
+        if source.file.samplerate != sample_rate:
+            blocks = _resampled(blocks, source.file.samplerate, sample_rate)
+        waveform = np.concatenate([*blocks])
+    if not waveform.size:
+        raise _no_samples(path)
+    if not np.isfinite(waveform).all():
+        raise DataError(f"{path}: has samples that are NaN or infinite. Export it again, or leave it out.")
+    return waveform
+
+
+def decoder_versions() -> str:
+    """The libraries that decode and resample: what they make of a file may change with them.
+
+    Raises:
+        DataError: they are not installed.
+    """
+    soundfile, soxr = _libraries()
+    return (
+        f"soundfile {soundfile.__version__}, libsndfile {soundfile.__libsndfile_version__}, "
+        f"soxr {soxr.__version__}"
+    )
+
+
+def _libraries() -> tuple[ModuleType, ModuleType]:
+    """Import soundfile and soxr, here because training from features needs neither."""
+    try:
+        import soundfile
+        import soxr
+    except (ImportError, OSError) as error:  # OSError: soundfile is there, but libsndfile is not
+        raise DataError(
+            f"Audio files: the packages that decode and resample them cannot be imported ({error}). "
+            f"Run: {install_command('audio')}"
+        ) from error
+    return soundfile, soxr
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Source]:
+    """Open a file; whatever goes wrong with it becomes a message to the user."""
+    soundfile, _ = _libraries()
+    head = _head(path)
+    try:
+        # A name may be bytes that are no UTF-8, which soundfile cannot encode; on Windows, names are text.
+        file = _forward_reader()(str(path) if os.name == "nt" else os.fsencode(path))
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
+        raise _no_audio(path, head, getattr(error, "error_string", str(error))) from error
+    try:
+        with file:
+            _refuse_implausible(path, file)
+            if file.format == "MP3" or file.subtype.startswith("MPEG"):
+                with _opened_mpeg(path, file) as source:
+                    yield source
+            else:
+                is_known = file.frames < _UNKNOWN_SAMPLES
+                yield _Source(path, file, file.frames if is_known else None, is_exact=is_known)
+    except soundfile.SoundFileError as error:
+        raise DataError(f"{path}: is damaged ({_words(error.error_string)}). {_FETCH_AGAIN}") from error
+
+
+@contextmanager
+def _opened_mpeg(path: Path, file: Any) -> Iterator[_Source]:
+    """Open MPEG frames, bare or in a wav, so that they are read to their end, whatever a header says."""
+    length = mpeg.measure(path)
+    if not length.samples:
+        raise _no_audio(path, _head(path), "no MPEG frames")
+    if length.is_told and file.format == "MP3":
+        yield _Source(path, file, file.frames, is_exact=True)
+        return
+    cut.refuse(path, file)
+    with mpeg.EndlessFile(path, length) as content, _forward_reader()(content) as endless:
+        yield _Source(path, endless, length.samples, is_exact=False)
+
+
+@lru_cache(maxsize=1)
+def _forward_reader() -> Any:
+    """Make the class of SoundFiles that do not seek behind what they have read, which some formats cannot."""
+    soundfile, _ = _libraries()
+    return type("ForwardFile", (soundfile.SoundFile,), {"seekable": lambda _: False})
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file.
+
+    Raises:
+        DataError: it is missing, unreadable or empty, or no regular file.
+    """
+    try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe may block, a device never ends
+            raise DataError(f"{path}: is a pipe, socket or device, not a file. Leave it out.")
+        with path.open("rb") as file:
+            head = file.read(60)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file. {_whereabouts(path)}") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder, expected an audio file. Give the path of a file.") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
+    except ValueError as error:  # a NUL byte, or a character that has no bytes
+        raise DataError(f"{str(path)!r}: is no path that a file can have ({error}). Correct it.") from error
+    if not head:
+        raise DataError(f"{path}: is empty (0 bytes). {_FETCH_AGAIN}")
+    return head
+
+
+def _whereabouts(path: Path) -> str:
+    """A hint found in a few steps: thousands of files may be missing, among thousands of others."""
+    if not path.parent.is_dir():
+        return f"Nor is there the folder {path.parent}: check the path."
+    namesakes = [path.with_suffix(suffix) for suffix in AUDIO_SUFFIXES]
+    found = next((namesake.name for namesake in namesakes if namesake.is_file()), None)
+    return f"Did you mean '{found}'?" if found else "Check the path, or leave it out."
+
+
+def _no_audio(path: Path, head: bytes, reason: str) -> DataError:
+    beginning = " ".join(head.decode("ascii", "replace").split())
+    if beginning.isprintable() and beginning.isascii():
+        return DataError(
+            f"{path}: is text, not audio: it begins with {beginning!r}. Put the recording itself there; "
+            "`git lfs pull` does if this stands in for it."
+        )
+    return DataError(
+        f"{path}: is no audio that can be read ({_words(reason)}). If it plays elsewhere, convert it to wav or "
+        "flac, for instance with ffmpeg, else leave it out."
+    )
+
+
+def _words(reason: str) -> str:
+    """What libsndfile says, to be put in brackets."""
+    return reason.removeprefix("Error : ").rstrip(".")
+
+
+def _refuse_implausible(path: Path, file: Any) -> None:
+    lowest, highest = _RATES
+    if not lowest <= file.samplerate <= highest:
+        raise DataError(
+            f"{path}: claims a sample rate of {file.samplerate} Hz, expected {lowest} to {highest} Hz. {_FETCH_AGAIN}"
+        )
+
+
+def _info(source: _Source) -> AudioInfo:
+    samples = _count(source) if source.samples is None else source.samples
+    return AudioInfo(source.file.samplerate, source.file.channels, samples)
+
+
+def _count(source: _Source) -> int:
+    state = source.path.stat()
+    return _decoded_samples(source.path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _decoded_samples(path: Path, _size: int, _changed_ns: int) -> int:
+    """Decode a file, because only that tells how long it is."""
+    with _opened(path) as source:
+        return sum(map(len, _mono_blocks(source, 0, None)))
+
+
+def _span(source: _Source, start: float, end: float | None) -> tuple[int, int | None]:
+    """The first sample of a segment and the one after its last; None = the end of the file, wherever that is.
+
+    Raises:
+        DataError: the segment lies outside the file, or is longer than a day.
+    """
+    if (start, end) == (0.0, None) and not source.is_exact:
+        return 0, None
+    path, info = source.path, _info(source)
+    if not info.samples:
+        raise _no_samples(path)
+    duration = f"which is {info.duration_s:.3f} s long. Correct the segment, or give the file it is of."
+    if not 0 <= start < info.duration_s:
+        raise DataError(f"{path}: a segment starts at {start} s, outside the file, {duration}")
+    if end is None:
+        end = info.duration_s
+    if end > info.duration_s + OVERSHOOT_S:
+        raise DataError(f"{path}: a segment ends at {end} s, beyond the file, {duration}")
+    first, stop = (min(round(time * info.sample_rate), info.samples) for time in (start, end))
+    if first >= stop:
+        raise DataError(f"{path}: the segment from {start} s to {end} s holds no sample. Correct its times.")
+    if stop - first > _most_samples(source):
+        raise _too_long(path)
+    return first, stop
+
+
+def _most_samples(source: _Source) -> int:
+    return _MOST_HOURS * 3600 * int(source.file.samplerate)
+
+
+def _too_long(path: Path) -> DataError:
+    return DataError(
+        f"{path}: is longer than {_MOST_HOURS} hours, which do not fit into memory. Cut it into shorter files, or list "
+        "segments of it in a manifest."
+    )
+
+
+def _no_samples(path: Path) -> DataError:
+    return DataError(f"{path}: has 0 samples. Record or export it again, or leave it out.")
+
+
+def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.ndarray]:
+    """The samples first..stop of an open file, [n] at a time; None = to its end."""
+    path, file = source.path, source.file
+    mix = np.full(file.channels, 1 / file.channels, dtype=np.float32)
+    rows = max(1, _BLOCK // file.channels)
+    _skip_to(file, first, rows)
+    place, last = first, first + _most_samples(source) if stop is None else stop
+    while place < last:
+        size = min(rows, last - place)
+        block = file.read(size, dtype="float32", always_2d=True)
+        place += len(block)
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are found at the end
+            yield block @ mix  # for 20 s of stereo at 48 kHz 0.3 ms, where block.mean(axis=1) takes 14 ms
+        if len(block) < size and source.is_exact:
+            raise DataError(
+                f"{path}: is damaged or cut off, {place} of {source.samples} samples can be decoded. {_FETCH_AGAIN}"
+            )
+        if len(block) < size:
+            _refuse_short_mpeg(source, place)
+            return
+    if stop is None:
+        raise _too_long(path)
+
+
+def _refuse_short_mpeg(source: _Source, place: int) -> None:
+    """Refuse a file whose frames go on behind the last sample that is decoded."""
+    if source.file.format == "MP3" and source.samples and place < source.samples - _MP3_LOST_SAMPLES:
+        raise DataError(
+            f"{source.path}: {place} of about {source.samples} samples can be decoded: it is damaged, or holds "
+            "recordings of different kinds one after another. Convert it to wav or flac, for instance with ffmpeg, or "
+            "leave it out."
+        )
+
+
+def _skip_to(file: Any, first: int, rows: int) -> None:
+    """Go from the beginning of an open file to a sample."""
+    reached = 0
+    if file.format == "MP3":
+        reached = max(0, first - _MP3_RUN_UP_S * file.samplerate)
+    elif file.subtype in _EXACT_SEEKS and file.format in _SEEKABLE and file.frames < _UNKNOWN_SAMPLES:
+        reached = first
+    if reached:
+        file.seek(reached)
+    for start in range(reached, first, rows):
+        file.read(min(rows, first - start), dtype="float32")
+
+
+def _resampled(blocks: Iterable[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:
+    """The same waveform at another rate in Hz, to the bit what resampling it in one piece gives."""
+    _, soxr = _libraries()
+    stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
+    for block in blocks:
+        yield stream.resample_chunk(block)
+    yield stream.resample_chunk(np.empty(0, dtype=np.float32), last=True)

@@ -1,0 +1,197 @@
+"""The data of a run: splits, their table, and loaders of bucketed batches."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.batching.class_balance import Balance, member_of
+from ser.batching.dataset import UtteranceDataset
+from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
+from ser.batching.stateful_sampler import LaneSampler
+from ser.data.class_labels import classified
+from ser.data.store import Store
+from ser.data.summary import SplitSummary, summarize
+from ser.errors import ConfigError
+from ser.features.extractors import Extractor
+from ser.targets.classification import Target
+
+_FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted in constant memory
+
+
+class SpeechData(L.LightningDataModule):
+    """Loaders over the splits `train`, `validation` and, where it is labelled, `test`.
+
+    Args:
+        stores: split name -> features, ids and labels.
+        target: makes class indices of the labels.
+        seed: of the run; order of batches, crops and augmentation follow from it.
+        max_frames: padded frames of a batch, at most.
+        max_utterances: utterances of a batch, at most.
+        pool: so many utterances are sorted by length together; smaller is more random, larger pads less.
+        crop_frames: in training, longer utterances are cut to a random stretch of so many frames.
+        cut_frames: in training, utterances are cut into sequences of so many frames, the last one shorter; all are
+            learnt from, and nothing is joined.
+        balance: what an epoch has of classes that are unequally frequent, see ser.batching.class_balance.
+        carry_state: in training, the sequences of a recording follow each other in one row of the batches, so that a
+            causal model can go on with its state.
+        member: which member of an ensemble this is for, and of how many; it trains on a part of what there is.
+        extractor: makes features of what the stores hold, where that is waveforms.
+        steps_per_frame: steps that the stores hold for a frame of `max_frames`, `crop_frames` and `cut_frames`; more
+            than 1 where they hold waveforms.
+        overfit: train and validate on the first so many training utterances: a model that cannot learn them by
+            heart is broken.
+        num_workers: loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
+        facts: plain values about the data that a run keeps.
+    """
+
+    def __init__(
+        self,
+        stores: Mapping[str, Store],
+        target: Target,
+        *,
+        seed: int = 0,
+        max_frames: int = 16_000,
+        max_utterances: int = 32,
+        pool: int = 512,
+        crop_frames: int | None = None,
+        cut_frames: int | None = None,
+        balance: Balance = "none",
+        carry_state: bool = False,
+        member: tuple[int, int] | None = None,
+        extractor: Extractor | None = None,
+        steps_per_frame: int = 1,
+        overfit: int | None = None,
+        num_workers: int = 0,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.facts = dict(facts or {})
+        if overfit is not None:
+            train = stores["train"]
+            few = train.select(np.arange(min(overfit, len(train))))
+            stores = {"train": few, "validation": few}
+        if carry_state and (balance != "none" or member is not None):
+            raise ConfigError(
+                "batching.carry_state=true: recordings stay whole, so none of their sequences can be repeated or left "
+                "out. Use balance=class_weight or balance=none."
+            )
+        self.target = target
+        self.seed = seed
+        self.balance = balance
+        self.extractor = extractor
+        self.limits = {"max_frames": max_frames * steps_per_frame, "max_utterances": max_utterances}
+        self.pool = pool
+        self.num_workers = num_workers
+        crop = None if crop_frames is None else crop_frames * steps_per_frame
+        cut = None if cut_frames is None else cut_frames * steps_per_frame
+        self.datasets = {
+            name: UtteranceDataset(
+                *classified(store, target), seed=seed, crop_frames=crop if name == "train" else None
+            )
+            for name, store in stores.items()
+        }
+        lengths = self.datasets["train"].store.lengths
+        pieces = np.ones_like(lengths) if cut is None else -(-lengths // cut)
+        self._begins = np.concatenate([np.arange(count) == 0 for count in pieces]) if carry_state else None
+        if cut is not None:
+            self.datasets["train"] = self.datasets["train"].cut(cut)
+        if member is not None:
+            labels = self._labels("train").numpy()
+            self.datasets["train"] = self.datasets["train"].select(member_of(labels, *member, seed))
+        self.feature_dim: int = (extractor or stores["train"]).feature_dim
+        self._train_loader: BucketLoader | None = None
+        self._resume_from: dict[str, Any] = {}
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a labelled test split."""
+        return "test" in self.datasets and self.datasets["test"].targets is not None
+
+    def class_counts(self) -> Mapping[str, Tensor]:
+        """View of the target -> utterances, or frames, of each class in the training split."""
+        store = self.datasets["train"].store
+        frames, spoken = torch.from_numpy(store.lengths), torch.from_numpy(store.spoken)
+        return self.target.counts(self._labels("train"), frames, spoken)
+
+    def train_frames(self) -> Iterator[Tensor]:
+        """Chunks [N, F] of all frames of the training split, and of no other."""
+        dataset = self.datasets["train"]
+        if self.extractor is None:
+            yield from map(torch.from_numpy, dataset.store.chunks(_FRAMES_AT_A_TIME))
+            return
+        for draw in EvaluationSampler(dataset.lengths, **self.limits):
+            frames = self.extractor(dataset[draw].audio)
+            yield frames.values[frames.mask]
+
+    def summaries(self) -> list[SplitSummary]:
+        """Size, lengths and class counts of each split."""
+        return [
+            summarize(
+                name,
+                dataset.store.lengths,
+                None if dataset.targets is None else dataset.targets.numpy(),
+                self.target.class_names,
+                **self.facts.get("speech", {}).get(name, {}),
+            )
+            for name, dataset in self.datasets.items()
+        ]
+
+    def train_dataloader(self) -> BucketLoader:
+        """Shuffled batches of like length; after a resume, those that were left of the epoch."""
+        if self._begins is not None:
+            return self._resumed(self._lanes())
+        drawing = {"pool": self.pool, "seed": self.seed, "balance": self.balance}
+        classes = self._labels("train").numpy()
+        return self._resumed(self._loader("train", BucketSampler, **self.limits, **drawing, classes=classes))
+
+    def val_dataloader(self) -> BucketLoader:
+        """Whole utterances, longest first."""
+        return self._loader("validation", EvaluationSampler, **self.limits)
+
+    def test_dataloader(self) -> BucketLoader:
+        """Whole utterances, longest first."""
+        return self._loader("test", EvaluationSampler, **self.limits)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the training loader is.
+
+        Lightning saves a loader's state itself, but drops it on resume when the length of the training has been
+        asked for before, as a learning-rate schedule does.
+        """
+        return self._train_loader.state_dict() if self._train_loader else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on there when the loader is made."""
+        self._resume_from = state_dict
+
+    def _resumed(self, loader: BucketLoader) -> BucketLoader:
+        """The training loader, where an interrupted run was."""
+        self._train_loader = loader
+        if self._resume_from:
+            loader.load_state_dict(self._resume_from)
+            self._resume_from = {}
+        return loader
+
+    def _lanes(self) -> BucketLoader:
+        rows = {"max_utterances": self.limits["max_utterances"], "seed": self.seed}
+        return self._loader("train", LaneSampler, **rows, begins=self._begins)
+
+    def _loader(self, split: str, sampler: type, **settings: Any) -> BucketLoader:
+        dataset = self.datasets[split]
+        trainer: Any = self.trainer
+        ranks = {"rank": trainer.global_rank, "ranks": trainer.world_size} if trainer else {}
+        return BucketLoader(
+            dataset,
+            sampler(dataset.lengths, **settings, **ranks),
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _labels(self, split: str) -> Tensor:
+        labels = self.datasets[split].targets
+        assert labels is not None  # the reader refuses a training file without labels
+        return labels

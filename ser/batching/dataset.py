@@ -1,0 +1,65 @@
+"""Batches from a store: one gather a batch."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ser.batch import Batch, Padded
+from ser.batching.samplers import Draw
+from ser.data.store import Store
+from ser.randomness import uniform, utterance_keys
+
+
+class UtteranceDataset(Dataset[Batch]):
+    """Utterances of one split; an item is a whole batch, asked for by a `Draw` of the sampler.
+
+    Args:
+        store: features and ids.
+        targets: [N] class indices, or None where the split has no labels.
+        seed: of the run; crops and augmentation follow from it.
+        crop_frames: longer utterances are cut to a random stretch of so many frames; None keeps them whole.
+    """
+
+    def __init__(
+        self, store: Store, targets: Tensor | None, *, seed: int = 0, crop_frames: int | None = None
+    ) -> None:
+        self.store = store
+        self.targets = targets
+        self.seed = seed
+        self.crop_frames = crop_frames
+        limit = crop_frames or np.iinfo(np.int64).max
+        self.lengths: np.ndarray = np.minimum(store.lengths, limit)
+        """[N], frames of each utterance as it comes out of a batch."""
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def cut(self, frames: int) -> "UtteranceDataset":
+        """The same utterances in sequences of so many frames, the last one of each shorter."""
+        pieces = torch.from_numpy(-(-self.store.lengths // frames))
+        targets = None if self.targets is None else self.targets.repeat_interleave(pieces)
+        return UtteranceDataset(self.store.cut(frames), targets, seed=self.seed, crop_frames=self.crop_frames)
+
+    def select(self, indices: np.ndarray) -> "UtteranceDataset":
+        """The utterances at `indices` [n], in that order."""
+        targets = None if self.targets is None else self.targets[indices]
+        return UtteranceDataset(
+            self.store.select(indices), targets, seed=self.seed, crop_frames=self.crop_frames
+        )
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        """The batch of the draw's utterances, in its order."""
+        indices = np.asarray(draw.indices)
+        keys = utterance_keys(self.seed, draw.epoch, torch.from_numpy(indices))
+        spare = self.store.lengths[indices] - self.lengths[indices]
+        starts = (uniform(keys, "crop")[:, 0].numpy() * (spare + 1)).astype(np.int64)
+        spans = indices, starts, self.lengths[indices]
+        return Batch(
+            ids=[self.store.ids[index] for index in draw.indices],
+            audio=Padded(self.store.gather(*spans), torch.from_numpy(spans[2])),
+            targets=None if self.targets is None else self.targets[draw.indices],
+            keys=keys,
+            speech=self.store.gather_speech(*spans),
+            continues=None if draw.continues is None else torch.tensor(draw.continues),
+        )

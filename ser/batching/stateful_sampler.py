@@ -1,0 +1,82 @@
+"""Batches for stateful training: each row follows one recording after the other, sequence by sequence."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ser.batching.bucketing import Plan, check_positive
+from ser.batching.samplers import Draw, PlannedSampler
+from ser.errors import ConfigError
+
+
+class LaneSampler(PlannedSampler):
+    """Draws so that row r of a batch goes on where row r of the batch before has ended, or begins a recording.
+
+    Recordings are dealt out to lanes, one a row, of about equal length; the order within a lane is drawn anew in
+    every epoch. Lanes that are at their end leave the batch, the last rows first, so that rows keep their place.
+
+    Args:
+        lengths: [N] frames of each sequence, those of a recording one after the other.
+        begins: [N] bool, whether a sequence is the first of its recording.
+        max_utterances: lanes, at most.
+        seed: of the run, 0 or more.
+        rank: of this process; there is but one.
+        ranks: likewise.
+
+    Raises:
+        ConfigError: several processes train together, or there is no lane.
+    """
+
+    def __init__(
+        self,
+        lengths: npt.ArrayLike,
+        *,
+        begins: npt.ArrayLike,
+        max_utterances: int,
+        seed: int,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        if ranks > 1:
+            raise ConfigError(
+                f"batching.carry_state=true, trainer.devices={ranks}: what one process remembers, the others do not. "
+                "Train on one device, or with batching.carry_state=false."
+            )
+        check_positive("batching.max_utterances", max_utterances)
+        firsts = np.flatnonzero(np.asarray(begins))
+        self._recordings = np.split(np.arange(len(np.asarray(begins))), firsts[1:])
+        self._lanes = _lanes([len(sequences) for sequences in self._recordings], max_utterances)
+        self._begins = np.asarray(begins)
+        self._seed = seed
+        limits = {"max_frames": int(np.max(lengths)) * max_utterances, "max_utterances": max_utterances}
+        super().__init__(lengths, rank, {**limits, "seed": seed, "ranks": ranks})
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to an epoch; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Draw]:
+        for draw in super().__iter__():
+            yield Draw(draw.epoch, draw.indices, (~self._begins[draw.indices]).tolist())
+
+    def _plan(self, epoch: int) -> Plan:
+        rng = np.random.default_rng((self._seed, epoch))
+        rows = [
+            np.concatenate([self._recordings[index] for index in rng.permutation(lane)])
+            for lane in self._lanes
+        ]
+        return [[int(row[step]) for row in rows if step < len(row)] for step in range(len(rows[0]))]
+
+
+def _lanes(sizes: list[int], most: int) -> list[list[int]]:
+    """Recordings in lanes, the longest first into the shortest lane; the longest lane comes first."""
+    lanes: list[list[int]] = [[] for _ in range(min(most, len(sizes)))]
+    filled = np.zeros(len(lanes), dtype=np.int64)
+    for index in np.argsort([-size for size in sizes], kind="stable").tolist():
+        shortest = int(filled.argmin())
+        lanes[shortest].append(index)
+        filled[shortest] += sizes[index]
+    order: Any = np.argsort(-filled, kind="stable")
+    return [lanes[number] for number in order.tolist()]

@@ -1,0 +1,85 @@
+"""Objects from `_target_` nodes.
+
+A node `{_target_: ser.models.lstm.LSTMEncoder, hidden_dim: 128}` names a class or function and its arguments.
+"""
+
+import importlib
+import inspect
+import reprlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ser.config.signature import signature
+from ser.config.slots import check_name
+from ser.errors import ConfigError, SerError
+
+
+def build(spec: Mapping[str, Any], *, slot: str, **supplied: Any) -> Any:
+    """Return what `_target_` names, called with the spec's other keys and with `supplied`.
+
+    Args:
+        spec: plain containers; nested mappings with `_target_`, also in lists, are built first.
+        slot: full key at which the spec stands in a config: it says what may be named, see ser.config.slots.
+        supplied: arguments that only the program knows, such as `in_dim`.
+
+    Raises:
+        ConfigError: the name does not belong there, is not public or not there; or it refuses the arguments.
+    """
+    if "_target_" not in spec:
+        raise ConfigError(f"nothing to build: {dict(spec)} has no `_target_`. Name a class there.")
+    name = spec["_target_"]
+    target = _load(name, slot)
+    arguments = {
+        key: _build_nested(value, f"{slot}.{key}") for key, value in spec.items() if key != "_target_"
+    }
+    if taken := sorted(arguments.keys() & supplied.keys()):
+        raise ConfigError(
+            f"{name}: {', '.join(taken)} follows from the data. Remove it from the configuration."
+        )
+    return _call(target, name, arguments | supplied)
+
+
+def _build_nested(value: Any, slot: str) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return build(value, slot=slot)
+        return {key: _build_nested(item, f"{slot}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_build_nested(item, slot) for item in value]
+    return value
+
+
+def _load(name: object, slot: str) -> Callable[..., Any]:
+    """Import a public class or function that belongs in a slot, and is defined there, not merely mentioned."""
+    try:
+        kind = check_name(slot, name)
+    except ConfigError as error:
+        raise ConfigError(f"{slot}._target_={name}: {error}") from error
+    owner, _, leaf = str(name).rpartition(".")
+    try:
+        target = getattr(importlib.import_module(owner), leaf)
+    except (ModuleNotFoundError, AttributeError):
+        signature(str(name))  # answers a name that does not exist with the nearest one
+        raise
+    if not kind.fits(target):
+        raise ConfigError(f"{slot}._target_={name}: is not {kind.what}, which belongs here. Name another.")
+    found: Callable[..., Any] = target
+    return found
+
+
+def _call(target: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> Any:
+    try:
+        inspect.signature(target).bind(**arguments)
+        return target(**arguments)
+    except SerError:
+        raise
+    except (
+        Exception
+    ) as error:  # constructors refuse plain values in many ways: torch by RuntimeError, some by assert
+        plain = {
+            key: value for key, value in arguments.items() if isinstance(value, str | int | float | list)
+        }
+        values = ", ".join(f"{key}={reprlib.repr(value)}" for key, value in plain.items())
+        raise ConfigError(
+            f"{name}({values}): {type(error).__name__}: {error}. Change its settings."
+        ) from error

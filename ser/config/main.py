@@ -1,0 +1,242 @@
+"""The scripts as commands: plain answers to mistakes, then Hydra runs the job or sweep."""
+
+import functools
+import inspect
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from ser import ranks
+from ser.config.command_line import Command, read_command
+from ser.config.overrides import App
+from ser.config.settings import SCHEMAS
+from ser.config.validate import check
+from ser.errors import SerError
+from ser.files import REMEDIES
+from ser.runs import environment, sweep, sweep_tables
+from ser.runs.run_folder import RunFolder
+
+Script = Callable[[dict[str, Any]], float | None]
+
+
+def main(
+    config_name: str,
+    *,
+    existing_paths: Sequence[str] = (),
+    rewrite: Callable[[list[str]], list[str]] | None = None,
+    help: str | None = None,
+) -> Callable[[Script], Callable[[], None]]:
+    """Turn a function of a checked config into a command; the folder `conf` lies beside its file or further up.
+
+    A user's mistake ends as a message on stderr with exit code 1. A traceback is printed where
+    HYDRA_FULL_ERROR=1 or an option of the group `debug` asks for it. With `-m`, each job records its status,
+    a failed job stops no other, and a table ends the sweep; the exit code is 1 if any job failed.
+
+    Args:
+        config_name: the primary config, without `.yaml`.
+        existing_paths: full keys of files or folders that must be there, unless they are null.
+        rewrite: makes the arguments that Hydra gets of those that were typed.
+        help: what --help prints before the groups; None where it stands in the config.
+    """
+
+    def decorate(script: Script) -> Callable[[], None]:
+        folders = Path(inspect.getfile(script)).resolve().parents
+        conf = next(folder / "conf" for folder in folders if (folder / "conf").is_dir())
+
+        @functools.wraps(script)
+        def command() -> None:
+            _open_standard_streams()
+            if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+                sys.stdout.reconfigure(errors="backslashreplace")
+            try:
+                typed = sys.argv[1:]
+                app = App(conf, config_name, existing_paths, SCHEMAS.get(config_name), help)
+                arguments = rewrite(typed) if rewrite else typed
+                code = _run(script, read_command(arguments, app), typed)
+            except KeyboardInterrupt:
+                code = _interrupted()
+            except BrokenPipeError:  # as of `| head`
+                code = _piped_to_nobody()
+            except Exception as error:
+                if _wants_traceback():
+                    raise
+                print(_sentence(error), file=sys.stderr)
+                code = 1
+            if code:
+                sys.exit(code)
+
+        return command
+
+    return decorate
+
+
+def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
+    """Let Hydra run the script, end a sweep with its table, and return the exit code.
+
+    Args:
+        script: of a checked config.
+        command: what Hydra gets.
+        typed: arguments as the user typed them.
+    """
+    app = command.app
+
+    @functools.wraps(script)
+    def job(cfg: DictConfig) -> float | None:
+        def run(resume: Path | None = None) -> float | None:
+            config = check(
+                cfg,
+                root_keys=app.root_keys(),
+                existing_paths=app.existing_paths,
+                schema=app.schema,
+            )
+            with ranks.quiet(config.get("trainer")):
+                return script(config | {"resume": str(resume)} if resume and "resume" in config else config)
+
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            return _run_job_of_sweep(run, cfg, command)
+        overrides = [word for word in typed if environment.is_of_run(word)]
+        environment.remember_command([*environment.program(), *typed], overrides)
+        return _run_job(run)
+
+    start = hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)
+    logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
+    argv, sys.argv = sys.argv, [sys.argv[0], *command.arguments]
+    try:
+        code = _exit_code(start)
+    finally:
+        sys.argv = argv
+    if command.sweep_dir is not None and command.sweep_dir.is_dir():
+        failed = sweep_tables.summarize(command.sweep_dir, command.program)
+        code = code or min(failed, 1)
+    return code
+
+
+def _hide_prefixes(record: logging.LogRecord) -> bool:
+    """Let a record through, without the `++` that we, not the user, put before a key."""
+    record.msg = str(record.msg).replace(" ++", " ")
+    return True
+
+
+def _exit_code(start: Callable[[], None]) -> int:
+    try:
+        start()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into sys.exit(1)
+            return _interrupted()
+        if type(error).__name__ == "SIGTERMException":  # Lightning's, whose exit code would be 0
+            print("Terminated.", file=sys.stderr)
+            return 128 + signal.SIGTERM
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return 0
+
+
+def _open_standard_streams() -> None:
+    """Replace closed standard streams, whose numbers the next files would get, and print any file name."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _piped_to_nobody() -> int:
+    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  Python would complain again at exit
+    return 128 + signal.SIGPIPE
+
+
+def _interrupted() -> int:
+    print("Interrupted.", file=sys.stderr)
+    return 130
+
+
+def _run_job(run: Callable[[], float | None]) -> float | None:
+    try:
+        return sweep.finite(run())
+    except BrokenPipeError:
+        sys.exit(_piped_to_nobody())
+    except Exception as error:
+        if _wants_traceback() or HydraConfig.get().runtime.choices.get("debug") or not _is_users(error):
+            raise
+        print(ranks.signed(_sentence(error)), file=sys.stderr)
+        sys.exit(1)
+
+
+def _run_job_of_sweep(
+    run: Callable[[Path | None], float | None], cfg: DictConfig, command: Command
+) -> float | None:
+    """Run one job of a sweep in the folder where it has been before, if it has, from where it was killed."""
+    hydra_settings: Any = HydraConfig.get()
+    words = [str(word) for word in hydra_settings.overrides.task]
+    overrides = [word.removeprefix("++") if command.is_bare(word) else word for word in words]
+    environment.remember_command([*command.program, *overrides], overrides)
+    sweep_dir, given = Path(hydra_settings.sweep.dir).absolute(), Path(hydra_settings.runtime.output_dir)
+    settings = sweep.hash_settings(OmegaConf.to_container(cfg, resolve=False))
+    run_dir = sweep.find_folder(given, sweep_dir, overrides=overrides, settings=settings)
+    if run_dir != given:
+        with read_write(hydra_settings):
+            hydra_settings.runtime.output_dir = str(run_dir)
+        _remove_unused(given)
+    folder = RunFolder(run_dir)
+
+    def resume_or_run() -> float | None:
+        if folder.has_checkpoint():
+            return run(run_dir)
+        folder.config.unlink(missing_ok=True)  # of a job that was killed in its first epoch
+        return run(None)
+
+    return sweep.attempt(
+        resume_or_run,
+        run_dir,
+        sweep_dir=sweep_dir,
+        log=run_dir / f"{hydra_settings.job.name}.log",
+        overrides=overrides,
+        settings=settings,
+        mode="min" if cfg.get("mode") == "min" else "max",
+    )
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder in which there is nothing but the empty log that Hydra has made for a job."""
+    files = [*folder.iterdir()]
+    if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
+        for file in files:
+            file.unlink()
+        folder.rmdir()
+
+
+def _wants_traceback() -> bool:
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether the user, not the program, made the mistake."""
+    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")  # there if it can have been raised
+    is_misuse = lightning is not None and isinstance(error, lightning.MisconfigurationException)
+    return (
+        isinstance(error, SerError) or is_misuse or (isinstance(error, OSError) and error.errno in REMEDIES)
+    )
+
+
+def _sentence(error: Exception) -> str:
+    """Return what to print of an error, with a remedy where the operating system refused something."""
+    if not isinstance(error, OSError) or error.errno not in REMEDIES:
+        return str(error)
+    place = error.filename if error.filename is not None else "A file of this run"
+    return f"{place}: {(error.strerror or '').lower()}. {REMEDIES[error.errno]}"

@@ -1,0 +1,79 @@
+"""Types of the settings at the top of each script's config; what they mean stands in conf/*.yaml, as do defaults."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Settings of predict.py."""
+
+    ckpt: str | list[str]
+    input: str | list[str]
+    root: str | None
+    output: str | None
+    overwrite: bool
+    scores: bool
+    corpus: str | None
+    window_s: float | None
+    hop_s: float | None
+    stream: bool
+    push_ms: float
+    sample_rate: int | None
+    on_error: Literal["raise", "skip"]
+    device: str
+    max_frames: int | None
+    cache_dir: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Settings of `python -m ser.scripts.bundle`."""
+
+    ckpt: str
+    output: str
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class Serab:
+    """Settings of `python -m ser.scripts.serab`, but for those of its groups."""
+
+    experiment_name: str
+    corpora: str | list[str]
+    corpora_root: str
+    allow_partial: bool
+    select: Literal["validation", "test"]
+    classifiers: str | list[str]
+    normalize: Literal["speaker", "global"]
+    grid: bool
+    jobs: int
+    device: str
+    cache_dir: str
+    folders: dict[str, str | None]
+    settings: dict[str, dict[str, Any]]
+    published: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Settings of train.py and of the scripts that read its data, without those of groups."""
+
+    experiment_name: str
+    seed: int
+    monitor: str
+    mode: Literal["max", "min"]
+    compile: bool
+    test: bool
+    init: str | None
+    ensemble: int | Literal["auto"] | None
+    resume: str | None
+
+
+SCHEMAS = {
+    "predict": "ser.config.settings.Predict",
+    "bundle": "ser.config.settings.Bundle",
+    "serab": "ser.config.settings.Serab",
+    "train": "ser.config.settings.Train",
+}
+"""Primary config -> the class of its settings."""

@@ -1,0 +1,106 @@
+"""The course challenge: JSON files of log-mel frames, one file per split."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ser.config.instantiate import build
+from ser.corpora.challenge_reader import Labels, read_challenge, read_labels
+from ser.data.json_stream import LABEL_NAMES
+from ser.data.store import Store
+from ser.errors import ConfigError
+from ser.splits.base import Splits
+
+_CHALLENGE_DIM = 26  # of features=challenge, the default, which says nothing about a file of another width
+
+
+class ChallengeCorpus:
+    """The course challenge's JSON files; train and validation are labelled.
+
+    Args:
+        root: their folder.
+        train: file of the training split.
+        validation: file of the validation split.
+        test: file to score after training; None = no test split.
+        test_labels: file with the test split's labels, where they are not in `test` itself.
+        feature_dim: values of a frame; None = as in the first frame.
+        cache_dir: where parsed files are kept.
+    """
+
+    stamps: tuple[str, ...] = ()
+    """What a reader of the results must know about the data."""
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        train: str = "train.json",
+        validation: str = "dev.json",
+        test: str | None = None,
+        test_labels: str | None = None,
+        feature_dim: int | None = None,
+        cache_dir: str = ".cache/ser",
+    ) -> None:
+        self.root = Path(root)
+        self.train = train
+        self.validation = validation
+        self.test = test
+        self.test_labels = test_labels
+        self.feature_dim = feature_dim
+        self.cache_dir = Path(cache_dir)
+
+    def splits(self, features: Mapping[str, Any]) -> Splits:
+        """Read the files; they hold features, whatever an extractor would make of waveforms.
+
+        Args:
+            features: spec of an extractor, not used.
+
+        Raises:
+            ConfigError: waveforms are asked for.
+            DataError: a file is missing, damaged, of the wrong shape or without labels.
+        """
+        if str(features["_target_"]).endswith(".Waveform"):
+            raise ConfigError(
+                "features=waveform and waveform_augment need recordings, but the challenge's files hold frames. "
+                "Leave them out, or train on recordings: data=folder, data=manifest or a corpus."
+            )
+        if features.get("silence"):
+            raise ConfigError(
+                f"silence={features['silence'].get('mode', 'keep')}: needs recordings, but the challenge's files hold "
+                "frames. Leave it out, or train on recordings: data=folder, data=manifest or a corpus."
+            )
+        train = self._read(self.train, width_setting="data.feature_dim")
+        feature_dim = self.feature_dim or train.feature_dim
+        made = build(features, slot="features").feature_dim
+        if made not in (feature_dim, _CHALLENGE_DIM):
+            raise ConfigError(
+                f"features: would make {made} values a frame, but the challenge's files hold frames, of {feature_dim}, "
+                "which are taken as they are. Leave features=... out, or train on recordings: data=folder, "
+                "data=manifest or a corpus."
+            )
+        stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}
+        if self.test is not None:
+            stores["test"] = self._read_test(self.test, feature_dim)
+        return Splits(stores, self.stamps)
+
+    def _read_test(self, name: str, feature_dim: int) -> Store:
+        if self.test_labels is None:
+            return self._read(name, feature_dim=feature_dim)
+        store = self._read(name, feature_dim=feature_dim, labels="optional")
+        return store.with_labels(read_labels(self.root / self.test_labels, store.ids), LABEL_NAMES)
+
+    def _read(
+        self,
+        name: str,
+        *,
+        feature_dim: int | None = None,
+        labels: Labels = "required",
+        width_setting: str | None = None,
+    ) -> Store:
+        return read_challenge(
+            self.root / name,
+            cache_dir=self.cache_dir,
+            feature_dim=feature_dim or self.feature_dim,
+            labels=labels,
+            width_setting=width_setting,
+        )

@@ -1,0 +1,293 @@
+"""Recordings as a run's data: a manifest, its labels, an honest split, a leak check, and features.
+
+Each corpus gives a manifest in its own way; everything after that is the same for all.
+"""
+
+import json
+import logging
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from ser.config.instantiate import build
+from ser.corpora.published import find_corpus, read_corpus
+from ser.data.feature_store import OnError, read_features
+from ser.data.label_map import (
+    LabelMap,
+    lonely_classes,
+    map_labels,
+    read_label_map,
+    require_labels,
+    warn_of_lookalikes,
+)
+from ser.data.manifest import Manifest, Utterance, how_to_name_speakers, read_folder, read_manifest
+from ser.data.store import Store
+from ser.errors import ConfigError
+from ser.features.extractors import Extractor
+from ser.names import normalize_name
+from ser.splits.base import Splits
+from ser.splits.leaks import describe, doubtful_speakers, find_leaks, stamps, undeclared
+from ser.splits.rules import Rule, WindowSplit, cross_validation
+
+_log = logging.getLogger(__name__)
+
+
+class AudioCorpus(ABC):
+    """Recordings with labels.
+
+    Args:
+        split: rule that deals utterances out to the splits.
+        label: label field that is predicted, or that the label map translates.
+        label_map: raw label -> label, or -> labels of several fields, or -> null to drop it; or a YAML file of
+            that; None leaves labels as they are.
+        declared_leaks: kinds of leaks that are known and accepted, so that results are not stamped with them.
+        on_error: what to do about recordings that cannot be used.
+        cache_dir: where features are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        split: Rule,
+        label: str,
+        label_map: LabelMap | str | None = None,
+        declared_leaks: Sequence[str] | None = None,
+        on_error: OnError = "raise",
+        cache_dir: str = ".cache/ser",
+    ) -> None:
+        self.split = split
+        self.label = normalize_name(label)
+        self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
+        self.declared_leaks = tuple(declared_leaks or ())
+        undeclared([], self.declared_leaks)  # refuses unknown kinds now, before hours of reading
+        self.on_error: OnError = on_error
+        self.cache_dir = cache_dir
+
+    @abstractmethod
+    def utterances(self) -> Manifest:
+        """All utterances with their raw labels.
+
+        Raises:
+            DataError: the corpus is not there, or is not as it should be.
+        """
+
+    def labelled(self) -> tuple[Manifest, list[dict[str, Any]]]:
+        """The utterances that the label map keeps, and what became of each raw label.
+
+        Raises:
+            DataError: the labels do not fit the map, or some are missing.
+        """
+        manifest = self.utterances()
+        require_labels(manifest, self.label, self.label_map)
+        warn_of_lookalikes(manifest, self.label)
+        manifest, counts = map_labels(manifest, self.label, self.label_map)
+        for name in lonely_classes(manifest, self.label):
+            _log.warning("%s: one speaker alone has the label %r", manifest.source, name)
+        return manifest, [asdict(count) for count in counts]
+
+    def splits(self, features: Mapping[str, Any]) -> Splits:
+        """Read, split and check everything.
+
+        Args:
+            features: spec of an extractor.
+
+        Raises:
+            SerError: files, labels, rule or settings do not fit together.
+        """
+        manifest, counts = self.labelled()
+        extractor: Extractor = build(features, slot="features")
+        recordings = read_features(
+            manifest,
+            extractor,
+            cache_dir=self.cache_dir,
+            settings=json.dumps(features, sort_keys=True),
+            on_error=self.on_error,
+        )
+        manifest, store = manifest.select(recordings.kept.tolist()), recordings.store
+        if isinstance(self.split, WindowSplit):
+            manifest, store = in_windows(manifest, store, self.split.window_frames, extractor.frame_shift_s)
+        assignment = self.split.assign(manifest)
+        leaks = find_leaks(manifest, assignment, store.digests)
+        doubts = [] if "speaker" in self.declared_leaks else doubtful_speakers(manifest, assignment)
+        fields = label_fields(self.label_map, self.label)
+        labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
+        store = store.with_labels(labels, fields)
+        stores = {name: store.select(indices) for name, indices in assignment.items()}
+        manifests = {name: manifest.select(indices.tolist()) for name, indices in assignment.items()}
+        skipped = [{"id": name, "reason": reason} for name, reason in recordings.skipped]
+        return Splits(
+            stores,
+            stamps=[*stamps(leaks, self.declared_leaks), *doubts, *_stamp_of(skipped)],
+            facts={
+                "labels": counts,
+                "leaks": [leak.to_dict() for leak in leaks],
+                "skipped": skipped,
+                "speakers": {name: speakers_of(manifests[name]) for name in stores},
+                "cross_validation": cross_validation(manifest, self.split),
+                "remarks": [*describe(leaks, self.declared_leaks), *doubts, *_unknown_speakers(manifest)],
+                "speech": {
+                    name: extent(manifests[name], stores[name], extractor.frame_shift_s) for name in stores
+                },
+            },
+            manifests=manifests,
+        )
+
+
+def in_windows(manifest: Manifest, store: Store, frames: int, frame_shift_s: float) -> tuple[Manifest, Store]:
+    """Utterances and features cut into windows; what is known of an utterance holds for its windows.
+
+    Where no group is known, the utterance is that of its windows, so that a leak between them is found.
+
+    Args:
+        manifest: N utterances.
+        store: their features.
+        frames: of a window; the last one of an utterance is shorter.
+        frame_shift_s: seconds from one frame to the next.
+    """
+    windows = []
+    grouped = (replace(utterance, group=utterance.group or utterance.id) for utterance in manifest)
+    for utterance, length in zip(grouped, store.lengths.tolist(), strict=True):
+        for number, first in enumerate(range(0, length, frames) if length > frames else ()):
+            start = utterance.start + first * frame_shift_s
+            end = utterance.start + min(first + frames, length) * frame_shift_s
+            windows.append(replace(utterance, id=f"{utterance.id}#{number}", start=start, end=end))
+        if length <= frames:
+            windows.append(utterance)
+    return Manifest(tuple(windows), manifest.source), store.cut(frames)
+
+
+def speakers_of(manifest: Manifest) -> list[str] | None:
+    """Names of the speakers, sorted; None where they are not all known."""
+    names = {utterance.speaker for utterance in manifest}
+    return None if None in names else sorted(map(str, names))
+
+
+def extent(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:
+    """Speakers, None where they are not all known, and minutes of a split."""
+    speakers = speakers_of(manifest)
+    minutes = float(store.lengths.sum()) * frame_shift_s / 60
+    return {"speakers": None if speakers is None else len(speakers), "minutes": round(minutes, 2)}
+
+
+class PublishedCorpus(AudioCorpus):
+    """A published corpus, read by the grammar of its file names.
+
+    Args:
+        corpus: its name, such as ravdess.
+        root: folder of its copy.
+        label: emotion, or another field that the names hold.
+        declared_leaks: None for those that the corpus has by design.
+        settings: of AudioCorpus.
+    """
+
+    def __init__(
+        self,
+        corpus: str,
+        root: str,
+        *,
+        label: str = "emotion",
+        declared_leaks: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        known = find_corpus(corpus).declared_leaks
+        declared = known if declared_leaks is None else declared_leaks
+        super().__init__(label=label, declared_leaks=declared, **settings)
+        self.corpus = corpus
+        self.root = root
+
+    def utterances(self) -> Manifest:
+        """What the file names say."""
+        return read_corpus(self.corpus, self.root)
+
+
+class FolderCorpus(AudioCorpus):
+    """A folder per class.
+
+    Args:
+        root: folder of the class folders.
+        speaker: regular expression whose first group is the speaker in an utterance's path below its class
+            folder, without suffix; None where speakers are unknown.
+        settings: of AudioCorpus.
+    """
+
+    def __init__(self, root: str, *, speaker: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.root = root
+        self.speaker = None if speaker is None else _pattern(speaker)
+
+    def utterances(self) -> Manifest:
+        """What lies in the folders."""
+        manifest = read_folder(self.root, label=self.label)
+        if self.speaker is None:
+            return manifest
+        found = tuple(_with_speaker(utterance, self.speaker) for utterance in manifest)
+        return Manifest(found, manifest.source)
+
+
+class ManifestCorpus(AudioCorpus):
+    """Recordings that a table lists.
+
+    Args:
+        path: CSV or JSON lines.
+        root: folder that paths are relative to; None = the table's own.
+        settings: of AudioCorpus.
+    """
+
+    def __init__(self, path: str, *, root: str | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.path = path
+        self.root = root
+
+    def utterances(self) -> Manifest:
+        """What the table says."""
+        return read_manifest(self.path, root=self.root)
+
+
+def label_fields(label_map: LabelMap | None, label: str) -> tuple[str, ...]:
+    """The fields that hold labels once the map is applied: those that it sets, else the one it reads."""
+    targets = [target for target in (label_map or {}).values() if isinstance(target, Mapping)]
+    return tuple(map(normalize_name, targets[0])) if targets else (label,)
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(unicodedata.normalize("NFC", text))
+    except re.error as error:
+        raise ConfigError(f"data.speaker={text}: no regular expression ({error}). Mend it.") from error
+    if pattern.groups < 1:
+        raise ConfigError(f"data.speaker={text}: has no group. Put what names the speaker in brackets.")
+    return pattern
+
+
+def _with_speaker(utterance: Utterance, pattern: re.Pattern[str]) -> Utterance:
+    name = unicodedata.normalize("NFC", utterance.id.partition("/")[2])  # macOS writes accents apart
+    match = pattern.fullmatch(name)
+    if match is None:
+        raise ConfigError(
+            f"data.speaker={pattern.pattern}: does not match {name!r}. "
+            "Write an expression for all of it, with the speaker in brackets."
+        )
+    return replace(utterance, speaker=match[1])
+
+
+def _unknown_speakers(manifest: Manifest) -> list[str]:
+    unknown = sum(utterance.speaker is None for utterance in manifest)
+    if not unknown:
+        return []
+    remedy = how_to_name_speakers(manifest, "the column 'speaker'")
+    return [
+        f"The speakers of {unknown} utterances are unknown: nobody can say whether splits share them. {remedy}."
+    ]
+
+
+def _stamp_of(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+    if not skipped:
+        return []
+    return [
+        f"{len(skipped)} recordings could not be used and are left out; the first is {skipped[0]['id']!r}"
+    ]

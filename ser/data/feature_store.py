@@ -1,0 +1,240 @@
+"""The features of a manifest's recordings: decoded and computed once, and kept in a store from then on.
+
+What cannot be read is remembered too, so that a later start reports the same without opening a file.
+"""
+
+import json
+import logging
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from ser.audio.reader import AudioInfo, decoder_versions, probe, read_audio
+from ser.batch import Padded
+from ser.data.cache import Reading, cached_store
+from ser.data.manifest import Manifest, Utterance, first_ten
+from ser.data.store import Store
+from ser.data.store_io import StoreWriter
+from ser.errors import DataError
+from ser.sources import digest_of_code
+
+if TYPE_CHECKING:
+    from ser.features.extractors import Extractor
+
+OnError = Literal["raise", "skip"]
+SKIPPING = ", or set on_error=skip, which train.py calls data.on_error=skip"
+"""Part of a message: what else can be done about recordings that cannot be used."""
+
+_TARGETS = re.compile(r'"_target_": "([\w.]+)"')
+_MOST_THREADS = 8  # each may hold a waveform of hours
+_BAR_FROM_UTTERANCES = 200  # fewer are read in about a second
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What could be read of a manifest.
+
+    Args:
+        store: features of N utterances in the manifest's order, without labels: those change, features do not.
+        kept: [N] int64, where they stand in the manifest.
+        skipped: id and reason of each utterance that could not be read.
+    """
+
+    store: Store
+    kept: np.ndarray
+    skipped: list[tuple[str, str]]
+
+
+def read_features(
+    manifest: Manifest,
+    extractor: "Extractor",
+    *,
+    cache_dir: str | Path,
+    settings: str,
+    on_error: OnError = "raise",
+) -> Recordings:
+    """Return the features of all recordings; no file is opened if the cache has got them.
+
+    Args:
+        manifest: ids, files and segments.
+        extractor: makes features of waveforms.
+        cache_dir: folder of the cache; made if it is not there.
+        settings: all that decides what the extractor makes of a waveform, but for its code, as text.
+        on_error: "raise" where a recording is missing, damaged or too short, or "skip" it with a warning.
+
+    Raises:
+        DataError: a recording cannot be read, none can, or the cache cannot be written.
+    """
+    files = [*dict.fromkeys(utterance.path for utterance in manifest)]
+    store, remarks = cached_store(
+        files,
+        Path(cache_dir),
+        lambda writer: _read_into(writer, manifest, extractor),
+        key=_key(manifest, extractor, settings),
+    )
+    skipped = [(manifest.utterances[place].id, reason) for place, reason in remarks["unreadable"]]
+    if skipped and on_error == "raise":
+        raise _unusable(manifest, skipped)
+    if skipped:
+        _log.warning("%s", _summary(manifest, skipped, "are skipped because they cannot be used"))
+    if silent := remarks["silent"]:
+        _log.warning(
+            "%s: digital silence in %d of %d recordings, first %r",
+            *(manifest.source, len(silent), len(store), silent[0]),
+        )
+    kept = np.delete(np.arange(len(manifest)), [place for place, _ in remarks["unreadable"]])
+    return Recordings(store, kept, skipped)
+
+
+def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
+    """Everything but the content of the files. Absolute paths: the same words mean other files elsewhere."""
+    spans = [(u.id, str(u.path.absolute()), u.start, u.end) for u in manifest]
+    named = [target.rpartition(".")[0] for target in _TARGETS.findall(settings)]
+    code = digest_of_code(__name__, type(extractor).__module__, *named)
+    return json.dumps([code, decoder_versions(), settings, spans])
+
+
+class _Features(NamedTuple):
+    """Of one utterance: features [T, F], which frames are speech [T], whether every sample of it is zero."""
+
+    frames: np.ndarray
+    speech: np.ndarray | None
+    is_silent: bool
+
+
+def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") -> Reading:
+    reader = _Reader(extractor)
+    ids: list[str] = []
+    silent: list[str] = []
+    unreadable: list[tuple[int, str]] = []
+    for place, (utterance, result) in enumerate(zip(manifest, reader.read(manifest), strict=True)):
+        if isinstance(result, DataError):
+            unreadable.append((place, str(result)))
+            continue
+        writer.append(result.frames, result.speech)
+        ids.append(utterance.id)
+        if result.is_silent:
+            silent.append(utterance.id)
+    if not ids:
+        raise _unusable(manifest, [(manifest.utterances[place].id, reason) for place, reason in unreadable])
+    reader.report(manifest.source)
+    store = writer.commit(ids, None, label_names=(), layout="object")
+    return Reading(store, {"unreadable": unreadable, "silent": silent})
+
+
+class _Reader:
+    """Reads utterances in several threads: decoding, resampling and torch let the others run meanwhile.
+
+    Args:
+        extractor: makes features of waveforms.
+    """
+
+    def __init__(self, extractor: "Extractor") -> None:
+        self._extractor = extractor
+        self._files: dict[Path, AudioInfo] = {}
+
+    def read(self, manifest: Manifest) -> Iterator[_Features | DataError]:
+        """Features of each utterance or why there are none, in order, holding only a few of them."""
+        with _lone_operations() as threads, ThreadPoolExecutor(threads) as pool:
+            waiting: deque[Future[_Features | DataError]] = deque()
+            for utterance in _with_bar(manifest.utterances, manifest.source):
+                waiting.append(pool.submit(self._attempt, utterance))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def report(self, source: str) -> None:
+        """Say once how many files were not as the extractor wants them."""
+        rate = self._extractor.sample_rate
+        resampled = sum(info.sample_rate != rate for info in self._files.values())
+        mixed = sum(info.channels > 1 for info in self._files.values())
+        if resampled or mixed:
+            _log.info(
+                "%s: of %d files, resampled to %d Hz: %d, mixed down to mono: %d",
+                *(source, len(self._files), rate, resampled, mixed),
+            )
+
+    def _attempt(self, utterance: Utterance) -> _Features | DataError:
+        try:
+            return self._features(utterance)
+        except DataError as error:
+            return error
+
+    @torch.inference_mode()
+    def _features(self, utterance: Utterance) -> _Features:
+        rate = self._extractor.sample_rate
+        if utterance.path not in self._files:
+            self._files[utterance.path] = probe(utterance.path)
+        waveform = read_audio(utterance.path, rate, start=utterance.start, end=utterance.end)
+        if len(waveform) < self._extractor.min_samples:
+            raise DataError(
+                f"{utterance.path}: {_milliseconds(len(waveform), rate)} are too short, one step of features "
+                f"needs {_milliseconds(self._extractor.min_samples, rate)}. Leave the utterance out."
+            )
+        padded = Padded(torch.from_numpy(waveform)[None, :, None], torch.tensor([len(waveform)]))
+        features, speech = self._extractor.with_speech(padded)
+        frames = features.values[0].numpy()
+        if not np.isfinite(frames).all():
+            raise DataError(
+                f"{utterance.path}: its features are not finite. Leave it out, or change the features' settings."
+            )
+        flags = None if speech is None else speech[0].numpy()
+        return _Features(frames, flags, is_silent=not waveform.any())
+
+
+@contextmanager
+def _lone_operations() -> Iterator[int]:
+    """Turn torch's threads, so many of which it gives, from parts of an operation to whole utterances.
+
+    Whole utterances side by side are faster than one operation in several threads, whose parts are too small;
+    and what an utterance gives depends on no number of threads, so equal recordings get equal features.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield min(threads, _MOST_THREADS)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _unusable(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> DataError:
+    listed = _summary(manifest, skipped, "cannot be used")
+    are_missing = any(": no such file. " in reason for _, reason in skipped)
+    elsewhere = ", or give the folder that paths in a manifest are relative to with data.root=FOLDER"
+    return DataError(f"{listed}\nMend these or take them out{SKIPPING}{elsewhere if are_missing else ''}.")
+
+
+def _summary(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:
+    reasons = [f"utterance {name!r}: {reason}" for name, reason in skipped]
+    return f"{manifest.source}: {len(skipped)} of {len(manifest)} recordings {what}:{first_ten(reasons)}"
+
+
+def _milliseconds(samples: int, sample_rate: int) -> str:
+    return f"{1000 * samples / sample_rate:.1f} ms ({samples} samples at {sample_rate} Hz)"
+
+
+def _with_bar(utterances: Sequence[Utterance], source: str) -> Iterable[Utterance]:
+    """The same utterances; with a progress bar if they are many and somebody is watching."""
+    long = len(utterances) > _BAR_FROM_UTTERANCES and sys.stderr.isatty()
+    return _bar(utterances, source) if long else utterances
+
+
+def _bar(utterances: Sequence[Utterance], source: str) -> Iterator[Utterance]:
+    from rich.console import Console  # here, because a start from the cache shows no bar
+    from rich.markup import escape
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(utterances, escape(f"Reading {source}"), console=console, transient=True)

@@ -1,0 +1,292 @@
+"""From the labels that a corpus has to those a model learns: renamed, merged, split into fields, dropped.
+
+Nothing is dropped in silence: a raw label that occurs is mapped or listed as dropped, or it is an error.
+"""
+
+import logging
+import math
+import re
+import reprlib
+from collections import Counter, defaultdict
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ser.config.yaml_bombs import refuse_yaml_bomb
+from ser.data.json_stream import show
+from ser.data.manifest import Label, Manifest, Utterance, first_ten
+from ser.errors import DataError, did_you_mean, setting
+from ser.files import read_text
+from ser.names import find_lookalikes, is_missing, normalize_name
+
+_MOST_NUMBERS = 20  # labels that are numbers; more are likely to be ratings
+
+_log = logging.getLogger(__name__)
+
+LabelMap = Mapping[str, Label | Mapping[str, Label] | None]
+"""Raw label -> label, or -> labels of several fields such as {valence: 0, activation: 1}, or -> None: dropped."""
+
+
+@dataclass(frozen=True)
+class LabelCount:
+    """What became of one raw label.
+
+    Args:
+        raw: as the manifest has it.
+        mapped: what it is now, to be shown; None = dropped.
+        utterances: how many carry it; 0 where only the map knows it.
+    """
+
+    raw: str
+    mapped: str | None
+    utterances: int
+
+
+def map_labels(manifest: Manifest, field: str, mapping: LabelMap | None) -> tuple[Manifest, list[LabelCount]]:
+    """Return the manifest with new labels, without what the map drops, and what became of each raw label.
+
+    Utterances without a label in the field stay as they are: `require_labels` refuses them. Raw labels and those of
+    the map are compared as `normalize_name` writes them.
+
+    Args:
+        manifest: utterances with raw labels.
+        field: label field that holds them; a label takes the raw one's place, labels of several fields
+            are added beside it.
+        mapping: of every raw label that occurs; None = the labels stay as they are.
+
+    Raises:
+        DataError: nothing has the field, a raw label is not in the map, the map is not of this form, or it
+            drops everything.
+    """
+    _check_field(manifest, field)
+    counts = Counter(str(utterance.labels[field]) for utterance in manifest if field in utterance.labels)
+    if mapping is None:
+        return manifest, [LabelCount(raw, raw, counts[raw]) for raw in sorted(counts)]
+    targets = _targets(mapping, field)
+    _check_mapped(manifest.source, field, counts, targets)
+    mapped = (_mapped(utterance, field, targets) for utterance in manifest)
+    kept = tuple(utterance for utterance in mapped if utterance is not None)
+    if not kept:
+        raise DataError(
+            f"{manifest.source}: the label map of '{field}' drops all utterances. Map some labels."
+        )
+    table = [LabelCount(raw, _shown(targets[raw], field), counts[raw]) for raw in sorted(targets)]
+    return Manifest(kept, manifest.source), table
+
+
+def read_label_map(path: str | Path) -> LabelMap:
+    """Return a label map from YAML; raw labels are text, however YAML would read them.
+
+    Raises:
+        DataError: the file cannot be read, or is no mapping, or a raw label occurs twice.
+    """
+    path = Path(path)
+    text = read_text(path)
+    refuse_yaml_bomb(path, text)
+    labels: dict[str, Any] = {}
+    try:
+        loader = yaml.SafeLoader(text)
+        for key, value in _pairs(loader.get_single_node(), path):
+            if normalize_name(key.value) in labels:
+                line = key.start_mark.line + 1
+                raise DataError(f"{path}, line {line}: {key.value!r} occurs twice. Remove one of the lines.")
+            labels[normalize_name(key.value)] = loader.construct_object(value, deep=True)
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: not valid YAML ({' '.join(str(error).split())}). Correct it.") from error
+    return labels
+
+
+def require_labels(manifest: Manifest, field: str, mapping: LabelMap | None = None) -> None:
+    """Make sure that every utterance has a label in the field, and that it can be a class.
+
+    A word for nothing, such as nan, is no label, and a number with a fraction is no class, unless the map names it.
+
+    Raises:
+        DataError: some have none; it lists the first ten, the count and the words for nothing. Or labels are numbers
+            with fractions or no text.
+    """
+    _check_field(manifest, field)
+    known = {normalize_name(str(raw)) for raw in mapping or ()}
+    bare, words = [], Counter[str]()
+    for utterance in manifest:
+        label = utterance.labels.get(field)
+        if label is None or (is_missing(str(label)) and str(label) not in known):
+            bare.append(utterance.id)
+            words.update([] if label is None else [str(label)])
+    if bare:
+        counts = ", ".join(f"{count} with {word!r}" for word, count in words.most_common())
+        remedy = f" Where {next(iter(words))!r} is a class, name it in data.label_map." if words else ""
+        raise DataError(
+            f"{manifest.source}: {len(bare)} of {len(manifest)} utterances have no '{field}'"
+            f"{f' ({counts})' if words else ''}:{first_ten(bare)}\nLabel them, or remove them.{remedy}"
+        )
+    _refuse_other_than_names(manifest, field, known)
+
+
+def warn_of_lookalikes(manifest: Manifest, field: str) -> None:
+    """Log labels, speakers and groups that differ only in case, spacing or number format, which may be slips."""
+    found = {
+        f"labels of '{field}'": [str(u.labels[field]) for u in manifest if field in u.labels],
+        "speakers": [u.speaker for u in manifest if u.speaker is not None],
+        "groups": [u.group for u in manifest if u.group is not None],
+    }
+    for kind, names in found.items():
+        counts = Counter(names)
+        groups = find_lookalikes(counts)
+        listed = [", ".join(f"{name!r} ({counts[name]})" for name in group) for group in groups]
+        if listed:
+            _log.warning(
+                "%s: %d sets of %s look alike but are taken for different ones:%s\n"
+                "Where they are one, write them alike.",
+                *(manifest.source, len(listed), kind, first_ten(listed)),
+            )
+
+
+def lonely_classes(manifest: Manifest, field: str) -> list[str]:
+    """The labels that one speaker alone carries: no split by speaker can both train and test them."""
+    speakers = defaultdict(set)
+    for utterance in manifest:
+        if field in utterance.labels:
+            speakers[str(utterance.labels[field])].add(utterance.speaker)
+    return sorted(
+        label for label, names in speakers.items() if len(names - {None}) == 1 and None not in names
+    )
+
+
+def _pairs(node: yaml.Node | None, path: Path) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+    """The lines of a mapping as YAML's nodes: only they still tell a repeated key, and 'no' from false."""
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    if not pairs or not all(isinstance(key, yaml.ScalarNode) for key, _ in pairs):
+        raise DataError(
+            f"{path}: holds no mapping of labels. Write lines such as 'ang: anger', or 'xxx: null' to drop one."
+        )
+    return pairs
+
+
+Target = dict[str, Label] | None
+"""New labels by field; None = dropped."""
+
+
+def _targets(mapping: LabelMap, field: str) -> dict[str, Target]:
+    targets: dict[str, Target] = {}
+    raw: Any  # a config's keys may be of any type
+    for raw, value in mapping.items():
+        name = normalize_name(str(raw))
+        if isinstance(raw, bool):
+            raise DataError(
+                f"Label map of '{field}': YAML reads a word such as yes, no, on or off as {str(raw).lower()}. "
+                "Put the raw label in quotes, as in 'no': neutral."
+            )
+        if name in targets:
+            raise DataError(
+                f"Label map of '{field}': {name!r} occurs twice, written in two ways. Remove one of them."
+            )
+        targets[name] = _target(value, field, name)
+    forms = {tuple(sorted(target)): raw for raw, target in targets.items() if target is not None}
+    if len(forms) > 1:
+        (first, one), (second, other), *_ = forms.items()
+        raise DataError(
+            f"Label map of '{field}': {one!r} sets {', '.join(first)}, but {other!r} sets {', '.join(second)}. "
+            "Let all labels set the same fields."
+        )
+    return targets
+
+
+def _target(value: Any, field: str, raw: str) -> Target:
+    if value is None:
+        return None
+    target = dict(value) if isinstance(value, Mapping) else {field: value}
+    target = {
+        normalize_name(name) if isinstance(name, str) else name: normalize_name(label)
+        if isinstance(label, str)
+        else label
+        for name, label in target.items()
+    }
+    for name, label in target.items():
+        if type(name) is not str or type(label) not in (str, int):
+            raise DataError(
+                f"Label map of '{field}': {raw!r} is mapped to {reprlib.repr(value)}, expected a label, labels of "
+                "several fields such as {valence: 0, activation: 1}, or null to drop it. Put words such as yes and no "
+                "in quotes."
+            )
+    return target
+
+
+def _mapped(utterance: Utterance, field: str, targets: Mapping[str, Target]) -> Utterance | None:
+    if field not in utterance.labels:
+        return utterance
+    target = targets[str(utterance.labels[field])]
+    return None if target is None else replace(utterance, labels={**utterance.labels, **target})
+
+
+def _shown(target: Target, field: str) -> str | None:
+    if target is None:
+        return None
+    if list(target) == [field]:
+        return str(target[field])
+    return ", ".join(f"{name}={label}" for name, label in target.items())
+
+
+def _refuse_other_than_names(manifest: Manifest, field: str, known: Container[str]) -> None:
+    """Refuse labels that are no text or integer, and those that are numbers with fractions, one class each."""
+    for utterance in manifest:
+        label: Any = utterance.labels[field]
+        if type(label) not in (str, int, float):
+            raise DataError(
+                f"{manifest.source}, utterance {utterance.id!r}: '{field}' is {show(label)}, expected text or an "
+                "integer. Write each label as text."
+            )
+    labels = [str(utterance.labels[field]) for utterance in manifest]
+    fractions = [label for label in labels if label not in known and _is_fraction(label)]
+    if fractions:
+        numeric = {name for u in manifest for name, label in u.labels.items() if _is_fraction(str(label))}
+        others = sorted({name for utterance in manifest for name in utterance.labels} - numeric)
+        choice = (
+            f", or choose another label field, such as {setting('data.label', others[0])}" if others else ""
+        )
+        raise DataError(
+            f"{manifest.source}: '{field}' holds numbers such as {fractions[0]} ({len({*fractions})} different ones), "
+            f"which are no classes. Give each number a class in data.label_map{choice}."
+        )
+    numbers = {label for label in labels if re.fullmatch(r"[+-]?\d+", label)}
+    if len(numbers) > _MOST_NUMBERS and numbers >= {*labels}:
+        _log.warning(
+            "%s: %r holds %d different numbers, each of which is a class of its own",
+            *(manifest.source, field, len(numbers)),
+        )
+
+
+def _is_fraction(label: str) -> bool:
+    try:
+        number = float(label.replace(",", "."))
+    except ValueError:
+        return False
+    return math.isfinite(number) and not number.is_integer()
+
+
+def _check_field(manifest: Manifest, field: str) -> None:
+    fields = {name for utterance in manifest for name in utterance.labels}
+    if not fields:
+        raise DataError(f"{manifest.source}: has no labels at all. Add a column '{field}'.")
+    if field not in fields:
+        raise DataError(f"{manifest.source}: has no labels '{field}'. {did_you_mean(field, fields)}")
+
+
+def _check_mapped(source: str, field: str, counts: Mapping[str, int], targets: Mapping[str, Target]) -> None:
+    unmapped = sorted(set(counts) - set(targets))
+    if not unmapped:
+        return
+    unused = sorted(set(targets) - set(counts))
+    lines = []
+    for raw in unmapped:
+        nearest = get_close_matches(raw, unused, n=1)
+        hint = f"; {nearest[0]!r} is in the map and never occurs" if nearest else ""
+        lines.append(f"\n  {raw!r}, {counts[raw]} utterances{hint}")
+    raise DataError(
+        f"{source}: {len(unmapped)} labels of '{field}' are not in the label map:{''.join(lines)}\n"
+        "Map each to a label, or to null to drop its utterances."
+    )

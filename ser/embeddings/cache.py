@@ -1,0 +1,201 @@
+"""Embeddings of a whole manifest: computed once, in batches of like length, and kept from then on."""
+
+import hashlib
+import io
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ser.batch import Padded
+from ser.batching.bucketing import Plan, plan_evaluation
+from ser.config.instantiate import build
+from ser.data.feature_store import read_features
+from ser.data.manifest import Manifest, first_ten
+from ser.data.store import Store
+from ser.embeddings.base import Embedder
+from ser.errors import DataError
+from ser.files import write_atomic
+from ser.sources import digest_of_code
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_TIMES_ON_GPU = 4  # as many frames in a batch as on a CPU
+_MAX_UTTERANCES = 256
+_BAR_AFTER_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+def embed(
+    manifest: Manifest,
+    train: np.ndarray,
+    embedder: Embedder,
+    *,
+    cache_dir: str,
+    device: torch.device,
+    corpus: str | None = None,
+) -> np.ndarray:
+    """Return the embeddings of all utterances, [N, D] float32 in the manifest's order.
+
+    Args:
+        manifest: N utterances.
+        train: [n] places in it; from these alone the embedder takes a corpus's statistics.
+        embedder: it is left on the device, with the statistics of this corpus.
+        cache_dir: folder of the cache; made if it is not there.
+        device: where to compute.
+        corpus: its name, for statistics that were published; None where it has none.
+
+    Raises:
+        DataError: a recording cannot be read or is too short, an embedding is not finite, or the cache cannot be
+            written.
+        ConfigError: the corpus has no statistics.
+    """
+    store = stored_features(manifest, embedder, cache_dir=cache_dir)
+    _check_lengths(manifest, store, embedder)
+    if embedder.needs_statistics:
+        utterances = store.select(np.asarray(train, dtype=np.int64))
+        embedder.fit(
+            (_features(utterances, [place]).values[0] for place in range(len(utterances))), corpus=corpus
+        )
+    path = Path(cache_dir) / f"{_key(store, embedder)}.npy"
+    known = _recall(path, (len(store), embedder.dim))
+    if known is not None:
+        return known
+    embeddings = _compute(store, embedder, device, manifest.source)
+    _check_finite(manifest, embeddings)
+    _keep(path, embeddings)
+    return embeddings
+
+
+def stored_features(manifest: Manifest, embedder: Embedder, *, cache_dir: str) -> Store:
+    """What an embedder starts from, of all utterances; equal recordings have equal digests there.
+
+    Raises:
+        DataError: a recording cannot be read, or the cache cannot be written.
+    """
+    settings = json.dumps(embedder.features, sort_keys=True)
+    return read_features(
+        manifest, build(embedder.features, slot="features"), cache_dir=cache_dir, settings=settings
+    ).store
+
+
+def _compute(store: Store, embedder: Embedder, device: torch.device, source: str) -> np.ndarray:
+    embedder.to(device).eval()
+    max_frames = embedder.max_frames * (1 if device.type == "cpu" else _TIMES_ON_GPU)
+    plan = plan_evaluation(store.lengths, max_frames=max_frames, max_utterances=_MAX_UTTERANCES)
+    embeddings = np.empty((len(store), embedder.dim), dtype=np.float32)
+
+    @torch.no_grad()
+    def encode(batch: list[int]) -> np.ndarray:
+        encoded: np.ndarray = embedder.encode(_features(store, batch).to(device)).cpu().numpy()
+        return encoded
+
+    with (
+        torch.backends.cudnn.flags(allow_tf32=False),  # whose rounding depends on the shape of a batch
+        _lone_operations(device) as threads,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        waiting = [pool.submit(encode, batch) for batch in plan]
+        try:
+            for place, batch in enumerate(_with_bar(plan, len(store), source)):
+                embeddings[batch] = waiting[place].result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # or an interrupt would wait for all of them
+    return embeddings
+
+
+@contextmanager
+def _lone_operations(device: torch.device) -> Iterator[int]:
+    """On a CPU, turn torch's threads, so many of which it gives, from parts of an operation to whole batches.
+
+    Batches side by side are faster than convolutions in several threads, and what an utterance gives depends on no
+    number of threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads if device.type == "cpu" else 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _features(store: Store, places: list[int]) -> Padded:
+    """Of some utterances, as they are stored."""
+    indices = np.asarray(places)
+    lengths = store.lengths[indices]
+    return Padded(store.gather(indices, np.zeros_like(lengths), lengths), torch.from_numpy(lengths))
+
+
+def _key(store: Store, embedder: Embedder) -> str:
+    return hashlib.sha256(
+        json.dumps([digest_of_code(__name__), store.fingerprint, embedder.settings()]).encode()
+    ).hexdigest()
+
+
+def _keep(path: Path, embeddings: np.ndarray) -> None:
+    """A .npy file as any other, with a digest behind its end."""
+    buffer = io.BytesIO()
+    np.save(buffer, embeddings, allow_pickle=False)
+    write_atomic(path, buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+
+
+def _recall(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}). Delete it.") from error
+    array, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(array).digest() == digest:
+        embeddings: np.ndarray = np.load(io.BytesIO(array), allow_pickle=False)
+        if embeddings.shape == shape:
+            return embeddings
+    _log.warning("%s: is not as it was written; the embeddings are computed again", path)
+    return None
+
+
+def _check_lengths(manifest: Manifest, store: Store, embedder: Embedder) -> None:
+    short = [manifest.utterances[place].id for place in np.flatnonzero(store.lengths < embedder.min_steps)]
+    if short:
+        needed = 1000 * embedder.min_steps * embedder.extractor.frame_shift_s
+        raise DataError(
+            f"{manifest.source}: {len(short)} of {len(manifest)} recordings are too short for "
+            f"{type(embedder).__name__}, which needs {needed:.0f} ms:{first_ten(short)}\n"
+            "Take them out of the corpus."
+        )
+
+
+def _check_finite(manifest: Manifest, embeddings: np.ndarray) -> None:
+    wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if wrong.size:
+        names = [manifest.utterances[place].id for place in wrong]
+        raise DataError(
+            f"{manifest.source}: {wrong.size} of {len(manifest)} embeddings are not finite:{first_ten(names)}\n"
+            "Take these recordings out of the corpus, or give other weights."
+        )
+
+
+def _with_bar(plan: Plan, utterances: int, source: str) -> Iterator[list[int]]:
+    """The batches; with a progress bar once they take more than a moment, if somebody is watching."""
+    if not sys.stderr.isatty():
+        yield from plan
+        return
+    from rich.console import Console  # here, because a start from the cache shows no bar
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    begin = time.monotonic()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(f"Embedding {source}"), total=utterances, visible=False)
+        for batch in plan:
+            yield batch
+            late = time.monotonic() - begin > _BAR_AFTER_S
+            bar.update(task, advance=len(batch), visible=late)

@@ -1,0 +1,142 @@
+"""Writing a bundle: all of it, or nothing."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ser.errors import ConfigError, DataError, install_command, setting
+from ser.export.compare import difference
+from ser.export.onnx_export import save_step
+from ser.export.step import Step, leaves
+from ser.files import temporary_folder
+from ser.inference.checkpoint import Trained
+from ser.runs.environment import version
+
+FORMAT = 1
+STEP, META = "step.onnx", "meta.json"
+TOLERANCE = 1e-4
+"""By how much onnxruntime may differ from torch, in probabilities and in states."""
+
+
+def write(trained: Trained, output: Path, *, overwrite: bool = False) -> float:
+    """Write a folder of step.onnx and meta.json, all or nothing, and return the largest difference from torch.
+
+    Args:
+        trained: a model that can stream.
+        output: the folder.
+        overwrite: whether a bundle that is there may be replaced.
+
+    Raises:
+        ConfigError: the model cannot stream, its state does not keep its shape, packages are missing, or the file
+            answers otherwise than the model.
+        DataError: the folder exists, or cannot be written.
+    """
+    check_packages()
+    check_folder(output, overwrite=overwrite)
+    step = Step(trained)
+    try:
+        with temporary_folder(output.parent) as temporary:
+            found = _fill(temporary, trained, step)
+            _put(temporary, output)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(f"{output}: cannot be written ({reason}). Give another output.") from error
+    return found
+
+
+def _fill(folder: Path, trained: Trained, step: Step) -> float:
+    """Write both files, if they say what the model says."""
+    description = describe(trained, step)
+    save_step(step, trained.feature_dim, folder / STEP)
+    found = difference(folder / STEP, description, step)
+    if not found <= TOLERANCE:  # nor NaN
+        raise ConfigError(
+            f"{setting('ckpt', trained.path)}: "
+            f"{type(trained.model.encoder).__name__} answers otherwise in step.onnx than in "
+            f"torch, by {found:.1e}, where {TOLERANCE:.0e} is allowed; nothing was written. Train another model, or "
+            "stream in Python, with ser.inference.stream."
+        )
+    content = {**description, "largest_difference": found}
+    (folder / META).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return found
+
+
+def check_packages() -> None:
+    """Refuse to begin without what is needed.
+
+    Raises:
+        ConfigError: a package is missing.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"A bundle needs packages that cannot be imported ({error}). Run: {install_command('onnx')}"
+        ) from error
+
+
+def check_folder(output: Path, *, overwrite: bool) -> None:
+    """Refuse a path that is no place for a bundle.
+
+    Raises:
+        DataError: it exists and `overwrite` is false, or it is not a bundle, or its folder is missing.
+    """
+    if not output.parent.is_dir():
+        raise DataError(f"{output}: its folder is missing. Make the folder, or give another output.")
+    if not output.exists():
+        return
+    if not overwrite:
+        raise DataError(
+            f"{output}: exists already. Set overwrite=true to replace it, or give another output."
+        )
+    if not output.is_dir() or {path.name for path in output.iterdir()} - {STEP, META}:
+        raise DataError(
+            f"{output}: is not a bundle, so it is not replaced. Give another output, or remove it yourself."
+        )
+
+
+def describe(trained: Trained, step: Step) -> dict[str, Any]:
+    """What a program needs to know beside step.onnx, in plain containers."""
+    answers = step.answers(torch.zeros(1, trained.target.out_dim))
+    return {
+        "format": FORMAT,
+        "class_names": list(trained.target.class_names),
+        "silence_is_a_class": step.hears_silence,
+        "sample_rate": step.extractor.sample_rate,
+        "frame_shift_ms": 1000 * step.extractor.frame_shift_s,
+        "features": trained.features,
+        "inputs": {"frames": [1, "n", trained.feature_dim]},
+        "outputs": {name: [1, "n", *answer.shape[1:]] for name, answer in answers.items()},
+        "states": [_state(number, leaf) for number, leaf in enumerate(leaves(step.initial))],
+        "versions": {name: version(name) for name in ("ser-lightning", "torch", "onnx", "onnxruntime")},
+    }
+
+
+def _state(number: int, initial: Tensor) -> dict[str, Any]:
+    """Names, shape and type of a tensor, and the value that it is filled with before the first frame."""
+    value = initial.flatten()[0].item()
+    return {
+        "input": f"state_{number}",
+        "output": f"next_state_{number}",
+        "shape": list(initial.shape),
+        "type": str(initial.dtype).removeprefix("torch."),
+        "initial": value if math.isfinite(value) else str(value),  # JSON has no -inf
+    }
+
+
+def _put(temporary: Path, output: Path) -> None:
+    """Rename a folder that is complete, in place of the one that is there."""
+    if output.exists():
+        old = temporary.with_suffix(".old")
+        output.rename(old)
+        temporary.rename(output)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(output)

@@ -1,0 +1,281 @@
+"""Checkpoints that describe themselves: a file is enough to predict.
+
+Beside the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, frontend,
+model, pooling, head and target, and the feature dimension. All that reads one (predict, resume, init, embeddings, the
+benchmark, bundles) does so by `read`: see ser.archive for what is checked before a file is loaded. Weights are refused
+where one of them is not finite, and a model is built on the `meta` device, without memory, until its shapes are known
+to be those of the weights.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules import module as registration
+
+from ser.archive import read_archive
+from ser.config.instantiate import build
+from ser.errors import CheckpointError, SerError, named_line, setting
+from ser.models.classifier import Classifier, Head
+from ser.runs.run_folder import RunFolder
+from ser.targets.classification import Target
+
+_log = logging.getLogger(__name__)
+
+FORMAT = 2
+PARTS = ("features", "frontend", "model", "pooling", "head", "target")
+"""Config nodes that a checkpoint carries."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model read from a checkpoint, in evaluation mode on the CPU.
+
+    Args:
+        model: features in, logits out.
+        target: what the logits mean.
+        feature_dim: values of a frame it was trained on.
+        features: spec of the extractor that makes such frames of waveforms.
+        frontend: spec of what follows, which asks for z-scores by speaker if it is normalised so.
+        path: where it came from.
+    """
+
+    model: Classifier
+    target: Target
+    feature_dim: int
+    features: Mapping[str, Any]
+    frontend: Mapping[str, Any]
+    path: Path
+
+    def check(self, logits: Tensor) -> Tensor:
+        """Return logits as they are: NaN among probabilities then means that nobody speaks, and nothing else.
+
+        Raises:
+            CheckpointError: one is not finite.
+        """
+        if not logits.isfinite().all():
+            raise CheckpointError(
+                f"{self.path}: answers with numbers that are not finite, though its input is: its weights are too "
+                "large. Train again with a lower optimizer.lr."
+            )
+        return logits
+
+
+def describe(config: Mapping[str, Any], *, feature_dim: int) -> dict[str, Any]:
+    """The part of a config that `assemble` needs, with a format number."""
+    return {"format": FORMAT, "feature_dim": feature_dim} | {part: config[part] for part in PARTS}
+
+
+def assemble(description: Mapping[str, Any]) -> tuple[Classifier, Target]:
+    """Build an untrained classifier and its target from a description."""
+    target: Target = build(description["target"], slot="target")
+    frontend = build(description["frontend"], slot="frontend", feature_dim=description["feature_dim"])
+    encoder = build(
+        description["model"], slot="model", in_dim=frontend.out_dim, in_channels=frontend.num_channels
+    )
+    pooling = build(description["pooling"], slot="pooling", in_dim=encoder.out_dim)
+    head: Head = build(description["head"], slot="head", in_dim=pooling.out_dim, out_dim=target.out_dim)
+    return Classifier(frontend, encoder, pooling, head), target
+
+
+def load(path: str | Path) -> Trained:
+    """Read a checkpoint and rebuild its model; no random number is drawn.
+
+    Raises:
+        CheckpointError: the file is missing, cut, not ours, of another format, or holds more than tensors and
+            plain values; or its weights are not finite, or not those of the model that it describes.
+    """
+    return rebuild(read(Path(path)), Path(path))
+
+
+def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
+    """As `load`, of the containers that `read` returned for a path."""
+    description = checkpoint["ser"]
+    weights = model_weights(checkpoint)
+    try:
+        with torch.device("meta"), _at_most(20 * len(weights) + 1000):
+            _check_shapes(assemble(description)[0], weights)
+        with torch.random.fork_rng(devices=[]):
+            model, target = assemble(description)
+        model.load_state_dict(weights)
+    except Exception as error:  # what a description can hold, constructors refuse in many ways
+        raise CheckpointError(
+            f"{path}: its weights and its description do not fit together ({named_line(error)}). "
+            "Use the checkpoint as train.py wrote it, with the version of ser that wrote it."
+        ) from error
+    specs = {"features": description["features"], "frontend": description["frontend"]}
+    return Trained(model.eval(), target, description["feature_dim"], **specs, path=path)
+
+
+def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the weights of the classifier in a checkpoint that was read, under its own names."""
+    return {
+        name.removeprefix("model."): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith("model.")
+    }
+
+
+def _check_shapes(model: Classifier, weights: Mapping[str, Tensor]) -> None:
+    """Refuse weights that are not those of a model, which may be on `meta`.
+
+    Raises:
+        SerError: with the first tensor that is missing, superfluous, of another shape, or of numbers that copying would
+            cut, such as integers for real ones.
+    """
+    own = model.state_dict()
+    for name in [*own, *weights]:
+        expected, found = (
+            "none" if name not in tensors else f"{[*tensors[name].shape]}" for tensors in (own, weights)
+        )
+        if expected != found:
+            raise SerError(f"{name}: expected {expected}, found {found}")
+        if own[name].is_floating_point() != weights[name].is_floating_point():
+            raise SerError(f"{name}: expected {own[name].dtype}, found {weights[name].dtype}")
+
+
+@contextmanager
+def _at_most(number: int) -> Iterator[None]:
+    """Refuse to build a model of more parts than so many: on `meta`, a million layers cost time and memory, too."""
+    count = 0
+
+    def register(*_: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > number:
+            raise SerError(f"it describes a model of more than {number} parts, and holds far fewer weights")
+
+    handles = [
+        registration.register_module_parameter_registration_hook(register),
+        registration.register_module_buffer_registration_hook(register),
+        registration.register_module_module_registration_hook(register),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def find(path: str | Path) -> list[Path]:
+    """The checkpoints that a path stands for: itself, or the best of a run's folder, of all members of an ensemble.
+
+    Raises:
+        CheckpointError: a folder holds none.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    run = RunFolder(path)
+    members = [RunFolder(folder) for folder in sorted(path.glob("member_*"), key=lambda p: (len(p.name), p))]
+    found = [folder.best for folder in (run, *members) if folder.best.is_file()]
+    if not found:
+        raise CheckpointError(
+            f"{path}: this folder holds no checkpoints/best.ckpt, nor members that do. Give a checkpoint, or the "
+            "folder of a run that has ended its first epoch."
+        )
+    if not run.best.is_file() and not (path / "metrics.json").is_file():
+        _log.warning("%s: this ensemble has not ended, only %d of its members are here", path, len(found))
+    return found
+
+
+def find_one(path: str | Path, key: str) -> Path:
+    """The checkpoint that a path stands for, where only one can be used.
+
+    Args:
+        path: as in `find`.
+        key: setting that names it, for messages.
+
+    Raises:
+        CheckpointError: as `find`, or the folder is that of an ensemble.
+    """
+    found = find(path)
+    if len(found) > 1:
+        raise CheckpointError(
+            f"{setting(key, path)}: holds {len(found)} models, but one is needed. Give one of its checkpoints, "
+            f"such as {setting(key, found[0])}"
+        )
+    return found[0]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The raw containers of a checkpoint of ours, with finite weights.
+
+    Raises:
+        CheckpointError: as `load`, but for what only building the model shows.
+    """
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: no such checkpoint. Give the path of a best.ckpt or last.ckpt, "
+            "such as ckpt=logs/EXPERIMENT/TIME/checkpoints/best.ckpt."
+        )
+    checkpoint = read_archive(
+        path, remedy="Use a checkpoint that train.py wrote: copy it again, or take the other one beside it."
+    )
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("ser"), dict):
+        raise CheckpointError(
+            f"{path}: not a checkpoint of ser (it has no key 'ser'). Use one that train.py wrote."
+        )
+    if checkpoint["ser"].get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {checkpoint['ser'].get('format')!r}, this version of ser reads {FORMAT}. "
+            "Predict with the version that trained it, or train again."
+        )
+    if fault := _fault(checkpoint):
+        raise CheckpointError(f"{path}: {fault}. Use a checkpoint that train.py wrote.")
+    if wrong := non_finite(checkpoint["state_dict"]):
+        raise CheckpointError(
+            f"{path}: {len(wrong)} of its {len(checkpoint['state_dict'])} tensors are not finite, such as {wrong[0]}: "
+            "its training diverged. Train again with a lower optimizer.lr."
+        )
+    return checkpoint
+
+
+_FOR_TRAINING = {
+    **{"epoch": int, "global_step": int, "pytorch-lightning_version": str, "loops": dict, "callbacks": dict},
+    **{"optimizer_states": list, "lr_schedulers": list, "ser_progress": dict},
+}
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """As `read`, of a checkpoint from which training goes on.
+
+    Raises:
+        CheckpointError: as `read`, or it has only what prediction needs.
+    """
+    checkpoint = read(path)
+    lacking = [key for key, kind in _FOR_TRAINING.items() if not isinstance(checkpoint.get(key), kind)]
+    if not lacking and "epoch_progress" not in (checkpoint["loops"].get("fit_loop") or {}):
+        lacking = ["loops.fit_loop"]
+    if lacking:
+        raise CheckpointError(
+            f"{path}: lacks what this run needs to go on ({', '.join(lacking)}). Start a new run, with "
+            f"{setting('init', path)} to begin with its network."
+        )
+    return checkpoint
+
+
+def _fault(checkpoint: Mapping[str, Any]) -> str | None:
+    """Say which part of a checkpoint is missing or of the wrong type."""
+    description, weights = checkpoint["ser"], checkpoint.get("state_dict")
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
+    ):
+        return "its state_dict is missing, or holds something else than names and tensors"
+    if wrong := [part for part in PARTS if not isinstance(description.get(part), Mapping)]:
+        return f"its description lacks the settings of {wrong[0]}"
+    feature_dim = description.get("feature_dim")
+    if not isinstance(feature_dim, int) or isinstance(feature_dim, bool) or feature_dim < 1:
+        return f"its description has feature_dim={feature_dim!r}, expected a number of values"
+    return None
+
+
+def non_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the tensors that hold NaN or infinity."""
+    floats = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point()}
+    return [name for name, tensor in floats.items() if not tensor.isfinite().all()]

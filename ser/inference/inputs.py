@@ -1,0 +1,277 @@
+"""Recordings to predict: files, folders of them, or manifests; long ones cut into windows."""
+
+import logging
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ser.audio.find import find_audio, name_of
+from ser.audio.reader import AUDIO_SUFFIXES, OVERSHOOT_S, is_audio, probe
+from ser.corpora.published import read_corpus
+from ser.data.manifest import Manifest, Utterance, read_manifest, refuse_duplicates
+from ser.errors import ConfigError, DataError, SerError, setting
+
+_TABLES, _ARRAY = (".csv", ".jsonl"), ".npy"
+_SAME = 1e-3  # windows that begin within this share of a hop are one
+_MOST_WINDOWS = 1_000_000
+
+_log = logging.getLogger(__name__)
+
+
+def are_recordings(path: Path) -> bool:
+    """Whether a path stands for recordings or waveforms; a file of features may have any other name and content."""
+    known = (*AUDIO_SUFFIXES, *_TABLES, _ARRAY)
+    return (
+        path.is_dir() or path.suffix.lower() in known or (path.suffix.lower() != ".json" and is_audio(path))
+    )
+
+
+def is_array(path: Path) -> bool:
+    """Whether a path stands for waveforms in one array, by its name."""
+    return path.suffix.lower() == _ARRAY
+
+
+Kind = Literal["stream", "recordings", "clips", "frames"]
+
+_KINDS: dict[Kind, str] = {
+    "stream": "a stream",
+    "recordings": "recordings",
+    "clips": "an array of clips",
+    "frames": "a file of features",
+}
+_READ_FOR: dict[str, Kind] = {
+    **dict.fromkeys(("root", "corpus", "window_s", "hop_s"), "recordings"),
+    "sample_rate": "stream",
+}
+"""Setting of predict.py that is null by default -> the only kind of input for which it is read."""
+
+
+def kind_of(given: str | Sequence[str], *, stream: bool) -> Kind:
+    """Return what predict.py is to answer.
+
+    Args:
+        given: its setting `input`.
+        stream: its setting of that name.
+    """
+    if stream:
+        return "stream"
+    if not isinstance(given, str):
+        return "recordings"
+    if is_array(Path(given)):
+        return "clips"
+    return "recordings" if are_recordings(Path(given)) else "frames"
+
+
+def refuse_unread(config: Mapping[str, Any], kind: Kind) -> None:
+    """Refuse settings of predict.py that nothing would read.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
+    for name, read_for in _READ_FOR.items():
+        if config[name] is not None and kind != read_for:
+            raise ConfigError(
+                f"{setting(name, config[name])}: is for {_KINDS[read_for]}, but the input is {_KINDS[kind]}. "
+                "Leave it out."
+            )
+
+
+@contextmanager
+def remedies() -> Iterator[None]:
+    """Let messages about recordings name the settings of predict.py: it has no node `data`."""
+    try:
+        yield
+    except SerError as error:
+        raise type(error)(re.sub(r"\bdata\.(root|cache_dir)\b", r"\1", str(error))) from error
+
+
+def find_recordings(
+    paths: Sequence[Path], root: str | Path | None = None, corpus: str | None = None
+) -> Manifest:
+    """Find all recordings that some paths stand for; ids of a folder's are paths below it, without suffix.
+
+    Where ids of several paths are equal, each begins with its path.
+
+    Args:
+        paths: audio files, folders that are searched at any depth, and manifests.
+        root: folder that the paths in manifests are relative to; None = each manifest's own.
+        corpus: name of a published corpus that the only path holds: the names of its files tell the labels.
+
+    Raises:
+        ConfigError: a root is given without a manifest, a corpus without a folder, or one of several paths is no
+            recording.
+        DataError: there is nothing of that kind, or an id occurs twice.
+    """
+    if root is not None and not any(_is_table(path) for path in paths):
+        raise ConfigError(
+            f"root={root}: is the folder that the paths in a manifest are relative to, but no input is one. "
+            "Leave root out."
+        )
+    if corpus is not None:
+        if len(paths) > 1 or not paths[0].is_dir():
+            raise ConfigError(f"corpus={corpus}: needs the folder of the corpus. Give it as input=DIR.")
+        return read_corpus(corpus, paths[0])
+    if len(paths) == 1:
+        return _found(paths[0], root)
+    for path in paths:
+        if is_array(path) or not are_recordings(path):
+            raise ConfigError(
+                f"input: {path} is no recording, folder or manifest, and a list may hold nothing else. Give it alone, "
+                "in a command of its own."
+            )
+    parts = [_found(path, root) for path in paths]
+    source = ", ".join(map(str, paths))
+    ids = [utterance.id for part in parts for utterance in part]
+    if len({*ids}) < len(ids):
+        parts = [_prefixed(part, path) for part, path in zip(parts, paths, strict=True)]
+    manifest = Manifest(tuple(utterance for part in parts for utterance in part), source)
+    refuse_duplicates(
+        manifest, [str(utterance.path) for utterance in manifest], remedy="Give each recording once."
+    )
+    return manifest
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in _TABLES
+
+
+def _found(path: Path, root: str | Path | None) -> Manifest:
+    if _is_table(path):
+        return read_manifest(path, root=root)
+    if path.is_file():
+        return Manifest((Utterance(name_of(Path(path.name)), path),), str(path))
+    files = find_audio(path)
+    if not files:
+        raise DataError(f"{path}: holds no audio that can be read. Give another folder or a file.")
+    places = [file.relative_to(path) for file in files]
+    manifest = Manifest(
+        tuple(Utterance(name_of(place), file) for place, file in zip(places, files, strict=True)), str(path)
+    )
+    refuse_duplicates(manifest, [str(place) for place in places], remedy="Rename or remove one of them.")
+    return manifest
+
+
+def _prefixed(manifest: Manifest, path: Path) -> Manifest:
+    """The same utterances, with ids that begin with the path they were found by."""
+    if path.is_file() and not _is_table(path):
+        return Manifest((replace(manifest.utterances[0], id=name_of(path)),), manifest.source)
+    named = tuple(replace(utterance, id=f"{path.as_posix()}/{utterance.id}") for utterance in manifest)
+    return Manifest(named, manifest.source)
+
+
+def with_folder_labels(
+    manifest: Manifest, folders: Sequence[Path], field: str, class_names: Sequence[str]
+) -> Manifest:
+    """Label the recordings of folders by the folder below that they lie in, if any such folder is named as a class.
+
+    Args:
+        manifest: what `find_recordings` found; what has the label already keeps it.
+        folders: those of its paths that are folders.
+        field: label field.
+        class_names: that a model knows.
+    """
+    labelled = []
+    for utterance in manifest:
+        folder = next((folder for folder in folders if utterance.path.is_relative_to(folder)), None)
+        below = () if folder is None else utterance.path.relative_to(folder).parts[:-1]
+        labels = utterance.labels if field in utterance.labels or not below else {field: below[0]}
+        labelled.append(replace(utterance, labels=labels))
+    found = {str(u.labels[field]) for u in labelled if field in u.labels}
+    if not found or not found.isdisjoint(class_names):
+        return Manifest(tuple(labelled), manifest.source)
+    if any(field in utterance.labels for utterance in manifest):
+        return manifest
+    _log.info(
+        "%s: not scored, as none of its folders (%s) is a class of the model (%s)",
+        *(manifest.source, ", ".join(sorted(found)), ", ".join(class_names)),
+    )
+    return manifest
+
+
+def with_ends(manifest: Manifest) -> Manifest:
+    """The same utterances, with the end of the file where none, or one a little beyond it, is given.
+
+    Only headers are read. Where that cannot be, or where an end lies far beyond the file, it stays as it is: what is
+    wrong with a recording is said where recordings are read, of all of them at once.
+    """
+    durations = {path: _duration(path) for path in dict.fromkeys(u.path for u in manifest)}
+    return Manifest(tuple(_with_end(u, durations[u.path]) for u in manifest), manifest.source)
+
+
+def _with_end(utterance: Utterance, duration: float | None) -> Utterance:
+    if duration is None:
+        return utterance
+    if utterance.end is None or duration < utterance.end <= duration + OVERSHOOT_S:
+        return replace(utterance, end=duration)
+    return utterance
+
+
+def _duration(path: Path) -> float | None:
+    try:
+        return probe(path).duration_s
+    except DataError:
+        return None
+
+
+def windows(manifest: Manifest, window_s: float | None, hop_s: float | None) -> Manifest:
+    """Cut what is longer than a window into windows; the last one ends where its utterance does.
+
+    Args:
+        manifest: with ends; what has none stays whole.
+        window_s: length of a window, in seconds; None = everything stays whole.
+        hop_s: from the start of one to the start of the next, in seconds; None = `window_s`.
+
+    Raises:
+        ConfigError: a length is not positive, the windows would leave gaps, or there is a hop without a window.
+    """
+    if window_s is None:
+        if hop_s is not None:
+            raise ConfigError(
+                f"hop_s={hop_s}: is from one window to the next, but nothing is cut into windows. Set window_s, too, "
+                "or leave hop_s out."
+            )
+        return manifest
+    hop_s = window_s if hop_s is None else hop_s
+    if not 0 < hop_s <= window_s:
+        raise ConfigError(
+            f"window_s={window_s}, hop_s={hop_s}: windows must be longer than 0 s and leave no gap between them. "
+            "Choose 0 < hop_s <= window_s."
+        )
+    total = sum(len(_starts(utterance, window_s, hop_s)) for utterance in manifest)
+    if total > _MOST_WINDOWS:
+        raise ConfigError(
+            f"window_s={window_s}, hop_s={hop_s}: makes {total} windows of {manifest.source}, of which {_MOST_WINDOWS} "
+            "are allowed. Set a longer hop_s, or give fewer recordings at a time."
+        )
+    cut = (window for utterance in manifest for window in _cut(utterance, window_s, hop_s))
+    return Manifest(tuple(cut), manifest.source)
+
+
+def _starts(utterance: Utterance, window_s: float, hop_s: float) -> range:
+    """Number the windows that an utterance is cut into, but for the last one; none where it stays whole.
+
+    What ends beyond its file stays whole: reading it says so.
+    """
+    span = 0.0 if utterance.end is None else utterance.end - window_s - utterance.start
+    if span <= 0:
+        return range(0)
+    duration = _duration(utterance.path)
+    if duration is not None and utterance.end is not None and utterance.end > duration + OVERSHOOT_S:
+        return range(0)
+    return range(math.ceil(span / hop_s - _SAME))
+
+
+def _cut(utterance: Utterance, window_s: float, hop_s: float) -> Iterator[Utterance]:
+    numbers = _starts(utterance, window_s, hop_s)
+    if not numbers or utterance.end is None:
+        yield utterance
+        return
+    for number in numbers:
+        start = utterance.start + number * hop_s
+        yield replace(utterance, id=f"{utterance.id}#{start:.3f}", start=start, end=start + window_s)
+    last = utterance.end - window_s
+    yield replace(utterance, id=f"{utterance.id}#{last:.3f}", start=last)

@@ -1,0 +1,305 @@
+"""Scores of utterances from trained models: plain torch, no trainer."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.batch import Batch, UtteranceId
+from ser.batching.dataset import UtteranceDataset
+from ser.batching.samplers import EvaluationSampler
+from ser.config.instantiate import build
+from ser.corpora.arrays import read_clips
+from ser.data.class_labels import columns
+from ser.data.feature_store import OnError, read_features
+from ser.data.manifest import Label, Manifest
+from ser.data.store import Store
+from ser.errors import ConfigError, DataError, setting
+from ser.features.extractors import Extractor
+from ser.features.on_the_fly import Listen
+from ser.inference.checkpoint import Trained
+from ser.names import is_missing
+from ser.splits.speaker_normalize import is_by_speaker, normalized_by_speaker
+from ser.targets.classification import Target
+
+# Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
+# activations stay in the cache, and 2.6 times with 64,000. A GPU wants large batches.
+_FRAMES_ON_CPU, _FRAMES_ON_GPU = 16_000, 64_000
+_SAMPLES_FOR_A_FRAME = 160  # as many samples of a waveform take the time of a frame
+
+
+_MOST_ANSWERS = 10  # that are printed one by one
+
+_log = logging.getLogger(__name__)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device called `name`; `auto` is a GPU where there is one.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        probe = torch.zeros(1, device=name)
+        probe.tolist()  # a device such as meta holds no numbers
+        return probe.device
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ConfigError(
+            f"{setting('device', name)}: not available here. Use device=cpu or device=auto."
+        ) from error
+
+
+@torch.inference_mode()
+def class_scores(
+    models: Sequence[Trained],
+    store: Store,
+    *,
+    device: torch.device,
+    listen: Listen | None = None,
+    max_frames: int | None = None,
+    max_utterances: int = 256,
+) -> Tensor:
+    """Probabilities [N, C] of a store's utterances, in its order, averaged over the models; NaN where all is silence.
+
+    Batches of like length, longest first; no answer depends on them.
+
+    Args:
+        models: one, or several that answer the same question.
+        store: features as the models were trained on, or what `listen` makes them of.
+        device: where to compute.
+        listen: makes features where the store holds waveforms.
+        max_frames: padded frames of a batch, at most; None = what is fastest on the device.
+        max_utterances: utterances of a batch, at most.
+
+    Raises:
+        CheckpointError: a model answers with numbers that are not finite.
+        DataError: the features have another width than a model's.
+        ConfigError: the models predict different things.
+    """
+    listen = (listen or Listen()).to(device)
+    for trained in models:
+        _check_fit(trained, models[0], store, listen)
+        trained.model.to(device)
+    dataset = UtteranceDataset(store, None)
+    if max_frames is None:
+        max_frames = _FRAMES_ON_CPU if device.type == "cpu" else _FRAMES_ON_GPU
+        max_frames *= _SAMPLES_FOR_A_FRAME if store.feature_dim == 1 else 1
+    scores = torch.zeros(len(store), len(models[0].target.class_names))
+    for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
+        batch: Batch = listen.with_speech(dataset[draw].to(device))
+        for trained in models:
+            answer = trained.target.decided(trained.check(trained.model(batch.audio).float()), batch)
+            scores[draw.indices] += answer.cpu() / len(models)
+    return scores
+
+
+def extractor_of(models: Sequence[Trained]) -> Extractor:
+    """What makes features of waveforms exactly as those the models were trained on.
+
+    Raises:
+        ConfigError: the models were trained on different features, or on frames that are not made so.
+    """
+    for trained in models:
+        if trained.features != models[0].features:
+            raise ConfigError(
+                f"ckpt: {trained.path} and {models[0].path} were trained on different features. "
+                "Average models of one kind of features only."
+            )
+    extractor: Extractor = build(models[0].features, slot="features")
+    if extractor.feature_dim != models[0].feature_dim:
+        raise ConfigError(
+            f"ckpt: {models[0].path} was trained on frames of {models[0].feature_dim} values that were given to it, "
+            f"its setting `features` makes {extractor.feature_dim}. Give it frames, or train on recordings."
+        )
+    return extractor
+
+
+def features_of(
+    manifest: Manifest, models: Sequence[Trained], *, cache_dir: str, on_error: OnError
+) -> tuple[Manifest, Store]:
+    """The recordings that could be read, and their features, made exactly as those the models were trained on.
+
+    Labels in the fields of the models' target come along, "" where an utterance has none.
+
+    Raises:
+        ConfigError: as `extractor_of`.
+        DataError: a recording cannot be used.
+    """
+    extractor = extractor_of(models)
+    settings = json.dumps(models[0].features, sort_keys=True)
+    read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
+    manifest, store = manifest.select(read.kept.tolist()), read.store
+    if is_by_speaker(models[0].frontend):
+        store = normalized_by_speaker(store, manifest, models[0].frontend.get("floor"))
+    fields = models[0].target.label_names
+    if not any(field in utterance.labels for utterance in manifest for field in fields):
+        if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
+            _log.info(
+                "%s: not scored, as it has no label %s, only %s",
+                *(manifest.source, " or ".join(map(repr, fields)), ", ".join(map(repr, others))),
+            )
+        return manifest, store
+    labels = np.array([[_label(utterance.labels, field) for field in fields] for utterance in manifest])
+    return manifest, store.with_labels(labels, fields)
+
+
+def _label(labels: Mapping[str, Label], field: str) -> str:
+    name = str(labels.get(field, ""))
+    return "" if is_missing(name) else name
+
+
+def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, Listen]:
+    """The waveforms [N, samples] of a .npy file, and what makes features of them.
+
+    Raises:
+        ConfigError: as `extractor_of`.
+        DataError: the file does not hold waveforms.
+    """
+    extractor = extractor_of(models)
+    return read_clips(path, extractor.sample_rate), Listen(extractor)
+
+
+def places(manifest: Manifest) -> list[dict[str, Any]]:
+    """Where each utterance is: path, and times in seconds."""
+    return [
+        {"path": str(u.path), "start_s": round(u.start, 3), "end_s": round(u.end or 0.0, 3)} for u in manifest
+    ]
+
+
+def rows(
+    ids: Sequence[UtteranceId], scores: Tensor, target: Target, places: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """A table's rows: id, label, where it is, and the probability of each class as `p_<class>`.
+
+    Args:
+        ids: N.
+        scores: probabilities [N, C].
+        target: names the classes; what it answers in several fields stands in columns of their own, too.
+        places: N, further columns.
+    """
+    best = scores.argmax(-1)
+    labels = [target.class_names[index] for index in best.tolist()]
+    answers = target.decode(best) if len(target.label_names) > 1 else [{}] * len(ids)
+    names = [f"p_{name}" for name in target.class_names]
+    said = [
+        {"id": utterance_id, "label": label, **answer, **place, **dict(zip(names, row, strict=True))}
+        for utterance_id, label, answer, place, row in zip(
+            ids, labels, answers, places, scores.tolist(), strict=True
+        )
+    ]
+    for silent in scores.isnan().any(-1).nonzero().flatten().tolist():
+        said[silent] |= dict.fromkeys(["label", *names])
+    return said
+
+
+def describe_answers(
+    ids: Sequence[UtteranceId], scores: Tensor, target: Target, output: Path
+) -> Iterator[str]:
+    """What is printed of the answers: each of a few, else how often each class is given; and where they lie.
+
+    Args:
+        ids: N.
+        scores: probabilities [N, C]; NaN where there is no decision.
+        target: names the classes, and the bits behind them.
+        output: file with all answers.
+    """
+    best = scores.argmax(-1)
+    decided = ~scores.isnan().any(-1)
+    names = [target.class_names[index] if known else None for index, known in zip(best, decided, strict=True)]
+    if len(ids) <= _MOST_ANSWERS:
+        bits = target.decode(best) if len(target.label_names) > 1 else [{}] * len(ids)
+        for place, (utterance_id, name) in enumerate(zip(ids, names, strict=True)):
+            if name is None:
+                yield f"{utterance_id}: no speech, so no answer"
+                continue
+            detail = "".join(f", {field} {bit}" for field, bit in bits[place].items())
+            yield f"{utterance_id}: {name} {float(scores[place].max()):.1%}{detail}"
+    else:
+        counts = Counter(name or "no answer" for name in names)
+        yield ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    yield f"{len(ids)} utterance{'s' * (len(ids) != 1)}: {output}"
+
+
+def warn_of_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
+    """Say which recordings have no answer, as nobody speaks in them."""
+    silent = [ids[index] for index in scores.isnan().any(-1).nonzero().flatten().tolist()]
+    if silent:
+        _log.warning(
+            "%d of %d recordings hold no speech, so there is no decision: first %r",
+            *(len(silent), len(ids), silent[0]),
+        )
+
+
+def require_decisions(ids: Sequence[UtteranceId], scores: Tensor, source: str) -> None:
+    """Refuse utterances without a decision where the output has no word for that.
+
+    Raises:
+        DataError: with their number and the first.
+    """
+    silent = [ids[index] for index in scores.isnan().any(-1).nonzero().flatten().tolist()]
+    if silent:
+        raise DataError(
+            f"{source}: {len(silent)} of {len(ids)} utterances hold no speech, so there is no decision: first "
+            f"{silent[0]!r}. Leave them out, or predict with a model that answers utterances."
+        )
+
+
+def show_scores(scores: Tensor, store: Store, target: Target) -> None:
+    """Print the metrics of a store's utterances, if they are labelled; how many are left out is said.
+
+    Left out are utterances of no class of the target, and those without a decision.
+    """
+    if store.labels is None or not {*target.label_names} <= {*store.label_names}:
+        return
+    classes = target.encode(columns(store, target.label_names))
+    known = (classes >= 0) & ~scores.isnan().any(-1)
+    if not known.all():
+        left_out = columns(store, target.label_names)[(classes < 0).numpy()]
+        counts = Counter("/".join(map(str, row)) or "no label" for row in left_out)
+        listed = ", ".join(f"{count} {name!r}" for name, count in counts.most_common(5))
+        print(
+            f"{int(known.sum())} of {len(store)} utterances are scored: the others have no decision, or a label that "
+            f"is none of {', '.join(target.class_names)}{f' ({listed})' if listed else ''}."
+        )
+    if not known.any():
+        return
+    for name, value in evaluate(scores[known], classes[known], target).items():
+        print(f"{name:20} {value:.1%}")
+
+
+def _check_fit(trained: Trained, first: Trained, store: Store, listen: Listen) -> None:
+    feature_dim = store.feature_dim if listen.extractor is None else listen.extractor.feature_dim
+    if trained.feature_dim != feature_dim:
+        if (store.lengths == trained.feature_dim).all():
+            raise DataError(
+                f"the input has {trained.feature_dim} lists of {feature_dim} values in every utterance, which look "
+                "like a list for each feature. Write a list for each frame: in NumPy, features.T.tolist()."
+            )
+        raise DataError(
+            f"the input has {feature_dim} values in a frame, but {trained.path} was trained on "
+            f"{trained.feature_dim}. Give features made like the training data's, or another checkpoint."
+        )
+    if is_by_speaker(trained.frontend) != (store.zscores is not None):
+        raise ConfigError(
+            f"ckpt: {trained.path}: either the model or the input is normalised by speaker, not both. "
+            "Give recordings whose speakers a manifest names, and average models of one kind only."
+        )
+    if trained.target.class_names != first.target.class_names:
+        raise ConfigError(
+            f"ckpt: {trained.path} and {first.path} predict different things. Average models of one target only."
+        )
+
+
+def evaluate(scores: Tensor, labels: Tensor, target: Target) -> dict[str, float]:
+    """The target's metrics of scores [N, C] against class indices [N], in 0..1."""
+    metric = target.metrics()
+    metric.update(scores, labels)
+    return {name: float(value) for name, value in metric.compute().items() if value.ndim == 0}

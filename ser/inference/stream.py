@@ -1,0 +1,327 @@
+"""Live use: a model that hears speech as it comes, and says exactly what it says of the whole recording."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.errors import ConfigError, DataError
+from ser.features.streaming import FeatureState, FeatureStream, Frames
+from ser.inference.checkpoint import Trained, find, load
+from ser.inference.predict import extractor_of
+from ser.models.base import State
+from ser.targets.frames import FrameClasses
+
+
+class Decision(NamedTuple):
+    """What is said of one step of a stream.
+
+    Args:
+        time_s: when its frame begins; where a model joins frames to a step, the last of them.
+        probabilities: [C], of this frame; where the model answers utterances, of all that was heard so far.
+        is_speech: whether the frame counts in `so_far`.
+        so_far: [C], the decision about everything heard so far; None while there was no speech.
+    """
+
+    time_s: float
+    probabilities: tuple[float, ...]
+    is_speech: bool
+    so_far: tuple[float, ...] | None
+
+
+class _Step(NamedTuple):
+    """One step that the models have answered, and that waits to be known as speech or silence."""
+
+    number: int
+    scores: tuple[tuple[float, ...], ...]  # of each model
+    heard: tuple[bool, ...]  # likewise: whether the model takes it for speech, where silence is a class
+
+
+class StreamState(NamedTuple):
+    """All that a stream remembers: keep it, copy it, or give it back to `Stream.state` at any time.
+
+    Args:
+        features: of the front end.
+        models: one a model.
+        unanswered: numbers of the frames that a model has taken in, but not joined to a step yet.
+        waiting: steps that are not known to be speech or silence.
+        flags: whether frames are speech, from frame `first_flag` on, as far as steps may still ask for them.
+        first_flag: number of a frame.
+        sums: [M][C], probabilities of frames of speech, added up for each model.
+        counts: [M], how many these are.
+    """
+
+    features: FeatureState
+    models: tuple[State, ...]
+    unanswered: tuple[int, ...]
+    waiting: tuple[_Step, ...]
+    flags: tuple[bool, ...]
+    first_flag: int
+    sums: tuple[tuple[float, ...], ...]
+    counts: tuple[int, ...]
+
+
+class Stream:
+    """Answers speech as it comes.
+
+    >>> stream = Stream.from_checkpoint("RUN/checkpoints/best.ckpt")
+    >>> for samples in microphone:
+    ...     for decision in stream.push(samples): print(decision)
+    >>> stream.finish()
+
+    Any number of samples may be pushed at once, and none of it changes an answer. Decisions come in order, each once:
+    where silence is to be left out, as late as the detector's `look_ahead_s` is.
+
+    Args:
+        models: one, or several whose probabilities are averaged.
+
+    Raises:
+        ConfigError: a model, or its features, needs more than has been heard.
+    """
+
+    def __init__(self, models: Trained | Sequence[Trained]) -> None:
+        self.models = [models] if isinstance(models, Trained) else [*models]
+        extractor = extractor_of(self.models)
+        self.features = FeatureStream(extractor.eval())
+        self.sample_rate = extractor.sample_rate
+        self.class_names = self.models[0].target.class_names
+        self.shift_s = extractor.frame_shift_s
+        self.subsampling = self.models[0].model.encoder.subsampling
+        for trained in self.models:
+            if _question(trained) != _question(self.models[0]):
+                raise ConfigError(
+                    f"ckpt: {trained.path} and {self.models[0].path} predict different things, or treat silence in "
+                    "different ways. Stream models of one target only."
+                )
+            if trained.model.encoder.subsampling != self.subsampling:
+                raise ConfigError(
+                    f"ckpt: {trained.path} joins {trained.model.encoder.subsampling} frames to a step, and "
+                    f"{self.models[0].path} {self.subsampling}. Stream models of one kind together, or one alone."
+                )
+        mode = getattr(self.models[0].target, "silence", None)
+        self.answers_frames = isinstance(self.models[0].target, FrameClasses)
+        self.waits = self.answers_frames and self.features.detector is not None and mode in ("keep", "mask")
+        self.hears_silence = self.answers_frames and mode == "class"
+        self.state = self.initial_state()
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> "Stream":
+        """A stream from a checkpoint, or from the folder of a run.
+
+        Raises:
+            CheckpointError: the file cannot be used.
+            ConfigError: as the constructor.
+        """
+        return cls([load(found) for found in find(path)])
+
+    @property
+    def look_ahead_s(self) -> float:
+        """How long after the end of its frame a decision comes, at most, in seconds."""
+        detector = self.features.detector
+        if detector is None or not (self.waits or self.features.removes):
+            return 0.0
+        return detector.smoothing.look_ahead * detector.framing.shift / self.sample_rate
+
+    @torch.inference_mode()
+    def initial_state(self) -> StreamState:
+        """Nothing heard."""
+        return StreamState(
+            features=self.features.initial_state(),
+            models=tuple(trained.model.initial_state(1) for trained in self.models),
+            unanswered=(),
+            waiting=(),
+            flags=(),
+            first_flag=0,
+            sums=((0.0,) * len(self.class_names),) * len(self.models),
+            counts=(0,) * len(self.models),
+        )
+
+    def reset(self) -> None:
+        """Forget everything: what is pushed next is another recording."""
+        self.state = self.initial_state()
+
+    def push(self, samples: Tensor | np.ndarray, sample_rate: int | None = None) -> list[Decision]:
+        """The decisions that more samples allow.
+
+        Args:
+            samples: [n] in -1..1, any number, also none.
+            sample_rate: of them, in Hz; None = as it has to be.
+
+        Raises:
+            DataError: they have another sample rate, or are not finite.
+        """
+        if sample_rate not in (None, self.sample_rate):
+            raise DataError(
+                f"stream: samples come at {sample_rate} Hz, but {self.models[0].path} was trained at "
+                f"{self.sample_rate} Hz. Resample them, and never change the rate within a stream."
+            )
+        decisions, self.state = self.step(torch.as_tensor(samples, dtype=torch.float32), self.state)
+        return decisions
+
+    def finish(self) -> list[Decision]:
+        """What was held back, now that nothing more comes; a frame that is not full is dropped."""
+        decisions, self.state = self.end(self.state)
+        return decisions
+
+    @torch.inference_mode()
+    def step(self, samples: Tensor, state: StreamState) -> tuple[list[Decision], StreamState]:
+        """As `push`, with the state passed in and out.
+
+        Args:
+            samples: [n] float32.
+            state: after the samples before; it is left as it was.
+
+        Raises:
+            DataError: the samples are not finite.
+        """
+        frames, features = self.features.push(samples, state.features)
+        waiting, unanswered, models = self._heard(frames, state)
+        return self._decided(waiting, (*state.flags, *frames.speech), state, features, models, unanswered)
+
+    @torch.inference_mode()
+    def end(self, state: StreamState) -> tuple[list[Decision], StreamState]:
+        """As `finish`, with the state passed in and out."""
+        frames = self.features.finish(state.features)
+        waiting, unanswered, models = self._heard(frames, state)
+        if unanswered:
+            last = [own.model.finish(before) for own, before in zip(self.models, models, strict=True)]
+            said, unanswered = self._said(last, unanswered)
+            waiting = (*waiting, *said)
+        flags = (*state.flags, *frames.speech)
+        return self._decided(waiting, flags, state, state.features, models, unanswered)
+
+    def _heard(
+        self, frames: Frames, state: StreamState
+    ) -> tuple[tuple[_Step, ...], tuple[int, ...], tuple[State, ...]]:
+        """The steps that wait, the frames that are not joined to one yet, and the models' states, after more frames."""
+        if not len(frames.numbers):
+            return state.waiting, state.unanswered, state.models
+        chunk = frames.values.unsqueeze(0)
+        stepped = [
+            trained.model.step(chunk, before)
+            for trained, before in zip(self.models, state.models, strict=True)
+        ]
+        said, unanswered = self._said([logits for logits, _ in stepped], (*state.unanswered, *frames.numbers))
+        return (*state.waiting, *said), unanswered, tuple(after for _, after in stepped)
+
+    def _said(
+        self, logits: Sequence[Tensor], numbers: tuple[int, ...]
+    ) -> tuple[list[_Step], tuple[int, ...]]:
+        """What the models say of the oldest frames without an answer, and the frames that are left.
+
+        Args:
+            logits: [1, m, out_dim] of each model.
+            numbers: of the frames.
+        """
+        scores, heard = [], []
+        for trained, one in zip(self.models, logits, strict=True):
+            scores.append([tuple(row) for row in trained.target.scores(one[0]).tolist()])
+            heard.append(self._is_heard(trained, trained.check(one[0])))
+        ends = [min(end, len(numbers)) for end in self._ends(logits[0].shape[1])]
+        steps = [
+            _Step(numbers[end - 1], step_scores, step_heard)
+            for end, step_scores, step_heard in zip(
+                ends, zip(*scores, strict=True), zip(*heard, strict=True), strict=True
+            )
+        ]
+        return steps, numbers[ends[-1] :] if ends else numbers
+
+    def _ends(self, steps: int) -> range:
+        """How many frames have been joined after each of so many steps."""
+        return range(self.subsampling, steps * self.subsampling + 1, self.subsampling)
+
+    def _is_heard(self, trained: Trained, logits: Tensor) -> list[bool]:
+        """Whether a model takes each of [m, out_dim] for speech, as far as it is asked."""
+        if not self.hears_silence:
+            return [True] * len(logits)
+        target: Any = trained.target
+        heard: list[bool] = target.heard(logits, torch.ones(len(logits), dtype=torch.bool)).tolist()
+        return heard
+
+    def _decided(
+        self,
+        waiting: tuple[_Step, ...],
+        flags: tuple[bool, ...],
+        state: StreamState,
+        features: FeatureState,
+        models: tuple[State, ...],
+        unanswered: tuple[int, ...],
+    ) -> tuple[list[Decision], StreamState]:
+        """The decisions about steps that are known to be speech or silence, and the state that is left."""
+        first, sums, counts = state.first_flag, state.sums, state.counts
+        decisions = []
+        for step in waiting:
+            if self.waits and step.number >= first + len(flags):
+                break
+            is_speech = not self.waits or flags[step.number - first]
+            if self.answers_frames:
+                sums, counts = _added(sums, counts, step, is_speech)
+            decisions.append(self._decision(step, is_speech, sums, counts))
+        passed = len(flags)
+        if self.waits and decisions:
+            passed = waiting[len(decisions) - 1].number + 1 - first
+        elif self.waits:
+            passed = 0
+        left = StreamState(
+            features=features,
+            models=models,
+            unanswered=unanswered,
+            waiting=waiting[len(decisions) :],
+            flags=flags[passed:],
+            first_flag=first + passed,
+            sums=sums,
+            counts=counts,
+        )
+        return decisions, left
+
+    def _decision(
+        self,
+        step: _Step,
+        is_speech: bool,
+        sums: tuple[tuple[float, ...], ...],
+        counts: tuple[int, ...],
+    ) -> Decision:
+        mean = _mean(step.scores)
+        time_s = step.number * self.shift_s
+        if not self.answers_frames:
+            return Decision(time_s, mean, is_speech, mean)
+        so_far = None
+        if all(counts):
+            so_far = _mean([[total / n for total in row] for row, n in zip(sums, counts, strict=True)])
+        return Decision(time_s, mean, is_speech and 2 * sum(step.heard) >= len(step.heard), so_far)
+
+
+def _question(trained: Trained) -> tuple[Any, ...]:
+    """What two models must have in common so that their answers can be averaged."""
+    target = trained.target
+    return type(target), target.class_names, getattr(target, "silence", None)
+
+
+def _added(
+    sums: tuple[tuple[float, ...], ...], counts: tuple[int, ...], step: _Step, is_speech: bool
+) -> tuple[tuple[tuple[float, ...], ...], tuple[int, ...]]:
+    """Sums and counts with a step, for the models that take it for speech."""
+    if not is_speech:
+        return sums, counts
+    added = tuple(
+        tuple(total + value for total, value in zip(row, scores, strict=True)) if heard else row
+        for row, scores, heard in zip(sums, step.scores, step.heard, strict=True)
+    )
+    return added, tuple(count + heard for count, heard in zip(counts, step.heard, strict=True))
+
+
+def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    return (
+        tuple(rows[0])
+        if len(rows) == 1
+        else tuple(sum(column) / len(rows) for column in zip(*rows, strict=True))
+    )
+
+
+def chunks_of(waveform: np.ndarray, samples: int) -> Iterator[np.ndarray]:
+    """A waveform in pieces of so many samples, the last one shorter."""
+    for start in range(0, len(waveform), samples):
+        yield waveform[start : start + samples]

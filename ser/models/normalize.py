@@ -1,0 +1,82 @@
+"""Normalisation: the same scale for every feature. What is fitted is fitted on the training split and nothing else."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+
+SMALLEST_STD = 1e-5  # a constant feature would divide by zero; its normalised value is then 0
+
+
+class Normalizer(nn.Module):
+    """Leaves features as they are (`features/normalizer=none`), and is the interface of the others."""
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__()
+        self.feature_dim = feature_dim
+
+    def fit(self, frames: Iterable[Tensor]) -> None:
+        """Learn statistics from chunks of frames [N, F] of the training split."""
+
+    def forward(self, audio: Padded) -> Padded:
+        """[B, T, F] -> [B, T, F]."""
+        return audio.with_values(self.of_steps(audio.values))
+
+    def of_steps(self, values: Tensor) -> Tensor:
+        """[..., F] -> [..., F], each step by itself, as in streams."""
+        return values
+
+
+class GlobalNormalizer(Normalizer):
+    """Z-score each feature with the training split's mean and standard deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, feature_dim: int) -> None:
+        super().__init__(feature_dim)
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("std", torch.ones(feature_dim))
+
+    def fit(self, frames: Iterable[Tensor]) -> None:
+        """Pool the chunks' moments in float64, as the log-mels' sums outgrow float32 on a large corpus."""
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for chunk in frames:
+            chunk = chunk.double()
+            count += len(chunk)
+            total = total + chunk.sum(0)
+            squares = squares + chunk.square().sum(0)
+        mean = total / count
+        self.mean.copy_(mean)
+        self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_STD))
+
+    def of_steps(self, values: Tensor) -> Tensor:
+        """[..., F] -> [..., F]."""
+        return (values - self.mean) / self.std
+
+
+class UtteranceNormalizer(Normalizer):
+    """Z-score each feature with the utterance's own mean and deviation: removes loudness and the channel."""
+
+    def forward(self, audio: Padded) -> Padded:
+        """[B, T, F] -> [B, T, F]."""
+        mask = audio.mask.unsqueeze(-1)
+        count = audio.lengths[:, None, None]
+        mean = (audio.values * mask).sum(1, keepdim=True) / count
+        centred = (audio.values - mean) * mask
+        std = (centred.square().sum(1, keepdim=True) / count).sqrt().clamp_min(SMALLEST_STD)
+        return audio.with_values(centred / std)
+
+
+class SpeakerNormalizer(Normalizer):
+    """Leaves features that come as z-scores over all recordings of a speaker, see ser.splits.speaker_normalize."""
+
+
+NORMALIZERS = {
+    "global": GlobalNormalizer,
+    "utterance": UtteranceNormalizer,
+    "speaker": SpeakerNormalizer,
+    "none": Normalizer,
+}

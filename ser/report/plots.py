@@ -1,0 +1,371 @@
+"""Pictures of data and scores, for TensorBoard and reports.
+
+Every picture is a figure of its own on its own canvas: no pyplot, so no global state, no window system and
+nothing to close. matplotlib is imported when the first picture is drawn, as that takes half a second.
+"""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ser.files import write_atomic
+from ser.report.palette import PALETTE, SPLITS, class_styles, share_map, split_colors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+_INK, _FAINT, _ABSENT = "#222222", "#D9D9D9", "#E8E8E8"
+_SIZES = {"title": 12, "label": 10, "tick": 9, "note": 8}  # points
+_DPI = 120
+_MARGIN_INCHES = 0.1
+_HISTOGRAM_BINS = 30
+_MOST_CLASSES_WITH_TEXT = 20
+_BAR_IN = 0.34  # inches of a bar, on which `100%` has its place
+_MOST_NAMES_BELOW = 7  # of classes; more stand beside the axes
+_SMOOTHED = 40  # a curve is smoothed over a twentieth of its length
+
+
+def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str) -> "Figure":
+    """What is taken for what: each cell has its count and its share of the true class.
+
+    Args:
+        counts: [C, C] utterances, rows true, columns predicted. A row without any is grey and marked as absent.
+        class_names: [C], by class index.
+        title: such as the name of the split and the model; accuracy and UAR are added below.
+    """
+    classes = len(class_names)
+    side = min(2.6 + 0.6 * classes, 14.0)
+    figure, (axes,) = panels_of(f"{title}\n{_scores(counts)}", size=(side + 1.0, side + 0.2))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap=share_map(), vmin=0, vmax=1)
+    absent = np.flatnonzero(counts.sum(1) == 0)
+    for row in absent:
+        axes.axhspan(row - 0.5, row + 0.5, facecolor=_ABSENT, linewidth=0)
+    if classes <= _MOST_CLASSES_WITH_TEXT:
+        _write_cells(axes, counts, shares)
+    name_columns(axes, class_names)
+    marked = [name + "\n(absent)" * (row in absent) for row, name in enumerate(class_names)]
+    axes.set_yticks(range(classes), marked)
+    axes.set(xlabel="predicted", ylabel="true, each row is 100%")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
+    """How long utterances are: the share of each split in bins that are equally wide on a logarithmic axis.
+
+    Args:
+        lengths: split -> [N] frames of each utterance, 1 or more.
+    """
+    figure, (axes,) = panels_of("Lengths of utterances")
+    edges = _length_edges(np.concatenate(list(lengths.values())))
+    for (name, frames), color in zip(lengths.items(), split_colors(lengths), strict=True):
+        shares = np.histogram(frames, edges)[0] / len(frames)
+        label = f"{name}: {len(frames)} utterances, median {np.median(frames):.0f} frames"
+        axes.stairs(shares, edges, color=color, linewidth=1.8, label=label)
+    axes.set(xscale="log", xlabel="frames", ylabel="share of the split's utterances")
+    axes.margins(y=0.08)
+    in_percent(axes)
+    _plain_log_ticks(axes)
+    _legend(figure, axes)
+    return figure
+
+
+def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
+    """How balanced the splits are: the share of each class, the majority floor of each split as a line.
+
+    Args:
+        counts: split -> class name -> utterances, the same classes in each.
+    """
+    class_names = list(next(iter(counts.values())))
+    bars_in = 1.0 + _BAR_IN * (len(counts) + 1) * len(class_names)
+    figure, (axes,) = panels_of("Classes", size=(float(np.clip(bars_in, 6.4, 14)), 4.4))
+    width = 0.8 / len(counts)
+    for position, (name, color) in enumerate(zip(counts, split_colors(counts), strict=True)):
+        values = np.array([counts[name][label] for label in class_names], dtype=float)
+        shares = values / max(values.sum(), 1)
+        places = np.arange(len(class_names)) + (position - (len(counts) - 1) / 2) * width
+        label = f"{name}: {values.sum():.0f} utterances, majority floor {shares.max():.1%} (dashed)"
+        bars = axes.bar(places, shares, width * 0.92, color=color, label=label)
+        axes.axhline(shares.max(), color=color, linewidth=1.2, linestyle="--", zorder=0)
+        if bars_in <= 14:  # else numbers would touch
+            percentages = [f"{share:.0%}" for share in shares]
+            paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the lines behind a number
+            axes.bar_label(bars, percentages, padding=2, fontsize=_SIZES["note"], color=_INK, bbox=paper)
+    name_columns(axes, class_names)
+    axes.set_ylabel("share of the split's utterances")
+    axes.margins(y=0.1)
+    in_percent(axes)
+    axes.tick_params(axis="x", length=0)
+    _legend(figure, axes)
+    return figure
+
+
+def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: int | None = None) -> "Figure":
+    """Loss and accuracy against epoch, the best epoch marked.
+
+    Args:
+        series: metric such as `train/loss` or `validation/accuracy` -> epoch -> value; others are not shown.
+        best_epoch: the one that was chosen, counted as in `series`.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, panels = panels_of("Loss", "Accuracy", size=(8.8, 3.8))
+    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+        names = [split for split in SPLITS if series.get(f"{split}/{quantity}")]
+        for name, color in zip(names, split_colors(names), strict=True):
+            epochs, values = zip(*sorted(series[f"{name}/{quantity}"].items()), strict=True)
+            marker = "o" if len(epochs) == 1 else ""  # one point makes no line
+            axes.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=name)
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=_INK, linewidth=1, linestyle=":", label="best epoch")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    in_percent(panels[1])
+    _legend(figure, panels[0])
+    return figure
+
+
+def loss_curve(points: np.ndarray, *, utterances: int) -> "Figure":
+    """Loss against optimiser step, of training also smoothed.
+
+    Args:
+        points: [P, 3] step, loss of training, loss of validation; in the order of steps.
+        utterances: of the validation split that were scored.
+    """
+    title = f"Loss of training batches, and of {utterances} validation utterances"
+    figure, (axes,) = panels_of(title, size=(8.8, 4.4))
+    steps, train, validation = points.T
+    train_color, validation_color = split_colors(SPLITS[:2])
+    window = 2 * (len(points) // _SMOOTHED) + 1
+    line: dict[str, Any] = {"marker": "o" if len(points) == 1 else ""}  # one point makes no line
+    thin: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.4} if window > 1 else {"linewidth": 1.8}
+    axes.plot(steps, train, color=train_color, label="train", **thin, **line)
+    if window > 1:
+        label = f"train, mean of {window} points"
+        axes.plot(steps, _running_mean(train, window), color=train_color, linewidth=1.8, label=label)
+    axes.plot(steps, validation, color=validation_color, linewidth=1.8, label="validation", **line)
+    axes.set(xlabel="optimiser step", ylabel="loss")
+    axes.margins(x=0.01)
+    _legend(figure, axes)
+    return figure
+
+
+def output_space(
+    points: np.ndarray,
+    classes: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    shares: Sequence[float],
+    title: str,
+) -> "Figure":
+    """Where the utterances of each class lie in a plane; on a line, how each class is spread along it.
+
+    Args:
+        points: [N, 2] first two principal components.
+        classes: [N] true class indices.
+        class_names: [C], by class index.
+        shares: [2] of the variance that each component explains; 0 for a second one that does not exist.
+        title: such as the name of the split; the shares are added.
+    """
+    explained = ", ".join(f"PC{n} {share:.1%}" for n, share in enumerate(shares, start=1))
+    figure, (axes,) = panels_of(f"{title}\nvariance explained: {explained}", size=(7.2, 6.0))
+    draw = _draw_plane if np.ptp(points[:, 1]) > 0 else _draw_line
+    draw(axes, points, classes, class_names)
+    axes.set_xlabel("PC1")
+    if len(class_names) <= _MOST_NAMES_BELOW:
+        _legend(figure, axes)
+    else:
+        figure.legend(loc="outside right center", fontsize=_SIZES["tick"], frameon=False)
+    return figure
+
+
+def architecture(boxes: Sequence[tuple[str, str, str, str]], title: str) -> "Figure":
+    """Boxes from top to bottom, as data flows.
+
+    Args:
+        boxes: name, what it is made of, size of what comes out and parameters of each; an empty text is left out.
+        title: such as the class of the model and its parameters.
+    """
+    from matplotlib.patches import FancyBboxPatch
+
+    figure, (axes,) = panels_of(title, size=(8.4, 0.8 + 0.78 * len(boxes)))
+    axes.set(xlim=(-0.005, 1.005), ylim=(len(boxes) - 0.25, 0), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    for place, (name, layers, size, parameters) in enumerate(boxes):
+        last = place == len(boxes) - 1
+        frame = "round,pad=0,rounding_size=0.02"
+        color = PALETTE[0] if parameters else _FAINT
+        box = FancyBboxPatch((0, place + 0.08), 1, 0.62, boxstyle=frame, mutation_aspect=6, linewidth=1.2)
+        box.set(facecolor="white", edgecolor=color)
+        axes.add_patch(box)
+        style: dict[str, Any] = {"va": "center", "color": _INK}
+        height = place + (0.27 if layers else 0.39)
+        axes.text(0.02, height, name, fontsize=_SIZES["label"], fontweight="bold", **style)
+        axes.text(
+            0.02,
+            place + 0.52,
+            textwrap.shorten(layers, 100, placeholder=" ..."),
+            fontsize=_SIZES["note"],
+            **style,
+        )
+        axes.text(0.72, height, size, fontsize=_SIZES["label"], ha="right", **style)
+        axes.text(0.98, height, parameters, fontsize=_SIZES["tick"], ha="right", **style)
+        if not last:
+            arrow = {"arrowstyle": "-|>", "color": _INK, "linewidth": 1}
+            axes.annotate("", (0.5, place + 1.08), (0.5, place + 0.7), arrowprops=arrow)
+    return figure
+
+
+def to_image(figure: "Figure") -> np.ndarray:
+    """The picture as uint8 [H, W, 3], for TensorBoard's add_image with `dataformats="HWC"`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)  # every figure of this module has one
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.array(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write the picture as PNG.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    content = io.BytesIO()
+    figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})  # 15% larger, 20 ms sooner
+    write_atomic(path, content.getvalue())
+
+
+def panels_of(
+    *titles: str, size: tuple[float, float] = (6.4, 4.4), columns: int | None = None
+) -> "tuple[Figure, list[Axes]]":
+    """A figure with axes in rows of `columns`, one a title, in the shared look; size in inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    layout = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
+    figure = Figure(figsize=size, dpi=_DPI, layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    columns = columns or len(titles)
+    panels: list[Axes] = list(figure.subplots(len(titles) // columns, columns, squeeze=False).flat)
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title, fontsize=_SIZES["title"], color=_INK, pad=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_FAINT)
+        axes.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
+        axes.xaxis.label.set(fontsize=_SIZES["label"], color=_INK)
+        axes.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
+    return figure, panels
+
+
+def name_columns(axes: "Axes", names: Sequence[str]) -> None:
+    """Names at 0, 1, 2, ... below the axes, slanted where they would touch."""
+    crowded = sum(map(len, names)) > 45
+    rotation, side = (45, "right") if crowded else (0, "center")
+    axes.set_xticks(range(len(names)), names, rotation=rotation, ha=side)
+
+
+def in_percent(axes: "Axes") -> None:
+    """Write shares on the y-axis in percent, with as many digits as the ticks need."""
+    from matplotlib.ticker import FuncFormatter
+
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+
+
+def color_bar(figure: "Figure", image: "AxesImage", beside: "Sequence[Axes]", label: str) -> None:
+    """What the colours of a picture mean, in the shared look."""
+    bar = figure.colorbar(image, ax=beside, label=label, fraction=0.05)
+    bar.ax.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
+    bar.ax.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
+    bar.outline.set_visible(False)
+
+
+def _legend(figure: "Figure", axes: "Axes") -> None:
+    """Below the axes, where it never hides a curve."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = len(labels) if sum(map(len, labels)) < 50 else 1
+    style = {"ncols": columns, "fontsize": _SIZES["tick"], "frameon": False}
+    figure.legend(handles, labels, loc="outside lower center", **style)
+
+
+def _scores(counts: np.ndarray) -> str:
+    """Accuracy, and UAR over the classes that occur."""
+    support = counts.sum(1)
+    if not support.any():
+        return "nothing to score"
+    recalls = counts.diagonal()[support > 0] / support[support > 0]
+    return f"accuracy {counts.trace() / support.sum():.1%}, UAR {recalls.mean():.1%}"
+
+
+def _write_cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
+    """Count and share in each cell where there is something."""
+    size = _SIZES["label"] if len(counts) <= 6 else max(65 / max(len(counts), 8), 5)
+    for (row, column), count in np.ndenumerate(counts):
+        text = f"{count}\n{shares[row, column]:.0%}" if count else "0"
+        axes.text(column, row, text, ha="center", va="center", color="black", fontsize=size)
+
+
+def _draw_plane(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
+    """A point an utterance, in random order: drawn class by class, the last class would hide the others."""
+    styles = class_styles(len(class_names))
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(12_000 / len(points), 4, 36))  # square points: 12 of a thousand utterances
+    for marker in dict.fromkeys(style.marker for style in styles):
+        mine = [index for index in order if styles[classes[index]].marker == marker]
+        colors = [styles[classes[index]].color for index in mine]
+        x, y = points[mine, 0], points[mine, 1]
+        axes.scatter(x, y, c=colors, s=size, alpha=0.7, linewidths=0, marker=marker)
+    for index in np.unique(classes):
+        style = {"color": styles[index].color, "marker": styles[index].marker}
+        axes.plot([], [], linestyle="", label=class_names[index], **style)
+    axes.set_ylabel("PC2")
+
+
+def _draw_line(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
+    """Shares of each class in bins along the first component, where there is no second one."""
+    styles = class_styles(len(class_names))
+    edges = np.histogram_bin_edges(points[:, 0], _HISTOGRAM_BINS)
+    for index in np.unique(classes):
+        inside = points[classes == index, 0]
+        shares = np.histogram(inside, edges)[0] / len(inside)
+        style = {"color": styles[index].color, "linestyle": styles[index].dash, "linewidth": 1.8}
+        axes.stairs(shares, edges, label=class_names[index], **style)
+    axes.set_ylabel("share of the class's utterances")
+    in_percent(axes)
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean over an odd number of neighbours, at the ends over those that exist."""
+    ones = np.ones(window)
+    means: np.ndarray = np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
+    return means
+
+
+def shortened(name: str, most: int = 100) -> str:
+    """Long names without their beginning: ids are paths, which differ at their end."""
+    return name if len(name) <= most else f"...{name[3 - most :]}"
+
+
+def _length_edges(frames: np.ndarray) -> np.ndarray:
+    """Bin edges between whole numbers: among short lengths, finer bins would be empty in turn."""
+    edges = np.geomspace(frames.min(), frames.max() + 1, _HISTOGRAM_BINS + 1).round()
+    return np.unique(edges) - 0.5
+
+
+def _plain_log_ticks(axes: "Axes") -> None:
+    """Ticks at 1, 2, 5 times powers of ten, written out."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())

@@ -1,0 +1,233 @@
+"""What a run says at its end: metrics for programs, a report with pictures, a table for the console."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ser.data import summary
+from ser.data.summary import SplitSummary, markdown_table
+from ser.errors import DataError
+from ser.files import write_atomic
+from ser.report import plots
+from ser.report.caveats import caveats
+from ser.report.facts import RunReport
+from ser.report.next_commands import folded, next_commands, short
+from ser.report.palette import SPLITS
+from ser.targets.metrics import precision, recall
+
+METRICS = {
+    "accuracy": "accuracy",
+    "majority_floor": "majority floor",
+    "uar": "UAR",
+    "macro_f1": "macro-F1",
+    "valence_accuracy": "valence accuracy",
+    "activation_accuracy": "activation accuracy",
+    "file_accuracy": "accuracy of whole utterances",
+    "file_uar": "UAR of whole utterances",
+    "loss": "loss",
+}
+"""Metrics of a split in the order of every table -> what people call them."""
+PICTURES = {
+    "Training": {
+        "loss_curve.png": "Loss against optimiser steps",
+        "architecture.png": "The model, from input to logits",
+    },
+    "Data": {"waveforms.png": "Waveforms of some training recordings"},
+    "Scores": {"pca.png": "Logits, by their first two principal components"},
+}
+"""Section -> pictures that callbacks leave in the run folder, where they are turned on -> what they show."""
+
+
+def write_report(run_dir: Path, report: RunReport) -> None:
+    """Write metrics.json, the pictures and, when all of them are there, report.md.
+
+    Args:
+        run_dir: folder of the run, which exists.
+        report: what to tell.
+
+    Raises:
+        DataError: a metric is not finite, or a file cannot be written.
+    """
+    write_metrics(run_dir / "metrics.json", report.metrics)
+    for split, counts in report.confusions.items():
+        title = f"{report.title}\n{split}: {counts.sum():,} {report.unit}s"
+        picture = plots.confusion_matrix(counts, report.class_names, title)
+        plots.save(picture, run_dir / _confusion_name(split))
+    headline = run_dir / _confusion_name(report.headline_split)
+    write_atomic(run_dir / "confusion.png", headline.read_bytes())
+    plots.save(plots.length_histogram(report.lengths), run_dir / "lengths.png")
+    plots.save(plots.class_shares(_labelled(report.splits)), run_dir / "classes.png")
+    if report.curves and report.best_epoch is not None:
+        curves = plots.learning_curves(report.curves, best_epoch=report.best_epoch)
+        plots.save(curves, run_dir / "curves.png")
+    write_atomic(run_dir / "report.md", markdown(run_dir, report))
+
+
+def markdown(run_dir: Path, report: RunReport) -> str:
+    """The text of report.md, which shows the pictures beside it."""
+    blocks = [f"# {report.title}"]
+    blocks += [f"> **Note:** {stamp}" for stamp in report.stamps]
+    header, *rows = _score_cells(report)
+    blocks += [*_headlines(report), "## Scores", markdown_table(header, rows)]
+    if "train" in _scored_splits(report):
+        blocks.append("The scores of train were taken while training, on augmented utterances.")
+    blocks += _shown(run_dir, "Scores")
+    blocks += ["## What these scores do not say", " ".join(caveats(report))]
+    for split, counts in report.confusions.items():
+        blocks += [f"## Classes of {split}", _markdown_classes(counts, report.class_names)]
+        blocks += ["Rows are true, columns predicted:", _markdown_confusion(counts, report.class_names)]
+        blocks.append(f"![Confusion matrix of {split}]({_confusion_name(split)})")
+    blocks += ["## Data", summary.markdown(report.splits)]
+    blocks += ["![Lengths of utterances](lengths.png)", "![Shares of the classes](classes.png)"]
+    blocks += _shown(run_dir, "Data")
+    blocks += ["## Training", _markdown_run(report)]
+    if report.curves:
+        blocks.append("![Learning curves](curves.png)")
+    blocks += _shown(run_dir, "Training")
+    blocks.append("## Next")
+    for purpose, words in next_commands(run_dir, report):
+        blocks.append(f"{purpose}:\n\n```sh\n{' '.join(words)}\n```")
+    return "\n\n".join(blocks) + "\n"
+
+
+def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
+    """Write metrics as JSON: flat names in alphabetical order, plain floats.
+
+    Raises:
+        DataError: a value is NaN or infinite, or the file cannot be written.
+    """
+    values = {name: float(metrics[name]) for name in sorted(metrics)}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise DataError(
+                f"{path}: {name} is {value}, which is no score, so nothing was written. Training has "
+                "probably diverged: lower optimizer.lr or clip gradients with trainer.gradient_clip_val=1."
+            )
+    write_atomic(path, json.dumps(values, indent=2) + "\n")
+
+
+def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
+    """The scores beside the floor, where everything lies, and three commands to go on with.
+
+    Print it with `soft_wrap=True`: then a path longer than the terminal is wide can still be copied whole.
+    """
+    facts = Table.grid(padding=(0, 2, 0, 1), pad_edge=True)
+    facts.add_row("best epoch", _choice(report))
+    facts.add_row("duration", _duration(report.duration_s))
+    facts.add_row("run folder", Text(str(short(run_dir))))
+    for stamp in report.stamps:
+        facts.add_row("note", Text(stamp, style="yellow"))
+    parts: list[RenderableType] = [_score_table(report), facts]
+    for purpose, words in next_commands(run_dir, report):
+        parts += [Text(f"\n {purpose}", style="bold"), Text(folded(words))]
+    return Group(*parts)
+
+
+def _headlines(report: RunReport) -> list[str]:
+    """The accuracy of what was not trained on, the test split first."""
+    lines = []
+    for split in reversed([split for split in _scored_splits(report) if split != "train"]):
+        bits = " (valence and activation both right)" * (f"{split}/valence_accuracy" in report.metrics)
+        accuracy = _score(report, split, "accuracy")
+        floor = _score(report, split, "majority_floor")
+        lines.append(f"**{split.capitalize()} accuracy {accuracy}**{bits}, majority floor {floor}.")
+    return lines
+
+
+def _confusion_name(split: str) -> str:
+    return "confusion.png" if split == "test" else f"confusion_{split}.png"
+
+
+def _shown(run_dir: Path, section: str) -> list[str]:
+    """The pictures of a section that are there."""
+    pictures = PICTURES[section].items()
+    return [f"![{title}]({name})" for name, title in pictures if (run_dir / name).is_file()]
+
+
+def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
+    """Recall, precision, F1 and support of each class; a dash where nothing can be divided by."""
+    matrix = torch.as_tensor(counts)
+    f1 = 2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))
+    scores = torch.stack([recall(matrix), precision(matrix), f1], 1).tolist()
+    rows = [
+        [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in triple), str(support)]
+        for name, triple, support in zip(class_names, scores, counts.sum(1).tolist(), strict=True)
+    ]
+    return markdown_table(["class", "recall", "precision", "F1", "support"], rows)
+
+
+def _markdown_confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
+    rows = [[name, *map(str, row)] for name, row in zip(class_names, counts.tolist(), strict=True)]
+    return markdown_table(["", *class_names], rows)
+
+
+def _markdown_run(report: RunReport) -> str:
+    facts = {
+        "command": f"`{report.command}`",
+        "seed": str(report.seed),
+        "duration": _duration(report.duration_s),
+        "best epoch": _choice(report),
+        "parameters": f"{report.num_parameters:,}",
+        "checkpoint": f"`{short(report.checkpoint)}`",
+    }
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
+
+
+def _score_table(report: RunReport) -> Table:
+    (corner, *splits), *rows = _score_cells(report)
+    table = Table(corner, box=box.SIMPLE_HEAD)
+    for split in splits:
+        table.add_column(split, justify="right")
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0] == METRICS["accuracy"] else None)
+    return table
+
+
+def _score_cells(report: RunReport) -> list[list[str]]:
+    """One column a split, one row a metric that some split has."""
+    splits = _scored_splits(report)
+    rows = [["", *splits]]
+    for name, title in METRICS.items():
+        row = [_score(report, split, name) for split in splits]
+        if set(row) != {"-"}:
+            rows.append([title, *row])
+    return rows
+
+
+def _scored_splits(report: RunReport) -> list[str]:
+    return [split for split in SPLITS if f"{split}/accuracy" in report.metrics]
+
+
+def _score(report: RunReport, split: str, name: str) -> str:
+    value = report.metrics.get(f"{split}/{name}")
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if name == "loss" else f"{value:.1%}"
+
+
+def _choice(report: RunReport) -> str:
+    which = {"max": "highest", "min": "lowest"}[report.mode]
+    if report.best_epoch is None:
+        return f"of each member, chosen by its {which} {report.monitor}"
+    return f"{report.best_epoch} of {report.epochs}, chosen by the {which} {report.monitor}"
+
+
+def _labelled(splits: Sequence[SplitSummary]) -> dict[str, dict[str, int]]:
+    return {split.name: split.class_counts for split in splits if split.class_counts is not None}
+
+
+def _duration(seconds: float) -> str:
+    """Such as `1 h 4 min`, `4 min 12 s` or `7 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,206 @@
+"""What a run depended on: written as environment.json, so that its numbers can be explained years later."""
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ser.errors import shell_word
+
+PACKAGES = (
+    "ser-lightning",
+    "torch",
+    "lightning",
+    "hydra-core",
+    "omegaconf",
+    "torchmetrics",
+    "numpy",
+    "scikit-learn",
+)
+TYPED = "SER_TYPED"  # environment variable of the jobs of a sweep that are commands of their own
+_typed: dict[str, list[str]] = {}
+_CHECKOUT = Path(__file__).parents[2]
+_GIT_TIMEOUT_S = 5.0  # it takes some 10 ms; on a stalled network disk a run must not wait for it
+
+
+def describe(
+    command: Sequence[str], seed: int, data_hashes: Mapping[str, str], *, overrides: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Everything a repetition needs to know, in plain containers for JSON.
+
+    Args:
+        command: the words of the command line, such as `["python", *sys.argv]`.
+        seed: of the run.
+        data_hashes: file or split -> hash of its content.
+        overrides: settings that were typed for the run, also before it was resumed.
+    """
+    return {
+        "command": " ".join(map(shell_word, command)),
+        "overrides": [*overrides],
+        "seed": seed,
+        "data": dict(data_hashes),
+        "commit": commit(),
+        "dirty": dirty(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "cpus": os.cpu_count(),
+        "devices": _devices(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def hash_inputs(config: Mapping[str, Any]) -> dict[str, str]:
+    """Setting -> SHA-256 of the file it names, or of all files below the folder it names, names included.
+
+    Folders below `data` are left out: the fingerprints of the splits tell what was read of them.
+    """
+    found = {}
+    for key, value in _settings(config):
+        path = Path(value).expanduser()
+        try:
+            if path.is_file():
+                found[key] = _sha256([path])
+            elif path.is_dir() and key.rpartition(".")[2] in ("root", "init") and not key.startswith("data."):
+                found[key] = _sha256(sorted(file for file in path.rglob("*") if file.is_file()), below=path)
+        except OSError:
+            continue  # too long for a path, or not ours to read: no input of this run
+    return found
+
+
+def _settings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Full key and value of every setting that may be a path."""
+    if isinstance(node, str) and node and "\0" not in node and key not in ("resume", "experiment_name"):
+        yield key, node
+    items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
+    for name, value in items:
+        if not str(name).endswith(("cache_dir", "_target_")):
+            yield from _settings(value, f"{key}.{name}" if key else str(name))
+
+
+def _sha256(files: Sequence[Path], below: Path | None = None) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        if below is not None:
+            digest.update(f"{path.relative_to(below).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def remember_command(command: Sequence[str], overrides: Sequence[str]) -> None:
+    """Keep what the user typed for this job, which differs from sys.argv in sweeps, resumed runs and child processes.
+
+    Args:
+        command: all words, as `python train.py resume=RUN`.
+        overrides: settings among them, without those of Hydra and `resume`.
+    """
+    _typed.update(command=[*command], overrides=[*overrides])
+    if inherited := os.environ.get(TYPED):
+        _typed.update(json.loads(inherited))
+
+
+def typed_variable() -> dict[str, str]:
+    """Return the environment variable by which a child process knows what the user typed for its job."""
+    return {TYPED: json.dumps(_typed)}
+
+
+def typed_command() -> list[str]:
+    """Return the words of the command line as the user typed them for this job."""
+    return _typed.get("command") or [*program(), *sys.argv[1:]]
+
+
+def typed_line() -> str:
+    """Return the command line as the user typed it for this job, quoted for bash."""
+    return " ".join(map(shell_word, typed_command()))
+
+
+def typed_overrides(run_dir: Path) -> list[str]:
+    """Return the settings typed for a run: those of its beginning, where it is resumed, and of this command line."""
+    words = _recorded_overrides(run_dir / "environment.json")
+    words += _typed.get("overrides", [])
+    return [*{word.partition("=")[0].lstrip("+"): word for word in words}.values()]
+
+
+def is_of_run(word: str) -> bool:
+    """Whether a word of a command line is a setting of a run that another run can repeat."""
+    key = word.partition("=")[0].lstrip("+~")
+    return key != "resume" and not key.startswith(("hydra.", "hydra/", "-")) and word != key
+
+
+def _recorded_overrides(path: Path) -> list[str]:
+    """Overrides in a run's environment.json; runs that were made before it had them have them in their command."""
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if "overrides" in facts:
+            return [str(word) for word in facts["overrides"]]
+        return [word for word in shlex.split(facts["command"]) if is_of_run(word)]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def program() -> list[str]:
+    """The words that called this program, without arguments: `python train.py` or `python -m ser.scripts.serab`."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None and spec.origin == sys.argv[0]:  # python -m puts the file there
+        return ["python", "-m", spec.name.removesuffix(".__main__")]
+    return ["python", sys.argv[0]]
+
+
+def commit(checkout: Path = _CHECKOUT) -> str | None:
+    """The commit that is checked out, None where there is no git or no checkout."""
+    return _git(checkout, "rev-parse", "--verify", "HEAD")
+
+
+def dirty(checkout: Path = _CHECKOUT) -> bool | None:
+    """Whether code or configs differ from the commit, None where that is not known.
+
+    New files count: a new model is one. Notes and data do not, they change no number or have their hash.
+    """
+    changes = _git(checkout, "status", "--porcelain", "--", "*.py", "*.yaml")
+    return None if changes is None else changes != ""
+
+
+def _git(checkout: Path, *words: str) -> str | None:
+    """What git prints, None where it fails."""
+    # Only a repository of our own: an installed package may lie in somebody else's. Named outright, as a hook
+    # that starts a run sets GIT_DIR. Without the optional locks, a commit at the same time is not disturbed.
+    place = [f"--git-dir={checkout / '.git'}", f"--work-tree={checkout}", "--no-optional-locks"]
+    try:
+        result = subprocess.run(
+            ["git", *place, *words],
+            cwd=checkout,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            timeout=_GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.decode(errors="replace").strip()
+
+
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    """Names of the GPUs, where torch is loaded anyway."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]

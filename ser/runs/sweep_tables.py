@@ -1,0 +1,291 @@
+"""The tables that end a sweep: settings are compared by means over their seeds and folds."""
+
+import csv
+import json
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser.errors import program as python_here
+from ser.errors import shell_word
+from ser.runs.sweep import read_statuses
+
+REPEATS = (
+    "seed",
+    "data.split.fold",
+    "data.split.seed",
+    "data.split.speaker",
+    "data.split.group",
+    "data.seed",
+)
+"""Settings in which repetitions of one experiment differ: scores are averaged over them, never ranked."""
+
+_SCORES = ("accuracy", "uar", "macro_f1", "majority_floor", "file_accuracy", "file_uar")
+_MOST_RECALLS = 6  # classes, in the table on the console; scores.csv has all
+
+Overrides = dict[str, str]
+Statuses = Mapping[Path, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs with the same settings but for seeds and folds.
+
+    Args:
+        settings: key -> value, without REPEATS.
+        jobs: folder -> status, in the order of the folders.
+    """
+
+    settings: Overrides
+    jobs: Statuses
+
+    @property
+    def values(self) -> list[float]:
+        """Monitored values of the completed jobs."""
+        return [job["value"] for job in self._completed.values() if job.get("value") is not None]
+
+    @property
+    def _completed(self) -> Statuses:
+        return {folder: job for folder, job in self.jobs.items() if job["status"] == "completed"}
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the monitored values."""
+        return statistics.mean(self.values) if self.values else None
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Metrics of each completed job that wrote some."""
+        files = [folder / "metrics.json" for folder in self._completed]
+        return [json.loads(file.read_text()) for file in files if file.is_file()]
+
+    def command(self, program: Sequence[str]) -> str:
+        """Return the command that repeats all completed jobs, as typed in bash."""
+        found: dict[str, dict[str, None]] = {}
+        for job in self._completed.values():
+            for key, value in overrides_of(job).items():
+                found.setdefault(key, {})[value] = None
+        words = _words({key: ",".join(values) for key, values in found.items()})
+        sweep = ["-m"] if any(len(values) > 1 for values in found.values()) else []
+        python = [python_here("python") if word == "python" else shell_word(word) for word in program[:1]]
+        return " ".join([*python, *map(shell_word, [*program[1:], *sweep, *words])])
+
+
+def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
+    """Print a sweep's jobs, the best setting first, mean scores, and the command that repeats the best setting.
+
+    The tables are also written: sweep.csv, sweep.md and, of all scores, scores.csv.
+
+    Args:
+        sweep_dir: folder of all jobs.
+        program: how the program was called, without overrides.
+
+    Returns:
+        Number of jobs that did not complete.
+    """
+    statuses = read_statuses(sweep_dir)
+    groups = group_jobs(statuses)
+    compared, others = rank_groups(groups)
+    ranked = [*compared, *others]
+    is_averaged = any(len(group.jobs) > 1 for group in groups)
+    named = next((status for status in statuses.values() if status.get("monitor")), {})
+    title = f"{named.get('monitor', 'objective')} ({named.get('mode') or 'max'})"
+    head = ("rank", *["mean"] * is_averaged, title, "overrides", "folder", "status")
+    rows = []
+    for group in ranked:
+        rank = str(compared.index(group) + 1) if group in compared else ""
+        mean = [_number(group.mean)] * is_averaged
+        rows += [(rank, *mean, *_row(folder, job, sweep_dir)) for folder, job in group.jobs.items()]
+    _write_csv(sweep_dir / "sweep.csv", head, rows)
+    _write_markdown(sweep_dir / "sweep.md", head, rows)
+    _print_table(f"{len(rows)} jobs in {sweep_dir}", head, rows)
+    if is_averaged:
+        ranking = "ranked by" if len(groups) > 1 else "with"
+        print(f"{_count(groups)}, {ranking} the mean over seeds and folds.")
+    if scored := [group for group in groups if group.metrics()]:
+        table = score_rows(scored)
+        _write_csv(sweep_dir / "scores.csv", tuple(table[0]), [tuple(row.values()) for row in table])
+        _print_scores(scored)
+    for line in dict.fromkeys(line for group in groups for line in _repeated_splits(group)):
+        print(line)
+    if compared:
+        _print_best(compared, others, program)
+    return sum(status["status"] != "completed" for status in statuses.values())
+
+
+def _repeated_splits(group: Group) -> list[str]:
+    """Say which jobs of a group test the same speakers though their splits are drawn by other seeds."""
+    found = {}
+    for folder, job in group.jobs.items():
+        drawn = {key: value for key, value in overrides_of(job).items() if key.startswith("data.split.")}
+        repeated = {key: value for key, value in drawn.items() if key in REPEATS}
+        file = folder / "splits.json"
+        if "data.split.seed" in repeated and file.is_file():
+            found[" ".join(_words(repeated))] = json.loads(file.read_text())
+    return repeated_test_speakers(found)
+
+
+def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say which jobs of a sweep that draw their splits by other seeds test the same speakers.
+
+    Args:
+        splits: name of a job, such as `data.split.seed=1` -> content of its splits.json.
+    """
+    jobs: dict[tuple[str, ...], list[str]] = {}
+    for name, content in splits.items():
+        speakers = (content.get("speakers") or {}).get("test")
+        if speakers:
+            jobs.setdefault((*speakers,), []).append(name)
+    return [
+        f"{', '.join(names[:-1])} and {names[-1]} test the same {len(speakers)} speaker{'s' * (len(speakers) != 1)} "
+        f"({', '.join(speakers[:5])}{', ...' * (len(speakers) > 5)}): they are no different splits."
+        for speakers, names in jobs.items()
+        if len(names) > 1
+    ]
+
+
+def group_jobs(statuses: Statuses) -> list[Group]:
+    """Put jobs together that differ in nothing but seeds and folds, in the order of their folders."""
+    groups: dict[tuple[tuple[str, str], ...], dict[Path, Mapping[str, Any]]] = {}
+    for folder, status in sorted(statuses.items(), key=lambda item: (len(item[0].name), item[0])):
+        groups.setdefault(tuple(sorted(_settings(status).items())), {})[folder] = status
+    return [Group(_settings(next(iter(jobs.values()))), jobs) for jobs in groups.values()]
+
+
+def rank_groups(groups: Sequence[Group]) -> tuple[list[Group], list[Group]]:
+    """Return the groups that can be compared, best mean first, and the others.
+
+    Compared are those with the most completed jobs: the mean of fewer folds may be that of the easy ones.
+    """
+    most = max((len(group.values) for group in groups), default=0)
+    compared = [group for group in groups if most and len(group.values) == most]
+    is_min = any(job.get("mode") == "min" for group in groups for job in group.jobs.values())
+    compared.sort(key=lambda group: group.mean or 0.0, reverse=not is_min)
+    return compared, [group for group in groups if group not in compared]
+
+
+def score_rows(groups: Sequence[Group]) -> list[dict[str, str]]:
+    """Return a row of numbers for each group: a column for each setting in which groups differ, then scores.
+
+    Of each score, the mean and, of two jobs or more, the sample standard deviation.
+    """
+    varied = _varied(groups)
+    names = _score_names(groups)
+    table = []
+    for group in groups:
+        jobs = group.metrics()
+        row = {key: group.settings.get(key, "") for key in varied} | {"jobs": str(len(jobs))}
+        for name in names:
+            values = [job[name] for job in jobs if name in job]
+            row[f"{name}_mean"] = _number(statistics.mean(values) if values else None)
+            row[f"{name}_sd"] = _number(statistics.stdev(values) if len(values) > 1 else None)
+        table.append(row)
+    return table
+
+
+def overrides_of(status: Mapping[str, Any]) -> Overrides:
+    """Return the overrides of a job, key -> value; of `~key`, the value is empty."""
+    parts = [word.partition("=") for word in status.get("overrides") or []]
+    return {key: value for key, _, value in parts}
+
+
+def _settings(status: Mapping[str, Any]) -> Overrides:
+    return {key: value for key, value in overrides_of(status).items() if key not in REPEATS}
+
+
+def _words(settings: Overrides) -> list[str]:
+    return [key if key.startswith("~") and not value else f"{key}={value}" for key, value in settings.items()]
+
+
+def _varied(groups: Sequence[Group]) -> list[str]:
+    """Keys of settings in which groups differ, in the order of the overrides."""
+    keys = dict.fromkeys(key for group in groups for key in group.settings)
+    return [key for key in keys if len({group.settings.get(key) for group in groups}) > 1]
+
+
+def _score_names(groups: Sequence[Group]) -> list[str]:
+    found = {name for group in groups for job in group.metrics() for name in job}
+    recalls = sorted({name.partition("/")[2] for name in found if "/recall_" in name})
+    names = [f"{split}/{name}" for split in ("validation", "test") for name in (*_SCORES, *recalls)]
+    return [name for name in names if name in found]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _percent(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return "".join(f"{value:.1%}" for value in values)
+    return f"{statistics.mean(values):.1%} +- {100 * statistics.stdev(values):.1f}"
+
+
+def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str, ...]:
+    state = "killed" if status["status"] == "running" else status["status"]
+    lines = (status.get("error") or "").strip().splitlines()
+    error = next((line.strip() for line in lines if not line.endswith(":")), "")  # not the head of a list
+    return (
+        _number(status.get("value")),
+        " ".join(status.get("overrides") or []),
+        str(folder.relative_to(sweep_dir)),
+        f"{state}: {error}" if error else state,
+    )
+
+
+def _print_best(compared: Sequence[Group], others: Sequence[Group], program: Sequence[str]) -> None:
+    best, jobs = compared[0], len(compared[0].values)
+    if others and jobs > 1:
+        print(f"Not compared, as fewer than {jobs} jobs of each completed: {_count(others)}.")
+    if len(compared) > 1 or jobs == 1:
+        print(f"Best, to repeat it: {best.command(program)}")
+    else:
+        print(f"To repeat it: {best.command(program)}")
+
+
+def _count(groups: Sequence[Group]) -> str:
+    return f"{len(groups)} setting{'s' * (len(groups) != 1)}"
+
+
+def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([head, *rows])
+
+
+def _write_markdown(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, ["---"] * len(head), *rows)]
+    path.write_text("".join(f"| {' | '.join(row)} |\n" for row in cells), encoding="utf-8")
+
+
+def _print_scores(groups: Sequence[Group]) -> None:
+    """Print scores of validation, by which one chooses, and of test, with the recall of each class, if they are few."""
+    names = _score_names(groups)
+    last = "test" if any(name.startswith("test/") for name in names) else "validation"
+    shown = [f"{split}/{name}" for split in ("validation", "test") for name in ("accuracy", "uar")]
+    shown += [f"{last}/majority_floor", f"{last}/file_accuracy"]
+    recalls = [name for name in names if name.startswith(f"{last}/recall_")]
+    shown += recalls if len(recalls) <= _MOST_RECALLS else []
+    names = [name for name in shown if name in names]
+    varied = _varied(groups)
+    rows = []
+    for group in groups:
+        jobs = group.metrics()
+        settings = {key: group.settings[key] for key in varied if key in group.settings}
+        cells = [_percent([job[name] for job in jobs if name in job]) for name in names]
+        rows.append(("\n".join(_words(settings)) or "all", str(len(jobs)), *cells))
+    head = ("setting", "jobs", *(name.replace("/", " ").replace("_", " ") for name in names))
+    _print_table("Scores, mean +- standard deviation over jobs", head, rows)
+
+
+def _print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console  # 0.1 s, and needed at the end of a sweep only
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title))
+    for name in head:
+        table.add_column(Text(name), overflow="fold", no_wrap=name == "setting")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=shutil.get_terminal_size((160, 24)).columns).print(table)

@@ -1,0 +1,480 @@
+"""Which utterances are trained on and which are scored: rules that deal a manifest out to splits.
+
+Who goes where follows from names and a seed, never from the order of a manifest's rows. Rules are settings in
+`data.split`; what two splits share in spite of a rule, `ser.splits.leaks` finds.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+from ser.data.manifest import Manifest, first_ten, how_to_name_speakers
+from ser.errors import ConfigError, DataError, did_you_mean
+from ser.names import normalize_name
+from ser.splits.stratify import best_draw, blocks_of
+
+SPLITS = ("train", "validation", "test")
+
+Assignment = dict[str, np.ndarray]
+"""Split -> indices [n] int64 into a manifest, ascending. Train and validation are always there, test may be absent."""
+
+_COLUMNS = ("speaker", "group", "split")  # of a manifest; other names are label fields
+_AT_RANDOM = "ask by name for a random split, through which speakers leak: split=random"
+
+_MOST_NAMED = 10  # classes, in a message
+
+_log = logging.getLogger(__name__)
+
+
+class Rule(Protocol):
+    """How utterances come to splits."""
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Deal every utterance out to exactly one split.
+
+        Raises:
+            SerError: the manifest does not have what the rule needs.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serab:
+    """The split of the SERAB benchmark: speakers in alphabetical order, shuffled by RandomState(0), then cut.
+
+    Args:
+        train: share of the speakers.
+        validation: share of the speakers; the rest are the test split.
+        key: what is taken for a speaker: `speaker`, `group`, or a label field such as `serab_speaker`, by which the
+            benchmark divided IEMOCAP and ShEMO, and which does not tell who talks.
+        label: label field of which train must hold every class; None = it need not.
+
+    Source: Scheidwasser-Clow et al., "SERAB: a multi-lingual benchmark for speech emotion recognition", ICASSP 2022.
+    """
+
+    train: float = 0.6
+    validation: float = 0.2
+    key: str = "speaker"
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_shares(train=self.train, validation=self.validation)
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Divide as published: by speakers, not by utterances, and without regard to groups."""
+        if self.key not in ("speaker", "group"):
+            _check_field(manifest, "key", self.key)
+        owners = _names(manifest, self.key)
+        speakers = sorted({*owners.tolist()})  # as text: '1', '10', '2'
+        np.random.RandomState(0).shuffle(speakers)
+        cuts = int(self.train * len(speakers)), int((self.train + self.validation) * len(speakers))
+        split_of = dict.fromkeys(speakers, "test")
+        split_of |= dict.fromkeys(speakers[: cuts[1]], "validation")
+        split_of |= dict.fromkeys(speakers[: cuts[0]], "train")
+        names = np.array([split_of[owner] for owner in owners])
+        remedy = f"{len(speakers)} speakers are too few for its shares: use split=speaker data.split.test=0."
+        return _assignment(manifest, names, self.label, remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """What rules that draw have in common.
+
+    Args:
+        seed: of what is drawn.
+        label: label field whose classes are balanced, and of which train must hold every class; None = neither.
+    """
+
+    seed: int = 0
+    label: str | None = None
+
+    def _deal(self, manifest: Manifest, fields: Sequence[str], shares: Sequence[float]) -> np.ndarray:
+        """[N] the part each utterance is dealt to, of P that hold about these shares [P] of all and of each class.
+
+        Raises:
+            DataError: what must stay together makes fewer blocks than parts.
+        """
+        blocks = blocks_of(manifest, fields)
+        number = len(np.unique(blocks))
+        if number < len(shares):
+            raise DataError(
+                f"{manifest.source}: has {number} set{'s' * (number != 1)} of utterances that share no "
+                f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. {self._ask_for_fewer(number)}"
+                f"{_AT_RANDOM[0].upper()}{_AT_RANDOM[1:]}."
+            )
+        names, classes = np.unique(_classes(manifest, self.label), return_inverse=True)
+        counts = np.bincount(blocks * len(names) + classes, minlength=number * len(names))
+        parts: np.ndarray = best_draw(counts.reshape(number, -1), np.array(shares), self.seed)[blocks]
+        return parts
+
+    def _ask_for_fewer(self, blocks: int) -> str:
+        """A sentence on how to do with so many sets of utterances that must stay together, if that can be."""
+        return ""
+
+    def _hold_out(
+        self, manifest: Manifest, is_test: np.ndarray, fields: Sequence[str], validation: float
+    ) -> Assignment:
+        """Test on the utterances of a mask [N], and give a share of the others to validation."""
+        rest = np.flatnonzero(~is_test)
+        parts = self._deal(manifest.select(rest.tolist()), fields, [1 - validation, validation])
+        names = np.full(len(manifest), "test", dtype=object)  # a dtype of text would cut longer names
+        names[rest] = np.array(SPLITS)[parts]
+        return _assignment(manifest, names, self.label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ByShares(_Drawn):
+    """What rules that divide by shares have in common.
+
+    Args:
+        validation: share of the utterances.
+        test: share of the utterances; 0 = no test split. Train is the rest.
+    """
+
+    validation: float = 0.2
+    test: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_shares(validation=self.validation, test=self.test)
+
+    def _ask_for_fewer(self, blocks: int) -> str:
+        return "Do without a test split: data.split.test=0. " if blocks > 1 and self.test else ""
+
+
+class SpeakerDisjoint(_ByShares):
+    """Random over speakers, the best balanced of many draws; no speaker, and no group, is in two splits."""
+
+    _required: ClassVar[str] = "speaker"
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Deal speakers out, those who share a group together."""
+        _names(manifest, self._required)
+        shares = [1 - self.validation - self.test, self.validation, self.test]
+        parts = self._deal(manifest, ("speaker", "group"), shares if self.test else shares[:2])
+        return _assignment(manifest, np.array(SPLITS)[parts], self.label)
+
+
+class GroupDisjoint(SpeakerDisjoint):
+    """Random over groups, such as videos; of speakers, those who are known are not in two splits either."""
+
+    _required = "group"
+
+
+class RandomSplit(_ByShares):
+    """Random over utterances, class by class, whoever talks: scores come out too good."""
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Deal utterances out; train gets at least one of each class."""
+        by_id = sorted(range(len(manifest)), key=lambda index: manifest.utterances[index].id)
+        order = np.random.default_rng(self.seed).permutation(by_id)
+        classes = _classes(manifest, self.label)[order]
+        names = np.full(len(manifest), "train", dtype=object)
+        for name in np.unique(classes):
+            members = order[classes == name]
+            held_out = min(round(len(members) * (self.validation + self.test)), len(members) - 1)
+            tested = min(round(len(members) * self.test), held_out)
+            names[members[:held_out]] = "validation"
+            names[members[:tested]] = "test"
+        remedy = "Add recordings: some class needs two." if self.label else "Add recordings."
+        return _assignment(manifest, names, self.label, remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predefined(_Drawn):
+    """The splits that the manifest's column `split` names; where it names no validation, that is drawn from train.
+
+    It is drawn by speaker or group where all are known and there are two, else at random, class by class.
+
+    Args:
+        validation: share of train that is drawn.
+    """
+
+    validation: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_shares(validation=self.validation)
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Take the splits as they are."""
+        names = _names(manifest, "split").astype(object)
+        if "train" in names and "validation" not in names:
+            train = np.flatnonzero(names == "train")
+            names[train[self._draw(manifest.select(train.tolist()))]] = "validation"
+        remedy = "Name the 'split' of some utterances 'train'."
+        return _assignment(manifest, names, self.label, remedy=remedy)
+
+    def _draw(self, manifest: Manifest) -> np.ndarray:
+        """[n] indices of the validation utterances among those of train."""
+        fields = [
+            name for name in ("speaker", "group") if all(getattr(u, name) is not None for u in manifest)
+        ]
+        if fields and len(np.unique(blocks_of(manifest, ("speaker", "group")))) > 1:
+            parts = self._deal(manifest, ("speaker", "group"), [1 - self.validation, self.validation])
+            drawn, how = np.flatnonzero(parts), f"by {fields[0]}"
+        else:
+            rule = RandomSplit(validation=self.validation, test=0.0, seed=self.seed, label=self.label)
+            drawn, how = (
+                rule.assign(manifest)["validation"],
+                "at random, so that its scores come out too good",
+            )
+        message = "%s: names no validation split: %d of %d utterances of train are drawn for it, %s"
+        _log.warning(message, manifest.source, len(drawn), len(manifest), how)
+        return drawn
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSplit(_ByShares):
+    """Windows of the same recordings in train and validation: validation scores come out too good, and are stamped.
+
+    Recordings are cut into windows first. Test is as by `Default`, so that both scores stand side by side.
+
+    Args:
+        window_frames: frames of a window.
+    """
+
+    window_frames: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window_frames < 1:
+            raise ConfigError(
+                f"data.split.window_frames={self.window_frames}: a window has frames. Give 1 or more."
+            )
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Deal out windows: those that are not tested at random, class by class."""
+        apart = Default(validation=self.validation, test=self.test, seed=self.seed, label=self.label)
+        tested = apart.assign(manifest).get("test", np.zeros(0, dtype=np.int64))
+        rest = np.setdiff1d(np.arange(len(manifest)), tested)
+        at_random = RandomSplit(validation=self.validation, test=0.0, seed=self.seed, label=self.label)
+        dealt = at_random.assign(manifest.select(rest.tolist()))
+        splits = {name: rest[indices] for name, indices in dealt.items()}
+        return splits | {"test": tested} if len(tested) else splits
+
+
+class Default(_ByShares):
+    """The manifest's own splits where it has any, else by speaker, else by group; never at random."""
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Choose the rule and follow it; which one is logged.
+
+        Raises:
+            DataError: neither splits nor all speakers nor all groups are known.
+        """
+        rule, why = self._choose(manifest)
+        _log.info("%s: %s", manifest.source, why)
+        return rule.assign(manifest)
+
+    def _choose(self, manifest: Manifest) -> tuple[Rule, str]:
+        # Where only some utterances have one, Predefined refuses: to pass over them in silence would be worse.
+        if any(utterance.split is not None for utterance in manifest):
+            rule = Predefined(validation=self.validation, seed=self.seed, label=self.label)
+            return rule, "its column 'split' says who is in which split"
+        if all(utterance.speaker is not None for utterance in manifest):
+            return SpeakerDisjoint(**asdict(self)), "split by speaker: nobody is in two splits"
+        if all(utterance.group is not None for utterance in manifest):
+            return GroupDisjoint(**asdict(self)), "split by group, as not all speakers are known"
+        remedy = how_to_name_speakers(manifest, "'speaker', 'group' or 'split'")
+        raise DataError(
+            f"{manifest.source}: names neither splits nor all speakers nor all groups, so that nothing tells what to "
+            f"keep apart. {remedy}, or {_AT_RANDOM}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakerKFold(_Drawn):
+    """Speakers in folds of like size: one fold is the test split, another validation, the others train.
+
+    Args:
+        folds: how many.
+        fold: which one is the test split, from 0.
+        validation: share of the other folds' utterances; None = the next fold.
+    """
+
+    folds: int = 5
+    fold: int = 0
+    validation: float | None = None
+
+    def __post_init__(self) -> None:
+        least = 3 if self.validation is None else 2
+        if self.folds < least:
+            raise ConfigError(
+                f"data.split.folds={self.folds}: leaves none to train on. Give {least} or more."
+            )
+        _check_fold(self.fold, self.folds)
+        if self.validation is not None:
+            _check_shares(validation=self.validation)
+
+    def _ask_for_fewer(self, blocks: int) -> str:
+        least = 3 if self.validation is None else 2
+        return f"Make as many folds: data.split.folds={blocks}. " if least <= blocks < self.folds else ""
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Deal speakers out to folds, those who share a group together; over all folds, everybody is tested once."""
+        _names(manifest, "speaker")
+        fields = ("speaker", "group")
+        folds = self._deal(manifest, fields, [1 / self.folds] * self.folds)
+        if self.validation is not None:
+            return self._hold_out(manifest, folds == self.fold, fields, self.validation)
+        splits = np.roll(["test", "validation", *["train"] * (self.folds - 2)], self.fold)
+        return _assignment(manifest, splits[folds], self.label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _LeaveOneOut(_Drawn):
+    """What rules that test on one speaker or one group have in common.
+
+    Args:
+        fold: which of them in alphabetical order, from 0, where none is named.
+        validation: share of the other utterances; at least one speaker or group.
+    """
+
+    fold: int = 0
+    validation: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_shares(validation=self.validation)
+
+    def _leave_out(self, manifest: Manifest, fields: Sequence[str], chosen: str | int | None) -> Assignment:
+        owners = _names(manifest, fields[0])
+        known = sorted({*owners.tolist()})
+        if chosen is None:
+            _check_fold(self.fold, len(known))
+            chosen = known[self.fold]
+        chosen = normalize_name(str(chosen))
+        if chosen not in known:
+            raise ConfigError(
+                f"data.split.{fields[0]}={chosen}: {manifest.source} has no such {fields[0]}. "
+                f"{did_you_mean(chosen, known)}"
+            )
+        return self._hold_out(manifest, owners == chosen, fields, self.validation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveOneSpeakerOut(_LeaveOneOut):
+    """One speaker is the test split, others validation, the rest train.
+
+    Args:
+        speaker: who is tested on; None = the one that `fold` counts to.
+    """
+
+    speaker: str | int | None = None
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Leave the speaker out, and draw validation from the others, those who share a group together."""
+        return self._leave_out(manifest, ("speaker", "group"), self.speaker)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaveOneGroupOut(_LeaveOneOut):
+    """One group, such as a session, is the test split, others validation, the rest train.
+
+    A speaker may stand in several groups; then the leak check says so.
+
+    Args:
+        group: what is tested on; None = the one that `fold` counts to.
+    """
+
+    group: str | int | None = None
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Leave the group out, and draw validation from the others."""
+        return self._leave_out(manifest, ("group",), self.group)
+
+
+def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
+    """Return the settings of a sweep that tests every speaker once.
+
+    Empty where the rule is such a fold already, or where speakers are unknown or too few.
+    """
+    if isinstance(rule, SpeakerKFold | _LeaveOneOut) or any(u.speaker is None for u in manifest):
+        return []
+    folds = min(5, len(np.unique(blocks_of(manifest, ("speaker", "group")))))
+    if folds < 3:
+        return []
+    number = [f"data.split.folds={folds}"] * (folds != SpeakerKFold.folds)
+    return ["split=speaker_kfold", *number, f"data.split.fold={','.join(map(str, range(folds)))}"]
+
+
+def _names(manifest: Manifest, field: str) -> np.ndarray:
+    """[N] speakers, groups, predefined splits or labels.
+
+    Raises:
+        DataError: some utterances have none; it lists the first ten and the count.
+    """
+    field = normalize_name(field)
+    is_column = field in _COLUMNS
+    found = [
+        getattr(utterance, field) if is_column else utterance.labels.get(field) for utterance in manifest
+    ]
+    bare = [utterance.id for utterance, name in zip(manifest, found, strict=True) if name is None]
+    if bare:
+        raise DataError(
+            f"{manifest.source}: {len(bare)} of {len(manifest)} utterances have no '{field}':{first_ten(bare)}\n"
+            f"{how_to_name_speakers(manifest, repr(field))}, or {_AT_RANDOM}."
+        )
+    return np.array([str(name) for name in found])
+
+
+def _classes(manifest: Manifest, label: str | None) -> np.ndarray:
+    """[N] the class of each utterance; all the same without a label field."""
+    if label is None:
+        return np.zeros(len(manifest), dtype=np.int64)
+    label = normalize_name(label)
+    _check_field(manifest, "label", label)
+    return np.array([str(utterance.labels.get(label, "")) for utterance in manifest])
+
+
+def _assignment(
+    manifest: Manifest, names: np.ndarray, label: str | None, *, remedy: str = "Choose another rule."
+) -> Assignment:
+    """What every rule gives, from the name [N] of each utterance's split; disjoint, because each has one name.
+
+    Raises:
+        DataError: train or validation is empty, or train lacks a class.
+    """
+    found = {name: np.flatnonzero(names == name) for name in SPLITS}
+    for name in ("train", "validation"):
+        if not len(found[name]):
+            raise DataError(
+                f"{manifest.source}: the split '{name}' is empty, but training needs it. {remedy}"
+            )
+    classes = _classes(manifest, label)
+    if absent := sorted({*classes.tolist()} - {*classes[found["train"]].tolist()}):
+        named = [f"'{name}' ({np.sum(classes == name)} in the other splits)" for name in absent[:_MOST_NAMED]]
+        listed = ", ".join([*named, *[f"and {len(absent) - _MOST_NAMED} more"] * (len(absent) > _MOST_NAMED)])
+        raise DataError(
+            f"{manifest.source}: train has no utterance of the {label} {listed}, and so cannot learn it. Drop or "
+            "merge it with data.label_map, choose another data.split.seed, fold or rule, or, where it is mapped to "
+            "labels that train has, set data.split.label=null."
+        )
+    return {name: indices for name, indices in found.items() if len(indices)}
+
+
+def _check_field(manifest: Manifest, option: str, field: str) -> None:
+    fields = {name for utterance in manifest for name in utterance.labels}
+    if normalize_name(field) not in fields:
+        nearest = did_you_mean(field, fields) if fields else "It has no labels at all."
+        raise ConfigError(
+            f"data.split.{option}={field}: {manifest.source} has no such label field. {nearest}"
+        )
+
+
+def _check_shares(**shares: float) -> None:
+    """Refuse shares, by option, that are not above 0 (`test` may be 0) or that leave nothing for what remains."""
+    positive = all(share > 0 or (option == "test" and share == 0) for option, share in shares.items())
+    if not (positive and sum(shares.values()) < 1):
+        given = ", ".join(f"data.split.{option}={share}" for option, share in shares.items())
+        raise ConfigError(
+            f"{given}: expected shares above 0 that leave some of 1 for the others; only test may be 0. Correct them."
+        )
+
+
+def _check_fold(fold: int, folds: int) -> None:
+    if not 0 <= fold < folds:
+        raise ConfigError(
+            f"data.split.fold={fold}: there are {folds}, the first is 0. Give 0 to {folds - 1}."
+        )

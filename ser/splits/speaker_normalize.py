@@ -1,0 +1,70 @@
+"""Normalisation by speaker: z-scores over all recordings of a speaker within a split, as SERAB has it.
+
+It needs no label, but it does need the other test recordings of a test speaker: it is transductive, and says so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ser.data.manifest import Manifest, how_to_name_speakers
+from ser.data.store import Store
+from ser.errors import ConfigError, DataError
+from ser.splits.base import Splits
+
+STAMP = "transductive: each speaker's features are normalised with all recordings of that speaker, test speakers' too"
+
+
+def is_by_speaker(frontend: Mapping[str, Any]) -> bool:
+    """Whether a frontend's spec asks for it."""
+    return frontend.get("normalize") == "speaker"
+
+
+def normalized_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
+    """Every split as a frontend's spec asks for it, stamped where that is by speaker.
+
+    Raises:
+        ConfigError: the corpus has no recordings, so nothing is known about speakers.
+        DataError: the speakers of some are unknown.
+    """
+    if not is_by_speaker(frontend):
+        return splits
+    if not splits.manifests:
+        raise ConfigError(
+            "frontend.normalize=speaker: nobody knows who speaks in these files. Use global, utterance or none."
+        )
+    for manifest in splits.manifests.values():
+        remedy = how_to_name_speakers(manifest, "the column 'speaker'")
+        _refuse_unknown(manifest, f"{remedy}, or use frontend.normalize=global")
+    stores = {
+        name: normalized_by_speaker(store, splits.manifests[name], frontend.get("floor"))
+        for name, store in splits.stores.items()
+    }
+    return replace(splits, stores=stores, stamps=[*splits.stamps, STAMP])
+
+
+def normalized_by_speaker(store: Store, manifest: Manifest, floor: float | None) -> Store:
+    """The same utterances as z-scores by speaker.
+
+    Args:
+        store: N utterances.
+        manifest: the same N, in that order.
+        floor: smaller values are raised to it first; None leaves them.
+
+    Raises:
+        DataError: the speakers of some are unknown.
+    """
+    _refuse_unknown(manifest, "Give a manifest with a column speaker")
+    _, groups = np.unique([utterance.speaker for utterance in manifest], return_inverse=True)
+    return store.with_zscores(groups, floor=floor)
+
+
+def _refuse_unknown(manifest: Manifest, remedy: str) -> None:
+    unknown = [utterance.id for utterance in manifest if utterance.speaker is None]
+    if unknown:
+        raise DataError(
+            f"{manifest.source}: normalisation by speaker, but the speakers of {len(unknown)} utterances are unknown, "
+            f"first {unknown[0]!r}. {remedy}."
+        )

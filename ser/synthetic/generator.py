@@ -1,0 +1,196 @@
+"""Data that is generated once into a folder: all or nothing, by one process at a time, in parts side by side."""
+
+import fcntl
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from ser.errors import ConfigError, DataError, install_command
+from ser.files import write_atomic
+from ser.sources import digest_of_code
+
+_READERS = (
+    *("ser.config.instantiate", "ser.corpora.recordings", "ser.corpora.challenge", "ser.data.label_map"),
+    *("ser.splits.base", "ser.splits.leaks", "ser.splits.rules", "ser.data.store"),
+)
+"""Modules that read what is generated: they change no byte of it."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of generated files, sealed by demo.json, which holds the settings and the files' sizes.
+
+    Args:
+        root: the folder.
+        files: names of all that is written there.
+        settings: plain values that all content follows from, a digest of the code included.
+        size: what room it takes, in words.
+        otherwise: how files of somebody else are used, in words.
+    """
+
+    root: Path
+    files: Sequence[str]
+    settings: Mapping[str, Any]
+    size: str
+    otherwise: str
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all files are there, of the size they were written with, from the same settings."""
+        try:
+            stored = json.loads((self.root / "demo.json").read_text())
+            sizes = {name: (self.root / name).stat().st_size for name in self.files}
+        except (OSError, ValueError):
+            return False
+        return bool(stored == {**self.settings, "bytes": sizes})
+
+    def fill(self, write: Callable[[Path], None]) -> None:
+        """Let `write` put all files into a hidden folder, then move them to their place.
+
+        Two processes may call this at once: the second waits, then finds the work done. What is interrupted is
+        begun again by the next call.
+
+        Raises:
+            DataError: the folder cannot be written or holds someone else's files.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with _only_one(self.root / ".lock"):
+                if not self.is_complete:
+                    self._refuse_foreign_files()
+                    self._fill(write)
+        except OSError as error:
+            raise DataError(
+                f"{self.root}: cannot write the demonstration data ({error}). Make room there, {self.size}, or choose "
+                "another folder with data.root=DIR."
+            ) from error
+
+    def _refuse_foreign_files(self) -> None:
+        foreign = [name for name in self.files if (self.root / name).exists()]
+        if foreign and not (self.root / "demo.json").exists():
+            raise DataError(
+                f"{self.root}: {foreign[0]} is not from this generator (there is no demo.json) and would be "
+                f"overwritten. {self.otherwise}, choose another folder with data.root=DIR, or remove the file."
+            )
+
+    def _fill(self, write: Callable[[Path], None]) -> None:
+        started = time.monotonic()
+        log.info("%s: generating synthetic speech, once.", self.root)
+        hidden = self.root / ".partial"
+        shutil.rmtree(hidden, ignore_errors=True)  # what a killed process left
+        hidden.mkdir()
+        try:
+            write(hidden)
+            self._publish(hidden)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
+        log.info("%s: done in %.0f s.", self.root, time.monotonic() - started)
+
+    def _publish(self, hidden: Path) -> None:
+        """Move the files to their place; demo.json, with their sizes, comes last and seals them."""
+        sizes = {name: (hidden / name).stat().st_size for name in self.files}
+        seal = self.root / "demo.json"
+        write_atomic(seal, json.dumps(self.settings))  # ours, but unsealed while files are replaced
+        for name in self.files:
+            (hidden / name).replace(self.root / name)
+        write_atomic(seal, json.dumps({**self.settings, "bytes": sizes}))
+
+
+def check_generator(seed: int, processes: int) -> None:
+    """Refuse a generator that cannot draw, or has nobody to work for it.
+
+    Raises:
+        ConfigError: the seed is negative, or there is no process.
+    """
+    if seed < 0 or processes < 1:
+        raise ConfigError(
+            f"Demonstration data, seed={seed}, processes={processes}: give a seed of 0 or more and at least one "
+            "process."
+        )
+
+
+def code_of(generator: str) -> str:
+    """Compute a digest of all code that writes what a module generates: of another, everything is generated again."""
+    return digest_of_code(generator, without=_READERS)
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    """Wait until no other process is in here. The system frees the lock of a process that dies."""
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run_parts(
+    module: str, arguments: Sequence[str], count: int, *, size: int, processes: int, output: Path
+) -> list[Path]:
+    """Run a module as a script for each part of `count` things, several side by side, with a progress bar.
+
+    Reproducible speech needs this: espeak-ng carries state from one utterance to the next.
+
+    Args:
+        module: is given `arguments`, and the first and the last but one number of its part; prints a line a thing.
+        arguments: the same for all parts.
+        count: of things.
+        size: things a part.
+        processes: how many run at the same time.
+        output: folder that gets a file of each part's lines.
+
+    Returns:
+        Those files, in order.
+
+    Raises:
+        DataError: a process fails.
+    """
+    parts = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    pool = ThreadPoolExecutor(processes)
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("Demonstration speech", total=count)
+        try:
+            run = partial(_run_part, module, arguments, output, lambda: progress.advance(bar))
+            return list(pool.map(run, parts))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _run_part(
+    module: str, arguments: Sequence[str], output: Path, advance: Callable[[], None], part: range
+) -> Path:
+    """Run the module for the part, store its lines, count them; return their file."""
+    command = [sys.executable, "-m", module, *arguments, str(part.start), str(part.stop)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # it finds ser where we found it
+    pipe = subprocess.PIPE
+    path = output / f"part-{part.start}"
+    with (
+        subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process,
+        path.open("w") as file,
+    ):
+        for line in process.stdout or ():
+            file.write(line)
+            advance()
+        complaint = process.stderr.read() if process.stderr else ""
+    if process.returncode:
+        reason = complaint.strip().rpartition("\n")[2] or "no message"
+        raise DataError(
+            f"{output.parent}: speaking utterances {part.start} to {part.stop - 1} ended with code "
+            f"{process.returncode} ({reason}). Run it again; if it still fails, run: "
+            f"{install_command('demo', '--force-reinstall')}"
+        )
+    return path

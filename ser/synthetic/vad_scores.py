@@ -1,0 +1,59 @@
+"""How well a silence detector does where it is known who speaks when."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ser.features.extractors import Extractor
+from ser.splits.base import Splits
+
+
+def detection(
+    splits: Splits, truth: Mapping[str, np.ndarray], extractor: Extractor
+) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 over frames, once with speech and once with silence as what is looked for.
+
+    A frame is speech in truth where its centre is. Empty where the stores do not tell speech from silence, or hold
+    speech alone, as silence was removed.
+
+    Args:
+        splits: with manifests.
+        truth: name of a file, without suffix -> [n, 2] seconds where speech begins and ends, ascending.
+        extractor: that made the features.
+    """
+    silence = getattr(extractor, "silence", None)
+    if silence is None or silence.mode == "remove":
+        return {}
+    pairs = []
+    for name, store in splits.stores.items():
+        for index, utterance in enumerate(splits.manifests[name]):
+            length = int(store.lengths[index])
+            found = store.gather_speech(np.array([index]), np.zeros(1, np.int64), np.array([length]))
+            assert found is not None
+            framing = extractor.framing
+            times = (
+                utterance.start + (framing.centre + np.arange(length) * framing.shift) / extractor.sample_rate
+            )
+            is_speech = np.searchsorted(truth[utterance.path.stem].ravel(), times, side="right") % 2 == 1
+            pairs.append(np.stack([is_speech, found[0].numpy()]))
+    is_speech, found_speech = np.concatenate(pairs, axis=1)
+    return {"speech": _scores(is_speech, found_speech), "silence": _scores(~is_speech, ~found_speech)}
+
+
+def remark(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """A line for people; none where nothing was scored."""
+    told = [
+        f"{name}: precision {values['precision']:.1%}, recall {values['recall']:.1%}, F1 {values['f1']:.1%}"
+        for name, values in scores.items()
+    ]
+    return [f"The silence detector against the known pauses: {'; '.join(told)}."] if told else []
+
+
+def _scores(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    both = float((truth & found).sum())
+    precision, recall = both / max(float(found.sum()), 1), both / max(float(truth.sum()), 1)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * both / max(float(truth.sum() + found.sum()), 1),
+    }

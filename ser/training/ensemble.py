@@ -1,0 +1,151 @@
+"""An ensemble: several trainings in one run, each on its part of the data, and the mean of what they say."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from ser.batching.class_balance import num_members
+from ser.batching.datamodule import SpeechData
+from ser.errors import ConfigError
+from ser.report import report
+from ser.report.facts import RunReport
+from ser.runs import environment
+from ser.runs.run_folder import RunFolder
+from ser.splits.base import Splits
+from ser.targets.frames import FrameClasses
+from ser.training import setup
+from ser.training.recording_callbacks import scores_of_recordings
+from ser.training.setup import Config, Scores
+from ser.training.task import Task
+
+_MOST = 10  # members that nobody asked for by number
+
+
+def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> float:
+    """Train all members, each in a folder of its own as a run would leave it, and score their mean.
+
+    Args:
+        config: of the run.
+        run: its folder.
+        splits: of its corpus.
+        started: when the run began, by time.monotonic.
+
+    Returns:
+        The monitored score of the mean.
+
+    Raises:
+        ConfigError: there is no sense in so many members, or the monitored value is no score of a split.
+    """
+    data = setup.make_data(config, splits)
+    scored: Any = data.target.metrics()
+    if config["monitor"] not in [f"validation/{name}" for name in scored.names]:
+        raise ConfigError(
+            f"monitor={config['monitor']}: the mean of an ensemble has scores, but no such value. "
+            "Set monitor=validation/accuracy or validation/uar, and mode=max."
+        )
+    members = members_of(config["ensemble"], data)
+    setup.record(config, run, data)
+    tasks = [
+        _train_member(config, run.member(number), splits, (number, members)) for number in range(members)
+    ]
+    parts = {"validation": data.val_dataloader()}
+    if config["test"] and data.has_test:
+        parts["test"] = data.test_dataloader()
+    found = {split: _score(tasks, loader) for split, loader in parts.items()}
+    metrics = {
+        f"{split}/{name}": value for split, (values, _) in found.items() for name, value in values.items()
+    }
+    confusions = {split: confusion for split, (_, confusion) in found.items()}
+    scores = Scores(metrics, confusions, metrics[config["monitor"]])
+    _tell(config, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
+    return scores.value
+
+
+def members_of(wanted: int | str, data: SpeechData) -> int:
+    """How many members there are to be, as the config has it or as the classes ask for.
+
+    Raises:
+        ConfigError: it is neither `auto` nor a number of 2 or more.
+    """
+    if wanted == "auto":
+        labels = data.datasets["train"].targets
+        assert labels is not None
+        found = num_members(labels.numpy())
+        if found > _MOST:
+            raise ConfigError(
+                f"ensemble=auto: the largest class holds the smallest {found} times, and there would be as many "
+                "members. Give a number, such as ensemble=5, or use balance=class_weight."
+            )
+        return found
+    if not isinstance(wanted, int) or wanted < 2:
+        raise ConfigError(
+            f"ensemble={wanted}: expected auto, or a number of members. Give 2 or more, or null."
+        )
+    return wanted
+
+
+def _train_member(config: Config, run: RunFolder, splits: Splits, member: tuple[int, int]) -> Task:
+    """Train one member, and leave the best weights in the task that is returned."""
+    print(f"Member {member[0] + 1} of {member[1]}")
+    started = time.monotonic()
+    run.path.mkdir(exist_ok=True)
+    data = setup.make_data(config, splits, member=member)
+    seeded = {**config, "seed": config["seed"] + member[0]}
+    setup.prepare(seeded)
+    task = setup.make_task(seeded, data)
+    trainer = setup.make_trainer(seeded, run)
+    setup.record(seeded, run, data)
+    setup.fit(trainer, task, data, run)
+    scores = setup.evaluate(seeded, trainer, task, data)
+    seconds = time.monotonic() - started
+    setup.write_report(seeded, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
+    return task.eval()
+
+
+@torch.inference_mode()
+def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], np.ndarray]:
+    """Metrics and confusion [C, C] of the mean of all members' probabilities."""
+    target: Any = tasks[0].target
+    metric = target.metrics()
+    decisions: list[tuple[Any, list[float], int]] = []
+    for batch in loader:
+        answers = [task.model(task.listen(batch.audio)).float() for task in tasks]
+        scored = [task.target.scored(logits, batch) for task, logits in zip(tasks, answers, strict=True)]
+        metric.update(torch.stack([scores for scores, _ in scored]).mean(0), scored[0][1])
+        decided = [task.target.decided(logits, batch) for task, logits in zip(tasks, answers, strict=True)]
+        rows = torch.stack(decided).mean(0).tolist()
+        decisions += zip(batch.ids, rows, batch.targets.tolist(), strict=True)
+    values = dict(metric.compute())
+    confusion = values.pop("confusion").numpy()
+    if isinstance(target, FrameClasses):
+        whole = scores_of_recordings(decisions, target.class_names)
+        values |= {"file_accuracy": whole["accuracy"], "file_uar": whole["uar"]}
+    return {name: float(value) for name, value in values.items()}, confusion
+
+
+def _tell(
+    config: Config, run: RunFolder, tasks: Sequence[Task], *, data: SpeechData, scores: Scores, seconds: float
+) -> None:
+    """Write the report of the mean."""
+    told = RunReport(
+        title=f"{config['experiment_name']}: {len(tasks)} {type(tasks[0].model.encoder).__name__}s, averaged",
+        command=environment.typed_line(),
+        seed=config["seed"],
+        duration_s=seconds,
+        num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
+        epochs=config["trainer"]["max_epochs"],
+        best_epoch=None,
+        monitor=config["monitor"],
+        mode=config["mode"],
+        checkpoint=run.path,
+        metrics=scores.metrics,
+        confusions=scores.confusions,
+        overrides=environment.typed_overrides(run.path),
+        **setup.told_of_data(data, tasks[0].target),
+    )
+    report.write_report(run.path, told)
+    Console().print(report.closing_table(run.path, told), soft_wrap=True)

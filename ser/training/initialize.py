@@ -1,0 +1,141 @@
+"""Begin training with the network of another run: `init=RUN`."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ser.errors import CheckpointError, setting
+from ser.inference import checkpoint
+from ser.models.classifier import Classifier
+from ser.targets.classification import Binary, Target, logit_name
+
+_KEPT = ("encoder.", "pooling.")
+_OF_TRAINING = ("dropout", "layer_dropout")
+"""Settings that a network may change from one training to the next without another meaning of its weights."""
+
+
+def initialize(model: Classifier, target: Target, description: Mapping[str, Any], path: str | Path) -> str:
+    """Copy the encoder, the pooling and, by the names of classes, rows of the head from a checkpoint.
+
+    The frontend stays: its statistics are those of the data at hand. Rows of classes that the checkpoint does not
+    know start afresh, as does the whole head where its layers before the last are others.
+
+    Args:
+        model: Classifier to change.
+        target: What its logits mean.
+        description: Settings of its parts, as `ser.inference.checkpoint.describe` gives them.
+        path: Checkpoint, or folder of a run.
+
+    Returns:
+        What was taken, what starts afresh and which settings differ, in a few lines to print.
+
+    Raises:
+        CheckpointError: As `ser.inference.checkpoint.load`, or the network, its sample rate or its features
+            are others.
+    """
+    place = checkpoint.find_one(path, "init")
+    content = checkpoint.read(place)
+    trained, then = checkpoint.rebuild(content, place), content["ser"]
+    name = setting("init", path)
+    _check_meaning(then, description, name)
+    own, weights = model.state_dict(), trained.model.state_dict()
+    _check_shapes(own, weights, name)
+    taken, fresh = _copy_head(model, trained.model, target, trained.target)
+    model.load_state_dict({key: weights[key] for key in own if key.startswith(_KEPT)}, strict=False)
+    lines = [f"{name}: took the encoder, the pooling and {_rows(taken, fresh)}."]
+    differing = [*_differences(then, description)]
+    if differing:
+        lines.append(f"These settings are not those it was trained with: {'; '.join(differing)}.")
+    return "\n".join(lines)
+
+
+def _rows(taken: list[str], fresh: list[str]) -> str:
+    if not taken:
+        return "nothing of the head, which starts afresh"
+    rest = f"; {', '.join(fresh)} starts afresh" if fresh else ""
+    return f"{len(taken)} of {len(taken) + len(fresh)} rows of the head ({', '.join(taken)}){rest}"
+
+
+def _check_meaning(then: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
+    """Refuse a network that would get something else than what it has learnt from."""
+    for part in ("features", "model", "pooling"):
+        kinds = [str(spec[part].get("_target_")).rpartition(".")[2] for spec in (then, now)]
+        if kinds[0] != kinds[1]:
+            raise CheckpointError(
+                f"{name}: was trained with {part} {kinds[0]}, this training has {kinds[1]}. Choose the same {part} "
+                "as there, or leave init out."
+            )
+    rates = [spec["features"].get("sample_rate") for spec in (then, now)]
+    if rates[0] != rates[1]:
+        raise CheckpointError(
+            f"{name}: was trained at {rates[0]} Hz, this training has {rates[1]} Hz. "
+            f"Set features.sample_rate={rates[0]}, or leave init out."
+        )
+
+
+def _check_shapes(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], name: str) -> None:
+    for key in sorted({*own, *weights}):
+        shapes = [[*tensors[key].shape] if key in tensors else None for tensors in (own, weights)]
+        if key.startswith(_KEPT) and shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"{name}: its network has {_shape(shapes[1])} for {key}, this training {_shape(shapes[0])}. Give it "
+                "that run's settings: model, pooling, features and frontend.delta_scale."
+            )
+
+
+def _shape(shape: list[int] | None) -> str:
+    return "no tensor" if shape is None else f"the shape {shape}"
+
+
+@torch.no_grad()
+def _copy_head(
+    model: Classifier, other: Classifier, target: Target, others: Target
+) -> tuple[list[str], list[str]]:
+    """Copy a head by the names of its logits; return the names that were taken and those that were not."""
+    names = [*target.logit_names]
+    own, weights = model.head.state_dict(), other.head.state_dict()
+    last = f"layers.{len(model.head.layers) - 1}."
+    before = {key for key in {*own, *weights} if not key.startswith(last)}
+    if any(key not in own or key not in weights or own[key].shape != weights[key].shape for key in before):
+        return [], names
+    if model.head.output.in_features != other.head.output.in_features:
+        return [], names
+    rows = dict(_named_rows(other, others))
+    taken = [name for name in names if name in rows]
+    if not taken:
+        return [], names
+    model.head.load_state_dict({key: weights[key] for key in before}, strict=False)
+    for place, name in enumerate(names):
+        if name in rows:
+            model.head.output.weight[place], model.head.output.bias[place] = rows[name]
+    return taken, [name for name in names if name not in rows]
+
+
+def _named_rows(model: Classifier, target: Target) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+    """Yield the weights and the bias of each logit, by name; the one of two classes also with the classes exchanged."""
+    output, kind = model.head.output, cast(object, target)
+    for name, row, bias in zip(target.logit_names, output.weight, output.bias, strict=True):
+        yield name, (row, bias)
+        if isinstance(kind, Binary):
+            yield logit_name(*reversed(kind.class_names)), (-row, -bias)
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings of features, frontend, model and pooling that differ, with both values."""
+    for part in ("features", "frontend", "model", "pooling"):
+        flat = [dict(_flat(spec[part], part)) for spec in (then, now)]
+        for key in dict.fromkeys([*flat[0], *flat[1]]):
+            values = [settings.get(key) for settings in flat]
+            if values[0] != values[1] and key.rpartition(".")[2] not in _OF_TRAINING:
+                yield f"{key}={values[1]}, there {values[0]}"
+
+
+def _flat(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", [*value] if isinstance(value, tuple) else value

@@ -1,0 +1,223 @@
+"""The further processes of a run: started or met, and watched, so that none waits for one that has ended."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.utilities import rank_zero_only
+from torch import distributed
+
+from ser import ranks
+from ser.errors import ConfigError, SerError, program, setting, shell_word
+from ser.runs.run_folder import RunFolder
+
+_LONGEST_WAIT = timedelta(days=7)  # of the others, while the first of a node extracts features
+_GRACE_S = 10.0  # in which a process notices by itself that another has ended
+_PARENT = "SER_PARENT_PROCESS"
+
+
+@contextlib.contextmanager
+def joined(trainer: Any, settings: Any) -> Iterator[ranks.Ranks]:
+    """Start the other processes of a run, or meet those that were started; if one is lost, end with a sentence.
+
+    Args:
+        trainer: Lightning's, which has fitted nothing yet.
+        settings: that it was built from.
+
+    Raises:
+        ConfigError: its devices are not those that the processes were started for.
+        SerError: a process of the run has ended before the others.
+    """
+    strategy = trainer.strategy
+    if not isinstance(strategy.launcher, _SubprocessScriptLauncher):
+        if trainer.world_size == 1:
+            _check_alone(settings)
+        yield ranks.Ranks()
+        return
+    watch = _Watch()
+    strategy._launcher = _Launcher(strategy.launcher, watch)
+    try:
+        with watch.explained():
+            ranks.enter(_meet(strategy))
+            yield ranks.current()
+    except BaseException:
+        watch.end_children()
+        raise
+    watch.wait()
+
+
+def _check_alone(settings: Any) -> None:
+    """Let the one process of a run be the first, whatever number a scheduler gave it.
+
+    Raises:
+        ConfigError: it was started as one of several.
+    """
+    launch = ranks.read_launch()
+    if launch.size == 1 and launch.is_first:
+        return
+    if ranks.is_shared(settings):
+        raise ConfigError(
+            f"trainer.devices={settings.get('devices')}: comes to one device, but this is one of "
+            f"{launch.size} processes. Set trainer=ddp and trainer.devices=PROCESSES_PER_NODE."
+        )
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    print(
+        f"{launch.program or 'LOCAL_RANK'}: {launch.size} processes were started, and trainer.devices=1: each trains "
+        "alone. For one training in all of them, add trainer=ddp and trainer.devices=PROCESSES_PER_NODE.",
+        file=sys.stderr,
+    )
+
+
+def _meet(strategy: Any) -> ranks.Ranks:
+    try:
+        strategy.launcher.launch(strategy.setup_environment)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"trainer.devices={strategy.num_processes}, trainer.num_nodes={strategy.num_nodes}: {reason} "
+            "Set them to the processes of a node, and to the number of nodes."
+        ) from error
+    group = distributed.new_group(backend="gloo", timeout=_LONGEST_WAIT)
+    return ranks.Ranks(strategy.global_rank, strategy.world_size, strategy.local_rank, group)
+
+
+class _Launcher(_SubprocessScriptLauncher):
+    """Starts further processes of this node by the same command, and watches them.
+
+    Lightning's own puts the run folder in quotes that not every name survives, and kills this process without
+    a word when another ends.
+    """
+
+    def __init__(self, original: Any, watch: "_Watch") -> None:
+        super().__init__(original.cluster_environment, original.num_processes, original.num_nodes)
+        self.watch = watch
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start the other processes, unless they are there, and call a function of Lightning's."""
+        self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            self._start()
+        _set_num_threads_if_needed(self.num_processes)
+        return function(*args, **kwargs)
+
+    def _start(self) -> None:
+        environment = self.cluster_environment
+        os.environ |= {
+            "MASTER_ADDR": environment.main_address,
+            "MASTER_PORT": str(environment.main_port),
+            "NODE_RANK": str(environment.node_rank()),
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": str(self.num_processes * self.num_nodes),
+        }
+        for rank in range(1, self.num_processes):
+            own = {"LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
+            self.procs.append(subprocess.Popen(_command(), env=os.environ | own))
+        self.watch.start(self.procs)
+
+
+def _command() -> list[str]:
+    """What starts this script with these settings again."""
+    main: Any = sys.modules["__main__"]
+    if main.__spec__ is None:
+        return [sys.executable, str(Path(sys.argv[0]).absolute()), *sys.argv[1:]]
+    return [sys.executable, "-m", main.__spec__.name, *sys.argv[1:]]
+
+
+class _Watch:
+    """Sees to it that no process of a run waits for one that has ended."""
+
+    def __init__(self) -> None:
+        self.children: list[subprocess.Popen[bytes]] = []
+        parent = os.environ.get(_PARENT)
+        if parent is not None:
+            self._run(lambda: self._follow(int(parent)))
+
+    def start(self, children: list[subprocess.Popen[bytes]]) -> None:
+        """Watch children from now on."""
+        self.children = children
+        self._run(self._attend)
+
+    def end_children(self) -> None:
+        """Kill those that still run: they would wait for this process. SIGTERM does not reach a waiting one."""
+        for child in self.children:
+            if child.poll() is None:
+                child.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+    def wait(self) -> None:
+        """Let the children end: they have nothing left to do."""
+        for child in self.children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=_GRACE_S)
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn the error of a lost connection into a sentence.
+
+        Raises:
+            SerError: a process of the run has ended.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if not _is_of_connection(error):
+                raise
+            for _ in range(30):  # the end of a killed child is known a moment later
+                if self._ended():
+                    break
+                time.sleep(0.1)
+            raise SerError(self._sentence()) from error
+
+    def _run(self, task: Callable[[], None]) -> None:
+        threading.Thread(target=task, daemon=True).start()
+
+    def _follow(self, parent: int) -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        time.sleep(_GRACE_S)
+        os._exit(1)
+
+    def _attend(self) -> None:
+        while any(child.poll() is None for child in self.children) and not self._ended():
+            time.sleep(1)
+        if not self._ended():
+            return
+        time.sleep(_GRACE_S)
+        print(self._sentence(), file=sys.stderr, flush=True)  # the main thread waits in a collective
+        self.end_children()
+        os._exit(1)
+
+    def _ended(self) -> tuple[int, int] | None:
+        """Rank within the node and exit code of a child that has failed."""
+        codes = ((number, child.poll()) for number, child in enumerate(self.children, start=1))
+        return next(((number, code) for number, code in codes if code), None)
+
+    def _sentence(self) -> str:
+        who = "Another process of this run"
+        how = "has ended or cannot be reached"
+        if ended := self._ended():
+            number, code = ended
+            who = f"Process {number} of this run (pid {self.children[number - 1].pid})"
+            how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        folder = ranks.current().folder
+        has_checkpoint = folder is not None and RunFolder(folder).last.is_file()
+        resumed = f"go on with {program('python')} {shell_word(sys.argv[0])} {setting('resume', folder)}"
+        then = resumed if has_checkpoint else "start the run again"
+        return (
+            f"{who} {how}, and the others cannot train without it. Look for its own message above, or for lack of "
+            f"memory in the system's log; then {then}"
+        )
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    own = getattr(distributed, "DistError", ())
+    return isinstance(error, own) or any(name in str(error) for name in ("gloo", "NCCL"))

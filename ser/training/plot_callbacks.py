@@ -1,0 +1,311 @@
+"""What looks on while a model is trained and scored: it measures, draws and writes, and changes nothing."""
+
+import contextlib
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.nn import functional
+
+from ser import ranks
+from ser.batch import Batch
+from ser.batching.bucketing import plan_evaluation
+from ser.batching.datamodule import SpeechData
+from ser.batching.samplers import Draw
+from ser.errors import ConfigError
+from ser.files import write_atomic
+from ser.report import plots, sound_plots
+from ser.report.model_summary import Part, blocks, evaluating, size_of, table, totals, trace
+from ser.report.tensorboard import show
+
+
+class LossCurve(L.Callback):
+    """The loss of training and of some validation utterances every few steps: loss_curve.png, loss_curve.csv.
+
+    Training's is the loss that the step minimised: on a batch, augmented, with dropout and before the update.
+    Validation's is of whole utterances as they are, without dropout, with the weights after the update; not with their
+    moving average. So at first, training may well lie above.
+
+    Args:
+        every_n_steps: optimiser steps from one point to the next.
+        utterances: of the validation split, at most, drawn once from the run's seed. They stay on the device: 41 MB
+            for 256 waveforms of 5 s at 8 kHz.
+
+    Raises:
+        ConfigError: a number is below 1.
+    """
+
+    def __init__(self, every_n_steps: int = 10, utterances: int = 256) -> None:
+        for name, value in {"every_n_steps": every_n_steps, "utterances": utterances}.items():
+            if value < 1:
+                raise ConfigError(f"callbacks.loss_curve.{name}={value}: is below 1. Give 1 or more.")
+        self.every_n_steps = every_n_steps
+        self.utterances = utterances
+        self.points: list[tuple[float, float, float]] = []
+        """Step, loss of training, loss of validation."""
+        self._batches: list[Batch] = []
+        self._drawn = 0
+        self._step = 0
+        self._losses: list[Tensor] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """The points so far."""
+        return {"points": torch.tensor(self.points, dtype=torch.float64)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from them."""
+        self.points = [(step, train, validation) for step, train, validation in state_dict["points"].tolist()]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Fetch the validation utterances, of which each process scores some."""
+        data = data_of(trainer)
+        dataset = data.datasets["validation"]
+        self._drawn = min(self.utterances, len(dataset))
+        generator = np.random.default_rng([data.seed, 1])  # torch's own generators are those of training
+        drawn = np.sort(generator.permutation(len(dataset))[: self._drawn])
+        plan = plan_evaluation(dataset.lengths[drawn], **data.limits)
+        mine = plan[trainer.global_rank :: trainer.world_size]
+        self._batches = [dataset[Draw(0, drawn[batch].tolist())].to(pl_module.device) for batch in mine]
+        self._step, self._losses = trainer.global_step, []
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a point after every so many steps; where gradients are accumulated, a step has several batches."""
+        self._losses.append(outputs["loss"])
+        if trainer.global_step == self._step:
+            return
+        losses, self._losses = self._losses, []
+        self._step = trainer.global_step
+        if self._step % self.every_n_steps == 0:
+            self._add(trainer, pl_module, torch.stack(losses).mean() * trainer.accumulate_grad_batches)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the curve, and let the utterances go."""
+        self._batches = []
+        if not self.points or not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        rows = [(int(step), f"{train:.6g}", f"{validation:.6g}") for step, train, validation in self.points]
+        write_atomic(folder / "loss_curve.csv", _csv(("step", "train", "validation"), rows))
+        picture = plots.loss_curve(np.array(self.points), utterances=self._drawn)
+        plots.save(picture, folder / "loss_curve.png")
+        show(trainer, "loss_curve", picture)
+
+    def _add(self, trainer: L.Trainer, task: Any, train_loss: Tensor) -> None:
+        with evaluating(task), trainer.precision_plugin.forward_context():
+            losses = [
+                task.objective(*task.target.learnt(task.model(task.listen(b.audio)), b))
+                for b in self._batches
+            ]
+        nothing = torch.zeros_like(train_loss)
+        mine = torch.stack(
+            [
+                train_loss.float() / trainer.world_size,
+                sum((part.sum() for part in losses), nothing),
+                nothing + sum(map(len, losses)),
+            ]
+        )
+        total: Any = trainer.strategy.reduce(mine, reduce_op="sum")
+        train, validation, count = total.tolist()
+        point = {"train/loss_curve": train, "validation/loss_curve": validation / max(count, 1)}
+        self.points.append((self._step, *point.values()))
+        if trainer.logger is not None:
+            trainer.logger.log_metrics(point, step=self._step)
+
+
+class OutputSpace(L.Callback):
+    """Where the utterances of each class lie in the space of the logits: pca.png, pca.csv, TensorBoard's projector.
+
+    Of the best checkpoint on the validation split and then, in its place, on the test split, where that is scored.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[Any, list[float], int]] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the logits, but not while fitting."""
+        if trainer.state.fn == "validate":
+            self._keep(outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the logits."""
+        self._keep(outputs, batch)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show those of validation, but not while fitting."""
+        if trainer.state.fn == "validate":
+            self._tell(trainer, pl_module, "validation")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show those of test."""
+        self._tell(trainer, pl_module, "test")
+
+    def _keep(self, logits: Tensor, batch: Batch) -> None:
+        labels: Any = batch.targets
+        self._seen += zip(batch.ids, logits.float().tolist(), labels.tolist(), strict=True)
+
+    def _tell(self, trainer: L.Trainer, task: Any, split: str) -> None:
+        seen, self._seen = of_all_processes(self._seen), []
+        if not trainer.is_global_zero:
+            return
+        place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
+        ids, rows, labels = zip(*sorted(seen, key=lambda row: place[row[0]]), strict=True)
+        logits, names = torch.tensor(rows), task.target.class_names
+        predictions = task.target.scores(logits).argmax(-1).tolist()
+        points, shares = principal_components(logits)
+        classes = ([names[index] for index in indices] for indices in (labels, predictions))
+        coordinates = ([f"{value:.6g}" for value in axis] for axis in points.T.tolist())
+        cells = [*zip(ids, *classes, *coordinates, strict=True)]
+        folder = Path(trainer.default_root_dir)
+        write_atomic(folder / "pca.csv", _csv(("id", "label", "prediction", "pc1", "pc2"), cells))
+        title = f"Logits of {split}: {len(ids)} utterances"
+        picture = plots.output_space(points.numpy(), np.array(labels), names, shares=shares, title=title)
+        plots.save(picture, folder / "pca.png")
+        show(trainer, f"{split}/logits", picture)
+        _project(trainer, f"{split}/logits", logits, [names[index] for index in labels])
+
+
+class WaveformPictures(L.Callback):
+    """Some training recordings: waveforms.png. Where the data holds features there is no picture.
+
+    Args:
+        utterances: how many.
+        seed: of the draw, so that runs on the same data show the same ones.
+    """
+
+    def __init__(self, utterances: int = 5, seed: int = 0) -> None:
+        self.utterances = utterances
+        self.seed = seed
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draw them, whole."""
+        dataset = data_of(trainer).datasets["train"]
+        if not trainer.is_global_zero or dataset.store.feature_dim > 1:
+            return
+        task: Any = pl_module
+        labels: Any = dataset.targets
+        order = np.random.default_rng(self.seed).permutation(len(dataset))
+        recorded = {}
+        for index in order[: self.utterances].tolist():
+            store = dataset.store
+            audio = store.gather(np.array([index]), np.zeros(1, int), store.lengths[[index]])
+            label = task.target.class_names[int(labels[index])]
+            recorded[f"{store.ids[index]}: {label}"] = audio[0, :, 0].numpy()
+        picture = sound_plots.waveforms(recorded, sample_rate=task.description["features"]["sample_rate"])
+        plots.save(picture, Path(trainer.default_root_dir) / "waveforms.png")
+        show(trainer, "waveforms", picture)
+
+
+class Architecture(L.Callback):
+    """What the model is made of, with the sizes of one validation utterance: model.txt, architecture.png."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let an utterance of median length through the model."""
+        if not trainer.is_global_zero:
+            return
+        task: Any = pl_module
+        dataset = data_of(trainer).datasets["validation"]
+        median = int(np.argsort(dataset.lengths, kind="stable")[len(dataset) // 2])
+        batch = dataset[Draw(0, [median])].to(task.device)
+        with trainer.precision_plugin.forward_context(), evaluating(task.listen):
+            audio = task.listen(batch.audio)
+            parts = trace(task.model, audio)
+        everything, trained = totals(task.model)
+        size = size_of(audio.values.shape[1:])
+        head = f"Utterance {batch.ids[0]}, {size}; the shapes are those of a batch of it alone."
+        text = f"{head}\n\n{table(parts)}\n\nparameters: {everything:,}\ntrainable: {trained:,}\n"
+        folder = Path(trainer.default_root_dir)
+        write_atomic(folder / "model.txt", text)
+        boxes = [("input", "", size_of(batch.audio.values.shape[1:]), "")]
+        if task.listen.extractor is not None:
+            boxes.append(("features", type(task.listen.extractor).__name__, size, ""))
+        boxes += [_box(part) for part in blocks(parts)]
+        name = type(task.model.encoder).__name__
+        picture = plots.architecture(
+            boxes, f"{name}: {everything:,} parameters; sizes of one utterance, [T, D]"
+        )
+        plots.save(picture, folder / "architecture.png")
+        show(trainer, "architecture", picture)
+        if isinstance(trainer.logger, TensorBoardLogger):
+            indented = "\n".join(f"    {line}" for line in text.splitlines())  # code, in Markdown
+            trainer.logger.experiment.add_text("model", indented)
+
+
+def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
+    """The first two principal components of points, and the share of the variance that each explains.
+
+    A component's sign is arbitrary: here the first of its large loadings is positive. Points in one dimension, and
+    fewer than three, have zeros for what they lack.
+
+    Args:
+        points: [N, K].
+
+    Returns:
+        [N, 2] in float64, and two shares in 0..1.
+    """
+    centred = points.double() - points.double().mean(0)
+    _, scales, axes = torch.linalg.svd(centred, full_matrices=False)
+    sizes = axes.abs()
+    large = sizes > 0.9 * sizes.amax(
+        1, keepdim=True
+    )  # of equal loadings, rounding would choose another anywhere
+    first = large.int().argmax(1, keepdim=True)
+    axes = axes * axes.gather(1, first).sign()
+    variances = scales**2
+    shares = functional.pad(variances / variances.sum().clamp_min(1e-300), (0, 2))[:2].tolist()
+    projected = functional.pad(centred @ axes.T, (0, 2))[:, :2]
+    return projected, (shares[0], shares[1])
+
+
+def data_of(trainer: L.Trainer) -> SpeechData:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, SpeechData)
+    return data
+
+
+def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str]) -> None:
+    """Points [N, K] for TensorBoard's projector, which wants two dimensions or more."""
+    if isinstance(trainer.logger, TensorBoardLogger):
+        plane = functional.pad(points, (0, max(0, 2 - points.shape[1])))
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints where a run is scored again
+            trainer.logger.experiment.add_embedding(plane, [*labels], tag=name)
+
+
+def of_all_processes(mine: list[Any]) -> list[Any]:
+    return [row for part in ranks.current().gather(mine) for row in part]
+
+
+def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    content = io.StringIO()
+    writer = csv.writer(content, lineterminator="\n")
+    writer.writerows([header, *rows])
+    return content.getvalue()
+
+
+def _box(part: Part) -> tuple[str, str, str, str]:
+    count = f"{part.parameters:,} parameters" if part.parameters else "no parameters"
+    return part.path, f"{part.type}: {part.layers}" if part.layers else part.type, part.size, count

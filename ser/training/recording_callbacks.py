@@ -1,0 +1,171 @@
+"""What looks on where frames are answered: scores of whole recordings, and pictures of some over time."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.batch import Batch
+from ser.batching.samplers import Draw
+from ser.config.instantiate import build
+from ser.errors import ConfigError
+from ser.files import write_atomic
+from ser.report import plots, stream_plot
+from ser.report.tensorboard import show
+from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
+from ser.training.plot_callbacks import data_of, of_all_processes
+
+_AT_ONCE = "validate", "test"  # what the trainer does when it is not fitting
+
+
+class RecordingScores(L.Callback):
+    """Decisions about whole recordings, and scores over all frames: file_metrics.json, frame_metrics.json, pictures.
+
+    A recording's decision is the mean over its frames of speech. Logs `<split>/file_accuracy` and `<split>/file_uar`,
+    after the best checkpoint is chosen by what the target itself scores;
+    recordings in which nobody speaks have no decision and count as wrong.
+
+    Args:
+        pictures: recordings of the last split that was scored, of which probabilities_<number>.png shows the
+            probabilities over time: the first of each class, then others.
+
+    Raises:
+        ConfigError: there are fewer than 0 pictures.
+    """
+
+    def __init__(self, pictures: int = 3) -> None:
+        if pictures < 0:
+            raise ConfigError(f"callbacks.recordings.pictures={pictures}: give 0 or more.")
+        self.pictures = pictures
+        self._decisions: list[tuple[Any, list[float], int]] = []
+        self._confusions: dict[str, Tensor] = {}
+        self._written: dict[str, dict[str, Any]] = {"file_metrics.json": {}, "frame_metrics.json": {}}
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Decide on the batch's recordings."""
+        self._decide(pl_module, outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Decide on the batch's recordings."""
+        self._decide(pl_module, outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score them."""
+        self._score(trainer, pl_module, "validation")
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Score them."""
+        self._score(trainer, pl_module, "test")
+
+    def _decide(self, task: Any, logits: Tensor, batch: Batch) -> None:
+        labels: Any = batch.targets
+        decided = task.target.decided(logits.float(), batch)
+        self._decisions += zip(batch.ids, decided.tolist(), labels.tolist(), strict=True)
+        for name, counted in {
+            "speech": task.target.scored(logits.float(), batch),
+            "all": (task.target.scores(logits.float()), labels.repeat_interleave(batch.audio.lengths)),
+        }.items():
+            metric = ClassificationScores(task.target.class_names).to(logits.device)
+            metric.update(*counted)
+            self._confusions[name] = self._confusions.get(name, 0) + metric.confusion.cpu()
+
+    def _score(self, trainer: L.Trainer, task: Any, split: str) -> None:
+        names = task.target.class_names
+        decisions = of_all_processes(self._decisions)
+        confusions = of_all_processes([self._confusions])
+        self._decisions, self._confusions = [], {}
+        place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
+        decisions = [*{row[0]: row for row in sorted(decisions, key=lambda row: place[row[0]])}.values()]
+        files = scores_of_recordings(decisions, names)
+        task.log(f"{split}/file_accuracy", files["accuracy"], rank_zero_only=True)
+        task.log(f"{split}/file_uar", files["uar"], rank_zero_only=True)
+        if trainer.state.fn not in _AT_ONCE or not trainer.is_global_zero:
+            return
+        self._written["file_metrics.json"][split] = {**files, "recordings": _told(decisions, names)}
+        self._written["frame_metrics.json"][split] = {
+            name: _scores(sum(part[name] for part in confusions), names) for name in confusions[0]
+        }
+        for name, content in self._written.items():
+            write_atomic(Path(trainer.default_root_dir) / name, json.dumps(content, indent=2) + "\n")
+        self._draw(trainer, task, split, [row[2] for row in decisions], [row[0] for row in decisions])
+
+    def _draw(self, trainer: L.Trainer, task: Any, split: str, labels: list[int], ids: list[Any]) -> None:
+        dataset = data_of(trainer).datasets[split]
+        place = {name: number for number, name in enumerate(dataset.store.ids)}
+        firsts = [labels.index(label) for label in dict.fromkeys(labels)]
+        order = [*firsts, *(number for number in range(len(ids)) if number not in firsts)]
+        shift = build(task.description["features"], slot="features").frame_shift_s
+        for number, chosen in enumerate(order[: self.pictures]):
+            batch = dataset[Draw(0, [place[ids[chosen]]])].to(task.device)
+            with torch.inference_mode():
+                logits = task.model(batch.audio).float()
+            speech = batch.audio.mask if batch.speech is None else batch.speech
+            heard = task.target.heard(logits, speech[batch.audio.mask])
+            scores = task.target.scores(logits).cpu()
+            picture = stream_plot.probabilities(
+                np.arange(len(scores)) * shift,
+                scores.numpy(),
+                running_mean(scores, heard.cpu()),
+                ~heard.cpu().numpy(),
+                class_names=task.target.class_names,
+                title=f"{ids[chosen]}, {task.target.class_names[labels[chosen]]}",
+            )
+            plots.save(picture, Path(trainer.default_root_dir) / f"probabilities_{number}.png")
+            show(trainer, f"{split}/probabilities_{number}", picture)
+
+
+def running_mean(scores: Tensor, heard: Tensor) -> np.ndarray:
+    """[T, C] means of the scores [T, C] of frames that are heard [T], up to each frame; NaN before the first."""
+    sums = (scores.double() * heard[:, None]).cumsum(0)
+    means: np.ndarray = (sums / heard.cumsum(0)[:, None]).numpy()
+    return means
+
+
+def scores_of_recordings(
+    decisions: list[tuple[Any, list[float], int]], names: tuple[str, ...]
+) -> dict[str, float]:
+    """Accuracy and UAR; what has no decision is wrong, whichever class it has."""
+    confusion = torch.zeros(len(names), len(names), dtype=torch.long)
+    for _, probabilities, label in decisions:
+        best = int(np.argmax(probabilities)) if np.isfinite(probabilities).all() else (label + 1) % len(names)
+        confusion[label, best] += 1
+    return _scores(confusion, names)
+
+
+def _scores(confusion: Tensor, names: tuple[str, ...]) -> dict[str, float]:
+    scores = {"accuracy": accuracy(confusion), "uar": uar(confusion), "floor": majority_floor(confusion)}
+    recalls = zip(names, recall(confusion), strict=True)
+    scores |= {f"recall_{name}": value for name, value in recalls if not value.isnan()}
+    return {name: float(value) for name, value in scores.items()}
+
+
+def _told(decisions: list[tuple[Any, list[float], int]], names: tuple[str, ...]) -> list[Mapping[str, Any]]:
+    """Each recording's label, decision and probabilities; null where nobody speaks."""
+    rows: list[Mapping[str, Any]] = []
+    for name, probabilities, label in decisions:
+        known = bool(np.isfinite(probabilities).all())
+        scores = dict(zip(names, probabilities, strict=True)) if known else None
+        decision = names[int(np.argmax(probabilities))] if known else None
+        rows.append({"id": name, "label": names[label], "decision": decision, "probabilities": scores})
+    return rows

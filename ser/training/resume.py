@@ -1,0 +1,129 @@
+"""What an interrupted run may change when it goes on: nothing that its result depends on."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ser.batching.datamodule import SpeechData
+from ser.errors import ConfigError, DataError, setting
+from ser.runs.run_folder import RunFolder
+
+Config = Mapping[str, Any]
+
+FREE = (
+    *("resume", "experiment_name", "logger", "test", "batching.num_workers"),
+    *("trainer.accelerator", "trainer.max_time", "trainer.profiler", "trainer.log_every_n_steps"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("callbacks.last", "callbacks.learning_rate", "callbacks.pictures", "callbacks.loss_curve"),
+    *("callbacks.output_space", "callbacks.waveforms", "callbacks.architecture", "callbacks.recordings"),
+)
+"""Settings, and nodes, of which no weight and no score depends. All others stay as the run was begun."""
+_PATHS = ("data", "waveform_augment")
+"""Nodes whose files and folders may have moved: what they hold is compared."""
+
+
+def check_unchanged(config: Config, run: RunFolder) -> None:
+    """Refuse to resume a run with other settings than it was begun with.
+
+    Raises:
+        ConfigError: with all differences.
+    """
+    begun = yaml.safe_load(run.config.read_text())
+    then, now = dict(_leaves(begun)), dict(_leaves(config))
+    changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not _is_free(key)]
+    changed = [key for key in changed if not _has_moved(key, then.get(key), now.get(key), run)]
+    if changed == ["trainer.max_epochs"]:
+        _check_epochs(config, begun, run)
+    elif changed:
+        names = {
+            key if key.startswith(("trainer.", "callbacks.")) else key.partition(".")[0] for key in changed
+        }
+        raise ConfigError(
+            f"{setting('resume', run.path)}: {', '.join(sorted(names))} cannot change within a run. "
+            "Leave out these settings to go on with it, or start a new run with them, without resume."
+        )
+
+
+def check_same_data(data: SpeechData, run: RunFolder) -> None:
+    """Refuse to resume a run with other data than it was begun with, wherever they lie.
+
+    Raises:
+        DataError: a split is another.
+    """
+    file = run.path / "environment.json"
+    if not file.is_file():
+        return
+    try:
+        then = dict(json.loads(file.read_text(encoding="utf-8"))["data"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{file}: does not hold the hashes of the run's data ({type(error).__name__}). Take the file that the run "
+            "wrote, or delete it to go on without comparing data."
+        ) from error
+    changed = [
+        name
+        for name, dataset in data.datasets.items()
+        if then.get(name, dataset.store.fingerprint) != dataset.store.fingerprint
+    ]
+    if changed:
+        raise DataError(
+            f"{setting('resume', run.path)}: {', '.join(changed)}: the data are not those that the run was begun with. "
+            "Give it the same files, or start a new run, without resume."
+        )
+
+
+def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Full key and value of all that is no mapping; null is as if it were not there."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif node is not None:
+        yield path, node
+
+
+def _is_free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in FREE)
+
+
+def _has_moved(key: str, then: Any, now: Any, run: RunFolder) -> bool:
+    """Whether a setting names a file or folder, as it did before.
+
+    Raises:
+        ConfigError: it names one by its key, and there is none.
+    """
+    is_path = key.partition(".")[0] in _PATHS and isinstance(then, str) and isinstance(now, str)
+    if not is_path or Path(now).expanduser().exists():
+        return is_path
+    if key.rpartition(".")[2] in ("root", "path"):
+        raise ConfigError(
+            f"{setting('resume', run.path)}: {setting(key, now)}: no such file or folder. Give the one where the data "
+            "of the run lie now."
+        )
+    return False
+
+
+def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:
+    """Let a run have more epochs, if its learning rate was not planned for their number.
+
+    Raises:
+        ConfigError: it was, or there are to be fewer.
+    """
+    then, now = begun["trainer"]["max_epochs"], config["trainer"]["max_epochs"]
+    schedule = str((begun.get("schedule") or {}).get("_target_", "")).rpartition(".")[2]
+    if schedule in ("", "plateau"):
+        if None not in (now, then) and now != -1 and now < then:
+            raise ConfigError(
+                f"{setting('resume', run.path)}: "
+                f"trainer.max_epochs={now}: the run was begun for {then} epochs. Give more, or "
+                "leave it out."
+            )
+        return
+    raise ConfigError(
+        f"{setting('resume', run.path)}: "
+        f"trainer.max_epochs cannot change from {then} to {now}, as schedule={schedule} planned the "
+        f"learning rate for {then} epochs. To train on from its weights, start a new run, with "
+        f"{setting('init', run.best)} instead of resume."
+    )

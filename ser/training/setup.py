@@ -1,0 +1,465 @@
+"""The pieces of a run, in the order in which `train.py` uses them."""
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+import yaml
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
+from rich.console import Console
+from torch import nn
+
+from ser import ranks
+from ser.batching.datamodule import SpeechData
+from ser.config.consistency import answers_frames, check_frames, monitors
+from ser.config.instantiate import build
+from ser.config.validate import check_monitor
+from ser.data import summary
+from ser.data.class_labels import complete_target
+from ser.data.store import Store
+from ser.divergence import diverged
+from ser.errors import CheckpointError, ConfigError, SerError, named_line, setting
+from ser.features.on_the_fly import Listen
+from ser.files import write_atomic
+from ser.inference import checkpoint
+from ser.inference.checkpoint import non_finite
+from ser.report import report
+from ser.report.facts import RunReport
+from ser.report.next_commands import short, watch_command
+from ser.report.tensorboard import typed_settings, write_scores
+from ser.runs import environment
+from ser.runs.run_folder import RunFolder
+from ser.splits.base import Splits, compare_splits
+from ser.splits.speaker_normalize import is_by_speaker, normalized_splits
+from ser.targets.frames import FrameClasses
+from ser.targets.losses import Objective
+from ser.training.initialize import initialize
+from ser.training.progress import Progress
+from ser.training.resume import check_same_data
+from ser.training.task import Task
+
+Config = Mapping[str, Any]
+
+
+def prepare(config: Config) -> None:
+    """Seed the weights, let the CPU treat denormal numbers as zero, and keep Lightning's chatter off the console.
+
+    Padding makes denormals in LSTM gradients: without this a backward pass took 8.6 s instead of 1.1 s.
+    """
+    L.seed_everything(config["seed"], verbose=False)
+    torch.set_flush_denormal(True)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
+    warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
+    warnings.filterwarnings("ignore", r".*could not find the monitored key.*")  # `fit` refuses it
+    warnings.filterwarnings("ignore", r".*exists and is not empty.*")  # so it is in a run that goes on
+    warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
+    warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
+
+
+def announce(config: Config, run: RunFolder) -> None:
+    """Print where the results will lie, and the command that shows the curves as they grow."""
+    print(f"Run folder: {short(run.path)}")
+    if config.get("logger"):
+        print(f"Watch the curves: {' '.join(watch_command(run.path))}")
+
+
+def read_splits(config: Config) -> Splits:
+    """Read the corpus: its features, or its waveforms where features are made in every step.
+
+    Raises:
+        SerError: the files cannot be used.
+    """
+    check_frames(config)
+    logged = logged_names(build(_example(config["target"]), slot="target"))
+    for monitor in monitors(config):
+        names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
+        check_monitor(monitor.name, names, key=monitor.key("monitor"))
+    corpus = build(config["data"], slot="data")
+    if config.get("waveform_augment"):
+        splits: Splits = replace(corpus.splits(waveforms_of(config)), hold_waveforms=True)
+    else:
+        splits = corpus.splits(config["features"])
+    splits = compare_splits(splits)
+    if not splits.hold_waveforms:
+        return normalized_splits(splits, config["frontend"])
+    if is_by_speaker(config["frontend"]):
+        raise ConfigError(
+            "frontend.normalize=speaker: features that are made in every step, as with waveform_augment, have no "
+            "statistics of a speaker. Use frontend.normalize=utterance or global."
+        )
+    return splits
+
+
+def waveforms_of(config: Config) -> Config:
+    """Spec of waveforms as they are, for runs that make features of them anew in every step."""
+    rate = config["features"]["sample_rate"]
+    return {"_target_": "ser.features.extractors.Waveform", "sample_rate": rate, "normalize": "none"}
+
+
+def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None = None) -> SpeechData:
+    """Put batches together as the target asks.
+
+    Args:
+        config: of the run.
+        splits: of its corpus.
+        member: which member of an ensemble it is for, and of how many; None for all of the training split.
+
+    Raises:
+        SerError: the labels are not those of the target.
+    """
+    if splits.hold_waveforms and answers_frames(config):
+        raise ConfigError(
+            "target=frame_classes: this data is held as waveforms, of which features are made in every step, but "
+            "frames are told from silence once. Use recordings: data=folder, data=manifest or a corpus."
+        )
+    if splits.hold_waveforms and config["batching"]["cut_frames"] is not None:
+        raise ConfigError(
+            "batching.cut_frames: this data is held as waveforms, of which features are made in every step. "
+            "Set batching.cut_frames=null and, to learn from stretches, batching.crop_frames."
+        )
+    spec = complete_target(config["target"], splits.stores)
+    facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
+    extractor = build(config["features"], slot="features")
+    step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
+    settings = {"seed": config["seed"], "facts": facts, "member": member}
+    settings["extractor"] = extractor if splits.hold_waveforms else None
+    settings["steps_per_frame"] = round(extractor.batching_frame_s / step_s)
+    data = SpeechData(splits.stores, build(spec, slot="target"), **settings, **config["batching"])
+    by_heart = config["batching"]["overfit"] is not None  # then validation holds training utterances, too
+    sources = {name: "train" if by_heart else name for name in data.datasets}
+    if config["resume"] is not None and member is None:
+        check_same_data(data, RunFolder(Path(config["resume"])))
+    data.facts["speech"] = {
+        name: _extent_of_part(facts["speech"][source], splits, source, data.datasets[name].store)
+        for name, source in sources.items()
+        if source in facts.get("speech", {})
+    }
+    return data
+
+
+def _extent_of_part(extent: Mapping[str, Any], splits: Splits, split: str, part: Store) -> Mapping[str, Any]:
+    """Speakers and minutes of a split, of which a target may have left out classes."""
+    share = float(part.lengths.sum()) / float(splits.stores[split].lengths.sum())
+    if share == 1:
+        return extent
+    kept = {*part.ids, *(str(name).rpartition("#")[0] for name in part.ids)}  # cut ones are `<id>#<number>`
+    speakers = {utterance.speaker for utterance in splits.manifests[split] if utterance.id in kept}
+    minutes = extent["minutes"] * share
+    return {"speakers": None if None in speakers else len(speakers), "minutes": round(minutes, 2)}
+
+
+def _example(target: Config) -> Config:
+    """A target that can be built before the data is read: what it logs does not depend on its classes."""
+    return {**target, "class_names": ["a", "b"], "field": "label"} if "class_names" in target else target
+
+
+def logged_names(target: Any) -> list[str]:
+    """What can be monitored: the scores of the validation split, and the losses."""
+    names = [name for name in target.metrics().names if name != "majority_floor"]
+    return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", "train/accuracy"]
+
+
+def make_task(config: Config, data: SpeechData) -> Task:
+    """Build model, loss and augmentation, and fit the normaliser to the training split."""
+    settings = {**config, "target": data.facts.get("target", config["target"])}
+    description = checkpoint.describe(settings, feature_dim=data.feature_dim)
+    model, target = checkpoint.assemble(description)
+    if config["init"] is not None and config["resume"] is None:
+        processes = ranks.current()
+        processes.run_first(lambda: print(initialize(model, target, description, config["init"])))
+        model.load_state_dict(processes.share(model.state_dict()))
+    model.frontend.fit(data.train_frames())
+    if config["compile"]:
+        compile_in_place(model)
+    return Task(
+        model,
+        target,
+        objective=Objective(target, build(config["loss"], slot="loss"), data.class_counts()),
+        augment=build(config["augment"], slot="augment"),
+        listen=make_listen(config, data),
+        optimizer=config["optimizer"],
+        schedule=config.get("schedule"),
+        description=description,
+        seed=config["seed"],
+    )
+
+
+def compile_in_place(model: nn.Module) -> None:
+    """Compile a model without renaming its parameters; lengths stay dynamic.
+
+    Raises:
+        ConfigError: it has recurrent layers, around which torch.compile silently does nothing.
+    """
+    recurrent = [type(module).__name__ for module in model.modules() if isinstance(module, nn.RNNBase)]
+    if recurrent:
+        raise ConfigError(
+            f"compile=true: torch.compile passes over {recurrent[0]} layers, so nothing would be gained. "
+            "Use compile=false, or model=cnn or model=transformer."
+        )
+    model.compile(dynamic=True)
+
+
+def make_listen(config: Config, data: SpeechData) -> Listen:
+    """From what batches hold to features: waveforms are augmented and then extracted, features are passed on."""
+    augment = config.get("waveform_augment")
+    return Listen(data.extractor, build(augment, slot="waveform_augment") if augment else None)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint in one step, and read it as `ser.inference.checkpoint` does.
+
+    Lightning would copy it over the old one where /tmp is on another disk, and load it unchecked.
+
+    Args:
+        learning_rate: Of the run, for the message where its weights are not finite.
+    """
+
+    def __init__(self, learning_rate: float | None = None) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Replace the file at `path`.
+
+        Raises:
+            DivergedError: a weight is not finite; the old file is still there.
+            DataError: the disk is full or the folder cannot be written; the old file is still there.
+        """
+        weights = {**checkpoint.get("state_dict", {}), **checkpoint.get("current_model_state", {})}
+        if wrong := non_finite(weights):
+            raise diverged(f"{path}: the weights {wrong[0]} are", learning_rate=self.learning_rate)
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(Path(path), content.getvalue())
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Read the file on the first process, for all: others may run on a node that has not got it.
+
+        Raises:
+            CheckpointError: it cannot be used.
+        """
+        return ranks.current().run_first(lambda: checkpoint.read_training(Path(path)))
+
+
+def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
+    """Build Lightning's trainer for a run in one process, see `build_trainer` and `place`."""
+    trainer = build_trainer(config)
+    place(trainer, config, run)
+    return trainer
+
+
+def place(trainer: Any, config: Config, run: RunFolder) -> None:
+    """Let a trainer write into the run's folder, with TensorBoard where a logger is set."""
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint):
+            callback.dirpath = str(run.best.parent)
+    trainer._default_root_dir = str(run.path)
+    if config.get("logger"):
+        trainer.logger = build(
+            config["logger"], slot="logger", save_dir=run.path, name="tensorboard", version=""
+        )
+
+
+def build_trainer(config: Config) -> L.Trainer:
+    """Build Lightning's trainer with our callbacks, before the run's folder is known to all its processes.
+
+    Raises:
+        ConfigError: the accelerator or the number of devices is not there.
+    """
+    if config["trainer"].get("overfit_batches"):
+        raise ConfigError(
+            "trainer.overfit_batches: Lightning would replace the bucketed batches by its own. "
+            "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
+        )
+    callbacks = [build(node, slot=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    if not config.get("logger"):
+        callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
+    if config["trainer"].get("enable_progress_bar", True) and not any(
+        isinstance(callback, ProgressBar) for callback in callbacks
+    ):
+        callbacks.append(Progress())
+    plugins: list[Any] = [WholeCheckpoints(config["optimizer"].get("lr"))]
+    if not ranks.is_shared(config["trainer"]):
+        # Without it, the variables of a scheduler would make this process one of several.
+        plugins.append(LightningEnvironment())
+    try:
+        trainer: L.Trainer = build(
+            config["trainer"],
+            slot="trainer",
+            callbacks=callbacks,
+            logger=False,  # `place` adds it
+            plugins=plugins,
+        )
+    except (MisconfigurationException, ConfigError) as error:
+        raise _refused(config["trainer"], error) from error
+    plugin: Any = trainer.strategy.precision_plugin
+    plugin.convert_input = _unchanged  # features need float32; the model converts what it is given
+    return trainer
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
+def _refused(node: Config, error: Exception) -> ConfigError:
+    """What Lightning refuses of `trainer`, in a sentence of its own and with what always works."""
+    cause = error.__cause__ or error
+    reason = str(cause).strip().splitlines()[0].partition(". ")[0].rstrip(".!")
+    place = f"trainer.accelerator={node.get('accelerator')}, trainer.devices={node.get('devices')}"
+    if "devices" not in reason and "accelerator" not in reason and "backend found" not in reason:
+        return ConfigError(f"trainer: {reason}. Leave that setting out.")
+    return ConfigError(f"{place}: {reason}. Use trainer=cpu, or trainer.accelerator=auto trainer.devices=1.")
+
+
+def record(config: Config, run: RunFolder, data: SpeechData) -> None:
+    """Print the table of splits, and write config.yaml, splits.json and environment.json."""
+    summaries = data.summaries()
+    console = Console()
+    console.print(summary.table(summaries))
+    for remark in data.facts.get("remarks", ()):
+        console.print(remark, soft_wrap=True, highlight=False)
+    fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
+    overrides = environment.typed_overrides(run.path)
+    command = environment.typed_command()
+    facts = environment.describe(command, config["seed"], fingerprints, overrides=overrides)
+    facts["inputs"] = environment.hash_inputs(config)
+    write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
+    splits = {"splits": [split.to_dict() for split in summaries], **data.facts}
+    write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
+    write_atomic(run.path / "environment.json", json.dumps(facts, indent=2) + "\n")
+
+
+def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
+    """Train from the start or from the newest checkpoint, and leave the best weights in the task of every process."""
+    processes = ranks.current()
+    resume = processes.share(run.last if run.last.is_file() else None)
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
+    except (SerError, MisconfigurationException, OSError):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and "val_check_interval" in str(error):
+            raise ConfigError(
+                f"trainer.val_check_interval={trainer.val_check_interval}: is more than the batches of an epoch. "
+                "Leave it out, or set trainer.val_check_interval=0.5 for twice an epoch."
+            ) from error
+        if "which is not available" in str(error) and not run.best.is_file():
+            raise _not_validated(trainer) from error
+        if resume is None or task.has_started:
+            raise
+        raise CheckpointError(
+            f"{resume}: lacks what this run needs to go on ({named_line(error)}). Start a new run, with "
+            f"{setting('init', run.path)} to begin with its best network."
+        ) from error
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    epochs.completed = epochs.processed  # not so after a resume that had nothing left to train
+    if not processes.share(run.best.is_file()):
+        raise _not_validated(trainer)
+    best = processes.run_first(lambda: checkpoint.read(run.best))
+    task.load_state_dict(best["state_dict"])
+    task.best_epoch = best["epoch"] + 1
+
+
+def _not_validated(trainer: L.Trainer) -> ConfigError:
+    """Return the error of a training that ended within its first epoch."""
+    steps = f"trainer.max_steps={trainer.max_steps}" if trainer.max_steps != -1 else "trainer.max_time"
+    return ConfigError(
+        f"{steps}: training ended before its first validation, so there is no best epoch. Leave out "
+        "trainer.max_steps and trainer.max_time, or raise them."
+    )
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the best checkpoint reaches.
+
+    Args:
+        metrics: flat names such as `validation/accuracy` -> value.
+        confusions: split -> [C, C], rows true.
+        value: of the monitored metric.
+    """
+
+    metrics: dict[str, float]
+    confusions: dict[str, np.ndarray]
+    value: float
+
+
+def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
+    """The callback that saves best.ckpt; there may be others that save something else."""
+    callbacks: list[Any] = trainer.checkpoint_callbacks
+    return next(c for c in callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
+
+
+def evaluate(config: Config, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
+    """Score the best checkpoint on validation and, once, on test."""
+    metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
+    if config["test"] and data.has_test and trainer.limit_test_batches != 0:
+        metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    confusions = {split: matrix.cpu().numpy() for split, matrix in task.confusions.items()}
+    return Scores(metrics, confusions, _monitored(config["monitor"], metrics, task))
+
+
+def _monitored(name: str, metrics: Mapping[str, float], task: Task) -> float:
+    """The value of the best epoch: of its scores, or as it was logged at that epoch's end."""
+    return metrics[name] if name in metrics else task.curves[name][task.best_epoch]
+
+
+def write_report(
+    config: Config,
+    run: RunFolder,
+    trainer: L.Trainer,
+    *,
+    task: Task,
+    data: SpeechData,
+    scores: Scores,
+    seconds: float,
+) -> None:
+    """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
+    best = best_checkpoint(trainer)
+    told = RunReport(
+        title=f"{config['experiment_name']}: {type(task.model.encoder).__name__}",
+        command=environment.typed_line(),
+        seed=config["seed"],
+        duration_s=seconds,
+        num_parameters=sum(parameter.numel() for parameter in task.model.parameters()),
+        epochs=trainer.current_epoch,
+        best_epoch=task.best_epoch,
+        monitor=str(best.monitor),
+        mode=best.mode,
+        checkpoint=run.best,
+        metrics=scores.metrics,
+        confusions=scores.confusions,
+        curves=task.curves,
+        overrides=environment.typed_overrides(run.path),
+        **told_of_data(data, task.target),
+    )
+    report.write_report(run.path, told)
+    write_scores(trainer.logger, typed_settings(config, told.overrides), scores.metrics)
+    Console().print(report.closing_table(run.path, told), soft_wrap=True)
+
+
+def told_of_data(data: SpeechData, target: Any) -> dict[str, Any]:
+    """What a report tells of the data, and of what is predicted, as keywords of RunReport."""
+    return {
+        "class_names": target.class_names,
+        "unit": "frame" if isinstance(target, FrameClasses) else "utterance",
+        "splits": data.summaries(),
+        "lengths": {name: dataset.store.lengths for name, dataset in data.datasets.items()},
+        "stamps": data.facts.get("stamps", ()),
+        "leaks": data.facts.get("leaks"),
+        "cross_validation": data.facts.get("cross_validation", ()),
+    }

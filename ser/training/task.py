@@ -1,0 +1,387 @@
+"""Training: one shared step, and scores over whole splits."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ser import ranks
+from ser.batch import Batch, Padded
+from ser.config.instantiate import build
+from ser.divergence import LossWatch, diverged
+from ser.errors import CheckpointError
+from ser.features.augment_features import Augment
+from ser.features.on_the_fly import Listen
+from ser.models.base import State
+from ser.models.classifier import Classifier
+from ser.precision import in_float32
+from ser.randomness import seed_dropout
+from ser.targets.classification import Target
+from ser.targets.losses import Objective
+from ser.training.epoch_totals import Tally
+
+SPLITS = ("train", "validation", "test")
+_ASK_EVERY = 50  # batches, on a device, which would have to wait each time
+
+_HALF_EPS = 1e-4  # squares of gradients below 2.4e-4 are 0 in float16, and Adam would divide 0 by 0
+
+
+class Task(L.LightningModule):
+    """Fit a classifier to a target.
+
+    Args:
+        model: features in, logits out.
+        target: what the logits mean.
+        objective: loss of each utterance.
+        augment: applied to training batches of features, on their device.
+        listen: makes features where batches hold waveforms; None where they hold features.
+        optimizer: `_target_` spec; it is given the parameters.
+        schedule: `_target_` spec of a function in ser.training.schedules, empty for a constant learning rate.
+        description: plain containers from which `ser.inference.checkpoint` rebuilds model and target; stored with them.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        target: Target,
+        *,
+        objective: Objective,
+        augment: Augment,
+        optimizer: Mapping[str, Any],
+        schedule: Mapping[str, Any] | None,
+        description: Mapping[str, Any],
+        listen: Listen | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.listen = listen or Listen()
+        self.target = target
+        self.objective = objective
+        self.augment = augment
+        self.optimizer_spec = optimizer
+        self.schedule_spec = schedule
+        self.description = description
+        self.seed = seed
+        self.scores = nn.ModuleDict({split: target.metrics() for split in ("validation", "test")})
+        self.confusions: dict[str, Tensor] = {}
+        """Split -> confusion matrix [C, C] of its last evaluation, rows true."""
+        self.curves: dict[str, dict[int, float]] = {}
+        """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
+        self.best_epoch = 0
+        """From 1, the epoch whose weights are loaded after training; 0 before."""
+        self.tallies = {split: Tally() for split in SPLITS}
+        self.carried: State = None
+        """Where the sequences of the last training batch have left the model, if others go on from there."""
+        self.epoch_started = self.last_batch_ended = 0.0
+        self.has_started = False
+        """Whether training has begun, so that a checkpoint it goes on from is restored."""
+        self.watch = LossWatch()
+        self.lost_logits: dict[str, Tensor] = {}
+        """Split -> batches of its evaluation whose logits are not all finite, so far."""
+        self._last_step = 0
+        self._step_losses: list[Tensor] = []
+        self._norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+
+    def on_train_start(self) -> None:
+        """Note the step that training begins at or goes on from, and watch the losses."""
+        self._last_step, self._step_losses = self.global_step, []
+        self.has_started = True
+        self.watch = LossWatch(is_scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
+
+    def on_train_epoch_start(self) -> None:
+        """Start the clock of the throughput."""
+        self.epoch_started = time.monotonic()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed dropout from (seed, step, rank), so that a resumed run draws what an uninterrupted one would."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        seed_dropout(self.seed, step, self.global_rank, self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean loss over what the batch has to learn: its utterances, whatever their lengths, or frames."""
+        with in_float32(self.device):
+            audio, share = self.augment(self.listen(batch.audio, batch.keys), batch.keys)
+        running = running_statistics(self._norms) if self.watch.is_scaled else []
+        before = [buffer.clone() for buffer in running]
+        answers = self._answers(audio, batch)
+        keep_finite(running, before)
+        logits, labels = self.target.learnt(answers, batch)
+        losses = self.objective(logits, labels)
+        if self.augment.mixup is not None:
+            losses = (1 - share) * losses + share * self.objective(logits, labels.roll(1))
+        self._count("train", batch, losses, *self.target.scored(answers.detach().float(), batch))
+        loss: Tensor = losses.sum() / self._losses_per_rank(len(losses))
+        self._stop_if_diverged(loss, batch_idx)
+        self._step_losses.append(loss.detach())
+        return loss
+
+    def _losses_per_rank(self, mine: int) -> float | Tensor:
+        """The mean count of losses that a rank has in this step.
+
+        Ranks' gradients are averaged: divided by this, they are those of the mean over all utterances of the step.
+        """
+        if self.trainer.world_size == 1:
+            return max(mine, 1)  # a batch of silence has nothing to learn
+        count = torch.tensor(float(mine), device=self.device)
+        total: Tensor = self.trainer.strategy.reduce(count, reduce_op="sum")
+        return total.clamp_min(1) / self.trainer.world_size
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Note the time, as validation must not count as training; log the loss of every so many steps."""
+        self.last_batch_ended = time.monotonic()
+        if self.global_step != self._last_step:
+            self._log_step()
+
+    def _log_step(self) -> None:
+        """Log the mean loss of the batches of the step that has just been taken, at its number.
+
+        Lightning's `log` writes at the steps that it chooses, from a value logged at another one.
+        """
+        losses, self._step_losses = self._step_losses, []
+        self._last_step = self.global_step
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and self._last_step % every == 0:
+            for logger in self.loggers:
+                logger.log_metrics(
+                    {"train/loss_step": float(torch.stack(losses).mean())}, step=self._last_step
+                )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count the batch into the scores of the validation split; callbacks are given the logits."""
+        return self._evaluate("validation", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Count the batch into the scores of the test split; callbacks are given the logits."""
+        return self._evaluate("test", batch)
+
+    def on_train_epoch_end(self) -> None:
+        """Log loss and accuracy on augmented training batches, padding and throughput."""
+        self._ask_watch()
+        seconds = max(self.last_batch_ended - self.epoch_started, 1e-9)
+        sums = self._take("train")
+        frames = sums.pop("frames")
+        self._record(
+            {f"train/{name}": value for name, value in sums.items()}
+            | {"train/speed_frames_per_second": frames / seconds}
+        )
+        self._step_plateaus()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the validation split."""
+        self._check_logits("validation")
+        self._log_scores("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the test split."""
+        self._check_logits("test")
+        self._log_scores("test")
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, with weight decay on matrices only, and its schedule."""
+        optimizer: Optimizer = build(
+            self.optimizer_spec, slot="optimizer", params=parameter_groups(self.model)
+        )
+        for group in optimizer.param_groups:
+            if "eps" in group and any(weight.dtype == torch.float16 for weight in group["params"]):
+                group["eps"] = max(group["eps"], _HALF_EPS)
+        if not self.schedule_spec:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = build(self.schedule_spec, slot="schedule", optimizer=optimizer, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step a schedule, but for one that waits for a loss: see `_step_plateaus`."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
+        checkpoint["ser"] = dict(self.description)
+        mine = {"tally": self.tallies["train"].state(), "carried": self.carried}
+        parts = ranks.current().gather(mine)
+        checkpoint["ser_progress"] = {"curves": self.curves, "ranks": parts}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the curves and the tally of the interrupted epoch."""
+        progress = checkpoint["ser_progress"]
+        parts = self._parts(progress)
+        processes = ranks.current()
+        if len(parts) != processes.size:
+            raise CheckpointError(
+                f"resume: the checkpoint is of {len(parts)} processes, this run has {processes.size}. "
+                "Resume with the same trainer.devices and trainer.num_nodes, or start a new run."
+            )
+        self.curves = progress["curves"]
+        mine = parts[processes.rank]
+        self.tallies["train"].load(mine["tally"])
+        self.carried = mine["carried"]
+
+    def _parts(self, progress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What each process had tallied; runs begun before there was a list of them hold that of one.
+
+        Raises:
+            CheckpointError: such a run counted the lengths of its batches in samples, where frames of 10 ms count now.
+        """
+        if "ranks" in progress:
+            parts: list[Mapping[str, Any]] = progress["ranks"]
+            return parts
+        extractor = self.listen.extractor
+        if extractor is not None and extractor.batching_frame_s != extractor.frame_shift_s:
+            raise CheckpointError(
+                "resume: this run was begun by an older version, which counted the lengths in `batching` in samples, "
+                "not in frames of 10 ms. Start a new run, with init=RUN to begin with its network."
+            )
+        return [progress]
+
+    def _step_plateaus(self) -> None:
+        """Step schedules that wait for a loss, in epochs that have one.
+
+        Lightning would do so after the checkpoint of the epoch is saved, and a resumed run would leave the step out.
+        """
+        for config in self.trainer.lr_scheduler_configs:
+            epochs = self.curves.get(config.monitor or "", {})
+            if isinstance(config.scheduler, ReduceLROnPlateau) and self.current_epoch + 1 in epochs:
+                config.scheduler.step(epochs[self.current_epoch + 1])
+
+    def _answers(self, audio: Padded, batch: Batch) -> Tensor:
+        """The model's logits; of sequences that go on where others have ended, from the state they left."""
+        if batch.continues is None:
+            logits: Tensor = self.model(audio)
+            return logits
+        before = carried(self.carried, self.model.initial_state(len(batch)), batch.continues)
+        stepped, self.carried = self.model.step(audio.values, before)
+        rows: Tensor = stepped[audio.mask]
+        return rows
+
+    def _evaluate(self, split: str, batch: Batch) -> Tensor:
+        logits: Tensor = self.model(self.listen(batch.audio))
+        lost = (~logits.isfinite().all()).long()
+        self.lost_logits[split] = self.lost_logits.get(split, 0) + lost
+        scores, labels = self.target.scored(logits.float(), batch)
+        metric: Any = self.scores[split]
+        metric.update(scores, labels)
+        self._count(split, batch, self.objective(*self.target.learnt(logits, batch)), scores, labels)
+        return logits
+
+    def _stop_if_diverged(self, loss: Tensor, batch_idx: int) -> None:
+        """End training where a loss is not finite; on a device, or with others, it is asked for every 50 batches.
+
+        Raises:
+            DivergedError: with the epoch and the step.
+        """
+        self.watch.add(loss, self.global_step + 1)
+        is_alone = self.device.type == "cpu" and self.trainer.world_size == 1
+        if is_alone or batch_idx % _ASK_EVERY == 0:
+            self._ask_watch()
+
+    def _ask_watch(self) -> None:
+        first: Tensor = self.trainer.strategy.reduce(self.watch.first.to(self.device), reduce_op="max")
+        if int(first) >= 0:
+            raise diverged(
+                f"epoch {self.current_epoch + 1}, step {int(first)}: the loss is",
+                learning_rate=self.optimizer_spec.get("lr"),
+            )
+
+    def _check_logits(self, split: str) -> None:
+        """End training where a split was answered with anything but numbers.
+
+        Raises:
+            DivergedError: with the epoch and the split.
+        """
+        lost = self.lost_logits.pop(split, torch.tensor(0)).to(self.device)
+        total: Tensor = self.trainer.strategy.reduce(lost, reduce_op="sum")
+        if int(total):
+            raise diverged(
+                f"epoch {self.current_epoch + 1}, {split}: the model's answers to {int(total)} batches are",
+                learning_rate=self.optimizer_spec.get("lr"),
+            )
+
+    def _count(self, split: str, batch: Batch, losses: Tensor, scores: Tensor, labels: Tensor) -> None:
+        self.tallies[split].add(batch, losses, scores.argmax(-1).eq(labels))
+
+    def _take(self, split: str) -> dict[str, float]:
+        def over_ranks(sums: Tensor) -> Tensor:
+            total: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
+            return total
+
+        return self.tallies[split].take(over_ranks if self.trainer.world_size > 1 else None)
+
+    def _log_scores(self, split: str) -> None:
+        metric: Any = self.scores[split]
+        values = metric.compute()
+        self.confusions[split] = values.pop("confusion")
+        metric.reset()
+        self._record(
+            {f"{split}/{name}": float(value) for name, value in values.items()}
+            | {f"{split}/loss": self._take(split)["loss"]}
+        )
+
+    def _record(self, values: Mapping[str, float]) -> None:
+        """Log values of an epoch; while fitting, also keep them for the learning curves."""
+        for name, value in values.items():
+            self.log(name, value, prog_bar=name == f"validation/{self.target.monitor}")
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            for name, value in values.items():
+                self.curves.setdefault(name, {})[self.current_epoch + 1] = value
+
+
+def carried(before: State, fresh: State, continues: Tensor) -> State:
+    """The states of the rows that go on, fresh ones for the others; gradients end here.
+
+    Args:
+        before: nested tuples of tensors [B', ...] as a batch of B' rows left them, fewer only where an epoch begins;
+            None before the first one.
+        fresh: the same of [B, ...].
+        continues: [B] bool.
+    """
+    if before is None:
+        return fresh
+    if isinstance(fresh, tuple):
+        return tuple(carried(one, other, continues) for one, other in zip(before, fresh, strict=True))
+    if len(before) < len(continues):
+        return fresh
+    kept = before[: len(continues)].detach().to(fresh.device)
+    return torch.where(continues.view(-1, *[1] * (fresh.ndim - 1)), kept, fresh)
+
+
+def running_statistics(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> list[Tensor]:
+    """Buffers that batch norms move in every training step."""
+    found = [(norm.running_mean, norm.running_var) for norm in norms]
+    return [buffer for pair in found for buffer in pair if buffer is not None]
+
+
+@torch.no_grad()
+def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Put back what buffers were, should one of them not be finite any more.
+
+    In float16 a loud batch overflows. Its gradients are left out by the scaler, but running statistics would stay NaN.
+
+    Args:
+        buffers: after a step.
+        before: copies from before it.
+    """
+    if not buffers:
+        return
+    is_finite = torch.stack(torch._foreach_norm([*buffers])).isfinite().all()
+    if is_finite.device.type == "cpu" and is_finite:
+        return  # on another device, asking would wait for it
+    for now, then in zip(buffers, before, strict=True):
+        now.data.copy_(torch.where(is_finite, now, then))  # data: no backward pass reads the values
+
+
+def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Matrices and kernels, which the optimiser's weight decay is for; then biases and norms without any."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},
+        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
+    ]

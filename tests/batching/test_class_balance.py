@@ -1,0 +1,82 @@
+"""What an epoch has of lopsided classes, and what the members of an ensemble have."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ser.batching.bucketing import plan_batches
+from ser.batching.class_balance import member_of, num_members, population
+from ser.batching.samplers import BucketSampler
+from ser.errors import ConfigError
+
+LOPSIDED = np.repeat([0, 1, 2], [33, 10, 23])
+some_classes = st.lists(st.integers(0, 3), min_size=2, max_size=60).map(np.array)
+
+
+def counts_of(indices: np.ndarray, classes: np.ndarray) -> list[int]:
+    return np.unique(classes[indices], return_counts=True)[1].tolist()
+
+
+@given(some_classes, st.integers(0, 5))
+def test_undersampling_takes_each_class_as_often_as_the_smallest_and_none_twice(classes, seed):
+    drawn = population(classes, "undersample", np.random.default_rng(seed))
+    fewest = np.unique(classes, return_counts=True)[1].min()
+    assert set(counts_of(drawn, classes)) == {fewest}
+    assert len({*drawn.tolist()}) == len(drawn)
+
+
+@given(some_classes, st.integers(0, 5))
+def test_oversampling_has_everybody_and_each_class_as_often_as_the_largest(classes, seed):
+    drawn = population(classes, "oversample", np.random.default_rng(seed))
+    assert set(counts_of(drawn, classes)) == {np.unique(classes, return_counts=True)[1].max()}
+    assert {*drawn.tolist()} == {*range(len(classes))}
+
+
+def test_without_a_balance_everybody_is_there_once():
+    assert population(LOPSIDED, "none", np.random.default_rng(0)).tolist() == [*range(66)]
+
+
+@pytest.mark.parametrize("balance", ["oversample", "undersample"])
+def test_every_epoch_draws_others_but_has_as_many_batches(balance):
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(20, 500, len(LOPSIDED))
+    settings = {"max_frames": 2000, "max_utterances": 8, "pool": 16, "seed": 3, "balance": balance}
+    plans = [plan_batches(lengths, epoch=epoch, classes=LOPSIDED, **settings) for epoch in range(30)]
+    assert len({len(plan) for plan in plans}) == 1
+    drawn = [sorted(index for batch in plan for index in batch) for plan in plans]
+    assert drawn[0] != drawn[1]
+    for epoch in drawn:
+        frequent = counts_of(np.array(epoch), LOPSIDED)
+        assert max(frequent) - min(frequent) <= 8  # a batch may have been left out
+    assert all(
+        lengths[batch].max() * len(batch) <= 2000 for plan in plans for batch in plan if len(batch) > 1
+    )
+
+
+def test_a_sampler_balances_and_says_so_in_its_plan():
+    settings = {"max_frames": 400, "max_utterances": 4, "pool": 100, "seed": 0}
+    sampler = BucketSampler([50] * 66, **settings, classes=LOPSIDED, balance="undersample")
+    drawn = [index for draw in sampler for index in draw.indices]
+    assert counts_of(np.array(drawn), LOPSIDED) == [10, 10, 10]
+    assert sampler.fingerprint["plan"] != BucketSampler([50] * 66, **settings).fingerprint["plan"]
+
+
+def test_members_have_the_smallest_class_whole_and_parts_of_the_others():
+    assert num_members(LOPSIDED) == 3
+    members = [member_of(LOPSIDED, member, 3, seed=1) for member in range(3)]
+    assert [counts_of(own, LOPSIDED) for own in members] == [[11, 10, 12], [11, 10, 11], [11, 10, 12]]
+    for own in members:
+        assert {*np.flatnonzero(LOPSIDED == 1)} <= {*own.tolist()}
+    assert {*np.concatenate(members).tolist()} == {*range(66)}
+    english = [{*own[LOPSIDED[own] == 0].tolist()} for own in members]
+    assert not english[0] & english[1]
+
+
+def test_classes_of_one_size_need_one_member():
+    assert num_members(np.array([0, 1, 2] * 5)) == 1
+
+
+def test_a_member_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"member 3: there are 3, counted from 0\. Give one of them"):
+        member_of(LOPSIDED, 3, 3, seed=0)

@@ -1,0 +1,99 @@
+"""The config tree: composed settings are stored, so that a change to them is seen and meant."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ser.config.instantiate import build
+from ser.config.validate import check
+from ser.errors import ConfigError
+from ser.inference.checkpoint import assemble, describe
+from tests.conftest import REPOSITORY
+
+GOLDEN = REPOSITORY / "tests" / "golden" / "configs"
+CASES = {
+    "train": ("train", []),
+    "predict": ("predict", ["ckpt=best.ckpt", "input=file.json"]),
+    **{f"model_{name}": ("train", [f"model={name}"]) for name in ("lstm", "transformer", "cnn_lstm")},
+    **{
+        f"{group}_{path.stem}": ("train", [f"{group}={path.stem}"])
+        for group in ("experiment", "debug")
+        for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml"))
+    },
+}
+
+
+def composed(name: str, overrides: list[str]) -> dict:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return check(compose(name, overrides=overrides))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_composed_settings_are_the_stored_ones(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To accept a change: SER_UPDATE_GOLDEN=1 pytest tests/config/test_composed.py, then read the difference."""
+    monkeypatch.delenv("SER_CACHE_DIR", raising=False)
+    settings = composed(*CASES[case])
+    file = GOLDEN / f"{case}.yaml"
+    if os.environ.get("SER_UPDATE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    assert yaml.safe_load(file.read_text()) == settings
+
+
+def options(group: str) -> list[str]:
+    return [path.stem for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("pooling", [name for name in options("pooling") if name != "none"])
+def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
+    config = composed("train", [f"model={model}", f"pooling={pooling}"])
+    classifier, target = assemble(describe(config, feature_dim=26))
+    assert sum(parameter.numel() for parameter in classifier.parameters()) > 100
+    assert target.out_dim == 4
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> None:
+    description = describe(composed("train", [f"model={model}", "pooling=none"]), feature_dim=26)
+    joined = build(description["model"], slot="model", in_dim=52, in_channels=2).subsampling
+    if joined == 1:
+        classifier, target = assemble(description)
+        assert classifier.head(torch.randn(2, classifier.pooling.out_dim)).shape == (2, target.out_dim)
+    else:
+        with pytest.raises(ConfigError, match=rf"pooling=none: .* joins {joined} frames to a step"):
+            assemble(description)
+
+
+@pytest.mark.parametrize("group", ["loss", "augment", "target", "features"])
+def test_every_option_of_a_group_can_be_built(group: str) -> None:
+    for option in options(group):
+        spec = composed("train", [f"{group}={option}"])[group]
+        named = {"class_names": ["a", "b"], "field": "label"} if "class_names" in spec else {}
+        build({**spec, **named}, slot=group)
+
+
+GROUPS_WITH_MEANINGS = sorted(
+    path
+    for path in (REPOSITORY / "conf").rglob("*.yaml")
+    if path.parent.name
+    not in ("debug", "experiment", "hydra", "label_map")  # variants: their first lines say what for
+)
+
+
+@pytest.mark.parametrize("file", GROUPS_WITH_MEANINGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_setting_says_what_it_means(file: Path) -> None:
+    for line in file.read_text().splitlines():
+        key, colon, value = line.strip().partition(":")
+        if colon and value.strip() and key.isidentifier() and key not in ("_target_", "defaults"):
+            assert "#" in value, f"{file.name}: {line}"
+
+
+def test_composition_leaves_no_interpolation_behind() -> None:
+    settings = composed("train", [])
+    assert "${" not in OmegaConf.to_yaml(OmegaConf.create(settings))

@@ -1,0 +1,105 @@
+"""Every documented option has the effect that its file states, or is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from ser.config.validate import check
+from ser.errors import ConfigError
+from ser.training import setup
+from tests.conftest import REPOSITORY
+
+CONF = REPOSITORY / "conf"
+OPTIONS = sorted(
+    f"{path.parent.name}={path.stem}"
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name not in ("hydra", "extractor")
+)
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("train", overrides=[*overrides])
+    return OmegaConf.to_container(cfg, resolve=False)  # type: ignore[return-value]
+
+
+def leaves(node: Any, path: str = "") -> dict[str, Any]:
+    """Full key -> value of everything in a config that is no mapping."""
+    if not isinstance(node, dict) or not node:
+        return {path: node} if path else {}
+    found: dict[str, Any] = {}
+    for key, value in node.items():
+        found |= leaves(value, f"{path}.{key}" if path else str(key))
+    return found
+
+
+def stated(option: str) -> dict[str, Any]:
+    """What the file of an option says, by full key."""
+    group, _, name = option.partition("=")
+    file = CONF / group / f"{name}.yaml"
+    text = file.read_text()
+    package = next((line.split()[-1] for line in text.splitlines() if line.startswith("# @package")), group)
+    content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    content.pop("defaults", None)
+    return leaves(content, "" if package == "_global_" else package)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_sets_what_its_file_states(option: str) -> None:
+    needed = ["data=ravdess"] if option.startswith("split=") else []
+    found = leaves(composed(*needed, option))
+    expected = {key: value for key, value in stated(option).items() if value not in (None, {})}
+    assert {key: found.get(key) for key in expected} == expected
+
+
+@pytest.mark.parametrize("model", [name.partition("=")[2] for name in OPTIONS if name.startswith("model=")])
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 3e-2), ("adam", 1e-3)])
+def test_an_optimizer_has_its_own_learning_rate(model: str, optimizer: str, rate: float) -> None:
+    node = composed(f"model={model}", f"optimizer={optimizer}")["optimizer"]
+    assert float(node["lr"]) == rate
+    assert float(node["weight_decay"]) < 1e-3
+
+
+def test_a_model_brings_its_own_learning_rate_for_adamw() -> None:
+    rates = {model: composed(f"model={model}")["optimizer"]["lr"] for model in ("cnn", "lstm", "transformer")}
+    assert {model: float(rate) for model, rate in rates.items()} == {
+        "cnn": 3e-3,
+        "lstm": 2e-3,
+        "transformer": 1.5e-3,
+    }
+
+
+def data_of(root: Path, *overrides: str) -> Any:
+    """The data of a training from recordings."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = check(compose("train", overrides=["data=ravdess", f"data.root={root}", *overrides]))
+    return setup.make_data(config, setup.read_splits(config))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+def test_waveforms_are_cropped_by_frames_of_10_ms(recordings: Path, rate: int) -> None:
+    waveform = ("features=waveform", f"features.sample_rate={rate}", "model=waveform_cnn")
+    data = data_of(recordings, *waveform, "batching.crop_frames=20")
+    assert set(data.datasets["train"].lengths) == {rate // 5}
+    assert data.limits["max_frames"] == 16_000 * rate // 100
+
+
+def test_waveforms_are_not_cropped_to_milliseconds_by_default(recordings: Path) -> None:
+    data = data_of(recordings, "features=waveform", "model=waveform_cnn")
+    assert data.datasets["train"].lengths.min() >= 6_400
+
+
+def test_features_made_in_every_step_are_cropped_by_their_shift(recordings: Path) -> None:
+    data = data_of(recordings, "waveform_augment=noise_and_speed", "batching.crop_frames=20")
+    assert set(data.datasets["train"].lengths) == {3_200}  # 20 frames of 10 ms at 16 kHz
+
+
+@pytest.mark.parametrize("option", ["silence=remove", "silence=mute", "features=mfcc", "features=log_mel"])
+def test_features_cannot_be_chosen_where_files_hold_them(challenge: Path, option: str) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = check(compose("train", overrides=["data=challenge", f"data.root={challenge}", option]))
+    with pytest.raises(ConfigError, match="the challenge's files hold frames"):
+        setup.read_splits(config)

@@ -1,0 +1,610 @@
+"""Checking configs, and the command line around it, on a small tree of configs and on the real one."""
+
+import errno
+import os
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import textwrap
+from itertools import zip_longest
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from ser.config.command_line import read_command
+from ser.config.main import _exit_code, _sentence
+from ser.config.overrides import App
+from ser.config.path_settings import literal_paths, resume_arguments
+from ser.config.settings import SCHEMAS
+from ser.config.signature import signature
+from ser.config.validate import check, check_monitor
+from ser.errors import ConfigError, hydra_value
+from tests.conftest import REPOSITORY
+
+ROOT = REPOSITORY
+
+TREE = {
+    "train.yaml": """
+        defaults:
+          - _self_
+          - model: lstm
+          - optimizer: adamw
+          - trainer: default
+          - debug: null
+        name: run
+        seed: 0
+        monitor: validation/accuracy
+        mode: max
+        resume: null
+        batching: {max_frames: 100, crop: null}
+        hydra:
+          run: {dir: "logs/${name}"}
+          sweep: {dir: "logs/sweep_${name}", subdir: "${hydra:job.num}"}
+          job: {chdir: false}
+          output_subdir: null
+    """,
+    "predict.yaml": """
+        ckpt: ???
+        input: ???
+        hydra: {output_subdir: null, run: {dir: logs/predict}}
+    """,
+    "model/cnn.yaml": "_target_: ser.models.cnn.CNNEncoder\ndropout: 0.0\n",
+    "model/lstm.yaml": "_target_: ser.models.lstm.LSTMEncoder\nhidden_dim: 8\ncell: lstm\n",
+    "optimizer/adamw.yaml": "_target_: torch.optim.AdamW\nlr: 1e-3\n",
+    "trainer/default.yaml": "_target_: lightning.pytorch.Trainer\nmax_epochs: 3\nprecision: 32-true\n",
+    "debug/fast.yaml": "# @package _global_\ntrainer: {max_epochs: 1}\n",
+}
+
+SCRIPT = """
+    import json, os, signal, sys
+    from ser.config.main import main
+    from ser.errors import DataError
+
+
+    @main("train", existing_paths=("resume",))
+    def train(cfg):
+        assert not sys.modules.keys() & {"torch", "lightning"}, "slow to start"
+        print("settings:", json.dumps(cfg))
+        match cfg["seed"]:
+            case 13:
+                raise DataError("train.json: is empty. Export it again.")
+            case 14:
+                raise RuntimeError("a bug")
+            case 15:
+                os.kill(os.getpid(), signal.SIGINT)
+                signal.pause()
+            case 16:
+                return float("nan")
+            case 17:  # as Lightning does
+                try:
+                    raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    sys.exit(1)
+        return 1 - cfg["optimizer"]["lr"]
+
+
+    if __name__ == "__main__":
+        train()
+"""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """A folder with a script and its configs."""
+    folder = tmp_path_factory.mktemp("app")
+    for name, text in TREE.items():
+        (folder / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "conf" / name).write_text(textwrap.dedent(text).lstrip())
+    (folder / "train.py").write_text(textwrap.dedent(SCRIPT))
+    return folder
+
+
+def run(app, *arguments, **environment):
+    """Run a script as a user does."""
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments],
+        cwd=app,
+        env={"PYTHONPATH": str(ROOT), "PATH": "", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def composed(app, *overrides):
+    with initialize_config_dir(str(app / "conf"), version_base="1.3"):
+        return compose("train", [*overrides])
+
+
+def problems(cfg, **options):
+    with pytest.raises(ConfigError) as caught:
+        check(OmegaConf.create(cfg), **options)
+    head, *lines = str(caught.value).splitlines()
+    assert head == f"{len(lines)} problem{'s' * (len(lines) > 1)} in the configuration:"
+    assert all(line.startswith("  ") for line in lines)
+    return [line.strip() for line in lines]
+
+
+ADAMW = {"_target_": "torch.optim.AdamW"}
+
+
+# ---- check ----
+
+
+def test_check_returns_plain_containers_with_interpolations_resolved(app):
+    cfg = composed(app, "+model.dropout=${optimizer.lr}")
+    plain = check(cfg)
+    assert plain["model"] == {
+        "_target_": "ser.models.lstm.LSTMEncoder",
+        "hidden_dim": 8,
+        "cell": "lstm",
+        "dropout": 1e-3,
+    }
+    assert type(plain) is type(plain["batching"]) is dict
+
+
+def test_check_reports_all_problems_at_once():
+    cfg = {
+        "optimizer": ADAMW | {"lrr": 1, "lr": "abc"},
+        "model": {"_target_": "ser.models.lstm.LSTMEncoder", "cell": "gruu", "num_layers": "${nowhere}"},
+        "data": {"root": "???"},
+    }
+    lines = problems(cfg)
+    assert len(lines) == 5
+    assert "optimizer.lrr=1: unknown key. Did you mean 'optimizer.lr'?" in lines
+    assert "optimizer.lr=abc: expected float (default 0.001), found the text 'abc'." in lines
+    assert "model.cell=gruu: no such choice. Did you mean 'gru'?" in lines
+    assert "data.root=???: must be given. Add data.root=VALUE." in lines
+    [unresolved] = [
+        line for line in lines if line.startswith("model.num_layers=${nowhere}: cannot be resolved")
+    ]
+    assert "'nowhere' not found" in unresolved
+
+
+@pytest.mark.parametrize(
+    ("cfg", "line"),
+    [
+        ({"a": ADAMW | {"lr": True}}, "a.lr=true: expected float (default 0.001), found true."),
+        ({"a": ADAMW | {"lr": None}}, "a.lr=null: expected float (default 0.001), found null."),
+        (
+            {"a": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 1e3}},
+            "a.max_epochs=1000.0: expected int or null, found the number 1000.0. Write 1000.",
+        ),
+        (
+            {"a": {"_target_": "lightning.pytorch.Trainer", "accelerator": 3}},
+            "a.accelerator=3: expected str (default 'auto'), found the number 3."
+            " To mean the text, quote it: 'a.accelerator=\"3\"'.",
+        ),
+        (
+            {"a": {"_target_": "lightning.pytorch.Trainer", "precision": "16-mixd"}},
+            "a.precision=16-mixd: no such choice. Did you mean '16-mixed'?",
+        ),
+        (
+            {"a": {"_target_": "torch.optim.AdmW"}},
+            "a._target_=torch.optim.AdmW: no class or function 'AdmW' in torch.optim. Did you mean 'AdamW'?",
+        ),
+        (
+            {"a": {"b": [{"_target_": "nowhere.Class"}]}},
+            "a.b[0]._target_=nowhere.Class: no module 'nowhere'. Is the package 'nowhere' installed?",
+        ),
+        (
+            {"a": {"_target_": "Class"}},
+            "a._target_=Class: 'Class' has no module. Write the full name, package.module.Class.",
+        ),
+        (
+            {"a": {"_target_": "ser.targets.classification.Quadrant", "x": 1}},
+            "a.x=1: unknown key. ser.targets.classification.Quadrant takes nothing.",
+        ),
+        (
+            {"a": {"b": [1.0, float("nan")]}},
+            "a.b[1]=nan: is not finite. Give a number, or null to turn it off.",
+        ),
+        (
+            {"a": ADAMW | {"lr": float("inf")}},
+            "a.lr=inf: is not finite. Give a number, or null to turn it off.",
+        ),
+        (
+            {"optimizer": ADAMW, "scheduler": {"_target_": "ser.training.schedules.cosine", "lr": 1}},
+            "scheduler.lr=1: unknown key. Did you mean 'optimizer.lr'?",
+        ),
+        (
+            {"optimizer": ADAMW | {"zzz": 1}},
+            "optimizer.zzz=1: unknown key. torch.optim.AdamW takes params, lr, betas, eps, weight_decay, amsgrad,"
+            " maximize, foreach, capturable, differentiable, fused.",
+        ),
+    ],
+)
+def test_each_problem_says_where_what_and_how(cfg, line):
+    assert problems(cfg) == [line]
+
+
+def test_unknown_keys_at_the_top_are_compared_with_full_keys():
+    cfg = {"lr": 1, "modle": "cnn", "optimizer": ADAMW, "model": {"_target_": "ser.models.lstm.LSTMEncoder"}}
+    assert problems(cfg, root_keys={"optimizer", "model"}) == [
+        "lr=1: unknown key. Did you mean 'optimizer.lr'?",
+        "modle=cnn: unknown key. Did you mean 'model'?",
+    ]
+
+
+def test_a_constructor_with_open_keywords_takes_any_key():
+    check(OmegaConf.create({"logger": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "x": 1}}))
+
+
+def test_paths_that_must_exist_are_checked_unless_null(tmp_path):
+    (tmp_path / "best.ckpt").touch()
+    check(
+        OmegaConf.create({"ckpt": str(tmp_path / "best.ckpt"), "resume": None}),
+        existing_paths=("ckpt", "resume", "not.there"),
+    )
+    [line] = problems({"run": {"ckpt": str(tmp_path / "bset.ckpt")}}, existing_paths=("run.ckpt",))
+    assert line.startswith(f"run.ckpt={tmp_path}/bset.ckpt: no such file or folder, seen from {Path.cwd()}.")
+    assert line.endswith(f"Did you mean '{tmp_path}/best.ckpt'?")
+
+
+def test_each_path_of_a_list_must_exist(tmp_path):
+    (tmp_path / "a").touch()
+    [line] = problems({"ckpt": [str(tmp_path / "a"), str(tmp_path / "b")]}, existing_paths=["ckpt"])
+    assert line.startswith(f"ckpt={tmp_path}/b: no such file")
+
+
+def test_a_monitor_must_be_logged():
+    logged = ["validation/accuracy", "validation/loss"]
+    check_monitor("validation/loss", logged)
+    with pytest.raises(
+        ConfigError, match=r"callbacks\.best\.monitor=val/acuracy: no such metric.*'validation/accuracy'"
+    ):
+        check_monitor("val/acuracy", logged, key="callbacks.best.monitor")
+
+
+# ---- the command line ----
+
+
+def test_a_run_gets_plain_settings_and_does_not_import_torch(app):
+    done = run(app, "optimizer.lr=0.5", "optimizer.betas=[0.5,0.9]", "trainer.limit_train_batches=0.1")
+    assert done.returncode == 0, done.stderr
+    # A constructor's parameter needs no + even where the YAML does not list it.
+    assert '"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.5, "betas": [0.5, 0.9]}' in done.stdout
+    assert '"limit_train_batches": 0.1' in done.stdout
+    assert done.stderr == ""
+
+
+def test_all_mistakes_of_a_command_line_come_in_one_message(app):
+    mistakes = {
+        "optimizer.lrr=1": "unknown key. Did you mean 'optimizer.lr'?",
+        "lr=1": "unknown key. Did you mean 'optimizer.lr'?",
+        "optimizer.lr=abc": "expected float (default 0.001), found the text 'abc'.",
+        "seed=abc": "expected int, such as 0, found the text 'abc'.",
+        "batching.max_frames=1.5": "expected int, such as 100, found the number 1.5.",
+        "batching.crops=3": "unknown key. Did you mean 'batching.crop'?",
+        "model=cnnn": "no such option. Did you mean 'cnn'? Options: cnn, lstm.",
+        "modle=cnn": "unknown key. Did you mean 'mode' or 'model'?",
+        "name=a=3": "a value with '=' must be quoted. Write 'name=\"a=3\"'.",
+        "name=a(b": "a value with such characters must be quoted. Write 'name=\"a(b\"'.",
+        "oops": "has no '='. Write oops=VALUE.",
+        "=3": "has no key before the '='. Write KEY=3.",
+        "--lr=3": "no such flag. Settings are written KEY=VALUE, without dashes.",
+        "debug=true": "no such option. Options: fast.",
+        "trainer.max_epochs=1,2": "several values make a sweep. Add -m for one run each; a list is written"
+        " trainer.max_epochs=[1,2].",
+        "batching.max_frames=range(1,3)": "several values make a sweep. Add -m for one run each.",
+        "~nothing": "Could not delete from config. 'nothing' does not exist.",
+        "hydra.run.dri=x": "Could not override 'hydra.run.dri'. To append to your config use +hydra.run.dri=x",
+        "hydra/launcher=jobblib": "no such option. Options: basic.",
+    }
+    done = run(app, *mistakes, "hydra.run.dir=logs/mistaken")
+    head, *lines = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert head == f"{len(mistakes)} problems in the configuration:"
+    assert {line.strip() for line in lines} == {f"{typed}: {words}" for typed, words in mistakes.items()}
+    assert not (app / "logs" / "mistaken").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-cn", "trian"], "there is no config 'trian'. Did you mean 'train'?"),
+        (["-cp", "nowhere"], "there is no config 'train'. Name a folder of configs."),
+        (["-cn", "predict", "input=a"], "ckpt=???: must be given. Add ckpt=VALUE."),
+        (["--cfg", "jobs"], "invalid choice: 'jobs'"),
+        (["--cfg", "job", "optimizer.lrr=1"], "optimizer.lrr=1: unknown key. Did you mean 'optimizer.lr'?"),
+        (["--cfg", "job", "-m"], "Only one of --run, --multirun, --cfg"),
+        (["hydra.run.dir=/dev/null/run"], "/dev/null/run: cannot be written: /dev/null is not a folder."),
+        (["resume=nowhere"], "resume=nowhere: no such file or folder"),
+        (["+optimizer.lr=1"], "An item is already at 'optimizer.lr'."),
+        (
+            ["-m", "optimizer.lr=interval(1e-4,1e-2)"],
+            "optimizer.lr=interval(0.0001,0.01): Hydra's basic sweeper draws no numbers",
+        ),
+        (["~monitor"], "monitor: is deleted. Leave out '~monitor'."),
+        (["resume=1"], "'resume=\"1\"': no such file or folder"),
+        (["mode=maxx"], "mode=maxx: no such choice. Did you mean 'max'?"),
+        (["seed=null"], "seed=null: expected int, found null."),
+        (["+lr=1"], "lr=1: unknown key. Did you mean 'optimizer.lr'?"),
+        (["batching.max_frames.x=1"], "batching.max_frames.x=1: unknown key."),
+    ],
+)
+def test_a_mistake_is_answered_before_anything_starts(app, arguments, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(str(app / "train.py"), run_name="__main__")
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [
+        (13, "train.json: is empty. Export it again."),
+        (16, "the run returned nan: training diverged. Lower optimizer.lr"),
+    ],
+)
+def test_a_users_mistake_in_a_run_ends_as_a_message(app, seed, words):
+    done = run(app, f"seed={seed}")
+    assert done.returncode == 1
+    assert done.stderr.startswith(words)
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"), [(["debug=fast"], {}), ([], {"HYDRA_FULL_ERROR": "1"})]
+)
+def test_debug_or_the_environment_asks_for_a_traceback(app, arguments, environment):
+    done = run(app, "seed=13", *arguments, **environment)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "DataError: train.json: is empty" in done.stderr
+
+
+def test_a_bug_keeps_its_traceback(app):
+    done = run(app, "seed=14")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "RuntimeError: a bug" in done.stderr
+
+
+@pytest.mark.skipif(signal.getsignal(signal.SIGINT) == signal.SIG_IGN, reason="Ctrl-C is ignored here")
+@pytest.mark.parametrize("seed", [15, 17])
+def test_an_interrupt_ends_with_one_line_and_130(app, seed):
+    done = run(app, f"seed={seed}")
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
+def test_hydras_own_flags_still_work(app):
+    assert "lr: 0.5" in run(app, "--cfg", "job", "optimizer.lr=0.5").stdout
+    shown = run(app, "--help")
+    assert shown.returncode == 0
+    assert "model: cnn, lstm" in shown.stdout
+    assert "Defaults List" in run(app, "--info", "defaults").stdout
+    assert run(app, "--version").stdout.startswith("Hydra 1.")
+
+
+def test_another_folder_of_configs_can_be_the_start(app, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3\noptimizer: {_target_: torch.optim.AdamW, lr: 0.25}\n")
+    done = run(
+        app, "--config-path", str(tmp_path), "--config-name", "config", "seed=4", f"hydra.run.dir={tmp_path}"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '"seed": 4, "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.25}' in done.stdout
+
+
+# ---- the real configs ----
+
+
+def options_of(conf):
+    """Settings that together choose every option of every group at least once."""
+    groups = [
+        [f"{group.name}={option.stem}" for option in sorted(group.glob("*.yaml"))]
+        for group in sorted(conf.iterdir())
+        if group.is_dir() and group.name not in ("extractor", "hydra", "label_map", "split")
+    ]
+    of_recordings = [
+        ["data=folder", f"{group}={option.stem}"]
+        for group in ("label_map", "split")
+        for option in sorted((conf / group).glob("*.yaml"))
+    ]
+    return [*([option for option in choice if option] for choice in zip_longest(*groups)), *of_recordings]
+
+
+@pytest.mark.parametrize("overrides", options_of(ROOT / "conf"), ids=" ".join)
+def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        place = "data.path=data" if "data=manifest" in overrides else "data.root=data"
+        banks = [f"waveform_augment.{bank}.root=data" for bank in ("noises", "impulses")]
+        needed = banks if "waveform_augment=noises_and_rooms" in overrides else []
+        cfg = compose("train", [*overrides, place, *needed])
+    keys = {*OmegaConf.load(ROOT / "conf" / "train.yaml"), *(path.name for path in (ROOT / "conf").iterdir())}
+    check(cfg, root_keys=keys)
+
+
+# ---- paths and streams ----
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("init=a,b", "a,b"),
+        ("init=run (1)", "run (1)"),
+        ("init=lr=1e-3", "lr=1e-3"),
+        ("init=it's", "it's"),
+        ("init='a b'", "a b"),
+        ("init=[it's,run (1)]", ["it's", "run (1)"]),
+        ("output=new,a (1).csv", "new,a (1).csv"),
+        ("output=1", "1"),
+        ("output=null", None),
+        ("cache_dir=0", "0"),
+        ("init=~/x", str(Path.home() / "x")),
+        ("init=[~/x,~/y]", [str(Path.home() / "x"), str(Path.home() / "y")]),
+        ("init=[a,b]", ["a,b"]),
+        ("init=[c,d]", ["c", "d"]),
+        ("lr=0.5", 0.5),
+    ],
+)
+def test_a_path_is_taken_as_it_is(typed, read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a,b", "run (1)", "lr=1e-3", "it's"):
+        (tmp_path / name).touch()
+    (word,) = literal_paths([typed], is_sweep=False)
+    assert OverridesParser.create().parse_override(word).value() == read
+
+
+def test_several_paths_without_brackets_stay_a_sweep(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert literal_paths(["ckpt=a,b"], is_sweep=False) == ["ckpt=a,b"]
+
+
+def test_a_name_with_a_comma_in_a_list_of_paths_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b,c.wav"):
+        Path(name).touch()
+    assert literal_paths(["input=[a.wav,b,c.wav]"], is_sweep=False) == ['input=[a.wav,"b,c.wav"]']
+    assert literal_paths(["input=[a.wav,c.wav]"], is_sweep=False) == ["input=[a.wav,c.wav]"]
+
+
+@pytest.mark.parametrize("name", ["lr=1e-3", "a,b", "run (1)", "it's", "[x]", "~", "$x", "a b"])
+def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.yaml").write_text("seed: 0\n")
+    for typed in {str(tmp_path / name), hydra_value(str(tmp_path / name))}:
+        rewritten = resume_arguments([f"resume={typed}"])
+        assert resume_arguments(rewritten) == rewritten  # of which further processes of a run are started
+        _, folder, *_, resume, run_dir, _ = rewritten
+        assert folder == str(tmp_path / name)
+        for word in (resume, run_dir):
+            assert OverridesParser.create().parse_override(word).value() == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_resume_may_have_hydras_prefix(prefix, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    assert f"++resume={tmp_path}" in resume_arguments([f"{prefix}resume={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("-m", "repeat its command with the same hydra.sweep.dir"),
+        ("--multirun", "repeat its command with the same hydra.sweep.dir"),
+        ("hydra.mode=MULTIRUN", "repeat its command with the same hydra.sweep.dir"),
+        ("hydra.run.dir=elsewhere", "copy the folder and resume the copy"),
+        ("trainer=gpu", "such as trainer.accelerator=gpu"),
+        ("split=random", "written KEY.NAME=VALUE"),
+        ("debug=fast", "written KEY.NAME=VALUE"),
+        ("++model=lstm", "written KEY.NAME=VALUE"),
+    ],
+)
+def test_what_a_resumed_run_has_chosen_is_refused(word, remedy, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    with pytest.raises(ConfigError, match=re.escape(remedy)):
+        resume_arguments([f"resume={tmp_path}", word])
+
+
+@pytest.mark.parametrize(
+    "word", ["trainer.accelerator=gpu", "logger=null", "test=false", "data.root=elsewhere"]
+)
+def test_what_a_resumed_run_may_change_is_taken(word, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 0\n")
+    assert word in resume_arguments([f"resume={tmp_path}", word])
+
+
+def test_closed_standard_streams_end_no_run(app):
+    command = f"exec {sys.executable} train.py <&- >&- 2>&-"
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=app, env={"PYTHONPATH": str(ROOT)}, timeout=60)
+    assert done.returncode == 0
+
+
+def test_a_reader_that_leaves_ends_a_run_without_traceback(app):
+    command = f"exec {sys.executable} -u train.py"
+    with subprocess.Popen(
+        ["/bin/sh", "-c", command],
+        cwd=app,
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        child.stdout.close()
+        assert b"Traceback" not in child.stderr.read()
+    assert child.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EFBIG])
+def test_what_the_system_refuses_is_a_sentence(number):
+    assert re.fullmatch(
+        r"runs/x: [a-z ]+\. [A-Z].*\.", _sentence(OSError(number, os.strerror(number), "runs/x"))
+    )
+    assert re.fullmatch(
+        r"A file of this run: [a-z ]+\. [A-Z].*\.", _sentence(OSError(number, os.strerror(number)))
+    )
+
+
+def test_each_script_has_a_help_of_its_own():
+    for module, words in {"describe": "Look at a corpus", "export": "Write recordings as"}.items():
+        command = [sys.executable, "-m", f"ser.data.{module}", "--help"]
+        assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.startswith(words)
+
+
+WRONG = {
+    "predict": [
+        "output=[]",
+        "ckpt=[]",
+        "ckpt={a:1}",
+        "input=",
+        "cache_dir=[0]",
+        "window_s=/",
+        "hop_s=true",
+        "on_error=x",
+    ],
+    "bundle": ["ckpt=[]", "output=null", "overwrite=1"],
+    "serab": ["jobs=1.5", "select=x", "folders=1", "corpora=1", "grid=null", "device=0"],
+    "train": [
+        "seed=1.5",
+        "compile=1",
+        "ensemble=x",
+        "init=[a]",
+        "monitor=1",
+        "~compile",
+        "mode=1",
+        "test=null",
+    ],
+}
+
+
+@pytest.mark.parametrize(("script", "word"), [(script, word) for script in WRONG for word in WRONG[script]])
+def test_a_setting_of_another_type_is_named(script, word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["script.py"])
+    given = {
+        "predict": ["ckpt=.", "input=."],
+        "bundle": ["ckpt=."],
+        "serab": ["corpora=[a]", "corpora_root=."],
+    }
+    words = [each for each in given.get(script, []) if each.partition("=")[0] != word.partition("=")[0]]
+    existing = ["ckpt", "input"] if script == "predict" else ["ckpt"] if script == "bundle" else []
+    key = word.strip("~").partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"problems? in the configuration:(\n.*)*\n  {key}(=\S*)?: "):
+        read_command([*words, word], App(ROOT / "conf", script, existing, SCHEMAS[script]))
+
+
+@pytest.mark.parametrize("script", SCHEMAS)
+def test_every_setting_at_the_top_of_a_config_is_typed(script):
+    written = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / f"{script}.yaml"), resolve=False)
+    nodes = {"defaults", "data", "frontend", "optimizer", "head"}  # what they hold has a schema of its own
+    assert written.keys() - nodes <= signature(SCHEMAS[script]).parameters.keys()
+
+
+def test_lightnings_exit_on_sigterm_has_the_code_of_the_signal():
+    class SIGTERMException(SystemExit):
+        pass
+
+    def stopped():
+        raise SIGTERMException
+
+    assert _exit_code(stopped) == 128 + signal.SIGTERM

@@ -1,0 +1,367 @@
+import csv
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from ser.corpora.catalogue import CORPORA
+from ser.corpora.published import expected, find_corpus, read_corpus
+from ser.data.manifest import Manifest
+from ser.errors import ConfigError, DataError
+
+EMOTIONS = {"anger", "boredom", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"}
+
+
+def touch(root: Path, names: Iterable[str], *, suffix: str = ".wav") -> None:
+    for name in names:
+        file = root / f"{name}{suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+
+def speakers(manifest: Manifest) -> list[str]:
+    return sorted({str(utterance.speaker) for utterance in manifest})
+
+
+def emotions(manifest: Manifest) -> Counter[object]:
+    return Counter(utterance.labels["emotion"] for utterance in manifest)
+
+
+def texts(manifest: Manifest) -> set[str | None]:
+    return {utterance.text for utterance in manifest}
+
+
+def ravdess() -> Iterator[str]:
+    for actor, code, level, text, take in product(range(1, 25), range(1, 9), (1, 2), (1, 2), (1, 2)):
+        if (code, level) != (1, 2):  # neutral speech has one intensity
+            yield f"Actor_{actor:02}/03-01-{code:02}-{level:02}-{text:02}-{take:02}-{actor:02}"
+
+
+def cafe() -> Iterator[str]:
+    folders = {"C": "Colère", "D": "Dégoût", "J": "Joie", "P": "Peur", "S": "Surprise", "T": "Tristesse"}
+    for speaker, text in product(range(1, 13), range(1, 7)):
+        yield f"CaFE_48k/Neutre/{speaker:02}-N-1-{text}"
+        for code, level in product(folders, (1, 2)):
+            strength = ("Faible", "Fort")[level - 1]
+            yield f"CaFE_48k/{folders[code]}/{strength}/{speaker:02}-{code}-{level}-{text}"
+
+
+def emovo() -> Iterator[str]:
+    sentences = ["b1", "b2", "b3", "d1", "d2", *(f"{kind}{n}" for kind in "ln" for n in range(1, 5)), "n5"]
+    for speaker, code, text in product(
+        ("f1", "f2", "f3", "m1", "m2", "m3"), ["dis", "gio", "neu", "pau", "rab", "sor", "tri"], sentences
+    ):
+        yield f"{speaker}/{code}-{speaker}-{text}"
+
+
+def savee() -> Iterator[str]:
+    for speaker, code in product(("DC", "JE", "JK", "KL"), ("a", "d", "f", "h", "n", "sa", "su")):
+        for number in range(1, 31 if code == "n" else 16):
+            yield f"AudioData/{speaker}/{code}{number:02}"
+
+
+def tess() -> Iterator[str]:
+    words = [f"{first}{second}{third}" for first, second, third in product("bcdfg", "aeiou", "klmnprst")]
+    for age, code in product("OY", ["angry", "disgust", "fear", "happy", "neutral", "ps", "sad"]):
+        yield from (f"{age}AF_{code}/{age}AF_{word}_{code}" for word in words)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "sizes", "ids"),
+    [
+        (
+            "ravdess",
+            ravdess,
+            dict.fromkeys(EMOTIONS - {"boredom", "neutral"}, 192) | {"neutral": 96},
+            [f"{actor:02}" for actor in range(1, 25)],
+        ),
+        (
+            "cafe",
+            cafe,
+            dict.fromkeys(EMOTIONS - {"boredom", "calm", "neutral"}, 144) | {"neutral": 72},
+            [f"{actor:02}" for actor in range(1, 13)],
+        ),
+        (
+            "emovo",
+            emovo,
+            dict.fromkeys(EMOTIONS - {"boredom", "calm"}, 84),
+            ["f1", "f2", "f3", "m1", "m2", "m3"],
+        ),
+        (
+            "savee",
+            savee,
+            dict.fromkeys(EMOTIONS - {"boredom", "calm", "neutral"}, 60) | {"neutral": 120},
+            ["DC", "JE", "JK", "KL"],
+        ),
+        ("tess", tess, dict.fromkeys(EMOTIONS - {"boredom", "calm"}, 400), ["OAF", "YAF"]),
+    ],
+)
+def test_a_complete_copy_has_the_published_counts(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    files: Callable[[], Iterator[str]],
+    sizes: dict[str, int],
+    ids: list[str],
+) -> None:
+    touch(tmp_path, files())
+    with caplog.at_level(logging.WARNING):
+        manifest = read_corpus(name, tmp_path)
+    assert (len(manifest), len(ids)) == expected(name)
+    assert emotions(manifest) == sizes
+    assert speakers(manifest) == ids
+    assert not caplog.records
+
+
+# Each with names as the corpora have them: usual ones, and every oddity that is known.
+@pytest.mark.parametrize(
+    ("name", "file", "speaker", "emotion", "text"),
+    [
+        ("aesdd", "anger/a03 (4)", "4", "anger", "03"),
+        ("aesdd", "fear/f10 (01)", "1", "fear", "10"),
+        ("aesdd", "disgust/d04 (5)b", "5", "disgust", "04"),
+        ("aesdd", "happiness/h20 (6)", "6", "happiness", "20"),
+        ("aesdd", "sadness/s05 (2)", "2", "sadness", "05"),
+        ("cafe", "Neutre/08-N-1-1", "08", "neutral", "1"),
+        ("cafe", "Peur/Fort/12-P-2-5", "12", "fear", "5"),
+        ("crema_d", "AudioWAV/1001_DFA_ANG_XX", "1001", "anger", "DFA"),
+        ("crema_d", "AudioWAV/1091_IEO_FEA_HI", "1091", "fear", "IEO"),
+        ("emodb", "wav/03a01Fa", "03", "happiness", "a01"),
+        ("emodb", "wav/16b10Lb", "16", "boredom", "b10"),
+        ("emodb", "wav/08a01Wc", "08", "anger", "a01"),
+        ("emodb", "wav/08a02Tb", "08", "sadness", "a02"),
+        ("emodb", "wav/03b10Ec", "03", "disgust", "b10"),
+        ("emodb", "wav/03a04Ad", "03", "fear", "a04"),
+        ("emodb", "wav/09a05Nb", "09", "neutral", "a05"),
+        ("emovo", "f2/gio-f2-b2", "f2", "happiness", "b2"),
+        ("nemo", "samples/EB0_anger_1", "EB0", "anger", "1"),
+        ("nemo", "samples/WR0_surprised_64", "WR0", "surprise", "64"),
+        ("ravdess", "Actor_12/03-01-06-01-02-01-12", "12", "fear", "02"),
+        ("savee", "AudioData/DC/sa07", "DC", "sadness", "sa07"),
+        ("savee", "ALL/KL_su02", "KL", "surprise", "su02"),
+        ("shemo", "female/F03S02", "F03", "sadness", None),
+        ("shemo", "male/M02F01", "M02", "fear", None),
+        ("shemo", "male/M21W11", "M21", "surprise", None),
+        ("subesco", "F_02_MONIKA_S_1_NEUTRAL_5", "F_02", "neutral", "1"),
+        ("subesco", "F_02_MONIKA_S_2_SURPRISE_3]", "F_02", "surprise", "2"),
+        ("subesco", "M_02_NIPUN_S_10_HAPPY_1", "M_02", "happiness", "10"),
+        ("tess", "OAF_angry/OAF_back_angry", "OAF", "anger", "back"),
+        ("tess", "OAF_neutral/OA_bite_neutral", "OAF", "neutral", "bite"),
+        ("tess", "YAF_pleasant_surprised/YAF_home_ps", "YAF", "surprise", "home"),
+        ("turev_db", "Sound Source/Angry/1157_kz_acik", "1157", "anger", "acik"),
+        ("turev_db", "Sound Source/Sad/7895_hl_ogul1", "7895", "sadness", "ogul"),
+        ("turev_db", "Sound Source/Happy/1984_mt_dil", "1984", "happiness", "dil"),
+        ("turev_db", "Sound Source/Calm/1984_sk_dil", "1984", "calm", "dil"),
+        ("urdu", "Angry/SM1_F1_A01", "SM1", "anger", None),
+        ("urdu", "Neutral/SM5_F72_N0100", "SM5", "neutral", None),
+        ("urdu", "Sad/SF10_F2_S02", "SF10", "sadness", None),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".wav", ".FLAC"])
+def test_a_file_name_says_who_speaks_what_and_how(
+    tmp_path: Path, name: str, file: str, speaker: str, emotion: str, text: str | None, suffix: str
+) -> None:
+    touch(tmp_path, [file], suffix=suffix)
+    (utterance,) = read_corpus(name, tmp_path)
+    assert utterance.path == tmp_path / f"{file}{suffix}"
+    assert (utterance.speaker, utterance.labels["emotion"], utterance.text) == (speaker, emotion, text)
+    assert utterance.language == CORPORA[name].language
+    assert (utterance.start, utterance.end, utterance.split, utterance.group) == (0.0, None, None, None)
+
+
+@pytest.mark.parametrize("name", sorted(set(CORPORA) - {"iemocap"}))
+def test_the_example_of_each_corpus_fits_its_own_grammar(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, [CORPORA[name].example], suffix="")
+    assert len(read_corpus(name, tmp_path)) == 1
+
+
+def test_every_corpus_is_described_in_full_and_in_the_same_words() -> None:
+    assert len(CORPORA) == 14
+    for name, corpus in CORPORA.items():
+        assert name == corpus.name == name.lower()
+        assert set(corpus.emotions.values()) <= EMOTIONS
+        assert re.fullmatch("[a-z]{2}", corpus.language)
+        assert corpus.url.startswith("http")
+        assert corpus.utterances > corpus.speakers > 1
+        # texts that all speakers read lie on both sides of any split by speaker
+        assert corpus.declared_leaks == (("text",) if "(?P<text>" in corpus.grammar else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "kept", "skipped"),
+    [
+        ("aesdd", "sadness/s05 (1)", ["sadness/s05 (3)"]),
+        (
+            "crema_d",
+            "1040_ITH_SAD_HI",
+            [
+                "1040_ITH_SAD_XX",
+                "1040_ITH_SAD_X",
+                "1006_TIE_NEU_XX",
+                "1013_WSI_DIS_XX",
+                "1017_IWW_FEA_XX",
+            ],
+        ),
+        (
+            "ravdess",
+            "Actor_01/03-01-01-01-01-01-01",
+            ["song/03-02-01-01-01-01-01", "video/01-01-01-01-01-01-01"],
+        ),
+        (
+            "turev_db",
+            "Sound Source/Angry/1157_kz_beste",
+            ["Model Output for Test Data/plain/sound/Angry/1157_kz_beste"],
+        ),
+    ],
+)
+def test_files_that_are_no_utterances_of_the_corpus_are_left_out(
+    tmp_path: Path, name: str, kept: str, skipped: list[str]
+) -> None:
+    touch(tmp_path, [kept, *skipped])
+    assert [utterance.path for utterance in read_corpus(name, tmp_path)] == [tmp_path / f"{kept}.wav"]
+
+
+def test_shemo_has_the_talker_as_speaker_and_keeps_what_serab_took_for_one(tmp_path: Path) -> None:
+    letters = {"A": 5, "F": 1, "H": 2, "N": 6, "S": 4, "W": 3}
+    touch(tmp_path, [f"F{7:02}{letter}{n:02}" for letter, size in letters.items() for n in range(size)])
+    manifest = read_corpus("shemo", tmp_path)
+    assert speakers(manifest) == ["F07"]
+    assert emotions(manifest) == {
+        **{"anger": 5, "fear": 1, "happiness": 2},
+        **{"neutral": 6, "sadness": 4, "surprise": 3},
+    }
+    groups = {utterance.id: utterance.labels["serab_speaker"] for utterance in manifest}
+    assert groups["F07N05"] == "05"
+    assert set(groups.values()) == {"00", "01", "02", "03", "04", "05"}
+
+
+def test_savee_s_sentences_differ_between_emotions_and_ids_name_the_speaker(tmp_path: Path) -> None:
+    touch(tmp_path, ["DC/a01", "DC/d01", "JE/a01"])
+    manifest = read_corpus("savee", tmp_path)
+    assert [utterance.id for utterance in manifest] == ["DC_a01", "DC_d01", "JE_a01"]
+    assert texts(manifest) == {"a01", "d01"}
+
+
+EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
+
+[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]
+C-E2:\tNeutral;\t()
+[10.0100 - 11.3925]\tSes01F_impro01_M001\tfru\t[2.5000, 2.5000, 2.5000]
+[14.8872 - 18.0175]\tSes01F_impro01_M002\texc\t[2.5000, 2.5000, 2.5000]
+A-E3:\tval 3; act 2; dom  2;\t()
+"""
+
+
+def iemocap(root: Path) -> None:
+    """Two sessions in the layout of the full release, macOS's leftovers included."""
+    sentences = "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01"
+    touch(root, [f"{sentences}_{turn}" for turn in ("F000", "M001", "M002", "M003")])
+    touch(root, ["Session5/sentences/wav/Ses05M_script01_1b/Ses05M_script01_1b_F002"])
+    touch(root, ["Session1/dialog/wav/Ses01F_impro01", "Session1/sentences/wav/Ses01F_impro01/._x"])
+    folder = root / "Session1/dialog/EmoEvaluation"
+    folder.mkdir(parents=True)
+    (folder / "Ses01F_impro01.txt").write_text(EVALUATION)
+    (folder / "._Ses01F_impro01.txt").write_bytes(b"\x00\xff")
+    (folder / "Categorical").mkdir()
+    (folder / "Categorical/Ses01F_impro01_e1_cat.txt").write_text("Ses01F_impro01_M003 :Anger; ()")
+    other = root / "Session5/dialog/EmoEvaluation/Ses05M_script01_1b.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("[1.0 - 2.0]\tSes05M_script01_1b_F002\tang\t[1.0, 4.0, 4.0]\n")
+
+
+def test_iemocap_takes_emotions_from_its_evaluations_and_the_talker_from_the_name(tmp_path: Path) -> None:
+    iemocap(tmp_path)
+    manifest = read_corpus("iemocap", tmp_path)
+    assert [
+        (utterance.id, utterance.speaker, utterance.group, dict(utterance.labels)) for utterance in manifest
+    ] == [
+        ("Ses01F_impro01_F000", "01F", "01", {"emotion": "neutral", "serab_speaker": "01F"}),
+        ("Ses01F_impro01_M002", "01M", "01", {"emotion": "happiness", "serab_speaker": "01F"}),
+        ("Ses05M_script01_1b_F002", "05F", "05", {"emotion": "anger", "serab_speaker": "05M"}),
+    ]
+
+
+def test_iemocap_without_its_evaluations_says_what_is_missing(tmp_path: Path) -> None:
+    touch(tmp_path, ["Ses01F_impro01_F000"])
+    with pytest.raises(
+        DataError, match=r"holds audio of iemocap, but no label files \(dialog/EmoEvaluation/"
+    ):
+        read_corpus("iemocap", tmp_path)
+    folder = tmp_path / "dialog/EmoEvaluation"
+    folder.mkdir(parents=True)
+    (folder / "Ses01F_impro02.txt").write_text("[1.0 - 2.0]\tSes01F_impro02_F000\tang\t[1.0, 4.0, 4.0]\n")
+    with pytest.raises(DataError, match=r"name no emotion of ours for any of 1 audio files"):
+        read_corpus("iemocap", tmp_path)
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_an_absent_corpus_is_answered_with_where_to_get_it_and_where_to_put_it(
+    tmp_path: Path, name: str
+) -> None:
+    corpus = CORPORA[name]
+    remedy = f"Get {corpus.title} from {corpus.url} (licence: {corpus.licence}), unpack it"
+    with pytest.raises(DataError, match=rf"nowhere: no such folder\. {re.escape(remedy)}.*data\.root=FOLDER"):
+        read_corpus(name, tmp_path / "nowhere")
+    touch(tmp_path, ["README", "song.avi"], suffix="")
+    with pytest.raises(DataError, match=rf"holds no audio of {name}\. {re.escape(remedy)}"):
+        read_corpus(name, tmp_path)
+
+
+def test_an_unknown_corpus_is_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"no reader for a corpus 'ravdes'\. Did you mean 'ravdess'\?"):
+        find_corpus("ravdes")
+
+
+def test_files_of_another_corpus_are_listed_ten_at_most(tmp_path: Path) -> None:
+    touch(tmp_path, [f"wav/{take}" for take in range(11)])
+    touch(tmp_path, ["Actor_01/03-01-01-01-01-01-01", "Actor_01/03-01-09-01-01-01-01"])
+    message = r"12 of 13 audio files are not named as in ravdess \('Actor_12/03-01-06-01-02-01-12\.wav'\)"
+    with pytest.raises(DataError, match=message) as caught:
+        read_corpus("ravdess", tmp_path)
+    lines = str(caught.value).splitlines()
+    assert lines[1:3] == ["  Actor_01/03-01-09-01-01-01-01.wav", "  wav/0.wav"]
+    assert lines[11:] == [
+        "  ... and 2 more",
+        "Give the folder of ravdess alone with data.root=FOLDER, or move these files out of it.",
+    ]
+
+
+def test_a_second_copy_in_the_folder_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, ["Actor_01/03-01-01-01-01-01-01", "speech/Actor_01/03-01-01-01-01-01-01"])
+    message = r"id '03-01-01-01-01-01-01' occurs twice: .*Two copies lie there: give the folder of one"
+    with pytest.raises(DataError, match=message):
+        read_corpus("ravdess", tmp_path)
+
+
+def test_an_incomplete_copy_is_read_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, ["Actor_01/03-01-01-01-01-01-01", "Actor_02/03-01-01-01-01-01-02"])
+    with caplog.at_level(logging.WARNING):
+        assert len(read_corpus("ravdess", tmp_path)) == 2
+    assert "has 2 utterances of 2 speakers, a complete copy 1440 of 24" in caplog.text
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("name", "size"), [("ravdess", 1440), ("emodb", 362)])
+def test_real_copies_agree_with_the_tables_beside_them(shared: Path, name: str, size: int) -> None:
+    root = shared / "data" / name
+    manifest = read_corpus(name, root)
+    assert len(manifest) == size
+    with (root / "manifest.csv").open() as file:
+        table = {
+            row["id"]: (row["path"], row["speaker"], row["emotion"], row["language"])
+            for row in csv.DictReader(file)
+        }
+    assert {
+        utterance.id: (
+            utterance.path.relative_to(root).as_posix(),
+            utterance.speaker,
+            utterance.labels["emotion"],
+            utterance.language,
+        )
+        for utterance in manifest
+    } == table
+    assert len(speakers(manifest)) == expected(name).speakers

@@ -1,0 +1,113 @@
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from ser.runs import environment
+
+GIT = ("git", "-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "model.py").write_text("layers = 2\n")
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "First"]):
+        subprocess.run([*GIT, *words], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+def test_a_description_is_plain_json_with_everything_given() -> None:
+    words = ["python", "train.py", "data.root=my data", "model=cnn,lstm"]
+    described = environment.describe(words, 7, {"train.json": "ab12"})
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    assert described["seed"] == 7
+    assert described["data"] == {"train.json": "ab12"}
+    assert described["command"] == "python train.py 'data.root=my data' model=cnn,lstm"
+    assert shlex.split(described["command"]) == words
+
+
+def test_versions_are_those_installed() -> None:
+    packages = environment.describe([], 0, {})["packages"]
+    assert packages["torch"] == metadata.version("torch")
+    assert packages["hydra-core"] == metadata.version("hydra-core")
+    assert set(packages) >= {"lightning", "omegaconf", "torchmetrics", "numpy"}
+
+
+def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
+    assert environment.describe([], 0, {})["packages"] == {"no-such-package": None}
+
+
+def test_the_time_is_now_in_utc() -> None:
+    time = datetime.fromisoformat(environment.describe([], 0, {})["time"])
+    assert time.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - time) < timedelta(seconds=10)
+
+
+def test_describing_imports_no_library() -> None:
+    code = "import sys; from ser.runs.environment import describe; describe([], 0, {}); print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_a_clean_checkout_has_its_commit(checkout: Path) -> None:
+    head = subprocess.check_output([*GIT, "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
+    assert environment.commit(checkout) == head
+    assert environment.dirty(checkout) is False
+
+
+@pytest.mark.parametrize("name", ["model.py", "new.py", "conf/new.yaml"])
+def test_changed_or_new_code_and_configs_make_it_dirty(checkout: Path, name: str) -> None:
+    (checkout / name).parent.mkdir(exist_ok=True)
+    (checkout / name).write_text("layers: 3\n")
+    assert environment.dirty(checkout) is True
+
+
+def test_notes_do_not_make_it_dirty(checkout: Path) -> None:
+    (checkout / "notes.txt").write_text("try three layers\n")
+    assert environment.dirty(checkout) is False
+
+
+def test_a_hook_does_not_redirect_the_question(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_DIR", str(checkout / "elsewhere"))
+    assert environment.commit(checkout) is not None
+
+
+def test_a_folder_inside_a_foreign_repository_is_no_checkout(
+    checkout: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    installed = checkout / "site-packages"
+    installed.mkdir()
+    assert environment.commit(installed) is None
+    assert environment.dirty(installed) is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert environment.commit(checkout) is None
+    assert environment.dirty(checkout) is None
+
+
+def test_inputs_named_by_settings_are_hashed_by_content(tmp_path: Path) -> None:
+    (tmp_path / "map.yaml").write_text("a: b\n")
+    (tmp_path / "noises").mkdir()
+    (tmp_path / "noises" / "n.wav").write_bytes(b"noise")
+    config = {
+        "data": {"root": str(tmp_path), "label_map": str(tmp_path / "map.yaml"), "label": "x"},
+        "waveform_augment": {"noises": {"root": str(tmp_path / "noises")}},
+        "init": str(tmp_path / "absent.ckpt"),
+        "seed": 1,
+    }
+    before = environment.hash_inputs(config)
+    assert before.keys() == {"data.label_map", "waveform_augment.noises.root"}
+    assert before["data.label_map"] == hashlib.sha256(b"a: b\n").hexdigest()
+    (tmp_path / "noises" / "n.wav").write_bytes(b"other")
+    (tmp_path / "map.yaml").write_text("a: c\n")
+    after = environment.hash_inputs(config)
+    assert all(after[key] != before[key] for key in before)

@@ -1,0 +1,129 @@
+"""Normalisation by speaker."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser.data.manifest import Manifest, Utterance
+from ser.data.store import Store
+from ser.data.store_io import new_store
+from ser.errors import DataError
+from ser.splits.speaker_normalize import normalized_by_speaker
+from tests.commands import TINY, run
+
+LENGTHS = [30, 1, 70, 64, 5, 12]
+SPEAKERS = ["b", "a", "b", "c", "a", "c"]
+SHORT = ("features.num_mel_bins=16", "batching.crop_frames=null", *TINY, "trainer.max_epochs=2")
+
+
+def manifest_of(speakers: list[str | None]) -> Manifest:
+    rows = (Utterance(str(index), Path("a.wav"), speaker=name) for index, name in enumerate(speakers))
+    return Manifest(tuple(rows), "table.csv")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Frames of 4 values, the last one constant."""
+    with new_store(tmp_path) as writer:
+        for index, length in enumerate(LENGTHS):
+            frames = np.random.default_rng(index).normal(index, 1 + index, size=(length, 4))
+            frames[:, 3] = 7
+            writer.append(frames)
+        ids = [str(index) for index in range(len(LENGTHS))]
+        return writer.commit(ids, None, label_names=(), layout="object")
+
+
+def frames_of(store: Store, index: int) -> np.ndarray:
+    length = store.lengths[[index]]
+    return store.gather(np.array([index]), np.array([0]), length)[0].numpy()
+
+
+@pytest.mark.parametrize("floor", [None, 1.5])
+def test_the_frames_of_each_speaker_have_mean_zero_and_deviation_one(
+    store: Store, floor: float | None
+) -> None:
+    scaled = normalized_by_speaker(store, manifest_of(SPEAKERS), floor)
+    for speaker in "abc":
+        own = [index for index, name in enumerate(SPEAKERS) if name == speaker]
+        raw = np.concatenate([frames_of(store, index) for index in own]).astype(np.float64)
+        raw = raw if floor is None else np.maximum(raw, floor)
+        found = np.concatenate([frames_of(scaled, index) for index in own])
+        varying = raw[:, :3]
+        scores = (varying - varying.mean(0)) / varying.std(0)
+        np.testing.assert_allclose(found[:, :3], scores, atol=1e-5)
+        np.testing.assert_array_equal(found[:, 3], 0)
+
+
+def test_a_batch_a_chunk_and_a_selection_hold_the_same_values_and_padding_is_zero(store: Store) -> None:
+    scaled = normalized_by_speaker(store, manifest_of(SPEAKERS), None)
+    chunks = np.concatenate([*scaled.chunks(50)])
+    np.testing.assert_array_equal(chunks, np.concatenate([frames_of(scaled, index) for index in range(6)]))
+    few = scaled.select(np.array([4, 2]))
+    batch = few.gather(np.array([0, 1]), np.array([2, 10]), np.array([3, 20])).numpy()
+    np.testing.assert_array_equal(batch[0, :3], frames_of(scaled, 4)[2:5])
+    np.testing.assert_array_equal(batch[1], frames_of(scaled, 2)[10:30])
+    assert not batch[0, 3:].any()
+    assert scaled.fingerprint != store.fingerprint
+
+
+def test_an_unknown_speaker_is_named(store: Store) -> None:
+    with pytest.raises(DataError, match=r"table\.csv.*2 utterances are unknown, first '3'.*column speaker"):
+        normalized_by_speaker(store, manifest_of(["a", "a", "b", None, None, "b"]), None)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_is_stamped_and_predicts_where_speakers_are_named(recordings: Path, tmp_path: Path) -> None:
+    data = ("data=ravdess", f"data.root={recordings}")
+    run("train.py", *data, "frontend.normalize=speaker", *SHORT, "hydra.run.dir=run", cwd=tmp_path)
+    assert "transductive" in json.loads((tmp_path / "run" / "splits.json").read_text())["stamps"][0]
+    assert "transductive" in (tmp_path / "run" / "report.md").read_text()
+
+    files = [shutil.copy(file, tmp_path) for file in sorted(recordings.rglob("*-06.wav"))]
+    rows = [f"{Path(file).name},s6" for file in files]
+    (tmp_path / "table.csv").write_text("\n".join(["path,speaker", *rows, ""]))
+    ckpt = "ckpt=run/checkpoints/best.ckpt"
+    run("predict.py", ckpt, "input=table.csv", "output=all.csv", cwd=tmp_path)
+    assert len(read(tmp_path / "all.csv")) == len(files)
+
+    failed = run("predict.py", ckpt, f"input={files[0]}", "output=one.csv", cwd=tmp_path, code=1)
+    assert "Give a manifest with a column speaker" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_the_prediction_of_a_file_without_speakers_is_refused(
+    challenge: Path, recordings: Path, tmp_path: Path
+) -> None:
+    data = ("data=ravdess", f"data.root={recordings}", "features=challenge")
+    settings = (*TINY, "trainer.max_epochs=1", "frontend.normalize=speaker", "hydra.run.dir=run")
+    run("train.py", *data, *settings, cwd=tmp_path)
+    file = f"input={challenge / 'ser_test_1.json'}"
+    failed = run("predict.py", "ckpt=run/checkpoints/best.ckpt", file, cwd=tmp_path, code=1)
+    assert "normalised by speaker" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["data=challenge", "data.root={challenge}"], "nobody knows who speaks"),
+        (
+            ["data=ravdess", "data.root={recordings}", "waveform_augment=noise_and_speed"],
+            "made in every step",
+        ),
+    ],
+)
+def test_where_no_speaker_has_statistics_training_is_refused(
+    settings: list[str], words: str, challenge: Path, recordings: Path, tmp_path: Path
+) -> None:
+    filled = [word.format(challenge=challenge, recordings=recordings) for word in settings]
+    failed = run("train.py", *filled, "frontend.normalize=speaker", *TINY, cwd=tmp_path, code=1)
+    assert words in failed.stderr
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,192 @@
+"""Trainings in several processes, as train.py, Slurm and torchrun start them, and in other ways than the default."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from ser.inference import checkpoint
+from tests.commands import REPOSITORY, TINY, environment, run
+from tests.training.test_plot_callbacks import fitted, pieces
+
+DDP = ("trainer=ddp", "trainer.accelerator=cpu")
+
+OTHER_NODE = """
+import runpy, sys
+forbidden, script, *arguments = sys.argv[1:]
+def refuse(event, args):
+    if event in ("open", "os.mkdir") and str(args[0]).startswith(forbidden):
+        raise RuntimeError(f"{event} of {args[0]}: this node has no such disk")
+sys.addaudithook(refuse)
+sys.argv = [script, *arguments]
+sys.path.insert(0, script.rpartition("/")[0])
+runpy.run_path(script, run_name="__main__")
+"""
+"""Runs a script that can open nothing in a folder."""
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def start(command: list[str], cwd: Path, **variables: str) -> subprocess.Popen[str]:
+    cwd.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=environment(cwd / "cache") | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(child: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
+    try:
+        out, err = child.communicate(timeout=300)
+    finally:
+        child.kill()
+    assert child.returncode == code, f"{out}\n{err}"
+    return out, err
+
+
+def test_two_slurm_nodes_share_one_run_without_a_shared_disk(challenge: Path, tmp_path: Path) -> None:
+    nodes = (tmp_path / "node0", tmp_path / "node1")
+    slurm = {
+        "SLURM_JOB_ID": "71",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "2",
+        "SLURM_LOCALID": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": free_port(),
+    }
+    overrides = ("data=challenge", f"data.root={challenge}", *TINY, *DDP)
+    overrides += ("trainer.devices=1", "trainer.num_nodes=2", "trainer.max_epochs=5")
+    overrides += ("optimizer.lr=0.03", "callbacks.averaged_weights=null")
+    script = str(REPOSITORY / "train.py")
+    first = start([script, *overrides], nodes[0], SLURM_PROCID="0", SLURM_NODEID="0", **slurm)
+    time.sleep(1.1)  # now the default folder has another name
+    second = start(
+        ["-c", OTHER_NODE, str(nodes[0]), script, *overrides],
+        nodes[1],
+        SLURM_PROCID="1",
+        SLURM_NODEID="1",
+        **slurm,
+    )
+    assert ended(second) == ("", "")
+    printed, complaints = ended(first)
+    assert complaints == ""
+    (run,) = (nodes[0] / "logs" / "challenge").iterdir()
+    assert "majority floor" in printed
+    assert {path.name for path in nodes[1].iterdir()} <= {"cache"}
+    best = checkpoint.read(run / "checkpoints" / "best.ckpt")
+    curve = checkpoint.read(run / "checkpoints" / "last.ckpt")["ser_progress"]["curves"]["validation/loss"]
+    assert best["epoch"] + 1 < 5, "the last epoch is the best: rank 1 need not be given its weights"
+    assert json.loads((run / "metrics.json").read_text())["validation/loss"] == pytest.approx(
+        curve[best["epoch"] + 1], rel=1e-5
+    )
+
+
+def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_completes_it(
+    challenge: Path, tmp_path: Path
+) -> None:
+    overrides = ("data=challenge", f"data.root={challenge}", *TINY, *DDP, "trainer.max_epochs=6")
+    overrides += ("callbacks.last.every_n_steps=1", "augment.mixup=0.3", "model.dropout=0.1")
+    script = str(REPOSITORY / "train.py")
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}")
+    printed, _ = ended(start([*torchrun, script, *overrides], tmp_path / "whole"))
+    (whole,) = (tmp_path / "whole" / "logs" / "challenge").iterdir()
+    assert printed.count("Predict a file") == 1
+
+    child = start([script, *overrides], tmp_path / "killed")
+    _kill_second(child, tmp_path / "killed")
+    _, told = ended(child, code=1)
+    (sentence,) = told.splitlines()
+    assert "was ended by SIGKILL" in sentence
+    _, *remedy = shlex.split(sentence.partition("go on with ")[2])
+    ended(start([str(REPOSITORY / remedy[0]), *remedy[1:]], tmp_path / "resumed"))
+    (killed,) = (tmp_path / "killed" / "logs" / "challenge").iterdir()
+    curves = [
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["ser_progress"]["curves"]
+        for folder in (whole, killed)
+    ]
+    for name in {*curves[0]} - {"train/speed_frames_per_second"}:
+        assert curves[1][name] == pytest.approx(curves[0][name], rel=1e-4), name
+
+
+def _kill_second(child: subprocess.Popen[str], cwd: Path) -> None:
+    """Kill the second process of a run once its checkpoint stands in mid-epoch; the first is stopped meanwhile."""
+    deadline, seen = time.monotonic() + 120, 0.0
+    while time.monotonic() < deadline:
+        assert child.poll() is None, "the run ended before it could be killed"
+        for last in cwd.glob("logs/*/*/checkpoints/last.ckpt"):
+            if last.stat().st_mtime == seen:
+                continue
+            child.send_signal(signal.SIGSTOP)
+            seen = last.stat().st_mtime
+            content = torch.load(last, weights_only=True)
+            trained = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+            if content["epoch"] >= 1 and trained in (1, 2):
+                second = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0]
+                os.kill(int(second), signal.SIGKILL)
+                child.send_signal(signal.SIGCONT)
+                return
+            child.send_signal(signal.SIGCONT)
+        time.sleep(0.002)
+    child.kill()
+    pytest.fail("no such checkpoint within two minutes")
+
+
+def test_a_training_in_mixed_precision_learns_and_saves_float32(challenge: Path, tmp_path: Path) -> None:
+    overrides = ("trainer.precision=bf16-mixed", "hydra.run.dir=run")
+    run("train.py", "data=challenge", f"data.root={challenge}", *TINY, *overrides, cwd=tmp_path)
+    best = checkpoint.load(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert {weight.dtype for weight in best.model.parameters()} == {torch.float32}
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["validation/accuracy"] > 0.5
+
+
+def learn(challenge: Path, folder: Path, *overrides: str) -> dict[str, dict[int, float]]:
+    """The curves of a small training without anything random."""
+    still = ("augment=none", "model.dropout=0", "head.dropout=0", "trainer.max_epochs=2")
+    return fitted(folder, pieces(challenge, folder, *TINY, *still, *overrides)).curves
+
+
+COMPILERS = [
+    "aot_eager",
+    pytest.param("inductor", marks=pytest.mark.slow),
+]  # the latter takes a minute or more
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch.compile's own imports
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_a_compiled_training_has_the_losses_of_eager_code(
+    compiler: str, challenge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager = learn(challenge, tmp_path / "eager")
+    compiled, plain = [], nn.Module.compile
+
+    def note(self: nn.Module, **settings: Any) -> None:
+        compiled.append(self)
+        plain(self, backend=compiler, **settings)
+
+    monkeypatch.setattr(nn.Module, "compile", note)
+    found = learn(challenge, tmp_path / "compiled", "compile=true")
+    assert len(compiled) == 1
+    for name in ("train/loss", "validation/loss"):
+        assert found[name] == pytest.approx(eager[name], rel=1e-3)
