@@ -83,7 +83,7 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
     writers.check_output(output, overwrite=config["overwrite"])
 
     if len(paths) == 1 and inputs.is_array(paths[0]):
-        store, listen = inference.clips_of(paths[0], models)
+        store, to_features = inference.clips_of(paths[0], models)
         places: list[dict[str, Any]] = [{}] * len(store)
     else:
         manifest = inputs.with_ends(inputs.find_recordings(paths, config["root"], config["corpus"]))
@@ -94,10 +94,10 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
         manifest, store = inference.features_of(
             manifest, models, cache_dir=config["cache_dir"], on_error=config["on_error"]
         )
-        places, listen = inference.places(manifest), None
+        places, to_features = inference.places(manifest), None
 
     device = inference.choose_device(config["device"])
-    settings = {"device": device, "listen": listen, "max_frames": config["max_frames"]}
+    settings = {"device": device, "to_features": to_features, "max_frames": config["max_frames"]}
     scores = inference.class_scores(models, store, **settings)
     inference.warn_of_silence(store.ids, scores)
     rows = inference.rows(store.ids, scores, models[0].target, places)

@@ -26,7 +26,7 @@ from ser.batch import Batch, Padded
 from ser.batching.bucketing import Plan
 from ser.batching.datamodule import SpeechData
 from ser.batching.dataset import UtteranceDataset
-from ser.batching.samplers import BucketLoader, BucketSampler, Draw, EvaluationSampler
+from ser.batching.samplers import BatchIndices, BucketLoader, BucketSampler, EvaluationSampler
 from ser.training import setup
 from ser.training.task import Task, parameter_groups
 
@@ -76,7 +76,7 @@ class ResidentDataset(UtteranceDataset):
         self.lengths_there = torch.from_numpy(self.lengths).to(device)
         self.targets_there = self.targets.to(device)
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndices) -> Batch:
         """The batch of the draw's utterances; nothing is waited for."""
         device = self.frames.device
         longest = int(self.lengths[draw.indices].max())
@@ -213,7 +213,7 @@ class Epoch:
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """The batches of a plan, on the device."""
         for indices in plan:
-            batch = self.dataset[Draw(0, indices)]
+            batch = self.dataset[BatchIndices(0, indices)]
             if self.setting.data == "pinned" and self.device.type == "cuda":
                 batch = batch.pin_memory().to(self.device, non_blocking=True)
             yield to_edge(batch) if self.setting.mode == "edges" else batch

@@ -13,7 +13,7 @@ from torch import nn
 from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Result, interleave, main, paired_ratio, spread, timed
 from ser.batch import Padded
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.models.lstm import LSTMEncoder
 
 _HIDDEN, _LAYERS = 128, 2
@@ -96,7 +96,7 @@ def sample_batches(utterances: int, batching: dict[str, int]) -> list[Padded]:
     dataset = data.datasets["train"]
     plan = sorted(data.train_dataloader().sampler.plan, key=lambda batch: -dataset.lengths[batch].max())
     chosen = (plan[0], plan[len(plan) // 2], plan[-len(plan) // 10])
-    return [dataset[Draw(0, batch)].audio for batch in chosen]
+    return [dataset[BatchIndices(0, batch)].audio for batch in chosen]
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from benchmarks.measure import Goal, Options, Ratio, Result, interleave, main, p
 from ser.batch import Batch, Padded
 from ser.batching.datamodule import SpeechData
 from ser.batching.dataset import UtteranceDataset
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.features.augment_features import Augment
 from ser.targets.classification import Quadrant
 from ser.targets.losses import CrossEntropy, Objective
@@ -262,7 +262,7 @@ def null_model(options: Options) -> Ratio:
 
 
 def _draw(dataset: UtteranceDataset, indices: list[int]) -> Batch:
-    return dataset[Draw(0, indices)]
+    return dataset[BatchIndices(0, indices)]
 
 
 def _row(model: str, precision: str, times: dict[str, list[float]]) -> list[str]:

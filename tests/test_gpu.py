@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ser.batch import Padded
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.models.base import CausalEncoder
@@ -197,13 +197,13 @@ def test_losses_and_gradients_are_those_of_the_cpu_in_float32(
     precision: str, challenge: Path, tmp_path: Path, device: torch.device
 ) -> None:
     _, data, task = pieces(challenge, tmp_path, *NARROW, *STILL)
-    batch = data.datasets["train"][Draw(0, [*range(16)])]
+    batch = data.datasets["train"][BatchIndices(0, [*range(16)])]
 
     def step(place: torch.device, kind: str) -> list[Tensor]:
         moved, sent = task.to(place), batch.to(place)
         moved.zero_grad()
         with in_precision(place, kind):
-            losses = moved.objective(*moved.target.learnt(moved.model(moved.listen(sent.audio)), sent))
+            losses = moved.objective(*moved.target.learnt(moved.model(moved.to_features(sent.audio)), sent))
         losses.mean().backward()
         return [losses.detach().cpu(), gradient_norm(moved).cpu()]
 

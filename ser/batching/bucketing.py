@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ser.batching.class_balance import Balance, population
+from ser.batching.class_balance import Balance, epoch_indices
 from ser.errors import ConfigError
 
 Integers = npt.NDArray[np.int64]
@@ -79,7 +79,7 @@ def plan_batches(
         epoch: from 0.
         ranks: processes that train together.
         classes: [N] class index of each utterance; not looked at without a balance.
-        balance: which of them an epoch has, see `population`; those of a class that are repeated or left out are
+        balance: which of them an epoch has, see `epoch_indices`; those of a class that are repeated or left out are
             others in every epoch, and so may be a few more where lengths differ.
 
     Raises:
@@ -89,20 +89,20 @@ def plan_batches(
     owners = np.zeros(len(lengths), dtype=np.int64) if classes is None else np.asarray(classes)
     budget = Budget(max_frames, max_utterances)
     check_positive("batching.pool", pool)
-    drawn = [population(owners, balance, _rng(seed, early)) for early in (*range(_EPOCHS_COMPARED), epoch)]
+    drawn = [epoch_indices(owners, balance, _rng(seed, early)) for early in (*range(_EPOCHS_COMPARED), epoch)]
     pools = max(math.ceil(len(drawn[0]) / pool), min(len(drawn[0]), 2), 1)
     needed = max(
         len(_fill_pools(lengths, drawn[early], budget, pools, _rng(seed, early)))
         for early in range(_EPOCHS_COMPARED)
     )
-    total = _dealable(needed, lengths[drawn[0]], budget, ranks)
+    total = _num_batches(needed, lengths[drawn[0]], budget, ranks)
     rng = _rng(seed, epoch)
     batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
     while len(batches) > total and pools > 1:  # larger pools need fewer batches, and a single one the fewest
         pools -= 1
         batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
     batches = batches[:total]  # with a balance, what is drawn anew in every epoch may need more of them
-    steps = _steps(_split(batches, total), lengths, ranks)
+    steps = _group_into_steps(_split_largest(batches, total), lengths, ranks)
     return [steps[step][rank] for step in rng.permutation(len(steps)) for rank in rng.permutation(ranks)]
 
 
@@ -121,8 +121,10 @@ def plan_evaluation(lengths: npt.ArrayLike, *, max_frames: int, max_utterances: 
     lengths = np.asarray(lengths, dtype=np.int64)
     budget = Budget(max_frames, max_utterances)
     batches = budget.fill(lengths, np.arange(len(lengths)))
-    total = _dealable(len(batches), lengths, budget, ranks)
-    return [batch for step in _steps(_split(batches, total), lengths, ranks) for batch in step]
+    total = _num_batches(len(batches), lengths, budget, ranks)
+    return [
+        batch for step in _group_into_steps(_split_largest(batches, total), lengths, ranks) for batch in step
+    ]
 
 
 def padding_ratio(lengths: npt.ArrayLike, batches: Sequence[Sequence[int]]) -> float:
@@ -143,7 +145,7 @@ def _fill_pools(
     return [batch for pool in np.array_split(order, pools) for batch in budget.fill(lengths, pool)]
 
 
-def _dealable(needed: int, lengths: Integers, budget: Budget, ranks: int) -> int:
+def _num_batches(needed: int, lengths: Integers, budget: Budget, ranks: int) -> int:
     """The number of batches, `needed` or a few more, that gives every rank equally many and none nothing."""
     total = ranks * min(math.ceil(needed / ranks), len(lengths) // ranks)
     if total == 0 or total < len(budget.fill(lengths, np.arange(len(lengths)))):
@@ -155,7 +157,7 @@ def _dealable(needed: int, lengths: Integers, budget: Budget, ranks: int) -> int
     return total
 
 
-def _split(batches: list[Integers], total: int) -> list[Integers]:
+def _split_largest(batches: list[Integers], total: int) -> list[Integers]:
     """Halve the batch of most utterances until there are `total` batches."""
     batches = list(batches)
     while len(batches) < total:
@@ -166,7 +168,7 @@ def _split(batches: list[Integers], total: int) -> list[Integers]:
     return batches
 
 
-def _steps(batches: list[Integers], lengths: Integers, ranks: int) -> list[Plan]:
+def _group_into_steps(batches: list[Integers], lengths: Integers, ranks: int) -> list[Plan]:
     """Groups of one batch a rank, longest first: what the ranks compute at the same time is of like length."""
     batches = sorted(batches, key=lambda batch: -int(lengths[batch[0]]))
     plan = [batch.tolist() for batch in batches]

@@ -9,7 +9,7 @@ from ser.errors import ConfigError
 Balance = Literal["none", "oversample", "undersample"]
 
 
-def population(classes: np.ndarray, balance: Balance, rng: np.random.Generator) -> np.ndarray:
+def epoch_indices(classes: np.ndarray, balance: Balance, rng: np.random.Generator) -> np.ndarray:
     """Indices of the utterances of one epoch, as many in every epoch.
 
     Args:
@@ -31,13 +31,13 @@ def population(classes: np.ndarray, balance: Balance, rng: np.random.Generator) 
     return np.concatenate([np.append(own, rng.choice(own, most - len(own))) for own in members])
 
 
-def num_members(classes: np.ndarray) -> int:
+def ensemble_size(classes: np.ndarray) -> int:
     """How many members an ensemble has: as often as the largest class holds the smallest, rounded."""
     counts = np.unique(classes, return_counts=True)[1]
     return max(1, round(float(counts.max() / counts.min())))
 
 
-def member_of(classes: np.ndarray, member: int, members: int, seed: int) -> np.ndarray:
+def member_indices(classes: np.ndarray, member: int, members: int, seed: int) -> np.ndarray:
     """Indices [n], ascending, of the utterances that one member of an ensemble learns from.
 
     Each class is cut at random into parts about as large as the smallest class, but into no more than there are

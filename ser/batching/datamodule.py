@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser.batching.class_balance import Balance, member_of
+from ser.batching.class_balance import Balance, member_indices
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
-from ser.batching.stateful_sampler import LaneSampler
+from ser.batching.stateful_sampler import StatefulSampler
 from ser.data.class_labels import classified
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
@@ -101,7 +101,7 @@ class SpeechData(L.LightningDataModule):
             self.datasets["train"] = self.datasets["train"].cut(cut)
         if member is not None:
             labels = self._labels("train").numpy()
-            self.datasets["train"] = self.datasets["train"].select(member_of(labels, *member, seed))
+            self.datasets["train"] = self.datasets["train"].select(member_indices(labels, *member, seed))
         self.feature_dim: int = (extractor or stores["train"]).feature_dim
         self._train_loader: BucketLoader | None = None
         self._resume_from: dict[str, Any] = {}
@@ -143,10 +143,10 @@ class SpeechData(L.LightningDataModule):
     def train_dataloader(self) -> BucketLoader:
         """Shuffled batches of like length; after a resume, those that were left of the epoch."""
         if self._begins is not None:
-            return self._resumed(self._lanes())
+            return self._restore(self._stateful_loader())
         drawing = {"pool": self.pool, "seed": self.seed, "balance": self.balance}
         classes = self._labels("train").numpy()
-        return self._resumed(self._loader("train", BucketSampler, **self.limits, **drawing, classes=classes))
+        return self._restore(self._loader("train", BucketSampler, **self.limits, **drawing, classes=classes))
 
     def val_dataloader(self) -> BucketLoader:
         """Whole utterances, longest first."""
@@ -168,7 +168,7 @@ class SpeechData(L.LightningDataModule):
         """Go on there when the loader is made."""
         self._resume_from = state_dict
 
-    def _resumed(self, loader: BucketLoader) -> BucketLoader:
+    def _restore(self, loader: BucketLoader) -> BucketLoader:
         """The training loader, where an interrupted run was."""
         self._train_loader = loader
         if self._resume_from:
@@ -176,9 +176,9 @@ class SpeechData(L.LightningDataModule):
             self._resume_from = {}
         return loader
 
-    def _lanes(self) -> BucketLoader:
+    def _stateful_loader(self) -> BucketLoader:
         rows = {"max_utterances": self.limits["max_utterances"], "seed": self.seed}
-        return self._loader("train", LaneSampler, **rows, begins=self._begins)
+        return self._loader("train", StatefulSampler, **rows, begins=self._begins)
 
     def _loader(self, split: str, sampler: type, **settings: Any) -> BucketLoader:
         dataset = self.datasets[split]

@@ -6,13 +6,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ser.batch import Batch, Padded
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.data.store import Store
 from ser.randomness import uniform, utterance_keys
 
 
 class UtteranceDataset(Dataset[Batch]):
-    """Utterances of one split; an item is a whole batch, asked for by a `Draw` of the sampler.
+    """Utterances of one split; an item is a whole batch, asked for by a `BatchIndices` of the sampler.
 
     Args:
         store: features and ids.
@@ -48,7 +48,7 @@ class UtteranceDataset(Dataset[Batch]):
             self.store.select(indices), targets, seed=self.seed, crop_frames=self.crop_frames
         )
 
-    def __getitem__(self, draw: Draw) -> Batch:
+    def __getitem__(self, draw: BatchIndices) -> Batch:
         """The batch of the draw's utterances, in its order."""
         indices = np.asarray(draw.indices)
         keys = utterance_keys(self.seed, draw.epoch, torch.from_numpy(indices))

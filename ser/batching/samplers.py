@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Draw:
+class BatchIndices:
     """What a sampler asks of a dataset: one batch.
 
     Args:
@@ -35,7 +35,7 @@ class Draw:
     continues: list[bool] | None = None
 
 
-class PlannedSampler(Sampler[Draw], ABC):
+class PlannedSampler(Sampler[BatchIndices], ABC):
     """Draws one rank's share of a plan, epoch after epoch; made to be given to a `BucketLoader`.
 
     Args:
@@ -60,7 +60,7 @@ class PlannedSampler(Sampler[Draw], ABC):
         }
         """What tells this sampler's plans from others: the settings, and a digest of the first epoch's plan."""
         if rank == 0:
-            _warn_of_longer(self.lengths, self.settings["max_frames"])
+            _warn_about_long_utterances(self.lengths, self.settings["max_frames"])
 
     @property
     def plan(self) -> Plan:
@@ -73,10 +73,10 @@ class PlannedSampler(Sampler[Draw], ABC):
         """Batches of this rank in an epoch: the same in every epoch, and in a resumed one."""
         return len(self.plan) // self.settings["ranks"]
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndices]:
         epoch = self.epoch
         for indices in self.plan[self.rank :: self.settings["ranks"]][self.first :]:
-            yield Draw(epoch, indices)
+            yield BatchIndices(epoch, indices)
 
     @abstractmethod
     def _plan(self, epoch: int) -> Plan: ...
@@ -156,7 +156,7 @@ class EvaluationSampler(PlannedSampler):
         return plan_evaluation(self.lengths, **self.settings)
 
 
-def _warn_of_longer(lengths: Integers, max_frames: int) -> None:
+def _warn_about_long_utterances(lengths: Integers, max_frames: int) -> None:
     longer = lengths[lengths > max_frames]
     if longer.size:
         logger.warning(
@@ -167,12 +167,12 @@ def _warn_of_longer(lengths: Integers, max_frames: int) -> None:
 
 
 class BucketLoader(DataLoader[Any]):
-    """A data loader whose dataset takes a `Draw`, and which goes on where a checkpoint was written.
+    """A data loader whose dataset takes a `BatchIndices`, and which goes on where a checkpoint was written.
 
     Its state counts the batches that were handed out, not those that workers have fetched ahead.
 
     Args:
-        dataset: its items are whole batches, asked for by a `Draw`.
+        dataset: its items are whole batches, asked for by a `BatchIndices`.
         sampler: of the draws.
         num_workers: processes that fetch; 0 fetches in this one.
         pin_memory: put batches into page-locked memory, for a GPU.

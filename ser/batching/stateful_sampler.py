@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ser.batching.bucketing import Plan, check_positive
-from ser.batching.samplers import Draw, PlannedSampler
+from ser.batching.samplers import BatchIndices, PlannedSampler
 from ser.errors import ConfigError
 
 
-class LaneSampler(PlannedSampler):
+class StatefulSampler(PlannedSampler):
     """Draws so that row r of a batch goes on where row r of the batch before has ended, or begins a recording.
 
     Recordings are dealt out to lanes, one a row, of about equal length; the order within a lane is drawn anew in
@@ -47,7 +47,7 @@ class LaneSampler(PlannedSampler):
         check_positive("batching.max_utterances", max_utterances)
         firsts = np.flatnonzero(np.asarray(begins))
         self._recordings = np.split(np.arange(len(np.asarray(begins))), firsts[1:])
-        self._lanes = _lanes([len(sequences) for sequences in self._recordings], max_utterances)
+        self._rows = _rows([len(sequences) for sequences in self._recordings], max_utterances)
         self._begins = np.asarray(begins)
         self._seed = seed
         limits = {"max_frames": int(np.max(lengths)) * max_utterances, "max_utterances": max_utterances}
@@ -57,20 +57,20 @@ class LaneSampler(PlannedSampler):
         """Go to an epoch; Lightning calls this before each."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[BatchIndices]:
         for draw in super().__iter__():
-            yield Draw(draw.epoch, draw.indices, (~self._begins[draw.indices]).tolist())
+            yield BatchIndices(draw.epoch, draw.indices, (~self._begins[draw.indices]).tolist())
 
     def _plan(self, epoch: int) -> Plan:
         rng = np.random.default_rng((self._seed, epoch))
         rows = [
             np.concatenate([self._recordings[index] for index in rng.permutation(lane)])
-            for lane in self._lanes
+            for lane in self._rows
         ]
         return [[int(row[step]) for row in rows if step < len(row)] for step in range(len(rows[0]))]
 
 
-def _lanes(sizes: list[int], most: int) -> list[list[int]]:
+def _rows(sizes: list[int], most: int) -> list[list[int]]:
     """Recordings in lanes, the longest first into the shortest lane; the longest lane comes first."""
     lanes: list[list[int]] = [[] for _ in range(min(most, len(sizes)))]
     filled = np.zeros(len(lanes), dtype=np.int64)

@@ -58,7 +58,7 @@ def _package(name: str) -> str:
 SLOTS: dict[str, Slot] = {
     "data": Slot("a corpus", ("ser.corpora.", "ser.synthetic."), "splits"),
     "data.split": Slot("a rule for splits", ("ser.splits.rules.",), "assign"),
-    "features": Slot("an extractor of features", ("ser.features.extractors.",), "of_frames"),
+    "features": Slot("an extractor of features", ("ser.features.extractors.",), "extract_frames"),
     "features.silence": Slot("a treatment of silence", ("ser.features.vad.Silence",)),
     "features.silence.detector": Slot("a detector of speech", ("ser.features.vad.SilenceDetector",)),
     "waveform_augment": Slot("an augmentation", ("ser.features.augment_waveforms.WaveformAugment",)),

@@ -59,4 +59,4 @@ def _noise(step: Step) -> Tensor:
     noise = torch.randn(1, _FRAMES, extractor.framing.length, generator=generator)
     levels = 10 ** (-3 * torch.rand(1, _FRAMES, 1, generator=generator))
     with torch.inference_mode():
-        return extractor.of_frames((noise * levels).to(extractor.dtype)).float()
+        return extractor.extract_frames((noise * levels).to(extractor.dtype)).float()

@@ -15,7 +15,9 @@ _SAMPLES_AT_A_TIME = 1 << 18  # 2 MB of float64, so that hours of audio need no 
 _SMALLEST_SCALE = 1e-7  # 20 dB below the last bit of 24: what is softer is silence, and would become noise
 
 
-def normalized(waveforms: Padded, normalize: Normalize, dtype: torch.dtype = torch.float64) -> Padded:
+def normalize_amplitude(
+    waveforms: Padded, normalize: Normalize, dtype: torch.dtype = torch.float64
+) -> Padded:
     """Waveforms [B, samples, 1] of the amplitude asked for, silence as it is, zeros for padding.
 
     Args:
@@ -23,41 +25,43 @@ def normalized(waveforms: Padded, normalize: Normalize, dtype: torch.dtype = tor
         normalize: what to make equal.
         dtype: of the computation; float32 where a device has no other.
     """
-    origin, scale = _origin_and_scale(waveforms, normalize, dtype)
+    origin, scale = _offset_and_scale(waveforms, normalize, dtype)
     scale = scale.where(scale > _SMALLEST_SCALE, 1.0)
     values = torch.empty_like(waveforms.values)
-    for place, block, real in _blocks(waveforms, dtype):
+    for place, block, real in _iterate_blocks(waveforms, dtype):
         values[:, place, 0] = ((block - origin) / scale).where(real, 0).to(values.dtype)
     return waveforms.with_values(values)
 
 
-def _origin_and_scale(waveforms: Padded, normalize: Normalize, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _offset_and_scale(waveforms: Padded, normalize: Normalize, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """What is taken from each utterance, and what the rest is divided by, [B, 1] both."""
     nothing = torch.zeros(len(waveforms.lengths), 1, dtype=dtype, device=waveforms.values.device)
     if normalize == "none":
         return nothing, nothing + 1
     if normalize == "peak":
-        return nothing, _largest(waveforms, dtype, torch.abs)
+        return nothing, _reduce_max(waveforms, dtype, torch.abs)
     if normalize == "minmax":
-        lowest = -_largest(waveforms, dtype, torch.neg)
-        return lowest, _largest(waveforms, dtype, torch.positive) - lowest
-    mean = _mean(waveforms, dtype, torch.positive) if normalize == "zscore" else nothing
-    return mean, _mean(waveforms, dtype, lambda samples: (samples - mean).square()).sqrt()
+        lowest = -_reduce_max(waveforms, dtype, torch.neg)
+        return lowest, _reduce_max(waveforms, dtype, torch.positive) - lowest
+    mean = _reduce_mean(waveforms, dtype, torch.positive) if normalize == "zscore" else nothing
+    return mean, _reduce_mean(waveforms, dtype, lambda samples: (samples - mean).square()).sqrt()
 
 
-def _largest(waveforms: Padded, dtype: torch.dtype, measure: Callable[[Tensor], Tensor]) -> Tensor:
+def _reduce_max(waveforms: Padded, dtype: torch.dtype, measure: Callable[[Tensor], Tensor]) -> Tensor:
     """The largest of what is measured of an utterance's samples, [B, 1]."""
-    peaks = [measure(block).where(real, -math.inf).amax(1) for _, block, real in _blocks(waveforms, dtype)]
+    peaks = [
+        measure(block).where(real, -math.inf).amax(1) for _, block, real in _iterate_blocks(waveforms, dtype)
+    ]
     return torch.stack(peaks, dim=1).amax(1, keepdim=True)
 
 
-def _mean(waveforms: Padded, dtype: torch.dtype, measure: Callable[[Tensor], Tensor]) -> Tensor:
+def _reduce_mean(waveforms: Padded, dtype: torch.dtype, measure: Callable[[Tensor], Tensor]) -> Tensor:
     """The mean of what is measured of an utterance's samples, [B, 1]."""
-    sums = [measure(block).where(real, 0).sum(1) for _, block, real in _blocks(waveforms, dtype)]
+    sums = [measure(block).where(real, 0).sum(1) for _, block, real in _iterate_blocks(waveforms, dtype)]
     return torch.stack(sums, dim=1).sum(1, keepdim=True) / waveforms.lengths[:, None]
 
 
-def _blocks(waveforms: Padded, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
+def _iterate_blocks(waveforms: Padded, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Where they are, samples [B, n], and which of them are no padding."""
     size = max(1, _SAMPLES_AT_A_TIME // len(waveforms.lengths))
     for begin in range(0, waveforms.values.shape[1], size):

@@ -153,12 +153,12 @@ class SpecAugment(nn.Module):
         """[B, T, F] -> [B, T, F]."""
         _, steps, bands = audio.values.shape
         length = audio.lengths[:, None].float()
-        hidden = _stretches(keys, "time", self.time_masks, self.max_time_share * length, length, steps)[
+        hidden = _draw_spans(keys, "time", self.time_masks, self.max_time_share * length, length, steps)[
             :, :, None
         ]
         width = torch.full_like(length, self.max_bands)
         height = torch.full_like(length, bands)
-        hidden = hidden | _stretches(keys, "freq", self.frequency_masks, width, height, bands)[:, None]
+        hidden = hidden | _draw_spans(keys, "freq", self.frequency_masks, width, height, bands)[:, None]
         total = (audio.values * audio.mask.unsqueeze(-1)).sum((1, 2), keepdim=True)
         mean = total / (length.unsqueeze(-1) * bands)
         return audio.with_values(torch.where(hidden, mean, audio.values))
@@ -191,7 +191,7 @@ class Mixup(nn.Module):
         return audio.with_values(mixed), share[:, 0]
 
 
-def _stretches(keys: Tensor, salt: str, count: int, widest: Tensor, extent: Tensor, size: int) -> Tensor:
+def _draw_spans(keys: Tensor, salt: str, count: int, widest: Tensor, extent: Tensor, size: int) -> Tensor:
     """[B, size] bool: true in `count` random stretches of at most `widest` [B, 1] in `extent` [B, 1]."""
     positions = torch.arange(size, device=keys.device)
     hidden = torch.zeros(len(keys), size, dtype=torch.bool, device=keys.device)

@@ -101,7 +101,7 @@ class WaveformBank(nn.Module):
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def whole(self, keys: Tensor, salt: str) -> Padded:
+    def draw_recordings(self, keys: Tensor, salt: str) -> Padded:
         """A random recording for each key [B], all of it: [B, samples, 1], padded with zeros."""
         chosen = (uniform(keys, salt)[:, 0] * len(self)).long()
         lengths = self.lengths[chosen]
@@ -109,7 +109,7 @@ class WaveformBank(nn.Module):
         places = self.firsts[chosen, None] + torch.minimum(steps, lengths[:, None] - 1)
         return Padded(self.samples[places].unsqueeze(-1), lengths).zeroed()
 
-    def stretches(self, keys: Tensor, salt: str, count: int) -> Tensor:
+    def draw_segments(self, keys: Tensor, salt: str, count: int) -> Tensor:
         """[B, count] samples of a random recording for each key [B], from anywhere, and round again at its end."""
         choice, place = uniform(keys, salt, 2).unbind(1)
         chosen = (choice * len(self)).long()
@@ -136,13 +136,13 @@ class Speed(nn.Module):
                 "Set waveform_augment.speed=0.1 for +-10 %."
             )
         self.max_percent = round(100 * max_change)
-        self.probability = _checked_probability("speed_probability", probability)
+        self.probability = _check_probability("speed_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
         """[B, samples, 1] -> [B, samples', 1]."""
         choices = 2 * self.max_percent + 1
         change = (uniform(keys, "wspeed")[:, 0] * choices).long() - self.max_percent
-        return change_speed(waveforms, 100 + change * _chosen(keys, "?wspeed", self.probability)[:, 0])
+        return change_speed(waveforms, 100 + change * _draw_mask(keys, "?wspeed", self.probability)[:, 0])
 
 
 class Reverberation(nn.Module):
@@ -161,17 +161,17 @@ class Reverberation(nn.Module):
     def __init__(self, impulses: WaveformBank, *, probability: float = 1.0) -> None:
         super().__init__()
         self.impulses = impulses
-        self.probability = _checked_probability("impulse_probability", probability)
+        self.probability = _check_probability("impulse_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
         dry = waveforms.zeroed().values[..., 0]
-        impulses = self.impulses.whole(keys, "wroom").values[..., 0]
+        impulses = self.impulses.draw_recordings(keys, "wroom").values[..., 0]
         delays = impulses.abs().argmax(1, keepdim=True)
         steps = torch.arange(dry.shape[1], device=dry.device)
         wet = _convolve(dry, impulses).gather(1, steps + delays) * waveforms.mask
         wet = wet * _level_ratio(dry, wet)
-        heard = wet.where(_chosen(keys, "?wroom", self.probability), dry)
+        heard = wet.where(_draw_mask(keys, "?wroom", self.probability), dry)
         return waveforms.with_values(heard.unsqueeze(-1))
 
 
@@ -197,20 +197,24 @@ class Noise(nn.Module):
             )
         self.low, self.high = snr_db
         self.noises = noises
-        self.probability = _checked_probability("noise_probability", probability)
+        self.probability = _check_probability("noise_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
         clean = waveforms.zeroed().values[..., 0]
         noise = self._noise(keys, clean.shape[1]) * waveforms.mask
         snr_db = self.low + (self.high - self.low) * uniform(keys, "wsnr")
-        level = _level_ratio(clean, noise) * _amplitude(-snr_db) * _chosen(keys, "?wnoise", self.probability)
+        level = (
+            _level_ratio(clean, noise)
+            * _db_to_amplitude(-snr_db)
+            * _draw_mask(keys, "?wnoise", self.probability)
+        )
         return waveforms.with_values((clean + level * noise).unsqueeze(-1))
 
     def _noise(self, keys: Tensor, count: int) -> Tensor:
         if self.noises is None:
             return white_noise(keys, "wnoise", count)
-        return self.noises.stretches(keys, "wnoise", count)
+        return self.noises.draw_segments(keys, "wnoise", count)
 
 
 class WaveformGain(nn.Module):
@@ -231,7 +235,7 @@ class WaveformGain(nn.Module):
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
-        change = _amplitude(self.max_db * (2 * uniform(keys, "wgain") - 1))
+        change = _db_to_amplitude(self.max_db * (2 * uniform(keys, "wgain") - 1))
         return waveforms.with_values(waveforms.values * change.unsqueeze(-1))
 
 
@@ -244,11 +248,11 @@ class Polarity(nn.Module):
 
     def __init__(self, probability: float = 0.5) -> None:
         super().__init__()
-        self.probability = _checked_probability("flip_probability", probability)
+        self.probability = _check_probability("flip_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
-        flipped = _chosen(keys, "?wflip", self.probability).unsqueeze(-1)
+        flipped = _draw_mask(keys, "?wflip", self.probability).unsqueeze(-1)
         return waveforms.with_values(waveforms.values * torch.where(flipped, -1.0, 1.0))
 
 
@@ -328,17 +332,17 @@ def _level_ratio(ours: Tensor, theirs: Tensor) -> Tensor:
     return ratio.sqrt().where(energy > _SILENT, 0)
 
 
-def _amplitude(decibels: Tensor) -> Tensor:
+def _db_to_amplitude(decibels: Tensor) -> Tensor:
     """The factor that so many decibels are."""
     return torch.pow(10, decibels / 20)
 
 
-def _chosen(keys: Tensor, salt: str, probability: float) -> Tensor:
+def _draw_mask(keys: Tensor, salt: str, probability: float) -> Tensor:
     """[B, 1] bool, true with this probability."""
     return uniform(keys, salt) < probability
 
 
-def _checked_probability(name: str, value: float) -> float:
+def _check_probability(name: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ConfigError(
             f"waveform_augment.{name}={value}: expected a share from 0 to 1. "

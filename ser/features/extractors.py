@@ -15,8 +15,16 @@ from torch import Tensor, nn
 from ser.batch import Padded
 from ser.errors import ConfigError, DataError
 from ser.features import mel
-from ser.features.amplitude import Normalize, normalized
-from ser.features.framing import Align, Framing, Window, make_window, preemphasized, spectrum, without_mean
+from ser.features.amplitude import Normalize, normalize_amplitude
+from ser.features.framing import (
+    Align,
+    Framing,
+    Window,
+    apply_preemphasis,
+    compute_spectrum,
+    make_window,
+    subtract_mean,
+)
 from ser.features.log_compression import FloorBy, Log, Logarithm
 from ser.features.vad import Silence
 
@@ -66,7 +74,7 @@ class Extractor(nn.Module, ABC):
         self.silence = silence
         self.precise = torch.float64
 
-    def single(self) -> "Extractor":
+    def to_float32(self) -> "Extractor":
         """A copy that computes in float32 throughout: for steps of a training, on whatever device.
 
         Apple's MPS has no float64. What it costs is the last digits of the quietest bands, see `LogMel.precision`.
@@ -91,7 +99,7 @@ class Extractor(nn.Module, ABC):
         """[B, samples, 1] -> [B, T, F]."""
 
     @abstractmethod
-    def of_frames(self, block: Tensor) -> Tensor:
+    def extract_frames(self, block: Tensor) -> Tensor:
         """Frames [..., samples] -> features [..., F], without what needs to know the whole utterance."""
 
     @abstractmethod
@@ -135,9 +143,9 @@ class Extractor(nn.Module, ABC):
         if self.silence is None:
             return self.extract(waveforms), None
         heard = self.silence.detector.frames(waveforms)
-        features = self.extract(self.silence.before(waveforms, heard))
-        speech = self.silence.detector.at(heard, self.framing, features)
-        return self.silence.after(features, speech)
+        features = self.extract(self.silence.mute_pauses(waveforms, heard))
+        speech = self.silence.detector.speech_at_steps(heard, self.framing, features)
+        return self.silence.remove_silence(features, speech)
 
 
 class Waveform(Extractor):
@@ -167,9 +175,9 @@ class Waveform(Extractor):
 
     def extract(self, waveforms: Padded) -> Padded:
         """[B, samples, 1] -> [B, samples, 1]."""
-        return normalized(waveforms, self.normalize, self.precise)
+        return normalize_amplitude(waveforms, self.normalize, self.precise)
 
-    def of_frames(self, block: Tensor) -> Tensor:
+    def extract_frames(self, block: Tensor) -> Tensor:
         """[..., 1] as it is."""
         return block
 
@@ -292,7 +300,7 @@ class LogMel(Extractor):
         """[B, samples, 1] -> [B, T, F], float32, padding zero."""
         lengths = self.num_frames(waveforms.lengths)
         frame_blocks = self.framing.blocks(waveforms, self.waveform_preemphasis, self.taper.dtype)
-        blocks = self.logarithm.raised(
+        blocks = self.logarithm.apply_top_db(
             (self.logarithm(self._energies(part)) for part in frame_blocks), lengths
         )
         values = torch.empty(len(lengths), int(lengths.max()), self.feature_dim, device=lengths.device)
@@ -303,7 +311,7 @@ class LogMel(Extractor):
         features = Padded(values, lengths)
         return features.with_values(values.masked_fill_(~features.mask.unsqueeze(-1), 0))
 
-    def of_frames(self, block: Tensor) -> Tensor:
+    def extract_frames(self, block: Tensor) -> Tensor:
         """Frames [..., samples] -> [..., F], without `top_db`."""
         return self._transform(self.logarithm(self._energies(block)))
 
@@ -333,10 +341,10 @@ class LogMel(Extractor):
     def _energies(self, block: Tensor) -> Tensor:
         """Frames [..., samples] -> [..., num_mel_bins]."""
         if self.remove_mean:
-            block = without_mean(block)
+            block = subtract_mean(block)
         if self.frame_preemphasis:
-            block = preemphasized(block, self.frame_preemphasis)
-        energies: Tensor = spectrum(block * self.taper, self.fft_length, self.power) @ self.filters
+            block = apply_preemphasis(block, self.frame_preemphasis)
+        energies: Tensor = compute_spectrum(block * self.taper, self.fft_length, self.power) @ self.filters
         return energies
 
     def _transform(self, block: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Framing:
         beyond = (samples - self.length).clamp_min(0)
         return 1 + (beyond + (self.shift - 1 if self.align == "causal_padded" else 0)) // self.shift
 
-    def num_full(self, samples: int) -> int:
+    def num_full_frames(self, samples: int) -> int:
         """Causal frames whose samples have all been heard in a stream of so many samples."""
         return 1 + (samples - self.length) // self.shift if samples >= self.length else 0
 
@@ -84,13 +84,13 @@ class Framing:
         steps = int(self.num_frames(waveforms.lengths).max())
         most = _FRAMES_AT_A_TIME if waveforms.values.device.type == "cpu" else _FRAMES_AT_A_TIME_ON_GPU
         size = max(1, most // len(waveforms.lengths))
-        emphasized = _Emphasized(waveforms, preemphasis, dtype)
+        emphasized = _PreemphasisReader(waveforms, preemphasis, dtype)
         for first in range(0, steps, size):
             begin = first * self.shift - self.lead
             end = begin + (min(size, steps - first) - 1) * self.shift + self.length
             yield self._read(emphasized, begin, end).unfold(1, self.length, self.shift)
 
-    def _read(self, emphasized: "_Emphasized", begin: int, end: int) -> Tensor:
+    def _read(self, emphasized: "_PreemphasisReader", begin: int, end: int) -> Tensor:
         """Samples [B, end - begin], with what this alignment has beyond the ends."""
         if self.align != "centered":
             return emphasized.read(begin, end)
@@ -102,7 +102,7 @@ class Framing:
         return samples.gather(1, (places - begin + reach).clamp(0, samples.shape[1] - 1))
 
 
-class _Emphasized:
+class _PreemphasisReader:
     """Waveforms whose pre-emphasized samples are computed as they are read; they may be hours."""
 
     def __init__(self, waveforms: Padded, coefficient: float, dtype: torch.dtype) -> None:
@@ -136,18 +136,18 @@ def make_window(name: Window, length: int) -> Tensor:
     return window**0.85 if name == "povey" else window
 
 
-def without_mean(frames: Tensor) -> Tensor:
+def subtract_mean(frames: Tensor) -> Tensor:
     """Frames [..., samples], each less its mean."""
     return frames - frames.mean(-1, keepdim=True)
 
 
-def preemphasized(frames: Tensor, coefficient: float) -> Tensor:
+def apply_preemphasis(frames: Tensor, coefficient: float) -> Tensor:
     """Each sample less `coefficient` times the one before it in its frame, the first less that of itself."""
     earlier = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
     return frames.sub(earlier, alpha=coefficient)
 
 
-def spectrum(frames: Tensor, fft_length: int, power: int) -> Tensor:
+def compute_spectrum(frames: Tensor, fft_length: int, power: int) -> Tensor:
     """|FFT| to the power of 1 or 2, of frames [..., samples], as [..., fft_length // 2 + 1]."""
     transformed = torch.fft.rfft(frames, fft_length)
     # part by part: abs(), or a sum over pairs, takes five times as long, three times the FFT

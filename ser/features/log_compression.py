@@ -58,7 +58,7 @@ class Logarithm:
         logarithms = energies.log10()
         return 20 / self.power * logarithms if self.log == "decibel" else logarithms
 
-    def raised(self, blocks: Iterable[Tensor], lengths: Tensor) -> Iterable[Tensor]:
+    def apply_top_db(self, blocks: Iterable[Tensor], lengths: Tensor) -> Iterable[Tensor]:
         """Blocks with what is more than `top_db` below an utterance's largest raised to that.
 
         Args:

@@ -10,7 +10,7 @@ from ser.features.extractors import Extractor
 from ser.precision import KeepsPrecision, in_float32
 
 
-class Listen(KeepsPrecision):
+class OnTheFlyFeatures(KeepsPrecision):
     """Augment waveforms and extract features, in every step; or, without an extractor, pass features on.
 
     Features that are computed once and kept are faster, but every epoch hears the same recordings.
@@ -22,7 +22,7 @@ class Listen(KeepsPrecision):
 
     def __init__(self, extractor: Extractor | None = None, augment: WaveformAugment | None = None) -> None:
         super().__init__()
-        self.extractor = None if extractor is None else extractor.single()
+        self.extractor = None if extractor is None else extractor.to_float32()
         self.augment = augment
 
     def with_speech(self, batch: Batch) -> Batch:

@@ -17,7 +17,7 @@ from ser.features.vad_smoothing import SmoothingState
 _SAMPLES_AT_A_TIME = 1 << 14  # 1 s at 16 kHz: hours may be pushed at once, and need no more memory
 
 
-class Frames(NamedTuple):
+class StreamFrames(NamedTuple):
     """What has come out of a stream.
 
     Args:
@@ -97,7 +97,7 @@ class FeatureStream:
             held=torch.empty(0, self.extractor.feature_dim, device=device),
         )
 
-    def push(self, samples: Tensor, state: FeatureState) -> tuple[Frames, FeatureState]:
+    def push(self, samples: Tensor, state: FeatureState) -> tuple[StreamFrames, FeatureState]:
         """What comes out as more is heard, and the state from then on.
 
         Args:
@@ -115,9 +115,11 @@ class FeatureStream:
             part, state = self._push(samples[begin : begin + _SAMPLES_AT_A_TIME], state)
             parts.append(part)
         numbers = range(first, state.steps)
-        return _joined(parts, [*chain(*(part.numbers for part in parts))] if self.removes else numbers), state
+        return _concatenate(
+            parts, [*chain(*(part.numbers for part in parts))] if self.removes else numbers
+        ), state
 
-    def finish(self, state: FeatureState) -> Frames:
+    def finish(self, state: FeatureState) -> StreamFrames:
         """What was held back, once nothing more comes.
 
         A last causal frame that is not full is dropped, and one that is padded is padded with zeros, as ever.
@@ -128,26 +130,27 @@ class FeatureStream:
         values = self._extract(state.samples, state, steps)
         speech: list[bool] = []
         if self.detector is not None and steps:
-            detected = [*state.detected, *self._last_answers(self.detector, state)]
+            detected = [*state.detected, *self._finish_detection(self.detector, state)]
             first = int(self.detector.framing.num_frames(torch.tensor(state.heard))) - len(detected)
             places = range(state.decided, steps)
             speech = [
-                detected[min(self._cell(self.detector, step) - first, len(detected) - 1)] for step in places
+                detected[min(self._detector_frame(self.detector, step) - first, len(detected) - 1)]
+                for step in places
             ]
-        return self._given(values, speech, state)[0]
+        return self._make_frames(values, speech, state)[0]
 
-    def _push(self, samples: Tensor, state: FeatureState) -> tuple[Frames, FeatureState]:
+    def _push(self, samples: Tensor, state: FeatureState) -> tuple[StreamFrames, FeatureState]:
         heard = state.heard + samples.numel()
         samples = torch.cat([state.samples, samples.float()])
-        steps = self.extractor.framing.num_full(heard)
+        steps = self.extractor.framing.num_full_frames(heard)
         values = self._extract(samples, state, steps)
         needed = min(self.extractor.framing.shift * steps, heard)
         speech: list[bool] = []
         detected, smoothing = state.detected, state.smoothing
         if self.detector is not None:
-            speech, detected, smoothing = self._decide(self.detector, samples, state, heard, steps)
+            speech, detected, smoothing = self._detect_speech(self.detector, samples, state, heard, steps)
             needed = min(self.detector.framing.shift * smoothing.heard, needed)
-        frames, held = self._given(values, speech, state)
+        frames, held = self._make_frames(values, speech, state)
         decided = state.decided + len(speech)
         left = samples[needed - 1 - heard :]
         return frames, FeatureState(heard, left, steps, decided, detected, smoothing, held)
@@ -157,7 +160,7 @@ class FeatureStream:
         if steps == state.steps:
             return state.held[:0]
         framing, emphasis = self.extractor.framing, self.extractor.waveform_preemphasis
-        begin = state.steps * framing.shift - _position(state)
+        begin = state.steps * framing.shift - _buffer_start(state)
         size = (steps - state.steps - 1) * framing.shift + framing.length
         block = samples[begin : begin + size].to(self.extractor.dtype)
         if emphasis:
@@ -165,55 +168,61 @@ class FeatureStream:
             block = block.sub(earlier, alpha=emphasis)
         if block.numel() < size:
             block = functional.pad(block, (0, size - block.numel()))
-        return self.extractor.of_frames(block.unfold(0, framing.length, framing.shift)).float()
+        return self.extractor.extract_frames(block.unfold(0, framing.length, framing.shift)).float()
 
-    def _decide(
+    def _detect_speech(
         self, detector: SilenceDetector, samples: Tensor, state: FeatureState, heard: int, steps: int
     ) -> tuple[list[bool], tuple[bool, ...], SmoothingState]:
         """What is known now of the steps from `state.decided` on, and of the detector's frames from then on."""
         framing = detector.framing
         sounds: list[bool] = []
-        if count := framing.num_full(heard) - state.smoothing.heard:
-            begin = state.smoothing.heard * framing.shift - _position(state)
-            sounds = detector.sounds(samples[begin : begin + (count - 1) * framing.shift + framing.length])
+        if count := framing.num_full_frames(heard) - state.smoothing.heard:
+            begin = state.smoothing.heard * framing.shift - _buffer_start(state)
+            sounds = detector.detect_sounds(
+                samples[begin : begin + (count - 1) * framing.shift + framing.length]
+            )
         answers, smoothing = detector.smoothing.step(sounds, state.smoothing)
         detected = (*state.detected, *answers)
         first = smoothing.decided - len(detected)
         speech: list[bool] = []
-        cell = self._cell(detector, state.decided) - first
+        cell = self._detector_frame(detector, state.decided) - first
         while state.decided + len(speech) < steps and cell < len(detected):
             speech.append(detected[cell])
-            cell = self._cell(detector, state.decided + len(speech)) - first
+            cell = self._detector_frame(detector, state.decided + len(speech)) - first
         needed = max(min(cell, len(detected) - 1), 0)  # the last one answers for all beyond the end
         return speech, detected[needed:], smoothing
 
-    def _last_answers(self, detector: SilenceDetector, state: FeatureState) -> list[bool]:
+    def _finish_detection(self, detector: SilenceDetector, state: FeatureState) -> list[bool]:
         """For the detector's frames from `state.smoothing.decided` to the last, which may not be full."""
         framing, heard = detector.framing, state.smoothing.heard
         sounds: list[bool] = []
         if heard < int(framing.num_frames(torch.tensor(state.heard))):
             count = state.heard - heard * framing.shift
             last = functional.pad(state.samples[-count:], (0, framing.length - count))
-            sounds = detector.sounds(last, count)
+            sounds = detector.detect_sounds(last, count)
         answers, smoothing = detector.smoothing.step(sounds, state.smoothing)
         return [*answers, *detector.smoothing.finish(smoothing)]
 
-    def _cell(self, detector: SilenceDetector, step: int) -> int:
+    def _detector_frame(self, detector: SilenceDetector, step: int) -> int:
         """The number of the detector's frame that says whether a step is speech."""
         framing = self.extractor.framing
-        return max(detector.cell(framing.centre + step * framing.shift), 0)
+        return max(detector.frame_at(framing.centre + step * framing.shift), 0)
 
-    def _given(self, values: Tensor, speech: list[bool], state: FeatureState) -> tuple[Frames, Tensor]:
+    def _make_frames(
+        self, values: Tensor, speech: list[bool], state: FeatureState
+    ) -> tuple[StreamFrames, Tensor]:
         """What comes out, of new features [m, F] and answers; and the features that wait for theirs."""
         if not self.removes:
             numbers = range(state.steps, state.steps + values.shape[0])
-            return Frames(values, numbers, speech, state.decided), state.held
+            return StreamFrames(values, numbers, speech, state.decided), state.held
         waiting = torch.cat([state.held, values]) if state.held.shape[0] else values
         answered, waiting = waiting[: len(speech)], waiting[len(speech) :]
         kept = [place for place, is_speech in enumerate(speech) if is_speech]
         if len(kept) < len(speech):
             answered = answered[kept] if kept else answered[:0]
-        return Frames(answered, [state.decided + place for place in kept], speech, state.decided), waiting
+        return StreamFrames(
+            answered, [state.decided + place for place in kept], speech, state.decided
+        ), waiting
 
     def _check(self, samples: Tensor, heard: int) -> None:
         if samples.dim() != 1 or not samples.is_floating_point():
@@ -231,12 +240,12 @@ class FeatureStream:
             )
 
 
-def _position(state: FeatureState) -> int:
+def _buffer_start(state: FeatureState) -> int:
     """Where in the recording the samples of a state begin; -1 at first."""
     return state.heard - state.samples.numel()
 
 
-def _joined(parts: Sequence[Frames], numbers: Sequence[int]) -> Frames:
+def _concatenate(parts: Sequence[StreamFrames], numbers: Sequence[int]) -> StreamFrames:
     """What has come out piece by piece, as if at once."""
     values = torch.cat([part.values for part in parts])
-    return Frames(values, numbers, [*chain(*(part.speech for part in parts))], parts[0].first)
+    return StreamFrames(values, numbers, [*chain(*(part.speech for part in parts))], parts[0].first)

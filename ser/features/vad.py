@@ -68,7 +68,7 @@ class SilenceDetector(nn.Module):
         self.relative_db = relative_db
         self.absolute_db = absolute_db
         self.precise = torch.float64
-        self._lowest = 0.0 if absolute_db is None else _ratio(absolute_db)
+        self._lowest = 0.0 if absolute_db is None else _db_to_energy_ratio(absolute_db)
         rate = sample_rate / self.framing.shift
         durations = (min_speech_s, min_silence_s, hang_over_s)
         self.smoothing = Smoothing(*(round(seconds * rate) for seconds in durations))
@@ -77,7 +77,7 @@ class SilenceDetector(nn.Module):
 
     def forward(self, waveforms: Padded) -> Tensor:
         """[B, samples, 1] -> [B, samples] bool, true on speech, false on silence and padding."""
-        return self.at(self.frames(waveforms), _SAMPLES, waveforms)
+        return self.speech_at_steps(self.frames(waveforms), _SAMPLES, waveforms)
 
     @torch.no_grad()
     def frames(self, waveforms: Padded) -> Padded:
@@ -85,9 +85,9 @@ class SilenceDetector(nn.Module):
         steps = self.framing.num_frames(waveforms.lengths)
         energies = _frame_energies(waveforms, int(steps.max()), self.framing, self.precise)
         real = torch.arange(energies.shape[1], device=steps.device) < steps[:, None]
-        return Padded(self.smoothing(self._exceeds(energies * real), real).unsqueeze(-1), steps)
+        return Padded(self.smoothing(self._exceeds_thresholds(energies * real), real).unsqueeze(-1), steps)
 
-    def at(self, frames: Padded, framing: Framing, steps: Padded) -> Tensor:
+    def speech_at_steps(self, frames: Padded, framing: Framing, steps: Padded) -> Tensor:
         """[B, T] bool, what frames say of the steps of another framing: a step is as the cell its centre lies in.
 
         The cell of a frame are the 10 ms around its centre; the first and the last cell reach to the ends.
@@ -103,11 +103,11 @@ class SilenceDetector(nn.Module):
         for first in range(0, speech.shape[1], _STEPS_AT_A_TIME):
             part = speech[:, first : first + _STEPS_AT_A_TIME]
             numbers = torch.arange(first, first + part.shape[1], device=held.device)
-            cells = self.cell(framing.centre + numbers * framing.shift).clamp(0, len(known) - 1)
+            cells = self.frame_at(framing.centre + numbers * framing.shift).clamp(0, len(known) - 1)
             torch.logical_and(held[:, cells], numbers < steps.lengths[:, None], out=part)
         return speech
 
-    def cell(self, places: _Places) -> _Places:
+    def frame_at(self, places: _Places) -> _Places:
         """The number of the frame around whose centre a sample lies, negative before the first.
 
         Args:
@@ -115,7 +115,7 @@ class SilenceDetector(nn.Module):
         """
         return (places - (self.framing.length - self.framing.shift) // 2) // self.framing.shift
 
-    def sounds(self, samples: Tensor, count: int | None = None) -> list[bool]:
+    def detect_sounds(self, samples: Tensor, count: int | None = None) -> list[bool]:
         """Which of the frames in [n] samples of a stream exceed the absolute threshold.
 
         Args:
@@ -132,15 +132,15 @@ class SilenceDetector(nn.Module):
         ]
 
     def _is_sound(self, mean: float, power: float) -> bool:
-        """What `_exceeds` says of a frame with this mean and mean square, computed alike to the last bit."""
+        """What `_exceeds_thresholds` says of a frame with this mean and mean square, computed alike to the last bit."""
         energy = power - mean * mean
         return energy > _ROUNDING * power and energy > self._lowest
 
-    def _exceeds(self, energies: Tensor) -> Tensor:
+    def _exceeds_thresholds(self, energies: Tensor) -> Tensor:
         """Energies [B, N] -> [B, N] bool."""
         sound = energies > self._lowest
         if self.relative_db is not None:
-            sound &= energies > energies.amax(1, keepdim=True) * _ratio(self.relative_db)
+            sound &= energies > energies.amax(1, keepdim=True) * _db_to_energy_ratio(self.relative_db)
         return sound
 
 
@@ -167,7 +167,7 @@ class Silence(nn.Module):
         self.detector = detector
         self.mode = mode
 
-    def before(self, waveforms: Padded, frames: Padded) -> Padded:
+    def mute_pauses(self, waveforms: Padded, frames: Padded) -> Padded:
         """The waveforms [B, samples, 1] that features are made of.
 
         Args:
@@ -176,10 +176,10 @@ class Silence(nn.Module):
         """
         if self.mode != "mute":
             return waveforms
-        speech = self.detector.at(frames, _SAMPLES, waveforms)
+        speech = self.detector.speech_at_steps(frames, _SAMPLES, waveforms)
         return waveforms.with_values(waveforms.values.where(speech.unsqueeze(-1), 0))
 
-    def after(self, features: Padded, speech: Tensor) -> tuple[Padded, Tensor]:
+    def remove_silence(self, features: Padded, speech: Tensor) -> tuple[Padded, Tensor]:
         """Features [B, T', F] and speech [B, T'] that are left.
 
         Args:
@@ -190,7 +190,10 @@ class Silence(nn.Module):
             return features, speech
         spoken = speech.any(1).tolist()
         own = zip(features.values, speech, features.lengths.tolist(), spoken, strict=True)
-        left = [_cut(steps[:n], kept[:n]) if is_spoken else steps[:n] for steps, kept, n, is_spoken in own]
+        left = [
+            _select_steps(steps[:n], kept[:n]) if is_spoken else steps[:n]
+            for steps, kept, n, is_spoken in own
+        ]
         answers = [
             speech.new_full((len(steps), 1), is_spoken) for steps, is_spoken in zip(left, spoken, strict=True)
         ]
@@ -247,14 +250,14 @@ def _frame_energies(
     return torch.cat(blocks, dim=1)
 
 
-def _cut(steps: Tensor, kept: Tensor) -> Tensor:
+def _select_steps(steps: Tensor, kept: Tensor) -> Tensor:
     """The kept steps [n, F], in pieces: indexing by the mask would need 16 bytes for each step."""
     edges = 1 + (kept[1:] != kept[:-1]).nonzero().flatten()
     pieces = steps.tensor_split(edges.tolist())
     return torch.cat(pieces[0 if kept[0] else 1 :: 2])
 
 
-def _ratio(decibels: float) -> float:
+def _db_to_energy_ratio(decibels: float) -> float:
     """Of two energies so many dB apart."""
     return float(10 ** (decibels / 10))
 

@@ -22,7 +22,7 @@ from ser.data.manifest import Label, Manifest
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, setting
 from ser.features.extractors import Extractor
-from ser.features.on_the_fly import Listen
+from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.checkpoint import Trained
 from ser.names import is_missing
 from ser.splits.speaker_normalize import is_by_speaker, normalized_by_speaker
@@ -63,7 +63,7 @@ def class_scores(
     store: Store,
     *,
     device: torch.device,
-    listen: Listen | None = None,
+    to_features: OnTheFlyFeatures | None = None,
     max_frames: int | None = None,
     max_utterances: int = 256,
 ) -> Tensor:
@@ -73,9 +73,9 @@ def class_scores(
 
     Args:
         models: one, or several that answer the same question.
-        store: features as the models were trained on, or what `listen` makes them of.
+        store: features as the models were trained on, or what `to_features` makes them of.
         device: where to compute.
-        listen: makes features where the store holds waveforms.
+        to_features: makes features where the store holds waveforms.
         max_frames: padded frames of a batch, at most; None = what is fastest on the device.
         max_utterances: utterances of a batch, at most.
 
@@ -84,9 +84,9 @@ def class_scores(
         DataError: the features have another width than a model's.
         ConfigError: the models predict different things.
     """
-    listen = (listen or Listen()).to(device)
+    to_features = (to_features or OnTheFlyFeatures()).to(device)
     for trained in models:
-        _check_fit(trained, models[0], store, listen)
+        _check_fit(trained, models[0], store, to_features)
         trained.model.to(device)
     dataset = UtteranceDataset(store, None)
     if max_frames is None:
@@ -94,7 +94,7 @@ def class_scores(
         max_frames *= _SAMPLES_FOR_A_FRAME if store.feature_dim == 1 else 1
     scores = torch.zeros(len(store), len(models[0].target.class_names))
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
-        batch: Batch = listen.with_speech(dataset[draw].to(device))
+        batch: Batch = to_features.with_speech(dataset[draw].to(device))
         for trained in models:
             answer = trained.target.decided(trained.check(trained.model(batch.audio).float()), batch)
             scores[draw.indices] += answer.cpu() / len(models)
@@ -156,7 +156,7 @@ def _label(labels: Mapping[str, Label], field: str) -> str:
     return "" if is_missing(name) else name
 
 
-def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, Listen]:
+def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, OnTheFlyFeatures]:
     """The waveforms [N, samples] of a .npy file, and what makes features of them.
 
     Raises:
@@ -164,7 +164,7 @@ def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, Listen]:
         DataError: the file does not hold waveforms.
     """
     extractor = extractor_of(models)
-    return read_clips(path, extractor.sample_rate), Listen(extractor)
+    return read_clips(path, extractor.sample_rate), OnTheFlyFeatures(extractor)
 
 
 def places(manifest: Manifest) -> list[dict[str, Any]]:
@@ -275,8 +275,8 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
         print(f"{name:20} {value:.1%}")
 
 
-def _check_fit(trained: Trained, first: Trained, store: Store, listen: Listen) -> None:
-    feature_dim = store.feature_dim if listen.extractor is None else listen.extractor.feature_dim
+def _check_fit(trained: Trained, first: Trained, store: Store, to_features: OnTheFlyFeatures) -> None:
+    feature_dim = store.feature_dim if to_features.extractor is None else to_features.extractor.feature_dim
     if trained.feature_dim != feature_dim:
         if (store.lengths == trained.feature_dim).all():
             raise DataError(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ser.errors import ConfigError, DataError
-from ser.features.streaming import FeatureState, FeatureStream, Frames
+from ser.features.streaming import FeatureState, FeatureStream, StreamFrames
 from ser.inference.checkpoint import Trained, find, load
 from ser.inference.predict import extractor_of
 from ser.models.base import State
@@ -194,7 +194,7 @@ class Stream:
         return self._decided(waiting, flags, state, state.features, models, unanswered)
 
     def _heard(
-        self, frames: Frames, state: StreamState
+        self, frames: StreamFrames, state: StreamState
     ) -> tuple[tuple[_Step, ...], tuple[int, ...], tuple[State, ...]]:
         """The steps that wait, the frames that are not joined to one yet, and the models' states, after more frames."""
         if not len(frames.numbers):

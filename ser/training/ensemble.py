@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from ser.batching.class_balance import num_members
+from ser.batching.class_balance import ensemble_size
 from ser.batching.datamodule import SpeechData
 from ser.errors import ConfigError
 from ser.report import report
@@ -74,7 +74,7 @@ def members_of(wanted: int | str, data: SpeechData) -> int:
     if wanted == "auto":
         labels = data.datasets["train"].targets
         assert labels is not None
-        found = num_members(labels.numpy())
+        found = ensemble_size(labels.numpy())
         if found > _MOST:
             raise ConfigError(
                 f"ensemble=auto: the largest class holds the smallest {found} times, and there would be as many "
@@ -113,7 +113,7 @@ def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], np.nda
     metric = target.metrics()
     decisions: list[tuple[Any, list[float], int]] = []
     for batch in loader:
-        answers = [task.model(task.listen(batch.audio)).float() for task in tasks]
+        answers = [task.model(task.to_features(batch.audio)).float() for task in tasks]
         scored = [task.target.scored(logits, batch) for task, logits in zip(tasks, answers, strict=True)]
         metric.update(torch.stack([scores for scores, _ in scored]).mean(0), scored[0][1])
         decided = [task.target.decided(logits, batch) for task, logits in zip(tasks, answers, strict=True)]

@@ -18,7 +18,7 @@ from ser import ranks
 from ser.batch import Batch
 from ser.batching.bucketing import plan_evaluation
 from ser.batching.datamodule import SpeechData
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.report import plots, sound_plots
@@ -72,7 +72,9 @@ class LossCurve(L.Callback):
         drawn = np.sort(generator.permutation(len(dataset))[: self._drawn])
         plan = plan_evaluation(dataset.lengths[drawn], **data.limits)
         mine = plan[trainer.global_rank :: trainer.world_size]
-        self._batches = [dataset[Draw(0, drawn[batch].tolist())].to(pl_module.device) for batch in mine]
+        self._batches = [
+            dataset[BatchIndices(0, drawn[batch].tolist())].to(pl_module.device) for batch in mine
+        ]
         self._step, self._losses = trainer.global_step, []
 
     def on_train_batch_end(
@@ -102,7 +104,7 @@ class LossCurve(L.Callback):
     def _add(self, trainer: L.Trainer, task: Any, train_loss: Tensor) -> None:
         with evaluating(task), trainer.precision_plugin.forward_context():
             losses = [
-                task.objective(*task.target.learnt(task.model(task.listen(b.audio)), b))
+                task.objective(*task.target.learnt(task.model(task.to_features(b.audio)), b))
                 for b in self._batches
             ]
         nothing = torch.zeros_like(train_loss)
@@ -230,9 +232,9 @@ class Architecture(L.Callback):
         task: Any = pl_module
         dataset = data_of(trainer).datasets["validation"]
         median = int(np.argsort(dataset.lengths, kind="stable")[len(dataset) // 2])
-        batch = dataset[Draw(0, [median])].to(task.device)
-        with trainer.precision_plugin.forward_context(), evaluating(task.listen):
-            audio = task.listen(batch.audio)
+        batch = dataset[BatchIndices(0, [median])].to(task.device)
+        with trainer.precision_plugin.forward_context(), evaluating(task.to_features):
+            audio = task.to_features(batch.audio)
             parts = trace(task.model, audio)
         everything, trained = totals(task.model)
         size = size_of(audio.values.shape[1:])
@@ -241,8 +243,8 @@ class Architecture(L.Callback):
         folder = Path(trainer.default_root_dir)
         write_atomic(folder / "model.txt", text)
         boxes = [("input", "", size_of(batch.audio.values.shape[1:]), "")]
-        if task.listen.extractor is not None:
-            boxes.append(("features", type(task.listen.extractor).__name__, size, ""))
+        if task.to_features.extractor is not None:
+            boxes.append(("features", type(task.to_features.extractor).__name__, size, ""))
         boxes += [_box(part) for part in blocks(parts)]
         name = type(task.model.encoder).__name__
         picture = plots.architecture(

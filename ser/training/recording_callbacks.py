@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ser.batch import Batch
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.files import write_atomic
@@ -117,7 +117,7 @@ class RecordingScores(L.Callback):
         order = [*firsts, *(number for number in range(len(ids)) if number not in firsts)]
         shift = build(task.description["features"], slot="features").frame_shift_s
         for number, chosen in enumerate(order[: self.pictures]):
-            batch = dataset[Draw(0, [place[ids[chosen]]])].to(task.device)
+            batch = dataset[BatchIndices(0, [place[ids[chosen]]])].to(task.device)
             with torch.inference_mode():
                 logits = task.model(batch.audio).float()
             speech = batch.audio.mask if batch.speech is None else batch.speech

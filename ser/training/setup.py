@@ -30,7 +30,7 @@ from ser.data.class_labels import complete_target
 from ser.data.store import Store
 from ser.divergence import diverged
 from ser.errors import CheckpointError, ConfigError, SerError, named_line, setting
-from ser.features.on_the_fly import Listen
+from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.files import write_atomic
 from ser.inference import checkpoint
 from ser.inference.checkpoint import non_finite
@@ -189,7 +189,7 @@ def make_task(config: Config, data: SpeechData) -> Task:
         target,
         objective=Objective(target, build(config["loss"], slot="loss"), data.class_counts()),
         augment=build(config["augment"], slot="augment"),
-        listen=make_listen(config, data),
+        to_features=make_on_the_fly_features(config, data),
         optimizer=config["optimizer"],
         schedule=config.get("schedule"),
         description=description,
@@ -212,10 +212,10 @@ def compile_in_place(model: nn.Module) -> None:
     model.compile(dynamic=True)
 
 
-def make_listen(config: Config, data: SpeechData) -> Listen:
+def make_on_the_fly_features(config: Config, data: SpeechData) -> OnTheFlyFeatures:
     """From what batches hold to features: waveforms are augmented and then extracted, features are passed on."""
     augment = config.get("waveform_augment")
-    return Listen(data.extractor, build(augment, slot="waveform_augment") if augment else None)
+    return OnTheFlyFeatures(data.extractor, build(augment, slot="waveform_augment") if augment else None)
 
 
 class WholeCheckpoints(TorchCheckpointIO):

@@ -17,7 +17,7 @@ from ser.config.instantiate import build
 from ser.divergence import LossWatch, diverged
 from ser.errors import CheckpointError
 from ser.features.augment_features import Augment
-from ser.features.on_the_fly import Listen
+from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.models.base import State
 from ser.models.classifier import Classifier
 from ser.precision import in_float32
@@ -40,7 +40,7 @@ class Task(L.LightningModule):
         target: what the logits mean.
         objective: loss of each utterance.
         augment: applied to training batches of features, on their device.
-        listen: makes features where batches hold waveforms; None where they hold features.
+        to_features: makes features where batches hold waveforms; None where they hold features.
         optimizer: `_target_` spec; it is given the parameters.
         schedule: `_target_` spec of a function in ser.training.schedules, empty for a constant learning rate.
         description: plain containers from which `ser.inference.checkpoint` rebuilds model and target; stored with them.
@@ -57,12 +57,12 @@ class Task(L.LightningModule):
         optimizer: Mapping[str, Any],
         schedule: Mapping[str, Any] | None,
         description: Mapping[str, Any],
-        listen: Listen | None = None,
+        to_features: OnTheFlyFeatures | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.model = model
-        self.listen = listen or Listen()
+        self.to_features = to_features or OnTheFlyFeatures()
         self.target = target
         self.objective = objective
         self.augment = augment
@@ -108,7 +108,7 @@ class Task(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean loss over what the batch has to learn: its utterances, whatever their lengths, or frames."""
         with in_float32(self.device):
-            audio, share = self.augment(self.listen(batch.audio, batch.keys), batch.keys)
+            audio, share = self.augment(self.to_features(batch.audio, batch.keys), batch.keys)
         running = running_statistics(self._norms) if self.watch.is_scaled else []
         before = [buffer.clone() for buffer in running]
         answers = self._answers(audio, batch)
@@ -234,7 +234,7 @@ class Task(L.LightningModule):
         if "ranks" in progress:
             parts: list[Mapping[str, Any]] = progress["ranks"]
             return parts
-        extractor = self.listen.extractor
+        extractor = self.to_features.extractor
         if extractor is not None and extractor.batching_frame_s != extractor.frame_shift_s:
             raise CheckpointError(
                 "resume: this run was begun by an older version, which counted the lengths in `batching` in samples, "
@@ -263,7 +263,7 @@ class Task(L.LightningModule):
         return rows
 
     def _evaluate(self, split: str, batch: Batch) -> Tensor:
-        logits: Tensor = self.model(self.listen(batch.audio))
+        logits: Tensor = self.model(self.to_features(batch.audio))
         lost = (~logits.isfinite().all()).long()
         self.lost_logits[split] = self.lost_logits.get(split, 0) + lost
         scores, labels = self.target.scored(logits.float(), batch)

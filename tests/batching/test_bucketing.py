@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ser.batching.bucketing import padding_ratio, plan_batches, plan_evaluation
-from ser.batching.samplers import BucketLoader, BucketSampler, Draw, EvaluationSampler
+from ser.batching.samplers import BatchIndices, BucketLoader, BucketSampler, EvaluationSampler
 from ser.errors import CheckpointError, ConfigError
 
 some_lengths = st.lists(st.integers(1, 400), min_size=4, max_size=80)
@@ -210,7 +210,7 @@ SETTINGS = {"max_frames": 300, "max_utterances": 8, "pool": 20, "seed": 0}
 class Echo(Dataset[Tensor]):
     """Answers a draw with its epoch and indices."""
 
-    def __getitem__(self, draw: Draw) -> Tensor:
+    def __getitem__(self, draw: BatchIndices) -> Tensor:
         return torch.tensor([draw.epoch, *draw.indices])
 
 

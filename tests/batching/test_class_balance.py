@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.batching.bucketing import plan_batches
-from ser.batching.class_balance import member_of, num_members, population
+from ser.batching.class_balance import ensemble_size, epoch_indices, member_indices
 from ser.batching.samplers import BucketSampler
 from ser.errors import ConfigError
 
@@ -20,7 +20,7 @@ def counts_of(indices: np.ndarray, classes: np.ndarray) -> list[int]:
 
 @given(some_classes, st.integers(0, 5))
 def test_undersampling_takes_each_class_as_often_as_the_smallest_and_none_twice(classes, seed):
-    drawn = population(classes, "undersample", np.random.default_rng(seed))
+    drawn = epoch_indices(classes, "undersample", np.random.default_rng(seed))
     fewest = np.unique(classes, return_counts=True)[1].min()
     assert set(counts_of(drawn, classes)) == {fewest}
     assert len({*drawn.tolist()}) == len(drawn)
@@ -28,13 +28,13 @@ def test_undersampling_takes_each_class_as_often_as_the_smallest_and_none_twice(
 
 @given(some_classes, st.integers(0, 5))
 def test_oversampling_has_everybody_and_each_class_as_often_as_the_largest(classes, seed):
-    drawn = population(classes, "oversample", np.random.default_rng(seed))
+    drawn = epoch_indices(classes, "oversample", np.random.default_rng(seed))
     assert set(counts_of(drawn, classes)) == {np.unique(classes, return_counts=True)[1].max()}
     assert {*drawn.tolist()} == {*range(len(classes))}
 
 
 def test_without_a_balance_everybody_is_there_once():
-    assert population(LOPSIDED, "none", np.random.default_rng(0)).tolist() == [*range(66)]
+    assert epoch_indices(LOPSIDED, "none", np.random.default_rng(0)).tolist() == [*range(66)]
 
 
 @pytest.mark.parametrize("balance", ["oversample", "undersample"])
@@ -63,8 +63,8 @@ def test_a_sampler_balances_and_says_so_in_its_plan():
 
 
 def test_members_have_the_smallest_class_whole_and_parts_of_the_others():
-    assert num_members(LOPSIDED) == 3
-    members = [member_of(LOPSIDED, member, 3, seed=1) for member in range(3)]
+    assert ensemble_size(LOPSIDED) == 3
+    members = [member_indices(LOPSIDED, member, 3, seed=1) for member in range(3)]
     assert [counts_of(own, LOPSIDED) for own in members] == [[11, 10, 12], [11, 10, 11], [11, 10, 12]]
     for own in members:
         assert {*np.flatnonzero(LOPSIDED == 1)} <= {*own.tolist()}
@@ -74,9 +74,9 @@ def test_members_have_the_smallest_class_whole_and_parts_of_the_others():
 
 
 def test_classes_of_one_size_need_one_member():
-    assert num_members(np.array([0, 1, 2] * 5)) == 1
+    assert ensemble_size(np.array([0, 1, 2] * 5)) == 1
 
 
 def test_a_member_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match=r"member 3: there are 3, counted from 0\. Give one of them"):
-        member_of(LOPSIDED, 3, 3, seed=0)
+        member_indices(LOPSIDED, 3, 3, seed=0)

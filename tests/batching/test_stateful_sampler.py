@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.batch import Padded
-from ser.batching.stateful_sampler import LaneSampler
+from ser.batching.stateful_sampler import StatefulSampler
 from ser.errors import ConfigError
 from ser.models.lstm import LSTMEncoder
 from ser.training.task import carried
@@ -22,7 +22,7 @@ def begins_of(pieces: list[int]) -> np.ndarray:
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=20), st.integers(1, 8), st.integers(0, 3))
 def test_every_sequence_comes_once_and_those_that_go_on_follow_in_their_row(pieces, lanes, epoch):
     begins = begins_of(pieces)
-    sampler = LaneSampler(np.full(len(begins), 50), begins=begins, max_utterances=lanes, seed=1)
+    sampler = StatefulSampler(np.full(len(begins), 50), begins=begins, max_utterances=lanes, seed=1)
     sampler.set_epoch(epoch)
     draws = [*sampler]
     assert len(draws) == len(sampler)
@@ -37,7 +37,7 @@ def test_every_sequence_comes_once_and_those_that_go_on_follow_in_their_row(piec
 
 def test_lanes_are_about_equally_long_and_drawn_anew_in_every_epoch():
     begins = begins_of([7, 5, 3, 9, 4, 6, 8, 2])
-    sampler = LaneSampler(np.full(len(begins), 50), begins=begins, max_utterances=4, seed=0)
+    sampler = StatefulSampler(np.full(len(begins), 50), begins=begins, max_utterances=4, seed=0)
     assert len(sampler) <= 13  # 44 sequences in 4 rows are 11
     first = [draw.indices for draw in sampler]
     sampler.set_epoch(1)
@@ -47,12 +47,12 @@ def test_lanes_are_about_equally_long_and_drawn_anew_in_every_epoch():
 
 def test_a_batch_of_nothing_is_refused():
     with pytest.raises(ConfigError, match=r"batching\.max_utterances=0: a batch of nothing"):
-        LaneSampler([50, 50], begins=[True, True], max_utterances=0, seed=0)
+        StatefulSampler([50, 50], begins=[True, True], max_utterances=0, seed=0)
 
 
 def test_several_processes_are_refused():
     with pytest.raises(ConfigError, match=r"carry_state=true, trainer\.devices=2: .*Train on one device"):
-        LaneSampler([50, 50], begins=[True, True], max_utterances=2, seed=0, ranks=2)
+        StatefulSampler([50, 50], begins=[True, True], max_utterances=2, seed=0, ranks=2)
 
 
 def test_what_is_carried_makes_sequences_one_recording_and_gradients_end_there():

@@ -48,7 +48,7 @@ def digest(config: dict[str, Any], splits: Splits) -> tuple[Any, ...]:
     losses = []
     for batch in batches[:3]:
         torch.manual_seed(1)
-        audio, share = task.augment(task.listen(batch.audio, batch.keys), batch.keys)
+        audio, share = task.augment(task.to_features(batch.audio, batch.keys), batch.keys)
         logits, labels = task.target.learnt(task.model(audio), batch)
         each = (1 - share) * task.objective(logits, labels) + share * task.objective(logits, labels.roll(1))
         optimizer.zero_grad()

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from ser.batch import Padded
 from ser.batching.dataset import UtteranceDataset
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.config.validate import check
 from ser.corpora.arrays import CLASS_NAMES, ArrayCorpus, read_clips
@@ -93,7 +93,7 @@ def test_nothing_is_copied(root):
 
 def test_a_batch_of_waveforms_is_what_the_extractor_takes(root):
     store = splits(root).stores["test"]
-    batch = UtteranceDataset(store, torch.zeros(12, dtype=torch.int64))[Draw(0, [3, 1])]
+    batch = UtteranceDataset(store, torch.zeros(12, dtype=torch.int64))[BatchIndices(0, [3, 1])]
     extracted = Waveform(sample_rate=8000, normalize="peak")(batch.audio)
     assert isinstance(extracted, Padded)
     assert extracted.values.abs().amax(1).flatten().tolist() == [1.0, 1.0]

@@ -131,21 +131,23 @@ def test_a_short_recording_of_noise_is_repeated() -> None:
 
 
 def test_a_recording_of_noise_is_heard_from_anywhere() -> None:
-    starts = WaveformBank([torch.arange(1000.0)]).stretches(MANY_KEYS, "x", 1)
+    starts = WaveformBank([torch.arange(1000.0)]).draw_segments(MANY_KEYS, "x", 1)
     assert torch.histc(starts, 4, 0, 1000).min() > 200
 
 
 def test_each_recording_is_drawn_about_as_often() -> None:
     bank = WaveformBank([torch.full((7,), value) for value in (1.0, 2.0, 3.0)])
-    counts = torch.bincount(bank.stretches(MANY_KEYS, "x", 3)[:, 0].long(), minlength=4)[1:]
+    counts = torch.bincount(bank.draw_segments(MANY_KEYS, "x", 3)[:, 0].long(), minlength=4)[1:]
     assert (counts > 270).all()
-    assert torch.equal(bank.stretches(MANY_KEYS, "x", 1)[:, 0], bank.whole(MANY_KEYS, "x").values[:, 6, 0])
+    assert torch.equal(
+        bank.draw_segments(MANY_KEYS, "x", 1)[:, 0], bank.draw_recordings(MANY_KEYS, "x").values[:, 6, 0]
+    )
 
 
 def test_convolution_agrees_with_numpy(waveforms: Padded, rooms: WaveformBank) -> None:
     heard = Reverberation(rooms)(waveforms, KEYS)
     assert torch.equal(heard.lengths, waveforms.lengths)
-    responses = rooms.whole(KEYS, "wroom")
+    responses = rooms.draw_recordings(KEYS, "wroom")
     assert len(set(responses.lengths.tolist())) > 1
     for index, length in enumerate(waveforms.lengths.tolist()):
         dry = waveforms.values[index, :length, 0].double().numpy()

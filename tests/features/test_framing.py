@@ -14,10 +14,10 @@ from ser.errors import ConfigError
 from ser.features.framing import (
     _FRAMES_AT_A_TIME,
     Framing,
+    apply_preemphasis,
+    compute_spectrum,
     make_window,
-    preemphasized,
-    spectrum,
-    without_mean,
+    subtract_mean,
 )
 
 ALIGNMENTS = ("causal", "causal_padded", "centered", "centered_padded")
@@ -54,7 +54,7 @@ def test_frames_are_those_of_each_waveform_alone(
     batch = Padded.collate([torch.from_numpy(waveform)[:, None] for waveform in waveforms])
     batch = batch.with_values(batch.values.masked_fill(~batch.mask.unsqueeze(-1), float("nan")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(framing, "_FRAMES_AT_A_TIME", at_a_time)
+        patch.setattr("ser.features.framing._FRAMES_AT_A_TIME", at_a_time)
         found = torch.cat([*framing.blocks(batch, preemphasis, torch.float64)], dim=1)
     counts = framing.num_frames(batch.lengths).tolist()
     assert found.shape[1] == max(counts)
@@ -76,20 +76,20 @@ def test_blocks_are_small_however_many_waveforms_there_are() -> None:
 
 
 def test_a_frame_is_emphasized_without_the_samples_before_it() -> None:
-    found = preemphasized(torch.tensor([[2.0, 3.0, 5.0]]), 0.5)
+    found = apply_preemphasis(torch.tensor([[2.0, 3.0, 5.0]]), 0.5)
     assert found.tolist() == [[1.0, 2.0, 3.5]]
 
 
 def test_frames_lose_their_own_mean() -> None:
-    assert without_mean(torch.tensor([[1.0, 3.0], [5.0, 5.0]])).tolist() == [[-1.0, 1.0], [0.0, 0.0]]
+    assert subtract_mean(torch.tensor([[1.0, 3.0], [5.0, 5.0]])).tolist() == [[-1.0, 1.0], [0.0, 0.0]]
 
 
 def test_a_spectrum_is_one_of_magnitudes_or_energies() -> None:
     tone = 3 * torch.cos(2 * torch.pi * 4 * torch.arange(32, dtype=torch.float64) / 32)[None]
     expected = torch.zeros(17, dtype=torch.float64)
     expected[4] = 3 * 16
-    torch.testing.assert_close(spectrum(tone, 32, 1)[0], expected, atol=1e-9, rtol=0)
-    torch.testing.assert_close(spectrum(tone, 32, 2)[0], expected**2, atol=1e-9, rtol=0)
+    torch.testing.assert_close(compute_spectrum(tone, 32, 1)[0], expected, atol=1e-9, rtol=0)
+    torch.testing.assert_close(compute_spectrum(tone, 32, 2)[0], expected**2, atol=1e-9, rtol=0)
 
 
 def test_windows_are_those_of_their_names() -> None:

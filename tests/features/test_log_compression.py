@@ -32,8 +32,8 @@ def test_top_db_cuts_magnitudes_where_it_cuts_their_energies(log: Any) -> None:
     magnitudes = torch.tensor([[[100.0], [1.0], [1e-3]]])
     lengths = torch.tensor([3])
     of_energies, of_magnitudes = Logarithm(log, top_db=40.0), Logarithm(log, top_db=40.0, power=1)
-    (expected,) = of_energies.raised([of_energies(magnitudes.square())], lengths)
-    (found,) = of_magnitudes.raised([of_magnitudes(magnitudes)], lengths)
+    (expected,) = of_energies.apply_top_db([of_energies(magnitudes.square())], lengths)
+    (found,) = of_magnitudes.apply_top_db([of_magnitudes(magnitudes)], lengths)
     torch.testing.assert_close(found * (1 if log == "decibel" else 2), expected)
 
 
@@ -42,7 +42,7 @@ def test_top_db_is_below_an_utterances_own_peak(log: Any) -> None:
     logarithm = Logarithm(log, top_db=20.0)
     energies = torch.tensor([[1e4, 1e3, 1.0], [1e-2, 1e-9, 1e9]])
     blocks = logarithm(energies).unsqueeze(-1).split([2, 1], dim=1)
-    raised = torch.cat([*logarithm.raised(blocks, torch.tensor([3, 2]))], dim=1)[..., 0]
+    raised = torch.cat([*logarithm.apply_top_db(blocks, torch.tensor([3, 2]))], dim=1)[..., 0]
     expected = logarithm(torch.tensor([[1e4, 1e3, 1e2], [1e-2, 1e-4, 1.0]]))
     torch.testing.assert_close(raised[0], expected[0])
     torch.testing.assert_close(raised[1, :2], expected[1, :2])

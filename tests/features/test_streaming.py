@@ -13,7 +13,7 @@ from torch import Tensor
 from ser.batch import Padded
 from ser.errors import ConfigError, DataError
 from ser.features.extractors import MFCC, Extractor, LogMel, Waveform
-from ser.features.streaming import FeatureStream, Frames
+from ser.features.streaming import FeatureStream, StreamFrames
 from ser.features.vad import Mode, Silence, SilenceDetector
 
 RATE = 8000
@@ -66,7 +66,7 @@ def spoken(samples: int, seed: int = 0) -> Tensor:
     return level * torch.randn(len(level), generator=generator)
 
 
-def stream(extractor: Extractor, waveform: Tensor, sizes: list[int]) -> Iterator[Frames]:
+def stream(extractor: Extractor, waveform: Tensor, sizes: list[int]) -> Iterator[StreamFrames]:
     """What comes out, piece by piece and at the end; sizes are repeated until everything is pushed."""
     features = FeatureStream(extractor)
     state, begin = features.initial_state(), 0
@@ -79,7 +79,7 @@ def stream(extractor: Extractor, waveform: Tensor, sizes: list[int]) -> Iterator
     yield features.finish(state)
 
 
-def joined(parts: list[Frames]) -> tuple[Tensor, list[int], list[bool]]:
+def joined(parts: list[StreamFrames]) -> tuple[Tensor, list[int], list[bool]]:
     values = torch.cat([part.values for part in parts])
     numbers = [number for part in parts for number in part.numbers]
     speech: list[bool] = []

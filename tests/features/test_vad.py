@@ -248,11 +248,11 @@ def test_a_step_is_as_the_10_ms_around_its_centre(
 def test_samples_are_as_the_cells_they_lie_in_and_the_outer_cells_reach_to_the_ends() -> None:
     detector = SilenceDetector(RATE)
     frames = Padded(torch.tensor([True, False, True])[None, :, None], torch.tensor([3]))
-    samples = detector.at(frames, Framing(1, 1), one(torch.zeros(720)))[0]
+    samples = detector.speech_at_steps(frames, Framing(1, 1), one(torch.zeros(720)))[0]
     # Frame 1 covers 160 to 560, its centre is 360, and its cell 280 to 440.
     assert edges(samples) == [280, 440]
-    assert detector.cell(280) == 1
-    assert detector.cell(279) == 0
+    assert detector.frame_at(280) == 1
+    assert detector.frame_at(279) == 0
 
 
 def test_keep_mask_and_class_leave_features_and_say_where_speech_is() -> None:
@@ -326,9 +326,9 @@ def test_frames_of_a_stream_are_sound_where_those_of_the_whole_are() -> None:
         )
         detector.smoothing = type(detector.smoothing)(0, 0, 0)
         found = detector.frames(one(waveform)).values[0, :, 0].tolist()
-        full = detector.framing.num_full(len(waveform))
-        assert detector.sounds(waveform) == found[:full]
-        singles = [detector.sounds(waveform[160 * step : 160 * step + 400])[0] for step in range(full)]
+        full = detector.framing.num_full_frames(len(waveform))
+        assert detector.detect_sounds(waveform) == found[:full]
+        singles = [detector.detect_sounds(waveform[160 * step : 160 * step + 400])[0] for step in range(full)]
         assert singles == found[:full]
         assert len(set(found)) == 2
 

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ser.batch import Batch, Padded
-from ser.features.amplitude import normalized
+from ser.features.amplitude import normalize_amplitude
 from ser.features.extractors import MFCC, LogMel
 from ser.features.vad import Silence, SilenceDetector
 from ser.targets.frames import FrameClasses
@@ -73,7 +73,7 @@ def noise(*lengths: int) -> Padded:
 def test_features_in_float32_are_those_in_float64(kind: type[LogMel]) -> None:
     precise = kind(precision="float64", floor=1e-8)
     waveforms = noise(16_000, 9_000)
-    expected, found = precise(waveforms), precise.single()(waveforms)
+    expected, found = precise(waveforms), precise.to_float32()(waveforms)
     assert found.values.dtype == torch.float32
     assert torch.allclose(found.values, expected.values, atol=1e-3)
 
@@ -86,7 +86,7 @@ def test_silence_in_float32_is_that_in_float64(offset: float) -> None:
     silence = Silence(SilenceDetector(16_000, absolute_db=-50.0))
     extractor = LogMel(silence=silence)
     expected = silence.detector.frames(waveforms).values
-    found = extractor.single().silence.detector.frames(waveforms).values  # type: ignore[union-attr]
+    found = extractor.to_float32().silence.detector.frames(waveforms).values  # type: ignore[union-attr]
     assert 0.2 < expected.float().mean() < 0.5
     assert torch.equal(found, expected)
 
@@ -94,8 +94,10 @@ def test_silence_in_float32_is_that_in_float64(offset: float) -> None:
 @pytest.mark.parametrize("normalize", ["peak", "rms", "zscore", "minmax"])
 def test_amplitudes_in_float32_are_those_in_float64(normalize: Any) -> None:
     waveforms = noise(80_000, 30_000)
-    expected = normalized(waveforms, normalize).values
-    assert torch.allclose(normalized(waveforms, normalize, torch.float32).values, expected, atol=1e-5)
+    expected = normalize_amplitude(waveforms, normalize).values
+    assert torch.allclose(
+        normalize_amplitude(waveforms, normalize, torch.float32).values, expected, atol=1e-5
+    )
 
 
 def test_decisions_over_many_frames_are_exact() -> None:

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from ser.batching.datamodule import SpeechData
-from ser.batching.samplers import Draw
+from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
@@ -132,7 +132,7 @@ def test_every_logit_vector_of_the_test_split_has_its_place(watched: tuple[Path,
     assert [row["label"] for row in rows] == [names[index] for index in dataset.targets.tolist()]
     task.eval()
     with torch.no_grad():
-        audio = [dataset[Draw(0, [index])].audio for index in range(len(dataset))]
+        audio = [dataset[BatchIndices(0, [index])].audio for index in range(len(dataset))]
         logits = torch.cat([task.model(one) for one in audio])
     assert [row["prediction"] for row in rows] == [names[index] for index in logits.argmax(-1).tolist()]
     points = np.array([[float(row["pc1"]), float(row["pc2"])] for row in rows])
@@ -190,7 +190,7 @@ class Witness(L.Callback):
         self.validation[trainer.global_step] = float(torch.cat(losses).mean())
 
     def _loss(self, task: Task, index: int) -> Tensor:
-        batch = self.dataset[Draw(0, [index])]
+        batch = self.dataset[BatchIndices(0, [index])]
         loss: Tensor = task.objective(task.model(batch.audio), batch.targets)
         return loss
 

@@ -12,7 +12,7 @@ import yaml
 from ser.config.consistency import check_training
 from ser.errors import CheckpointError, ConfigError, DataError
 from ser.features.extractors import Waveform
-from ser.features.on_the_fly import Listen
+from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.runs.run_folder import RunFolder
 from ser.training import setup
 from ser.training.callbacks import LastCheckpoint
@@ -188,6 +188,6 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(begun: Fitted) -> Non
 
 def test_a_run_of_waveforms_of_the_first_version_is_refused(begun: Fitted) -> None:
     task = copy.copy(begun.task)
-    task.listen = Listen(Waveform(sample_rate=8000))
+    task.to_features = OnTheFlyFeatures(Waveform(sample_rate=8000))
     with pytest.raises(CheckpointError, match="frames of 10 ms"):
         task.on_load_checkpoint({"ser_progress": {"curves": {}, "tally": torch.zeros(6), "carried": None}})
