@@ -1,6 +1,6 @@
 """Objects from `_target_` nodes.
 
-A node `{_target_: ser.models.lstm.LSTMEncoder, hidden_dim: 128}` names a class or function and its arguments.
+A node `{_target_: ser.models.LSTMEncoder, hidden_dim: 128}` names a class or function and its arguments.
 """
 
 import importlib

@@ -207,6 +207,13 @@ def _lookup(module: _Module, name: str) -> tuple[ast.AST, _Module] | None:
     return None
 
 
+def defining_name(name: str) -> str:
+    """Return the full name under which a class or function is defined that a room's `__init__.py` offers."""
+    owner, _, leaf = name.rpartition(".")
+    module = _module(owner) if owner.startswith("ser.") else None
+    return name if module is None else module.imports.get(leaf, name)
+
+
 def has_method(name: str, method: str) -> bool:
     """Return whether a class has a method, own or inherited, as far as its source tells without importing it.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from ser.config.signature import has_method
+from ser.config.signature import defining_name, has_method
 from ser.errors import ConfigError
 
 
@@ -129,7 +129,7 @@ def check_name(key: str, name: object) -> Slot:
         part.isidentifier() and not part.startswith("_") for part in name.split(".")
     ):
         raise ConfigError("is not a public name. Name a public class.")
-    if not slot.holds(name) or (slot.method and not has_method(name, slot.method)):
+    if not slot.holds(defining_name(name)) or (slot.method and not has_method(name, slot.method)):
         places = ", ".join(place + "*" if place.endswith(".") else place for place in slot.modules)
         raise ConfigError(f"is not {slot.what}, which belongs here. Name {slot.what} of {places}.")
     return slot

@@ -1,0 +1,14 @@
+"""Readers of corpora: the challenge's files, arrays, recordings. The names that a config may hold."""
+
+from ser.corpora.arrays import ArrayCorpus
+from ser.corpora.challenge import ChallengeCorpus
+from ser.corpora.recordings import AudioCorpus, FolderCorpus, ManifestCorpus, PublishedCorpus
+
+__all__ = [
+    "ArrayCorpus",
+    "AudioCorpus",
+    "ChallengeCorpus",
+    "FolderCorpus",
+    "ManifestCorpus",
+    "PublishedCorpus",
+]

@@ -1,0 +1,18 @@
+"""Frozen networks and statistics that make one vector of an utterance. The names that a config may hold."""
+
+from ser.embeddings.audio_ntt import BYOLS, RandomAudioNTT
+from ser.embeddings.base import Embedder
+from ser.embeddings.opensmile import OpenSmile
+from ser.embeddings.statistics import LogMelStatistics
+from ser.embeddings.trained import TrainedModel
+from ser.embeddings.transformers import Transformer
+
+__all__ = [
+    "BYOLS",
+    "Embedder",
+    "LogMelStatistics",
+    "OpenSmile",
+    "RandomAudioNTT",
+    "TrainedModel",
+    "Transformer",
+]

@@ -17,13 +17,13 @@ from ser.features.extractors import Extractor
 from ser.sources import digest_of_code
 
 WAVEFORM: Mapping[str, Any] = MappingProxyType(
-    {"_target_": "ser.features.extractors.Waveform", "sample_rate": 16_000, "normalize": "none"}
+    {"_target_": "ser.features.Waveform", "sample_rate": 16_000, "normalize": "none"}
 )
 """Spec of the waveform as it is, for embedders that make features of their own."""
 
 SERAB: Mapping[str, Any] = MappingProxyType(
     {
-        "_target_": "ser.features.extractors.LogMel",
+        "_target_": "ser.features.LogMel",
         "sample_rate": 16_000,
         "frame_length_ms": 25.0,
         "frame_shift_ms": 10.0,

@@ -1,0 +1,18 @@
+"""Waveform to features, and what is done to both. The names that a config may hold."""
+
+from ser.features.augment_features import Augment
+from ser.features.augment_waveforms import WaveformAugment, WaveformBank
+from ser.features.extractors import MFCC, Extractor, LogMel, Waveform
+from ser.features.vad import Silence, SilenceDetector
+
+__all__ = [
+    "MFCC",
+    "Augment",
+    "Extractor",
+    "LogMel",
+    "Silence",
+    "SilenceDetector",
+    "Waveform",
+    "WaveformAugment",
+    "WaveformBank",
+]

@@ -1,0 +1,47 @@
+"""Encoders, poolings, and what stands before and after them. The names that a config may hold."""
+
+from ser.models.base import CausalEncoder, Encoder
+from ser.models.causal_cnn import CausalCNNEncoder
+from ser.models.causal_transformer import CausalTransformerEncoder
+from ser.models.classifier import Classifier, Head
+from ser.models.cnn import CNNEncoder, CNNLSTMEncoder
+from ser.models.frontend import Frontend
+from ser.models.identity import IdentityEncoder
+from ser.models.lstm import LSTMEncoder
+from ser.models.pooling import (
+    AttentionPooling,
+    AttentiveStatisticsPooling,
+    EveryStep,
+    FunctionalsPooling,
+    LastPooling,
+    MaxPooling,
+    MeanPooling,
+    Pooling,
+)
+from ser.models.transformer import TransformerEncoder
+from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder
+
+__all__ = [
+    "AttentionPooling",
+    "AttentiveStatisticsPooling",
+    "CNNEncoder",
+    "CNNLSTMEncoder",
+    "CausalCNNEncoder",
+    "CausalEncoder",
+    "CausalTransformerEncoder",
+    "Classifier",
+    "Encoder",
+    "EveryStep",
+    "Frontend",
+    "FunctionalsPooling",
+    "Head",
+    "IdentityEncoder",
+    "LSTMEncoder",
+    "LastPooling",
+    "MaxPooling",
+    "MeanPooling",
+    "Pooling",
+    "TransformerEncoder",
+    "WaveformCNNEncoder",
+    "WaveformCNNLSTMEncoder",
+]

@@ -24,7 +24,7 @@ def export(config: dict[str, Any]) -> None:
     from ser.data.class_labels import columns
     from ser.features.extractors import CHALLENGE
 
-    features = {"_target_": "ser.features.extractors.LogMel", "sample_rate": 16_000, **CHALLENGE}
+    features = {"_target_": "ser.features.LogMel", "sample_rate": 16_000, **CHALLENGE}
     splits = build(config["data"], slot="data").splits(features)
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

@@ -106,7 +106,7 @@ def read_splits(config: Config) -> Splits:
 def waveforms_of(config: Config) -> Config:
     """Spec of waveforms as they are, for runs that make features of them anew in every step."""
     rate = config["features"]["sample_rate"]
-    return {"_target_": "ser.features.extractors.Waveform", "sample_rate": rate, "normalize": "none"}
+    return {"_target_": "ser.features.Waveform", "sample_rate": rate, "normalize": "none"}
 
 
 def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None = None) -> SpeechData:

@@ -96,7 +96,7 @@ def test_a_config_of_ones_own_cannot_name_code_to_hydra(
         ("data", {"_target_": "ser.files.write_atomic", "path": "trap", "content": "x"}),
         ("data", {"_target_": "ser.data.store_io.write", "path": "trap"}),
         ("logger", {"_target_": "ser.files.write_atomic", "path": "trap", "content": "x"}),
-        ("model", {"_target_": "ser.embeddings.trained.TrainedModel", "ckpt": "x"}),
+        ("model", {"_target_": "ser.embeddings.TrainedModel", "ckpt": "x"}),
         ("seed", {"_target_": "ser.files.write_atomic", "path": "trap", "content": "x"}),
         ("callbacks", {"x": {"_target_": "ser.runs.run_folder.RunFolder", "path": "trap"}}),
     ],

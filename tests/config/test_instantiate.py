@@ -26,7 +26,7 @@ TARGETS = sorted(
     }
 )
 
-LSTM = "ser.models.lstm.LSTMEncoder"
+LSTM = "ser.models.LSTMEncoder"
 
 
 def test_build_calls_the_target_with_its_keys_and_what_the_program_supplies():
@@ -62,7 +62,7 @@ def test_build_makes_nested_targets_first():
         "LSTMEncoder",
         "",
         7,
-        ["ser.models.lstm.LSTMEncoder"],
+        ["ser.models.LSTMEncoder"],
     ],
 )
 def test_build_refuses_whatever_is_not_a_public_part_of_an_allowed_module(name):
@@ -93,20 +93,20 @@ def test_each_slot_holds_its_own_kind():
         ("data", "ser.files.write_atomic"),
         ("data", "ser.splits.leaks.find_leaks"),
         ("data", "ser.corpora.recordings.extent"),
-        ("data", "ser.audio.noise_bank.FolderBank"),
+        ("data", "ser.audio.FolderBank"),
         ("data", "ser.corpora.recordings.Extractor"),
-        ("data.split", "ser.corpora.recordings.FolderCorpus"),
+        ("data.split", "ser.corpora.FolderCorpus"),
         ("data.split", "ser.splits.rules.np"),
-        ("features", "ser.features.vad.Silence"),
-        ("model", "ser.models.pooling.MeanPooling"),
-        ("model", "ser.models.classifier.Classifier"),
-        ("pooling", "ser.models.cnn.CNNEncoder"),
+        ("features", "ser.features.Silence"),
+        ("model", "ser.models.MeanPooling"),
+        ("model", "ser.models.Classifier"),
+        ("pooling", "ser.models.CNNEncoder"),
         ("target", "ser.targets.classification.View"),
         ("loss", "ser.targets.losses.Objective"),
         ("optimizer", "torch.optim.lr_scheduler.StepLR"),
         ("optimizer", "torch.optim.swa_utils.AveragedModel"),
         ("optimizer", "torch.load"),
-        ("schedule", "ser.targets.classification.Quadrant"),
+        ("schedule", "ser.targets.Quadrant"),
         ("callbacks.best", "ser.training.plot_callbacks.data_of"),
         ("callbacks.best", "lightning.pytorch.Trainer"),
         ("callbacks.best", "lightning.pytorch.callbacks.model_checkpoint.Path"),
@@ -116,7 +116,7 @@ def test_each_slot_holds_its_own_kind():
         ("logger", "lightning.pytorch.loggers.tensorboard.rank_zero_only"),
         ("extractor", "ser.embeddings.audio_ntt.AudioNTT"),
         ("extractor", "ser.embeddings.audio_ntt.load_audio_ntt"),
-        ("seed", "ser.targets.classification.Quadrant"),
+        ("seed", "ser.targets.Quadrant"),
     ],
 )
 def test_what_belongs_elsewhere_is_refused(slot, name):
@@ -357,5 +357,5 @@ def test_constructors_are_found_where_python_finds_them():
 
 def test_a_long_value_is_shortened_in_a_message():
     with pytest.raises(ConfigError) as caught:
-        build({"_target_": "ser.models.cnn.CNNEncoder", "channels": [8] * 10_000, "bogus": 1}, slot="model")
+        build({"_target_": "ser.models.CNNEncoder", "channels": [8] * 10_000, "bogus": 1}, slot="model")
     assert len(str(caught.value)) < 500

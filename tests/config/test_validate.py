@@ -53,8 +53,8 @@ TREE = {
         input: ???
         hydra: {output_subdir: null, run: {dir: logs/predict}}
     """,
-    "model/cnn.yaml": "_target_: ser.models.cnn.CNNEncoder\ndropout: 0.0\n",
-    "model/lstm.yaml": "_target_: ser.models.lstm.LSTMEncoder\nhidden_dim: 8\ncell: lstm\n",
+    "model/cnn.yaml": "_target_: ser.models.CNNEncoder\ndropout: 0.0\n",
+    "model/lstm.yaml": "_target_: ser.models.LSTMEncoder\nhidden_dim: 8\ncell: lstm\n",
     "optimizer/adamw.yaml": "_target_: torch.optim.AdamW\nlr: 1e-3\n",
     "trainer/default.yaml": "_target_: lightning.pytorch.Trainer\nmax_epochs: 3\nprecision: 32-true\n",
     "debug/fast.yaml": "# @package _global_\ntrainer: {max_epochs: 1}\n",
@@ -140,7 +140,7 @@ def test_check_returns_plain_containers_with_interpolations_resolved(app):
     cfg = composed(app, "+model.dropout=${optimizer.lr}")
     plain = check(cfg)
     assert plain["model"] == {
-        "_target_": "ser.models.lstm.LSTMEncoder",
+        "_target_": "ser.models.LSTMEncoder",
         "hidden_dim": 8,
         "cell": "lstm",
         "dropout": 1e-3,
@@ -151,7 +151,7 @@ def test_check_returns_plain_containers_with_interpolations_resolved(app):
 def test_check_reports_all_problems_at_once():
     cfg = {
         "optimizer": ADAMW | {"lrr": 1, "lr": "abc"},
-        "model": {"_target_": "ser.models.lstm.LSTMEncoder", "cell": "gruu", "num_layers": "${nowhere}"},
+        "model": {"_target_": "ser.models.LSTMEncoder", "cell": "gruu", "num_layers": "${nowhere}"},
         "data": {"root": "???"},
     }
     lines = problems(cfg)
@@ -197,8 +197,8 @@ def test_check_reports_all_problems_at_once():
             "a._target_=Class: 'Class' has no module. Write the full name, package.module.Class.",
         ),
         (
-            {"a": {"_target_": "ser.targets.classification.Quadrant", "x": 1}},
-            "a.x=1: unknown key. ser.targets.classification.Quadrant takes nothing.",
+            {"a": {"_target_": "ser.targets.Quadrant", "x": 1}},
+            "a.x=1: unknown key. ser.targets.Quadrant takes nothing.",
         ),
         (
             {"a": {"b": [1.0, float("nan")]}},
@@ -209,7 +209,7 @@ def test_check_reports_all_problems_at_once():
             "a.lr=inf: is not finite. Give a number, or null to turn it off.",
         ),
         (
-            {"optimizer": ADAMW, "scheduler": {"_target_": "ser.training.schedules.cosine", "lr": 1}},
+            {"optimizer": ADAMW, "scheduler": {"_target_": "ser.training.cosine", "lr": 1}},
             "scheduler.lr=1: unknown key. Did you mean 'optimizer.lr'?",
         ),
         (
@@ -224,7 +224,7 @@ def test_each_problem_says_where_what_and_how(cfg, line):
 
 
 def test_unknown_keys_at_the_top_are_compared_with_full_keys():
-    cfg = {"lr": 1, "modle": "cnn", "optimizer": ADAMW, "model": {"_target_": "ser.models.lstm.LSTMEncoder"}}
+    cfg = {"lr": 1, "modle": "cnn", "optimizer": ADAMW, "model": {"_target_": "ser.models.LSTMEncoder"}}
     assert problems(cfg, root_keys={"optimizer", "model"}) == [
         "lr=1: unknown key. Did you mean 'optimizer.lr'?",
         "modle=cnn: unknown key. Did you mean 'model'?",
@@ -546,8 +546,8 @@ def test_what_the_system_refuses_is_a_sentence(number):
 
 
 def test_each_script_has_a_help_of_its_own():
-    for module, words in {"describe": "Look at a corpus", "export": "Write recordings as"}.items():
-        command = [sys.executable, "-m", f"ser.data.{module}", "--help"]
+    for module, words in {"describe": "Look at a corpus", "export_challenge": "Write recordings as"}.items():
+        command = [sys.executable, "-m", f"ser.scripts.{module}", "--help"]
         assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.startswith(words)
 
 

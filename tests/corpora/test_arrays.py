@@ -22,7 +22,7 @@ from ser.features.extractors import Waveform
 from ser.splits.rules import Default, RandomSplit, SpeakerDisjoint
 from tests.conftest import REPOSITORY
 
-FEATURES = {"_target_": "ser.features.extractors.Waveform", "sample_rate": 8000}
+FEATURES = {"_target_": "ser.features.Waveform", "sample_rate": 8000}
 RANDOM = RandomSplit(validation=0.25, test=0.0, label="language")
 SAMPLES = 800
 
@@ -383,8 +383,8 @@ def test_a_missing_array_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "target"),
     [
-        ("language_id_arrays", "ser.corpora.arrays.ArrayCorpus"),
-        ("language_id_demo", "ser.synthetic.language_id.LanguageDemoCorpus"),
+        ("language_id_arrays", "ser.corpora.ArrayCorpus"),
+        ("language_id_demo", "ser.synthetic.LanguageDemoCorpus"),
     ],
 )
 def test_the_data_s_settings_compose_and_build(name, target, tmp_path):

@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 def splits(root: Path, **settings: Any) -> Splits:
     corpus = ChallengeCorpus(str(root), cache_dir=str(root / "cache"), **settings)
-    return corpus.splits({"_target_": "ser.features.extractors.LogMel", "sample_rate": 16_000, **CHALLENGE})
+    return corpus.splits({"_target_": "ser.features.LogMel", "sample_rate": 16_000, **CHALLENGE})
 
 
 def test_challenge_splits_without_equal_utterances_have_no_stamp(root: Path) -> None:

@@ -10,7 +10,7 @@ from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.targets.classification import Classes, Quadrant
 
-OPEN = {"_target_": "ser.targets.classification.Classes", "class_names": None, "field": None}
+OPEN = {"_target_": "ser.targets.Classes", "class_names": None, "field": None}
 
 
 def store(*labels: tuple[Any, ...], names: tuple[str, ...] = ("emotion",)) -> Store:
@@ -41,7 +41,7 @@ def test_what_the_config_says_stays() -> None:
         "joy",
         "anger",
     ]
-    quadrant = {"_target_": "ser.targets.classification.Quadrant"}
+    quadrant = {"_target_": "ser.targets.Quadrant"}
     assert complete_target(quadrant, {"train": store(("joy",))}) == quadrant
 
 

@@ -34,12 +34,12 @@ from tests.conftest import REPOSITORY, alone
 
 CPU = torch.device("cpu")
 CONFIG = {
-    "features": {"_target_": "ser.features.extractors.LogMel", "num_mel_bins": 32},
-    "frontend": {"_target_": "ser.models.frontend.Frontend", "delta_scale": 3.0},
-    "model": {"_target_": "ser.models.cnn.CNNEncoder", "channels": [4, 4], "time_strides": [2, 2]},
-    "pooling": {"_target_": "ser.models.pooling.AttentiveStatisticsPooling"},
-    "head": {"_target_": "ser.models.classifier.Head"},
-    "target": {"_target_": "ser.targets.classification.Quadrant"},
+    "features": {"_target_": "ser.features.LogMel", "num_mel_bins": 32},
+    "frontend": {"_target_": "ser.models.Frontend", "delta_scale": 3.0},
+    "model": {"_target_": "ser.models.CNNEncoder", "channels": [4, 4], "time_strides": [2, 2]},
+    "pooling": {"_target_": "ser.models.AttentiveStatisticsPooling"},
+    "head": {"_target_": "ser.models.Head"},
+    "target": {"_target_": "ser.targets.Quadrant"},
 }
 
 
@@ -202,7 +202,7 @@ def test_a_model_that_answers_every_step_is_refused(tmp_path: Path) -> None:
     path = save_checkpoint(
         tmp_path / "best.ckpt",
         model=CONFIG["model"] | {"time_strides": [1, 1]},
-        pooling={"_target_": "ser.models.pooling.EveryStep"},
+        pooling={"_target_": "ser.models.EveryStep"},
     )
     with pytest.raises(
         ConfigError, match=r"best.ckpt: answers every step, .* Use a model trained with pooling="

@@ -22,10 +22,10 @@ from tests.inference.test_stream import FRAMES, a_model, spec_of_features
 
 LSTM = {
     "features": spec_of_features("mask"),
-    "frontend": {"_target_": "ser.models.frontend.Frontend"},
-    "model": {"_target_": "ser.models.lstm.LSTMEncoder", "hidden_dim": [64, 32], "bidirectional": False},
-    "pooling": {"_target_": "ser.models.pooling.EveryStep"},
-    "head": {"_target_": "ser.models.classifier.Head", "hidden_dims": [20, 16], "normalize": "none"},
+    "frontend": {"_target_": "ser.models.Frontend"},
+    "model": {"_target_": "ser.models.LSTMEncoder", "hidden_dim": [64, 32], "bidirectional": False},
+    "pooling": {"_target_": "ser.models.EveryStep"},
+    "head": {"_target_": "ser.models.Head", "hidden_dims": [20, 16], "normalize": "none"},
     "target": {**FRAMES, "silence": "mask"},
 }
 

@@ -18,12 +18,12 @@ from ser.errors import CheckpointError
 from ser.inference import checkpoint
 
 CONFIG: dict[str, Any] = {
-    "features": {"_target_": "ser.features.extractors.LogMel"},
-    "frontend": {"_target_": "ser.models.frontend.Frontend", "delta_scale": 3.0},
-    "model": {"_target_": "ser.models.cnn.CNNEncoder", "channels": [4, 4], "time_strides": [2, 2]},
-    "pooling": {"_target_": "ser.models.pooling.MeanPooling"},
-    "head": {"_target_": "ser.models.classifier.Head", "dropout": 0.0},
-    "target": {"_target_": "ser.targets.classification.Quadrant"},
+    "features": {"_target_": "ser.features.LogMel"},
+    "frontend": {"_target_": "ser.models.Frontend", "delta_scale": 3.0},
+    "model": {"_target_": "ser.models.CNNEncoder", "channels": [4, 4], "time_strides": [2, 2]},
+    "pooling": {"_target_": "ser.models.MeanPooling"},
+    "head": {"_target_": "ser.models.Head", "dropout": 0.0},
+    "target": {"_target_": "ser.targets.Quadrant"},
 }
 
 

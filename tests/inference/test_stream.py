@@ -21,21 +21,21 @@ from ser.targets.frames import FrameClasses
 
 RATE = 8000
 MODELS: dict[str, dict[str, Any]] = {
-    "lstm": {"_target_": "ser.models.lstm.LSTMEncoder", "hidden_dim": [12, 8], "bidirectional": False},
+    "lstm": {"_target_": "ser.models.LSTMEncoder", "hidden_dim": [12, 8], "bidirectional": False},
     "gru": {
-        "_target_": "ser.models.lstm.LSTMEncoder",
+        "_target_": "ser.models.LSTMEncoder",
         "hidden_dim": 8,
         "cell": "gru",
         "bidirectional": False,
     },
 }
 FRAMES = {
-    "_target_": "ser.targets.frames.FrameClasses",
+    "_target_": "ser.targets.FrameClasses",
     "class_names": ["en", "hi", "cmn"],
     "field": "language",
 }
 UTTERANCES = {
-    "_target_": "ser.targets.classification.Classes",
+    "_target_": "ser.targets.Classes",
     "class_names": ["en", "hi", "cmn"],
     "field": "language",
 }
@@ -43,7 +43,7 @@ UTTERANCES = {
 
 def spec_of_features(mode: str | None, **settings: Any) -> dict[str, Any]:
     spec = {
-        "_target_": "ser.features.extractors.MFCC",
+        "_target_": "ser.features.MFCC",
         "sample_rate": RATE,
         "num_mel_bins": 20,
         "num_coefficients": 10,
@@ -52,14 +52,14 @@ def spec_of_features(mode: str | None, **settings: Any) -> dict[str, Any]:
         **settings,
     }
     detector = {
-        "_target_": "ser.features.vad.SilenceDetector",
+        "_target_": "ser.features.SilenceDetector",
         "sample_rate": RATE,
         "relative_db": None,
         "absolute_db": -35.0,
         "min_silence_s": 0.1,
         "hang_over_s": 0.03,
     }
-    silence = {"_target_": "ser.features.vad.Silence", "mode": mode, "detector": detector}
+    silence = {"_target_": "ser.features.Silence", "mode": mode, "detector": detector}
     return {**spec, "silence": silence} if mode else spec
 
 
@@ -80,10 +80,10 @@ def a_model(
     described = {
         "features": spec,
         "feature_dim": 10,
-        "frontend": {"_target_": "ser.models.frontend.Frontend", **(frontend or {})},
+        "frontend": {"_target_": "ser.models.Frontend", **(frontend or {})},
         "model": {**MODELS[model], **settings},
         "pooling": {"_target_": f"ser.models.pooling.{pooling}"},
-        "head": {"_target_": "ser.models.classifier.Head"},
+        "head": {"_target_": "ser.models.Head"},
         "target": answers,
     }
     network, target = assemble(described)

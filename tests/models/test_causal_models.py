@@ -353,7 +353,7 @@ def test_streaming_models_have_the_published_number_of_parameters(model: str, co
     """64 MFCCs, three classes. In Keras, whose LSTM has one bias, the first has 50,407."""
     config = composed("train", [f"model={model}", "pooling=none", "frontend.delta_scale=0.0"])
     config["target"] = {
-        "_target_": "ser.targets.classification.Classes",
+        "_target_": "ser.targets.Classes",
         "class_names": ["en", "hi", "cmn"],
         "field": "label",
     }

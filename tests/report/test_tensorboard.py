@@ -14,7 +14,7 @@ CONFIG = {
     "seed": 3,
     "init": None,
     "test": True,
-    "model": {"_target_": "ser.models.cnn.CNNEncoder", "channels": [8, 8]},
+    "model": {"_target_": "ser.models.CNNEncoder", "channels": [8, 8]},
     "optimizer": {"lr": 0.001},
 }
 

@@ -314,7 +314,7 @@ SCRIPT = """
             os.kill(os.getpid(), signal.SIGKILL)
         if cfg["seed"] == 15:
             raise KeyboardInterrupt
-        value = cfg["optimizer"]["lr"] + (cfg["model"]["_target_"] == "ser.models.cnn.CNNEncoder")
+        value = cfg["optimizer"]["lr"] + (cfg["model"]["_target_"] == "ser.models.CNNEncoder")
         folder = HydraConfig.get().runtime.output_dir
         record_status(folder, "completed", monitor=cfg["monitor"], mode=cfg["mode"], value=value)
         return value
@@ -336,8 +336,8 @@ TREE = {
           run: {dir: logs/single}
           output_subdir: null
     """,
-    "model/cnn.yaml": "_target_: ser.models.cnn.CNNEncoder\n",
-    "model/lstm.yaml": "_target_: ser.models.lstm.LSTMEncoder\ncell: lstm\n",
+    "model/cnn.yaml": "_target_: ser.models.CNNEncoder\n",
+    "model/lstm.yaml": "_target_: ser.models.LSTMEncoder\ncell: lstm\n",
 }
 
 

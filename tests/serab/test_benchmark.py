@@ -175,7 +175,7 @@ def test_settings_are_checked(setting: dict[str, Any], message: str) -> None:
 
 
 SPLIT = {
-    "_target_": "ser.splits.rules.Serab",
+    "_target_": "ser.splits.Serab",
     "train": 0.6,
     "validation": 0.2,
     "key": "speaker",
@@ -193,7 +193,7 @@ def test_a_run_tells_how_corpora_were_divided() -> None:
         }
         return benchmark._method(settings, split=split)[0]
 
-    random = {"_target_": "ser.splits.rules.RandomSplit"}
+    random = {"_target_": "ser.splits.RandomSplit"}
     texts = [told("serab"), told("honest"), told("serab", label="arousal"), told("random", **random)]
     texts += [told("random", **random, seed=1)]
     assert len({*texts}) == len(texts)  # by which runs are compared or not
@@ -243,8 +243,8 @@ def test_a_corpus_of_ones_own_is_a_config_of_ten_lines(recordings: Path, tmp_pat
 
 
 def published_spec(root: Path, **changes: Any) -> dict[str, Any]:
-    rule = {"_target_": "ser.splits.rules.Serab", "label": "emotion"}
-    spec = {"_target_": "ser.corpora.recordings.PublishedCorpus", "corpus": "ravdess", "root": str(root)}
+    rule = {"_target_": "ser.splits.Serab", "label": "emotion"}
+    spec = {"_target_": "ser.corpora.PublishedCorpus", "corpus": "ravdess", "root": str(root)}
     return {**spec, "label": "emotion", "split": rule, **changes}
 
 
@@ -268,7 +268,7 @@ def test_a_class_that_train_lacks_is_refused(recordings: Path, tmp_path: Path) -
 
 
 def test_a_split_without_test_is_refused(recordings: Path) -> None:
-    rule = {"_target_": "ser.splits.rules.SpeakerDisjoint", "test": 0}
+    rule = {"_target_": "ser.splits.SpeakerDisjoint", "test": 0}
     with pytest.raises(
         DataError, match="ravdess: its split has no test utterances, so nothing can be scored"
     ):
@@ -405,7 +405,7 @@ def test_corpora_are_split_as_published() -> None:
         name: f"/corpora/{name.removesuffix('4')}" for name in found
     }
     rule = {
-        "_target_": "ser.splits.rules.Serab",
+        "_target_": "ser.splits.Serab",
         "train": 0.6,
         "validation": 0.2,
         "key": "speaker",

@@ -260,7 +260,7 @@ def test_ravdess_takes_less_than_the_plain_loop(shared: Path, tmp_path: Path) ->
 
     manifest = read_corpus("ravdess", shared / "data" / "ravdess")
     split = Serab().assign(manifest)
-    spec = {"_target_": "ser.embeddings.statistics.LogMelStatistics"}
+    spec = {"_target_": "ser.embeddings.LogMelStatistics"}
     extractor = build(spec, slot="extractor")
     x = embed(manifest, split["train"], extractor, cache_dir=str(tmp_path), device=torch.device("cpu"))
     classes = np.array([utterance.labels["emotion"] for utterance in manifest])

@@ -18,7 +18,7 @@ from ser.synthetic.language_id import FILES, SAMPLES, LanguageDemoCorpus, genera
 from ser.synthetic.prosody import CHARACTERS_PER_SECOND
 
 FEW = (8, 4)
-FEATURES = {"_target_": "ser.features.extractors.Waveform", "sample_rate": 8000}
+FEATURES = {"_target_": "ser.features.Waveform", "sample_rate": 8000}
 SPLITS = ("train", "test")
 
 

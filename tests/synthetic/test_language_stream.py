@@ -289,9 +289,7 @@ def test_the_corpus_has_no_leak_and_says_that_it_is_a_demonstration(generated, t
         label="language",
         cache_dir=str(tmp_path),
     )
-    splits = corpus.splits(
-        {"_target_": "ser.features.extractors.MFCC", "sample_rate": RATE, "num_mel_bins": 40}
-    )
+    splits = corpus.splits({"_target_": "ser.features.MFCC", "sample_rate": RATE, "num_mel_bins": 40})
     assert splits.stamps == ["generated speech: a demonstration, not a result"]
     assert splits.facts["leaks"] == []
     assert {name: facts["speakers"] for name, facts in splits.facts["speech"].items()} == {

@@ -14,11 +14,11 @@ from ser.training.initialize import initialize
 from tests.inference.test_checkpoint import CONFIG
 
 EMOTIONS = {
-    "_target_": "ser.targets.classification.Classes",
+    "_target_": "ser.targets.Classes",
     "class_names": ["anger", "fear", "joy"],
     "field": "emotion",
 }
-PAIR = {"_target_": "ser.targets.classification.Binary", "class_names": ["en", "es"], "field": "language"}
+PAIR = {"_target_": "ser.targets.Binary", "class_names": ["en", "es"], "field": "language"}
 
 
 def fresh(**changed: object) -> tuple[Classifier, Target, dict[str, Any]]:
@@ -79,8 +79,8 @@ def test_one_logit_of_two_classes_turns_with_their_order(tmp_path: Path, names: 
 
 
 def test_heads_of_two_bits_and_of_views_share_their_bits(tmp_path: Path) -> None:
-    other = write(tmp_path / "best.ckpt", target={"_target_": "ser.targets.classification.TwoBinary"})
-    model, target, description = fresh(target={"_target_": "ser.targets.classification.MultiView"})
+    other = write(tmp_path / "best.ckpt", target={"_target_": "ser.targets.TwoBinary"})
+    model, target, description = fresh(target={"_target_": "ser.targets.MultiView"})
     said = initialize(model, target, description, tmp_path / "best.ckpt")
     assert torch.equal(row(model, 4), row(other, 0))
     assert "2 of 6 rows of the head (valence, activation)" in said
@@ -128,11 +128,11 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     ("features", "words"),
     [
         (
-            {"_target_": "ser.features.extractors.LogMel", "sample_rate": 8000},
+            {"_target_": "ser.features.LogMel", "sample_rate": 8000},
             r"16000 Hz.*has 8000 Hz. Set features\.sample_rate=16000",
         ),
         (
-            {"_target_": "ser.features.extractors.MFCC"},
+            {"_target_": "ser.features.MFCC"},
             "trained with features LogMel, this training has MFCC",
         ),
     ],
@@ -140,9 +140,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
 def test_another_sample_rate_or_kind_of_features_is_refused(
     tmp_path: Path, features: dict[str, Any], words: str
 ) -> None:
-    write(
-        tmp_path / "best.ckpt", features={"_target_": "ser.features.extractors.LogMel", "sample_rate": 16000}
-    )
+    write(tmp_path / "best.ckpt", features={"_target_": "ser.features.LogMel", "sample_rate": 16000})
     with pytest.raises(CheckpointError, match=words):
         initialize(*fresh(features={"sample_rate": 16000} | features), tmp_path / "best.ckpt")
 

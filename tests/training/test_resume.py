@@ -84,7 +84,7 @@ def test_fewer_epochs_are_refused(begun: Fitted) -> None:
 
 
 def test_more_epochs_of_a_planned_schedule_name_init(begun: Fitted, tmp_path: Path) -> None:
-    config = with_value(begun.config, "schedule", {"_target_": "ser.training.schedules.one_cycle"})
+    config = with_value(begun.config, "schedule", {"_target_": "ser.training.one_cycle"})
     run = RunFolder(tmp_path)
     run.config.write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match=rf"from 2 to 3, as schedule=one_cycle .*init={run.best}"):

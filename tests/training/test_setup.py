@@ -220,7 +220,7 @@ def settings_of(**changes: Any) -> dict[str, Any]:
     """The checked nodes of a config; names with two underscores are settings of the trainer."""
     own = {name: value for name, value in changes.items() if not name.startswith("trainer__")}
     trainer = {name.removeprefix("trainer__"): value for name, value in changes.items() if name not in own}
-    schedule = {"_target_": "ser.training.schedules.one_cycle"}
+    schedule = {"_target_": "ser.training.one_cycle"}
     needed = ("data", "batching", "features", "frontend", "target", "model", "pooling", "head")
     others: dict[str, Any] = {name: {} for name in (*needed, "augment", "loss", "optimizer", "logger")}
     others["callbacks"] = {"best": {"monitor": "validation/accuracy"}}
@@ -359,9 +359,9 @@ def test_features_switch_off_the_augmentation_that_they_cannot_have() -> None:
 @pytest.mark.parametrize("monitor", ["validation/losss", "validation/accuracy"])
 def test_a_schedule_waits_for_a_logged_loss_only(monitor: str) -> None:
     config = settings_of(
-        schedule={"_target_": "ser.training.schedules.plateau", "monitor": monitor},
-        target={"_target_": "ser.targets.classification.Quadrant"},
-        pooling={"_target_": "ser.models.pooling.MeanPooling"},
+        schedule={"_target_": "ser.training.plateau", "monitor": monitor},
+        target={"_target_": "ser.targets.Quadrant"},
+        pooling={"_target_": "ser.models.MeanPooling"},
         batching={"carry_state": False},
         callbacks={},
         features={},
@@ -374,8 +374,8 @@ def test_a_schedule_waits_for_a_logged_loss_only(monitor: str) -> None:
 def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
     config = settings_of(
         **callback_with(callback, monitor="validation/los", mode="min"),
-        target={"_target_": "ser.targets.classification.Quadrant"},
-        pooling={"_target_": "ser.models.pooling.MeanPooling"},
+        target={"_target_": "ser.targets.Quadrant"},
+        pooling={"_target_": "ser.models.MeanPooling"},
         batching={"carry_state": False},
         features={},
     )
