@@ -1,89 +1,9 @@
-"""Train, choose the best epoch on validation, score it, report.
+"""Train, choose the best epoch on validation, score it, report: the steps are in ser/scripts/train.py.
 
 python train.py model=lstm optimizer.lr=1e-3
 """
 
-import json
-import os
-import subprocess
-import sys
-import time
-from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import yaml
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
-from ser import ranks
-from ser.config.consistency import check_augment, check_complete, check_training
-from ser.config.main import main
-from ser.config.path_settings import resume_arguments
-from ser.errors import SerError, hydra_value
-from ser.files import write_atomic
-from ser.runs import environment
-from ser.runs.run_folder import RunFolder
-from ser.runs.sweep import STATUS_FILE, record_status
-
-
-@main("train", rewrite=resume_arguments)
-def train(config: dict[str, Any]) -> float:
-    """Run one training and return the monitored value of its best checkpoint."""
-    settings = HydraConfig.get()
-    checks = [partial(check, config) for check in (check_complete, check_training, check_augment)]
-    ranks.check_alike(config.get("trainer"), *checks)
-    if settings.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
-        return train_alone(config, Path(settings.runtime.output_dir))
-    from ser.training import ensemble, launcher, resume, setup
-
-    started = time.monotonic()
-    setup.prepare(config)
-    trainer = setup.build_trainer(config)
-    with launcher.joined(trainer, config["trainer"]) as processes, ExitStack() as held:
-        run = RunFolder(processes.share_folder(settings.runtime.output_dir))
-        processes.run_first(lambda: held.enter_context(run.claimed(resuming=config["resume"] is not None)))
-        processes.run_first(lambda: setup.announce(config, run))
-        if config["resume"] is not None:
-            processes.run_first(lambda: resume.check_unchanged(config, run))
-        splits = processes.run_in_turn(lambda: setup.read_splits(config))
-        if config["ensemble"] is not None:
-            value = ensemble.train(config, run, splits, started=started)
-            record_status(run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=value)
-            return value
-        data = processes.agree(lambda: setup.make_data(config, splits))
-        task = processes.agree(lambda: setup.make_task(config, data))
-        setup.place(trainer, config, run)
-        if processes.is_first:
-            setup.record(config, run, data)
-        setup.fit(trainer, task, data, run)
-        scores = setup.evaluate(config, trainer, task, data)
-        if processes.is_first:
-            seconds = time.monotonic() - started
-            setup.write_report(config, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
-            record_status(
-                run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=scores.value
-            )
-        return scores.value
-
-
-def train_alone(config: dict[str, Any], folder: Path) -> float:
-    """Run one job of a sweep as a command of its own, from its resolved config.
-
-    Lightning starts further processes by repeating the command line, which here would repeat the whole sweep.
-    """
-    write_atomic(folder / "job.yaml", yaml.safe_dump(config, sort_keys=False))
-    place = ["--config-path", str(folder.absolute()), "--config-name", "job"]
-    words = [f"hydra.run.dir={hydra_value(folder)}", "hydra.output_subdir=null"]
-    variables = os.environ | environment.typed_variable()
-    result = subprocess.run([sys.executable, __file__, *place, *words], env=variables, check=False)
-    if result.returncode:
-        raise SerError(
-            f"{folder}: the job ended with exit code {result.returncode}; its messages stand above."
-        )
-    return float(json.loads((folder / STATUS_FILE).read_text())["value"])
-
+from ser.scripts.train import train
 
 if __name__ == "__main__":
     train()

@@ -181,3 +181,9 @@ def read_text(path: Path) -> str:
     if not text.strip():
         raise DataError(f"{path}: the file is empty. Export it again.")
     return text
+
+
+def short(path: Path) -> Path:
+    """Return a path as one would type it: relative where it lies below the working folder."""
+    path, here = path.absolute(), Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -40,7 +40,7 @@ def run(
     """Run a script in a folder and check its exit code.
 
     Args:
-        script: below the repository, such as train.py.
+        script: below the repository, such as train.py; `ser` for the command, whose first argument is a name.
         arguments: as words, no shell reads them.
         cwd: the working folder.
         code: expected exit code.
@@ -48,10 +48,11 @@ def run(
     """
     command = [str(REPOSITORY / script), *arguments]
     if fresh:
+        start = ["-m", "ser", *arguments] if script == "ser" else command
         result = subprocess.run(
-            [sys.executable, *command],
+            [sys.executable, *start],
             cwd=cwd,
-            env=environment(cwd / "cache"),
+            env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)},
             capture_output=True,
             text=True,
             timeout=_LONGEST_S,

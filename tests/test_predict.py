@@ -14,7 +14,7 @@ from ser.corpora.challenge_reader import read_challenge
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.inference import checkpoint, predict
-from ser.scripts import validate_challenge
+from ser.scripts.validate import find_reasons
 from ser.targets.classification import Classes, Quadrant
 from tests.commands import TINY, environment, run
 from tests.conftest import REPOSITORY
@@ -46,7 +46,7 @@ def test_every_id_is_answered_once_in_order_and_type(
         bits = {key: value for key, value in answer.items() if key != "id"}
         assert set(bits) == {"valence", "activation"}
         assert all(type(bit) is int and bit in (0, 1) for bit in bits.values())
-    assert validate_challenge.find_reasons(tmp_path / "pred.json", challenge / file) == []
+    assert find_reasons(tmp_path / "pred.json", challenge / file) == []
 
 
 def test_probabilities_sum_to_one_and_agree_with_the_answer(

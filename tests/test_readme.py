@@ -92,14 +92,14 @@ def test_prediction_and_validation_run(folder: Path, roots: dict[str, Path]) -> 
     assert predictions
     for command in predictions:
         run("predict.py", *typed(command, roots), "overwrite=true", cwd=folder)
-    assert "python -m ser.scripts.validate_challenge pred.json FILE" in COMMANDS
-    run("ser/scripts/validate_challenge.py", "pred.json", "FILE", cwd=folder)
+    assert "ser validate pred.json FILE" in COMMANDS
+    run("ser", "validate", "pred.json", "FILE", cwd=folder)
 
 
-@pytest.mark.parametrize("module", ["describe", "export_challenge"])
-def test_commands_on_corpora_run(module: str, folder: Path, roots: dict[str, Path]) -> None:
-    (command,) = (command for command in COMMANDS if command.startswith(f"python -m ser.scripts.{module}"))
-    run(f"ser/scripts/{module}.py", *typed(command, roots)[1:], cwd=folder)
+@pytest.mark.parametrize("name", ["describe", "export-challenge"])
+def test_commands_on_corpora_run(name: str, folder: Path, roots: dict[str, Path]) -> None:
+    (command,) = (command for command in COMMANDS if command.startswith(f"ser {name} "))
+    run("ser", name, *typed(command, roots), cwd=folder)
 
 
 @pytest.mark.parametrize("row", SETTINGS)

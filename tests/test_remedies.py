@@ -21,7 +21,7 @@ from tests.conftest import REPOSITORY
 
 CONF = REPOSITORY / "conf"
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
-SOURCES = [*sorted((REPOSITORY / "ser").rglob("*.py")), REPOSITORY / "train.py", REPOSITORY / "predict.py"]
+SOURCES = sorted((REPOSITORY / "ser").rglob("*.py"))
 
 # ---- every message: it names settings and packages that there are ----
 
@@ -79,7 +79,7 @@ def keys() -> dict[str, set[str]]:
     return {
         "train": keys_of("train", *options_of(CONF)) | GROUPS,
         "predict": keys_of("predict"),
-        "bundle": keys_of("bundle"),
+        "export": keys_of("export"),
         "serab": keys_of("serab", *([f"extractor={option}"] for option in options("extractor"))),
     }
 
@@ -104,7 +104,7 @@ def test_options_of_groups_in_messages_exist() -> None:
 
 PREDICTION = (
     *(
-        "predict.py",
+        "ser/scripts/predict.py",
         "ser/inference/predict.py",
         "ser/inference/console.py",
         "ser/inference/stream.py",

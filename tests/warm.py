@@ -59,7 +59,10 @@ def _run(
     sys.path[0] = str(Path(script).parent)
     code: Any = 0
     try:
-        runpy.run_path(script, run_name="__main__")
+        if Path(script).name == "ser":
+            runpy.run_module("ser", run_name="__main__", alter_sys=True)
+        else:
+            runpy.run_path(script, run_name="__main__")
     except SystemExit as error:
         code = error.code
     except BaseException:

@@ -63,7 +63,9 @@ def read_command(argv: list[str], app: App) -> Command:
     is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
     runs = not (args.cfg or args.help or args.info)
     overrides = [_without_null(word, app) for word in literal_paths(overrides, is_sweep=is_sweep)]
-    with initialize_config_dir(str(app.conf), version_base="1.3", job_name=Path(sys.argv[0]).stem):
+    with initialize_config_dir(
+        str(app.conf), version_base="1.3", job_name=Path(environment.program()[-1]).stem
+    ):
         settings, unread = read_settings(overrides, may_sweep=is_sweep)
         trials = try_combinations(app, settings)
     trials = trials if runs else [trial.to_show() for trial in trials]
@@ -90,9 +92,11 @@ def read_command(argv: list[str], app: App) -> Command:
 
 
 def _help(app: App, args: argparse.Namespace) -> list[str]:
-    """The setting that makes --help print the script's own text."""
-    if not args.help or app.help is None:
+    """Settings that make --help print the script's own text, and the command as the user types it."""
+    if not args.help:
         return []
+    if app.help is None:
+        return [f"hydra.help.app_name={hydra_value(' '.join(environment.program()))}"]
     text = f"{app.help.strip()}\n\nGroups and their options:\n\n$APP_CONFIG_GROUPS"
     return [f"hydra.help.template={hydra_value(text)}"]
 

@@ -8,6 +8,7 @@ from typing import Any
 from ser.config.signature import Parameter, signature
 from ser.errors import ConfigError, setting
 from ser.ranks import is_shared
+from ser.runs.environment import program_words
 
 Config = Mapping[str, Any]
 
@@ -30,7 +31,7 @@ def check_training(config: Config) -> None:
     if missing := [key for key in _NEEDED if config.get(key) is None]:
         raise ConfigError(
             f"{missing[0]}: is deleted or null, but no training goes without. Leave out '~{missing[0]}' and "
-            f"'{missing[0]}=null'; python train.py --help lists the options."
+            f"'{missing[0]}=null'; {' '.join(program_words())} --help lists the options."
         )
     if wrong := [key for key in ("trainer", "callbacks", "batching") if not isinstance(config[key], Mapping)]:
         raise ConfigError(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Predict:
-    """Settings of predict.py."""
+    """Settings of `ser predict`."""
 
     ckpt: str | list[str]
     input: str | list[str]
@@ -27,8 +27,8 @@ class Predict:
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """Settings of `python -m ser.scripts.bundle`."""
+class Export:
+    """Settings of `ser export`."""
 
     ckpt: str
     output: str
@@ -37,7 +37,7 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Serab:
-    """Settings of `python -m ser.scripts.serab`, but for those of its groups."""
+    """Settings of `ser serab`, but for those of its groups."""
 
     experiment_name: str
     corpora: str | list[str]
@@ -57,7 +57,7 @@ class Serab:
 
 @dataclass(frozen=True)
 class Train:
-    """Settings of train.py and of the scripts that read its data, without those of groups."""
+    """Settings of `ser train` and of the commands that read its data, without those of groups."""
 
     experiment_name: str
     seed: int
@@ -72,7 +72,7 @@ class Train:
 
 SCHEMAS = {
     "predict": "ser.config.settings.Predict",
-    "bundle": "ser.config.settings.Bundle",
+    "export": "ser.config.settings.Export",
     "serab": "ser.config.settings.Serab",
     "train": "ser.config.settings.Train",
 }

@@ -1,4 +1,4 @@
-"""Writing a bundle: all of it, or nothing."""
+"""Write an exported model: all of it, or nothing."""
 
 import json
 import math
@@ -29,7 +29,7 @@ def write(trained: Trained, output: Path, *, overwrite: bool = False) -> float:
     Args:
         trained: a model that can stream.
         output: the folder.
-        overwrite: whether a bundle that is there may be replaced.
+        overwrite: whether an exported model that is there may be replaced.
 
     Raises:
         ConfigError: the model cannot stream, its state does not keep its shape, packages are missing, or the file
@@ -78,15 +78,15 @@ def check_packages() -> None:
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"A bundle needs packages that cannot be imported ({error}). Run: {install_command('onnx')}"
+            f"The export needs packages that cannot be imported ({error}). Run: {install_command('onnx')}"
         ) from error
 
 
 def check_folder(output: Path, *, overwrite: bool) -> None:
-    """Refuse a path that is no place for a bundle.
+    """Refuse a path that is no place for an exported model.
 
     Raises:
-        DataError: it exists and `overwrite` is false, or it is not a bundle, or its folder is missing.
+        DataError: it exists and `overwrite` is false, or it is no exported model, or its folder is missing.
     """
     if not output.parent.is_dir():
         raise DataError(f"{output}: its folder is missing. Make the folder, or give another output.")
@@ -98,7 +98,7 @@ def check_folder(output: Path, *, overwrite: bool) -> None:
         )
     if not output.is_dir() or {path.name for path in output.iterdir()} - {STEP, META}:
         raise DataError(
-            f"{output}: is not a bundle, so it is not replaced. Give another output, or remove it yourself."
+            f"{output}: is not an exported model, so it is not replaced. Give another output, or remove it yourself."
         )
 
 

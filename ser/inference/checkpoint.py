@@ -2,7 +2,7 @@
 
 Beside the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, frontend,
 model, pooling, head and target, and the feature dimension. All that reads one (predict, resume, init, embeddings, the
-benchmark, bundles) does so by `read`: see ser.archive for what is checked before a file is loaded. Weights are refused
+benchmark, export) does so by `read`: see ser.archive for what is checked before a file is loaded. Weights are refused
 where one of them is not finite, and a model is built on the `meta` device, without memory, until its shapes are known
 to be those of the weights.
 """

@@ -1,24 +1,24 @@
 """What to type after a run: commands that can be copied as they stand."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ser.errors import program, setting, shell_word
+from ser.files import short
 from ser.report.facts import RunReport
+from ser.runs.environment import program_words
 
 _WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
 
 
 def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]]]:
     """What to type next, each as its purpose and its words, quoted for a shell and for Hydra."""
-    python = program("python")
     best = setting("ckpt", str(short(report.checkpoint)))
     keys = [word.partition("=")[0].lstrip("+~") for word in report.overrides]
     has_own_model = any(key in ("experiment", "model") or key.startswith("model.") for key in keys)
     are_recordings = any(split.minutes is not None for split in report.splits)
     answers = "pred.csv" if are_recordings else "pred.json"  # recordings are answered by a table
-    live = ("Hear a recording live", [python, _script("predict.py"), best, "input=FILE", "stream=true"])
+    live = ("Hear a recording live", [*program_words("predict"), best, "input=FILE", "stream=true"])
     grid = {"optimizer.lr": "1e-3,3e-4"} | ({"seed": "0,1,2"} if has_own_model else {"model": "cnn,lstm"})
     kept = [shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in grid]
     unsplit = [
@@ -29,19 +29,13 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     folds = [shell_word(word) for word in report.cross_validation]
     varied = [f"{key}={values}" for key, values in grid.items()]
     return [
-        ("Predict a file", [python, _script("predict.py"), best, "input=FILE", f"output={answers}"]),
+        ("Predict a file", [*program_words("predict"), best, "input=FILE", f"output={answers}"]),
         *[live] * (report.unit == "frame"),
         ("Watch the curves", watch_command(run_dir)),
-        ("Try other settings", [python, _script("train.py"), "-m", *kept, *varied]),
-        *[("Cross-validate over speakers", [python, _script("train.py"), "-m", *unsplit, *folds])]
+        ("Try other settings", [*program_words("train"), "-m", *kept, *varied]),
+        *[("Cross-validate over speakers", [*program_words("train"), "-m", *unsplit, *folds])]
         * report.has_few_speakers,
     ]
-
-
-def _script(name: str) -> str:
-    """Return the path of a script of ours, beside the one that runs, as one word of bash."""
-    path = Path(sys.argv[0]).with_name(name)
-    return shell_word(str(short(path))) if path.is_file() else name
 
 
 def watch_command(run_dir: Path) -> list[str]:
@@ -49,12 +43,6 @@ def watch_command(run_dir: Path) -> list[str]:
     in_logs = Path("logs").absolute() in run_dir.absolute().parents
     logs = "logs" if in_logs else shell_word(str(short(run_dir)))
     return [program("tensorboard"), "--logdir", logs]
-
-
-def short(path: Path) -> Path:
-    """Relative where it lies below the working folder, as one would type it."""
-    path, here = path.absolute(), Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def folded(words: Sequence[str]) -> str:

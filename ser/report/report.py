@@ -15,11 +15,11 @@ from rich.text import Text
 from ser.data import summary
 from ser.data.summary import SplitSummary, markdown_table
 from ser.errors import DataError
-from ser.files import write_atomic
+from ser.files import short, write_atomic
 from ser.report import plots
 from ser.report.caveats import caveats
 from ser.report.facts import RunReport
-from ser.report.next_commands import folded, next_commands, short
+from ser.report.next_commands import folded, next_commands
 from ser.report.palette import SPLITS
 from ser.targets.metrics import precision, recall
 

@@ -13,7 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ser.errors import program as path_of_program
 from ser.errors import shell_word
+from ser.files import short
 
 PACKAGES = (
     "ser-lightning",
@@ -27,6 +29,7 @@ PACKAGES = (
 )
 TYPED = "SER_TYPED"  # environment variable of the jobs of a sweep that are commands of their own
 _typed: dict[str, list[str]] = {}
+_program: list[str] = []  # words that called the command `ser`; empty in a script
 _CHECKOUT = Path(__file__).parents[2]
 _GIT_TIMEOUT_S = 5.0  # it takes some 10 ms; on a stalled network disk a run must not wait for it
 
@@ -106,12 +109,14 @@ def remember_command(command: Sequence[str], overrides: Sequence[str]) -> None:
     """
     _typed.update(command=[*command], overrides=[*overrides])
     if inherited := os.environ.get(TYPED):
-        _typed.update(json.loads(inherited))
+        typed = json.loads(inherited)
+        _program[:] = typed.pop("program")
+        _typed.update(typed)
 
 
 def typed_variable() -> dict[str, str]:
     """Return the environment variable by which a child process knows what the user typed for its job."""
-    return {TYPED: json.dumps(_typed)}
+    return {TYPED: json.dumps(_typed | {"program": _program})}
 
 
 def typed_command() -> list[str]:
@@ -148,12 +153,38 @@ def _recorded_overrides(path: Path) -> list[str]:
         return []
 
 
+def remember_program(words: Sequence[str]) -> None:
+    """Keep the words that called this program where it is no script, such as `ser train`."""
+    _program[:] = words
+
+
 def program() -> list[str]:
-    """The words that called this program, without arguments: `python train.py` or `python -m ser.scripts.serab`."""
-    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    if spec is not None and spec.origin == sys.argv[0]:  # python -m puts the file there
-        return ["python", "-m", spec.name.removesuffix(".__main__")]
-    return ["python", sys.argv[0]]
+    """Return the words that called this program, without arguments: `python train.py` or `ser train`."""
+    return [*_program] or ["python", sys.argv[0]]
+
+
+def program_words(name: str | None = None) -> list[str]:
+    """Return the words that call this program, or another command of ours in the same way, quoted for bash.
+
+    Args:
+        name: of a command, such as `predict`; None for the one that runs.
+    """
+    first, *others = program()
+    if name is not None and _program:
+        others[-1] = name
+    elif name is not None:
+        path = Path(sys.argv[0]).with_name(f"{name}.py")
+        others = [str(short(path)) if path.is_file() else path.name]
+    return [path_of_program(first), *map(shell_word, others)]
+
+
+def restart() -> list[str]:
+    """Return the words that start this program again as a child process, without arguments, for no shell."""
+    if not _program:
+        return [sys.executable, str(Path(sys.argv[0]).absolute())]
+    # Like the program `ser`, and unlike `python -m`, the child does not import from the working folder.
+    safe = ["-P"] if _program[0] == "ser" else []
+    return [sys.executable, *safe, "-m", "ser", _program[-1]]
 
 
 def commit(checkout: Path = _CHECKOUT) -> str | None:

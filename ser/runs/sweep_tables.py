@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ser.errors import program as python_here
+from ser.errors import program as path_of_program
 from ser.errors import shell_word
 from ser.runs.sweep import read_statuses
 
@@ -69,8 +69,8 @@ class Group:
                 found.setdefault(key, {})[value] = None
         words = _words({key: ",".join(values) for key, values in found.items()})
         sweep = ["-m"] if any(len(values) > 1 for values in found.values()) else []
-        python = [python_here("python") if word == "python" else shell_word(word) for word in program[:1]]
-        return " ".join([*python, *map(shell_word, [*program[1:], *sweep, *words])])
+        first = [path_of_program(word) for word in program[:1]]
+        return " ".join([*first, *map(shell_word, [*program[1:], *sweep, *words])])
 
 
 def summarize(sweep_dir: Path, program: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """Look at a corpus before hours of training.
 
-python -m ser.scripts.describe data=ravdess data.root=DIR
+ser describe data=ravdess data.root=DIR
 """
 
 from collections import Counter
@@ -93,7 +93,3 @@ def _title(utterance: Utterance, fields: tuple[str, ...]) -> str:
     label = "/".join(str(utterance.labels.get(field)) for field in fields)
     speaker = "speaker unknown" if utterance.speaker is None else f"speaker {utterance.speaker}"
     return f"{utterance.id}: {label}, {speaker}"
-
-
-if __name__ == "__main__":
-    describe()

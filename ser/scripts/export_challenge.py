@@ -1,6 +1,6 @@
 """Write recordings as the course challenge's files: frames of 26 log-mels in JSON, test labels in files of their own.
 
-python -m ser.scripts.export_challenge data=ravdess data.root=DIR label_map=quadrant hydra.run.dir=OUT
+ser export-challenge data=ravdess data.root=DIR label_map=quadrant hydra.run.dir=OUT
 """
 
 import json
@@ -12,13 +12,14 @@ from hydra.core.hydra_config import HydraConfig
 
 from ser.config.main import main
 from ser.data.manifest import Manifest
-from ser.errors import program, setting
+from ser.errors import setting
+from ser.runs.environment import program_words
 
 LABELS = ("valence", "activation")
 
 
 @main("train", help=__doc__)
-def export(config: dict[str, Any]) -> None:
+def export_challenge(config: dict[str, Any]) -> None:
     """Write train.json and dev.json, and the test split's speakers in two halves, ser_test_1 and ser_test_2.json."""
     from ser.config.instantiate import build  # torch and all that: first the config must be right
     from ser.data.class_labels import columns
@@ -36,7 +37,7 @@ def export(config: dict[str, Any]) -> None:
         store, labels = parts["test"]
         for number, indices in enumerate(filter(len, halves(splits.manifests["test"])), 1):
             write_test(folder, number, frames_of(store.select(indices)), labels[indices])
-    train = f"{program('python')} train.py data=challenge {setting('data.root', folder)}"
+    train = " ".join([*program_words("train"), "data=challenge", setting("data.root", folder)])
     print(f"{folder}: written. Train with: {train}")
 
 
@@ -77,7 +78,3 @@ def write_test(folder: Path, number: int, features: list[list[list[float]]], lab
     records = [{"id": index, "features": frames} for index, frames in enumerate(features)]
     keyed = {str(record["id"]): {"features": record["features"]} for record in records}
     (folder / f"ser_test_{number}.json").write_text(json.dumps(records if number == 2 else keyed))
-
-
-if __name__ == "__main__":
-    export()

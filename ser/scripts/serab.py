@@ -1,6 +1,6 @@
 """Frozen embeddings, scored on the corpora of the SERAB benchmark.
 
-python -m ser.scripts.serab corpora=[ravdess,emodb4] corpora_root=DIR extractor=byol_s extractor.weights=FILE
+ser serab corpora=[ravdess,emodb4] corpora_root=DIR extractor=byol_s extractor.weights=FILE
 """
 
 from collections.abc import Mapping
@@ -95,7 +95,3 @@ def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 def _split() -> str:
     """Name of the option of `split=`."""
     return str(HydraConfig.get().runtime.choices["split"])
-
-
-if __name__ == "__main__":
-    serab()

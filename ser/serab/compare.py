@@ -1,10 +1,5 @@
-"""Several runs of the benchmark in one table.
+"""Several runs of the benchmark in one table."""
 
-python -m ser.serab.compare RUN RUN ...
-"""
-
-import argparse
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ser.errors import ConfigError, DataError, SerError
+from ser.errors import ConfigError, DataError
 from ser.files import write_atomic
 from ser.report import plots
 from ser.serab import reports, tables
@@ -21,7 +16,7 @@ from ser.serab.reports import Report
 from ser.serab.results import in_order
 from ser.serab.tables import BY, Rows
 
-_NAMES = ("comparison.csv", "comparison.md", "comparison.png")
+FILES = ("comparison.csv", "comparison.md", "comparison.png")
 
 
 @dataclass(frozen=True)
@@ -39,23 +34,6 @@ class Run:
     extractor: Mapping[str, Any]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the tables and print them; 0 unless the runs cannot be compared."""
-    parser = argparse.ArgumentParser(prog="python -m ser.serab.compare", description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="folder of a run, or of the runs of a sweep")
-    parser.add_argument("--output", type=Path, default=Path("logs/serab/comparison"), help="gets the tables")
-    given = parser.parse_args(arguments)
-    try:
-        several = join([find for folder in given.runs for find in find_runs(folder)])
-        text = write(given.output, several)
-    except SerError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(text)
-    print(f"Tables: {', '.join(str(given.output / name) for name in _NAMES)}")
-    return 0
-
-
 def find_runs(folder: Path) -> list[Run]:
     """The run in a folder, or those in the folders below it.
 
@@ -66,7 +44,7 @@ def find_runs(folder: Path) -> list[Run]:
     if not folders:
         raise DataError(
             f"{folder}: holds no {reports.RESULTS}, nor does a folder in it. Give the hydra.run.dir of a finished "
-            "python -m ser.scripts.serab, or the folder of a sweep."
+            "ser serab, or the folder of a sweep."
         )
     return [_read(one) for one in folders]
 
@@ -102,10 +80,10 @@ def write(folder: Path, several: Sequence[Report]) -> str:
         raise DataError(
             f"{folder}: cannot be made ({error.strerror}). Choose another with --output."
         ) from error
-    tables.write_csv(folder / _NAMES[0], _with_notes(several))
-    plots.save(of_extractors(several), folder / _NAMES[2])
+    tables.write_csv(folder / FILES[0], _with_notes(several))
+    plots.save(of_extractors(several), folder / FILES[2])
     text = markdown(several)
-    write_atomic(folder / _NAMES[1], text)
+    write_atomic(folder / FILES[1], text)
     return text
 
 
@@ -119,7 +97,7 @@ def markdown(several: Sequence[Report]) -> str:
             head, *own = tables.headline(report, select)
             rows += [[report.extractor, *row] for row in own]
         blocks += [f"## {BY[select].capitalize()}", tables.table([["extractor", *head], *rows])]
-    blocks += ["## Beside the published table", *tables.compared(several), f"![Accuracies]({_NAMES[2]})"]
+    blocks += ["## Beside the published table", *tables.compared(several), f"![Accuracies]({FILES[2]})"]
     return "\n\n".join([*blocks, "## How", *several[0].method]) + "\n"
 
 
@@ -170,7 +148,3 @@ def _with_notes(several: Sequence[Report]) -> Rows:
     notes = ["; ".join(report.stamps) for report in several for _ in BY]
     notes = [*[""] * (len(rows) - len(notes)), *notes]
     return [[*head, "notes"], *([*row, note] for row, note in zip(rows, notes, strict=True))]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -76,7 +76,7 @@ def read(folder: Path) -> Report:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{folder}: holds no {RESULTS} and {REPORT} of a finished run ({type(error).__name__}: {error}). Give "
-            "the hydra.run.dir of python -m ser.scripts.serab, or run it again."
+            "the hydra.run.dir of ser serab, or run it again."
         ) from error
 
 

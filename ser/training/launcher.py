@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
@@ -18,7 +17,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 
 from ser import ranks
-from ser.errors import ConfigError, SerError, program, setting, shell_word
+from ser.errors import ConfigError, SerError, setting
+from ser.runs.environment import program_words, restart
 from ser.runs.run_folder import RunFolder
 
 _LONGEST_WAIT = timedelta(days=7)  # of the others, while the first of a node extracts features
@@ -121,16 +121,8 @@ class _Launcher(_SubprocessScriptLauncher):
         }
         for rank in range(1, self.num_processes):
             own = {"LOCAL_RANK": str(rank), _PARENT: str(os.getpid())}
-            self.procs.append(subprocess.Popen(_command(), env=os.environ | own))
+            self.procs.append(subprocess.Popen([*restart(), *sys.argv[1:]], env=os.environ | own))
         self.watch.start(self.procs)
-
-
-def _command() -> list[str]:
-    """What starts this script with these settings again."""
-    main: Any = sys.modules["__main__"]
-    if main.__spec__ is None:
-        return [sys.executable, str(Path(sys.argv[0]).absolute()), *sys.argv[1:]]
-    return [sys.executable, "-m", main.__spec__.name, *sys.argv[1:]]
 
 
 class _Watch:
@@ -210,7 +202,7 @@ class _Watch:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         folder = ranks.current().folder
         has_checkpoint = folder is not None and RunFolder(folder).last.is_file()
-        resumed = f"go on with {program('python')} {shell_word(sys.argv[0])} {setting('resume', folder)}"
+        resumed = f"go on with {' '.join(program_words())} {setting('resume', folder)}"
         then = resumed if has_checkpoint else "start the run again"
         return (
             f"{who} {how}, and the others cannot train without it. Look for its own message above, or for lack of "

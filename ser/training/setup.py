@@ -31,12 +31,12 @@ from ser.data.store import Store
 from ser.divergence import diverged
 from ser.errors import CheckpointError, ConfigError, SerError, named_line, setting
 from ser.features.on_the_fly import OnTheFlyFeatures
-from ser.files import write_atomic
+from ser.files import short, write_atomic
 from ser.inference import checkpoint
 from ser.inference.checkpoint import non_finite
 from ser.report import report
 from ser.report.facts import RunReport
-from ser.report.next_commands import short, watch_command
+from ser.report.next_commands import watch_command
 from ser.report.tensorboard import typed_settings, write_scores
 from ser.runs import environment
 from ser.runs.run_folder import RunFolder

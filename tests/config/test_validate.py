@@ -545,12 +545,6 @@ def test_what_the_system_refuses_is_a_sentence(number):
     )
 
 
-def test_each_script_has_a_help_of_its_own():
-    for module, words in {"describe": "Look at a corpus", "export_challenge": "Write recordings as"}.items():
-        command = [sys.executable, "-m", f"ser.scripts.{module}", "--help"]
-        assert subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.startswith(words)
-
-
 WRONG = {
     "predict": [
         "output=[]",
@@ -562,7 +556,7 @@ WRONG = {
         "hop_s=true",
         "on_error=x",
     ],
-    "bundle": ["ckpt=[]", "output=null", "overwrite=1"],
+    "export": ["ckpt=[]", "output=null", "overwrite=1"],
     "serab": ["jobs=1.5", "select=x", "folders=1", "corpora=1", "grid=null", "device=0"],
     "train": [
         "seed=1.5",
@@ -583,11 +577,11 @@ def test_a_setting_of_another_type_is_named(script, word, tmp_path, monkeypatch)
     monkeypatch.setattr(sys, "argv", ["script.py"])
     given = {
         "predict": ["ckpt=.", "input=."],
-        "bundle": ["ckpt=."],
+        "export": ["ckpt=."],
         "serab": ["corpora=[a]", "corpora_root=."],
     }
     words = [each for each in given.get(script, []) if each.partition("=")[0] != word.partition("=")[0]]
-    existing = ["ckpt", "input"] if script == "predict" else ["ckpt"] if script == "bundle" else []
+    existing = ["ckpt", "input"] if script == "predict" else ["ckpt"] if script == "export" else []
     key = word.strip("~").partition("=")[0]
     with pytest.raises(ConfigError, match=rf"problems? in the configuration:(\n.*)*\n  {key}(=\S*)?: "):
         read_command([*words, word], App(ROOT / "conf", script, existing, SCHEMAS[script]))

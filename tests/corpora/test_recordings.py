@@ -202,7 +202,7 @@ def test_frames_of_a_challenge_file_cannot_come_from_recordings_of_another_kind(
 
 def test_describe_shows_speakers_labels_leaks_and_a_picture(corpus: Path, tmp_path: Path) -> None:
     table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch", "hydra.run.dir=look")
-    shown = run("ser/scripts/describe.py", *table, cwd=tmp_path).stdout
+    shown = run("ser", "describe", *table, cwd=tmp_path).stdout
     assert "s0: 8 utterances (high 4, low 4)" in shown
     assert "label high: 32 utterances, high" in shown
     assert "Leaks: none" in shown
@@ -234,7 +234,7 @@ def test_augmenting_waveforms_needs_recordings(challenge: Path, tmp_path: Path) 
 def test_recordings_become_files_of_the_challenge(corpus: Path, tmp_path: Path) -> None:
     table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch")
     bits = "data.label_map={high: {valence: 1, activation: 1}, low: {valence: 0, activation: 0}}"
-    run("ser/scripts/export_challenge.py", *table, bits, "hydra.run.dir=out", cwd=tmp_path)
+    run("ser", "export-challenge", *table, bits, "hydra.run.dir=out", cwd=tmp_path)
     out = tmp_path / "out"
     first, second = (json.loads((out / f"ser_test_{number}.json").read_text()) for number in (1, 2))
     assert all(set(row) == {"features"} for row in first.values())

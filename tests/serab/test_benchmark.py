@@ -26,7 +26,8 @@ from ser.embeddings.cache import stored_features
 from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
 from ser.scripts.serab import check_names, corpus_spec
-from ser.serab import benchmark, compare, results
+from ser.scripts.serab_compare import serab_compare
+from ser.serab import benchmark, results
 from ser.serab.classifiers import SEED, Outcome
 from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
 from ser.serab.normalize import Problem, Problems
@@ -45,7 +46,7 @@ SETTINGS = {
 
 def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        [sys.executable, "-m", "ser.scripts.serab", *arguments],
+        [sys.executable, "-m", "ser", "serab", *arguments],
         cwd=cwd,
         env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
@@ -86,7 +87,7 @@ def test_a_run_leaves_scores_tables_and_a_picture(finished: Path) -> None:
     assert names <= {path.name for path in finished.iterdir()}
     assert yaml.safe_load((finished / "config.yaml").read_text())["select"] == "validation"
     facts = json.loads((finished / "environment.json").read_text())
-    assert facts["command"].startswith("python -m ser.scripts.serab 'corpora=[ravdess]'")
+    assert facts["command"].startswith("python -m ser serab 'corpora=[ravdess]'")
     assert facts["packages"]["scikit-learn"] == metadata.version("scikit-learn")
 
 
@@ -139,8 +140,8 @@ def test_a_sweep_of_extractors_ends_in_one_table(
     place = ("corpora=[ravdess]", f"corpora_root={recordings.parent}", f"folders.ravdess={recordings.name}")
     sweep = ("-m", "extractor=random,logmel_stats", "hydra.sweep.dir=sweep")
     told = run(*place, *sweep, "classifiers=[lda]", "jobs=1", "allow_partial=true", cwd=tmp_path).stdout
-    assert re.search(r"Best, to repeat it: \S*python -m ser\.scripts\.serab 'corpora=\[ravdess\]'", told)
-    assert compare.main([str(tmp_path / "sweep"), "--output", str(tmp_path / "out")]) == 0
+    assert re.search(r"Best, to repeat it: \S*python -m ser serab 'corpora=\[ravdess\]'", told)
+    assert serab_compare([str(tmp_path / "sweep"), "--output", str(tmp_path / "out")]) == 0
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
     for job, name in enumerate(("random", "logmel_stats")):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ser.errors import ConfigError, DataError
+from ser.scripts.serab_compare import serab_compare
 from ser.serab import compare, reports, tables
 from tests.serab.test_scores import corpus, report
 
@@ -100,7 +101,7 @@ def test_the_comparison_is_written_with_notes_and_a_picture(
 ) -> None:
     a = save(tmp_path / "a", "ravdess", "emodb4")
     b = save(tmp_path / "b", "ravdess", extractor="random")
-    assert compare.main([str(a), str(b), "--output", str(tmp_path / "out")]) == 0
+    assert serab_compare([str(a), str(b), "--output", str(tmp_path / "out")]) == 0
     assert "| byol_s | emodb4 | LDA | 50.0 |" in capsys.readouterr().out
     assert (tmp_path / "out" / "comparison.png").read_bytes().startswith(b"\x89PNG")
     lines = (tmp_path / "out" / "comparison.csv").read_text().splitlines()
@@ -108,7 +109,7 @@ def test_the_comparison_is_written_with_notes_and_a_picture(
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compare.main([str(tmp_path)]) == 1
+    assert serab_compare([str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith(f"{tmp_path}: holds no results.json, nor does a folder in it.")
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"file: cannot be made .* Choose another with --output"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ser.inference.writers import write_predictions
-from ser.scripts.validate_challenge import find_reasons, main
+from ser.scripts.validate import find_reasons, validate
 
 GOOD = {"valence": 0, "activation": 1}
 IDS = ["0", "1", "2"]
@@ -128,10 +128,10 @@ def test_an_empty_answer_lacks_every_id(tmp_path: Path) -> None:
 def test_the_verdict_is_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reasons(tmp_path, dict.fromkeys(IDS, GOOD))
     arguments = [str(tmp_path / "pred.json"), str(tmp_path / "input.json")]
-    assert main(arguments) == 0
+    assert validate(arguments) == 0
     assert "the challenge would accept this file" in capsys.readouterr().out
     reasons(tmp_path, dict.fromkeys(IDS[1:], GOOD))
-    assert main(arguments) == 1
+    assert validate(arguments) == 1
     assert capsys.readouterr().out.endswith(
         "the challenge would refuse this file.\n  no answer: utterance '0'\n"
     )
@@ -141,10 +141,10 @@ def test_a_file_that_cannot_be_read_is_said_without_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reasons(tmp_path, {})
-    assert main([str(tmp_path / "none.json"), str(tmp_path / "input.json")]) == 1
+    assert validate([str(tmp_path / "none.json"), str(tmp_path / "input.json")]) == 1
     assert "none.json: no such file" in capsys.readouterr().err
     (tmp_path / "input.json").write_text('{"0": {"fea')
-    assert main([str(tmp_path / "pred.json"), str(tmp_path / "input.json")]) == 1
+    assert validate([str(tmp_path / "pred.json"), str(tmp_path / "input.json")]) == 1
     assert "input.json, byte 11: the file ends inside utterance '0'" in capsys.readouterr().err
 
 
@@ -152,11 +152,11 @@ def test_the_command_runs_without_torch(tmp_path: Path) -> None:
     reasons(tmp_path, [{"id": 0, **GOOD}], ids=[0], layout="records")
     code = (
         "import runpy, sys\n"
-        "try: runpy.run_module('ser.scripts.validate_challenge', run_name='__main__', alter_sys=True)\n"
+        "try: runpy.run_module('ser', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as end: assert end.code == 0, end\n"
         "assert not {'torch', 'numpy', 'lightning'} & set(sys.modules)\n"
     )
-    command = [sys.executable, "-c", code, tmp_path / "pred.json", tmp_path / "input.json"]
+    command = [sys.executable, "-c", code, "validate", tmp_path / "pred.json", tmp_path / "input.json"]
     assert "accept" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

@@ -1,4 +1,4 @@
-"""Bundles: what is written runs without torch and answers as the model does; what cannot be written is refused."""
+"""Exported models: what is written answers as the model does, without torch; other models are refused."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from ser.export.step import leaves
 from ser.export.write import write
 from ser.inference import checkpoint
 from ser.inference.checkpoint import Trained
-from ser.scripts.bundle import bundle
+from ser.scripts.export import export
 from tests.inference.test_stream import FRAMES, a_model, spec_of_features
 
 LSTM = {
@@ -72,19 +72,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lstm(run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
-    """The model of the run, and a bundle that the command has written."""
-    output = tmp_path_factory.mktemp("lstm") / "stream_bundle"
+    """The model of the run, and the folder that the command has written."""
+    output = tmp_path_factory.mktemp("lstm") / "exported"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["ser.bundle", f"ckpt={run}", f"output={output}"])
-        bundle()
+        patch.setattr(sys, "argv", ["ser", f"ckpt={run}", f"output={output}"])
+        export()
     return checkpoint.load(run / "checkpoints" / "best.ckpt"), output
 
 
 @pytest.fixture(scope="module")
 def gru(tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Path]:
-    """A model that hears silence, and its bundle."""
+    """A model that hears silence, exported."""
     trained = a_model("gru", mode="class", hidden_dim=[12, 8])
-    output = tmp_path_factory.mktemp("gru") / "bundle"
+    output = tmp_path_factory.mktemp("gru") / "exported"
     write(trained, output)
     return trained, output
 
@@ -147,8 +147,8 @@ def test_where_silence_is_a_class_the_file_says_what_is_speech(gru):
 
 def test_sums_that_are_pooled_over_a_stream_are_part_of_the_state(tmp_path):
     trained = a_model(mode=None, pooling="AttentionPooling")
-    write(trained, tmp_path / "bundle")
-    client = Client(tmp_path / "bundle")
+    write(trained, tmp_path / "exported")
+    client = Client(tmp_path / "exported")
     frames = some_frames(60)
     logits, _ = in_torch(trained, frames)
     torch.testing.assert_close(client.answers(frames, 7), trained.target.scores(logits), atol=1e-5, rtol=0)
@@ -208,22 +208,24 @@ def test_the_file_holds_no_path_of_this_machine(lstm):
     assert len(content) < 4 * sum(parameter.numel() for parameter in lstm[0].model.parameters()) + 20_000
 
 
-def test_only_a_bundle_is_replaced_and_only_if_asked(lstm, tmp_path):
+def test_only_an_exported_model_is_replaced_and_only_if_asked(lstm, tmp_path):
     trained, _ = lstm
-    output = tmp_path / "bundle"
+    output = tmp_path / "exported"
     output.mkdir()
     (output / "meta.json").write_text("old")
-    with pytest.raises(DataError, match=r"bundle: exists already\. Set overwrite=true"):
+    with pytest.raises(DataError, match=r"exported: exists already\. Set overwrite=true"):
         write(trained, output)
     assert (output / "meta.json").read_text() == "old"
     write(trained, output, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
     assert {path.name for path in output.iterdir()} == {"step.onnx", "meta.json"}
     (output / "thesis.tex").touch()
-    with pytest.raises(DataError, match=r"is not a bundle, so it is not replaced\. Give another output"):
+    with pytest.raises(
+        DataError, match=r"is not an exported model, so it is not replaced\. Give another output"
+    ):
         write(trained, output, overwrite=True)
     with pytest.raises(DataError, match=r"folder is missing\. Make the folder"):
-        write(trained, tmp_path / "nowhere" / "bundle")
+        write(trained, tmp_path / "nowhere" / "exported")
 
 
 def test_a_file_that_answers_otherwise_is_refused_and_nothing_is_left(lstm, tmp_path, monkeypatch):
@@ -238,7 +240,7 @@ def test_a_file_that_answers_otherwise_is_refused_and_nothing_is_left(lstm, tmp_
         ConfigError,
         match=r"LSTMEncoder answers otherwise in step\.onnx than in torch, by .*nothing was written",
     ):
-        write(other, tmp_path / "bundle")
+        write(other, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,8 +249,8 @@ def test_a_full_disk_leaves_nothing_behind(lstm, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing, "save_step", full)
-    with pytest.raises(DataError, match=r"bundle: cannot be written \(no space left on device\)\. Give"):
-        write(lstm[0], tmp_path / "bundle")
+    with pytest.raises(DataError, match=r"exported: cannot be written \(no space left on device\)\. Give"):
+        write(lstm[0], tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -270,9 +272,9 @@ def test_a_full_disk_leaves_nothing_behind(lstm, tmp_path, monkeypatch):
         ),
     ],
 )
-def test_models_that_cannot_be_bundled_are_refused_and_nothing_is_left(settings, message, tmp_path):
+def test_models_that_cannot_be_exported_are_refused_and_nothing_is_left(settings, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
-        write(a_model(**settings), tmp_path / "bundle")
+        write(a_model(**settings), tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -282,7 +284,7 @@ def test_a_missing_package_is_named_with_what_installs_it(package, lstm, tmp_pat
     with pytest.raises(
         ConfigError, match=rf'cannot be imported \(.*{package}.*\)\. Run: .*pip install "onnx>='
     ):
-        write(lstm[0], tmp_path / "bundle")
+        write(lstm[0], tmp_path / "exported")
 
 
 def test_an_ensemble_is_refused_with_a_member_to_take(run, tmp_path, monkeypatch, capsys):
@@ -291,9 +293,9 @@ def test_an_ensemble_is_refused_with_a_member_to_take(run, tmp_path, monkeypatch
         (tmp_path / f"member_{number}" / "checkpoints" / "best.ckpt").write_bytes(
             (run / "checkpoints" / "best.ckpt").read_bytes()
         )
-    monkeypatch.setattr(sys, "argv", ["ser.bundle", f"ckpt={tmp_path}", f"output={tmp_path / 'bundle'}"])
+    monkeypatch.setattr(sys, "argv", ["ser", f"ckpt={tmp_path}", f"output={tmp_path / 'exported'}"])
     with pytest.raises(SystemExit):
-        bundle()
+        export()
     said = capsys.readouterr().err
     assert "holds 2 models, but one is needed. Give one of its checkpoints" in said
     assert str(tmp_path / "member_0" / "checkpoints" / "best.ckpt") in said

@@ -1,6 +1,6 @@
 """Whether the challenge would accept a file of predictions, and every reason why not.
 
-python -m ser.scripts.validate_challenge pred.json ser_test_1.json
+ser validate pred.json ser_test_1.json
 """
 
 import argparse
@@ -61,11 +61,9 @@ def find_reasons(predictions: Path, source: Path) -> list[str]:
     return reasons + [_sentence(reason, names) for reason, names in utterances.items()]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def validate(arguments: Sequence[str] | None = None) -> int:
     """Print the verdict; 0 if the file would be accepted, else 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m ser.scripts.validate_challenge", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="ser validate", description=__doc__.split("\n")[0])
     parser.add_argument("predictions", type=Path, help="the file to hand in")
     parser.add_argument("input", type=Path, help="the challenge's file that it answers")
     paths = parser.parse_args(arguments)
@@ -147,7 +145,3 @@ def _sentence(reason: str, utterances: list[str]) -> str:
     named = utterances[:_NAMED] + ["..."] * (len(utterances) > _NAMED)
     count = f" ({len(utterances)} times)" if len(utterances) > 1 else ""
     return f"{reason}{count}: {', '.join(named)}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

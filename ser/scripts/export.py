@@ -1,6 +1,6 @@
 """Write a model that can stream as step.onnx and meta.json.
 
-python -m ser.scripts.bundle ckpt=RUN output=stream_bundle
+ser export ckpt=RUN output=DIR
 """
 
 from pathlib import Path
@@ -9,9 +9,9 @@ from typing import Any
 from ser.config.main import main
 
 
-@main("bundle")
-def bundle(config: dict[str, Any]) -> None:
-    """Write the bundle, and say how far onnxruntime's answers are from torch's."""
+@main("export")
+def export(config: dict[str, Any]) -> None:
+    """Write the folder, and print by how much the answers of onnxruntime differ from those of torch."""
     from ser.export.write import write
     from ser.inference import checkpoint  # torch takes 1.4 s: first the config must be right
 
@@ -19,7 +19,3 @@ def bundle(config: dict[str, Any]) -> None:
     output = Path(config["output"])
     difference = write(checkpoint.load(found), output, overwrite=config["overwrite"])
     print(f"{output}: written; onnxruntime differs from torch by {difference:.1e} at most.")
-
-
-if __name__ == "__main__":
-    bundle()

@@ -1,0 +1,50 @@
+"""The command `ser`: `ser train model=lstm`. `python -m ser train model=lstm` does the same."""
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train a model, choose the best epoch on validation, score it, write a report",
+    "predict": "predict recordings, a stream or a file of the challenge with a trained model",
+    "describe": "print speakers, classes and leaks of a corpus, and draw some recordings",
+    "validate": "check whether the course challenge would accept a file of predictions",
+    "export": "write a streaming model as ONNX",
+    "export-challenge": "write recordings as the course challenge's JSON files",
+    "serab": "score frozen embeddings on the corpora of the SERAB benchmark",
+    "serab-compare": "compare runs of the SERAB benchmark in one table",
+}
+"""Name -> what the command does; `ser a-b` runs the function `a_b` of ser/scripts/a_b.py."""
+
+
+def main(*entry: str) -> int | None:
+    """Run the command that the first argument names, and return its exit code.
+
+    Args:
+        entry: words that called this program, such as `python -m ser`; none stand for `ser`.
+    """
+    if not sys.argv[1:] or sys.argv[1] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0
+    name = sys.argv[1]
+    if name not in COMMANDS:
+        from ser.errors import did_you_mean
+
+        print(f"ser {name}: no such command. {did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        return 1
+    from ser.runs import environment
+
+    sys.argv = [sys.argv[0], *sys.argv[2:]]
+    environment.remember_program([*(entry or ("ser",)), name])
+    function = name.replace("-", "_")
+    code: int | None = getattr(import_module(f"ser.scripts.{function}"), function)()
+    return code
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(["Usage: ser COMMAND ...", "", *lines, "", "ser COMMAND --help prints its settings."])
+
+
+if __name__ == "__main__":
+    sys.exit(main("python", "-m", "ser"))
