@@ -221,7 +221,7 @@ class Epoch:
     def step(self, batch: Batch) -> None:
         """Forward, backward, clip, update."""
         with autocast(self.device, self.setting.precision):
-            loss = self.task.objective(self.task.model(batch.audio), batch.targets).mean()
+            loss = self.task.objective(self.task.model(batch.audio), batch).mean()
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.task.model.parameters(), _CLIP)

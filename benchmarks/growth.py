@@ -28,7 +28,7 @@ from benchmarks.measure import (
     run_child,
     spread,
 )
-from ser.batch import Padded
+from ser.batch import Batch, Padded
 from ser.batching.datamodule import SpeechData
 from ser.corpora.challenge_reader import read_challenge
 from ser.report.palette import class_styles
@@ -159,7 +159,8 @@ class Step:
 
     def __call__(self) -> None:
         """Forward and backward."""
-        self.task.objective(self.task.model(self.audio), self.labels).mean().backward()
+        batch = Batch(range(_STEP_UTTERANCES), self.audio, self.labels, self.labels)
+        self.task.objective(self.task.model(self.audio), batch).mean().backward()
 
 
 def plot(factors: Sequence[int], seconds: Curves, memory: Curves) -> None:

@@ -58,9 +58,11 @@ def predict(options: Options) -> Result:
 def untrained(name: str) -> Trained:
     """A model of the recipe in evaluation mode."""
     torch.manual_seed(0)
-    description = checkpoint.describe(recipe.settings(name), feature_dim=generate.FEATURE_DIM)
+    settings = recipe.settings(name)
+    description = checkpoint.describe(settings, feature_dim=generate.FEATURE_DIM)
     model, target = checkpoint.assemble(description)
-    return Trained(model.eval(), target, generate.FEATURE_DIM, {}, Path(name))
+    specs = {"features": settings["features"], "frontend": settings["frontend"]}
+    return Trained(model.eval(), target, generate.FEATURE_DIM, **specs, path=Path(name))
 
 
 def by_length(trained: Trained, store: Store) -> Tensor:

@@ -209,7 +209,7 @@ def hand_steps(
     total = 0.0
     for batch in stopwatch:
         with torch.autocast("cpu", torch.bfloat16, enabled=config["trainer"]["precision"] == "bf16-mixed"):
-            loss = objective(model(batch.audio), batch.targets).mean()
+            loss = objective(model(batch.audio), batch).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), _CLIP)

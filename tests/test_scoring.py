@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from ser.errors import ConfigError, DataError
 from ser.targets import losses
-from ser.targets.classification import QUADRANTS, Binary, Classes, MultiView, Quadrant, Target, TwoBinary
+from ser.targets.classification import QUADRANTS, Binary, Classes, MultiView, Quadrant, TwoBinary
 from ser.targets.metrics import ClassificationScores, QuadrantScores
+from tests.targets.batches import batch_of
 
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 TARGETS = [Quadrant(), TwoBinary(), MultiView()]
@@ -59,7 +60,7 @@ def test_classes_are_numbered_two_valence_plus_activation() -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: type(target).__name__)
-def test_scores_are_probabilities_and_decoding_inverts_encoding(target: Target) -> None:
+def test_scores_are_probabilities_and_decoding_inverts_encoding(target: Quadrant) -> None:
     logits = torch.randn(50, target.out_dim)
     scores = target.scores(logits)
     assert torch.allclose(scores.sum(-1), torch.ones(50))
@@ -81,7 +82,7 @@ def test_two_binary_loss_is_the_sum_of_both_binary_cross_entropies() -> None:
     )
     bits = torch.stack([labels // 2, labels % 2], -1).float()
     expected = functional.binary_cross_entropy_with_logits(logits, bits, reduction="none").sum(-1)
-    assert torch.allclose(objective(logits, labels), expected, atol=1e-6)
+    assert torch.allclose(objective(logits, batch_of(labels)), expected, atol=1e-6)
 
 
 def test_multi_view_adds_the_weighted_bits_to_the_four_classes() -> None:
@@ -91,7 +92,7 @@ def test_multi_view_adds_the_weighted_bits_to_the_four_classes() -> None:
     bits = torch.stack([labels // 2, labels % 2], -1).float()
     binary = functional.binary_cross_entropy_with_logits(logits[:, 4:], bits, reduction="none").sum(-1)
     expected = functional.cross_entropy(logits[:, :4], labels, reduction="none") + 0.3 * binary
-    assert torch.allclose(objective(logits, labels), expected, atol=1e-6)
+    assert torch.allclose(objective(logits, batch_of(labels)), expected, atol=1e-6)
 
 
 def test_balanced_weights_are_inverse_frequencies_by_class_with_mean_one_over_utterances() -> None:
@@ -100,7 +101,7 @@ def test_balanced_weights_are_inverse_frequencies_by_class_with_mean_one_over_ut
     objective = losses.Objective(
         target, losses.CrossEntropy(class_weights="balanced"), target.counts(labels, FRAMES, FRAMES)
     )
-    weights = objective.get_buffer("weights_quadrant")
+    weights = objective.class_weights("quadrant")
     assert torch.allclose(weights, torch.tensor([10 / 3, 10 / 9, 0.0, 10 / 18]))
     assert weights[labels].mean().item() == pytest.approx(1.0)
 
@@ -135,7 +136,7 @@ def test_losses_are_computed_in_float32() -> None:
     target = Quadrant()
     labels = torch.tensor([0, 1])
     objective = losses.Objective(target, losses.CrossEntropy(), target.counts(labels, FRAMES, FRAMES))
-    assert objective(torch.randn(2, 4, dtype=torch.bfloat16), labels).dtype == torch.float32
+    assert objective(torch.randn(2, 4, dtype=torch.bfloat16), batch_of(labels)).dtype == torch.float32
 
 
 def test_named_classes_keep_their_order_and_leave_other_labels_out() -> None:
@@ -163,7 +164,7 @@ def test_one_logit_is_trained_with_binary_cross_entropy_and_answers_with_two_nam
     logits, labels = torch.randn(50, 1), torch.randint(2, (50,))
     objective = losses.Objective(target, losses.CrossEntropy(), target.counts(labels, FRAMES, FRAMES))
     expected = functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
-    torch.testing.assert_close(objective(logits, labels), expected)
+    torch.testing.assert_close(objective(logits, batch_of(labels)), expected)
     torch.testing.assert_close(target.scores(logits)[:, 1], logits[:, 0].sigmoid())
     assert target.encode(np.array([["es"], ["de"], ["en"]])).tolist() == [1, -1, 0]
     assert target.decode(target.scores(torch.tensor([[0.5], [-0.5]])).argmax(-1)) == [

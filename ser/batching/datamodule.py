@@ -12,12 +12,12 @@ from ser.batching.class_balance import Balance, member_indices
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
 from ser.batching.stateful_sampler import StatefulSampler
-from ser.data.class_labels import classified
+from ser.data.class_labels import select_labelled
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor
-from ser.targets.classification import Target
+from ser.targets.base import Target
 
 _FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted in constant memory
 
@@ -27,7 +27,7 @@ class SpeechData(L.LightningDataModule):
 
     Args:
         stores: split name -> features, ids and labels.
-        target: makes class indices of the labels.
+        target: encodes the labels.
         seed: of the run; order of batches, crops and augmentation follow from it.
         max_frames: padded frames of a batch, at most.
         max_utterances: utterances of a batch, at most.
@@ -40,6 +40,7 @@ class SpeechData(L.LightningDataModule):
             causal model can go on with its state.
         member: which member of an ensemble this is for, and of how many; it trains on a part of what there is.
         extractor: makes features of what the stores hold, where that is waveforms.
+        holds_waveforms: whether the stores hold waveforms.
         steps_per_frame: steps that the stores hold for a frame of `max_frames`, `crop_frames` and `cut_frames`; more
             than 1 where they hold waveforms.
         overfit: train and validate on the first so many training utterances: a model that cannot learn them by
@@ -63,6 +64,7 @@ class SpeechData(L.LightningDataModule):
         carry_state: bool = False,
         member: tuple[int, int] | None = None,
         extractor: Extractor | None = None,
+        holds_waveforms: bool = False,
         steps_per_frame: int = 1,
         overfit: int | None = None,
         num_workers: int = 0,
@@ -79,10 +81,15 @@ class SpeechData(L.LightningDataModule):
                 "batching.carry_state=true: recordings stay whole, so none of their sequences can be repeated or left "
                 "out. Use balance=class_weight or balance=none."
             )
+        if not target.class_names and (balance != "none" or member is not None):
+            raise ConfigError(
+                f"batching.balance={balance}: this target has no classes that could be balanced. Use balance=none."
+            )
         self.target = target
         self.seed = seed
         self.balance = balance
         self.extractor = extractor
+        self.holds_waveforms = holds_waveforms
         self.limits = {"max_frames": max_frames * steps_per_frame, "max_utterances": max_utterances}
         self.pool = pool
         self.num_workers = num_workers
@@ -90,7 +97,9 @@ class SpeechData(L.LightningDataModule):
         cut = None if cut_frames is None else cut_frames * steps_per_frame
         self.datasets = {
             name: UtteranceDataset(
-                *classified(store, target), seed=seed, crop_frames=crop if name == "train" else None
+                *select_labelled(store, target, name=name),
+                seed=seed,
+                crop_frames=crop if name == "train" else None,
             )
             for name, store in stores.items()
         }
@@ -100,7 +109,7 @@ class SpeechData(L.LightningDataModule):
         if cut is not None:
             self.datasets["train"] = self.datasets["train"].cut(cut)
         if member is not None:
-            labels = self._labels("train").numpy()
+            labels = self._classes("train")
             self.datasets["train"] = self.datasets["train"].select(member_indices(labels, *member, seed))
         self.feature_dim: int = (extractor or stores["train"]).feature_dim
         self._train_loader: BucketLoader | None = None
@@ -112,7 +121,7 @@ class SpeechData(L.LightningDataModule):
         return "test" in self.datasets and self.datasets["test"].targets is not None
 
     def class_counts(self) -> Mapping[str, Tensor]:
-        """View of the target -> utterances, or frames, of each class in the training split."""
+        """Question of the target -> utterances, or frames, of each class in the training split."""
         store = self.datasets["train"].store
         frames, spoken = torch.from_numpy(store.lengths), torch.from_numpy(store.spoken)
         return self.target.counts(self._labels("train"), frames, spoken)
@@ -133,8 +142,9 @@ class SpeechData(L.LightningDataModule):
             summarize(
                 name,
                 dataset.store.lengths,
-                None if dataset.targets is None else dataset.targets.numpy(),
+                self._classes(name) if self.target.class_names and dataset.targets is not None else None,
                 self.target.class_names,
+                labels={} if dataset.targets is None else self.target.summary(dataset.targets),
                 **self.facts.get("speech", {}).get(name, {}),
             )
             for name, dataset in self.datasets.items()
@@ -145,7 +155,7 @@ class SpeechData(L.LightningDataModule):
         if self._begins is not None:
             return self._restore(self._stateful_loader())
         drawing = {"pool": self.pool, "seed": self.seed, "balance": self.balance}
-        classes = self._labels("train").numpy()
+        classes = self._classes("train") if self.balance != "none" else None
         return self._restore(self._loader("train", BucketSampler, **self.limits, **drawing, classes=classes))
 
     def val_dataloader(self) -> BucketLoader:
@@ -190,6 +200,10 @@ class SpeechData(L.LightningDataModule):
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _classes(self, split: str) -> np.ndarray:
+        classes: np.ndarray = self.target.class_index(self._labels(split)).numpy()
+        return classes
 
     def _labels(self, split: str) -> Tensor:
         labels = self.datasets[split].targets

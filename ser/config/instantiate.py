@@ -39,6 +39,15 @@ def build(spec: Mapping[str, Any], *, slot: str, **supplied: Any) -> Any:
     return _call(target, name, arguments | supplied)
 
 
+def find_class(spec: Mapping[str, Any], *, slot: str) -> Any:
+    """Return the class that a spec names, as `build` would call it.
+
+    Raises:
+        ConfigError: as `build`.
+    """
+    return _load(spec["_target_"], slot)
+
+
 def _build_nested(value: Any, slot: str) -> Any:
     if isinstance(value, Mapping):
         if "_target_" in value:

@@ -1,7 +1,7 @@
 """What the splits of a run hold: how much, how long, how balanced."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class SplitSummary:
         class_counts: class name -> utterances, in the order of class indices; None without labels.
         speakers: how many; None where they are unknown.
         minutes: of speech; None where only frames are known.
+        labels: row of the table -> what is known of labels that are no classes.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SplitSummary:
     class_counts: dict[str, int] | None
     speakers: int | None = None
     minutes: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def majority_floor(self) -> float | None:
@@ -57,6 +59,7 @@ def summarize(
     *,
     speakers: int | None = None,
     minutes: float | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> SplitSummary:
     """The summary of a split.
 
@@ -67,6 +70,7 @@ def summarize(
         class_names: [C], by class index.
         speakers: how many, where they are known.
         minutes: of speech, where they are known.
+        labels: as in SplitSummary.
 
     Raises:
         DataError: there is no utterance in it.
@@ -86,6 +90,7 @@ def summarize(
         class_counts=None if counts is None else dict(zip(class_names, counts, strict=True)),
         speakers=speakers,
         minutes=minutes,
+        labels=dict(labels or {}),
     )
 
 
@@ -128,6 +133,10 @@ def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:
     rows = [row for row in rows if set(row[1:]) != {"-"}]
     names = dict.fromkeys(name for split in summaries for name in split.class_counts or ())
     rows += [[name, *(_count(split, name) for split in summaries)] for name in names]
+    notes = dict.fromkeys(name for split in summaries for name in split.labels)
+    rows += [[name, *(split.labels.get(name, "-") for split in summaries)] for name in notes]
+    if all(split.class_counts is None for split in summaries):
+        return rows
     floors = [split.majority_floor for split in summaries]
     return [*rows, ["majority floor", *("-" if floor is None else f"{floor:.1%}" for floor in floors)]]
 

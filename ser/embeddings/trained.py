@@ -9,7 +9,6 @@ from ser.embeddings.base import Embedder
 from ser.errors import ConfigError, setting
 from ser.inference import checkpoint
 from ser.inference.predict import extractor_of
-from ser.models.pooling import EveryStep
 from ser.splits.speaker_normalize import is_by_speaker
 
 
@@ -32,7 +31,7 @@ class TrainedModel(Embedder):
                 f"was trained on features normalised by speaker, which a recording alone "
                 "does not tell. Use a model trained with frontend.normalize=global or utterance."
             )
-        if isinstance(trained.model.pooling, EveryStep):
+        if trained.target.resolution == "frame":
             raise ConfigError(
                 f"{setting('extractor.ckpt', ckpt)}: answers every step, so it has no embedding of an utterance. "
                 "Use a model trained with pooling=mean or another that pools."
@@ -42,7 +41,7 @@ class TrainedModel(Embedder):
         super().__init__(trained.features, trained.model.pooling.out_dim, options={"checkpoint": sha})
         self.model = trained.model
         # as many samples of a waveform take the time of a frame
-        self.max_frames = 16_000 * (160 if trained.feature_dim == 1 else 1)
+        self.max_frames = 16_000 * (160 if trained.reads_waveforms else 1)
 
     def encode(self, features: Padded) -> Tensor:
         """[B, T, F] -> [B, D]."""

@@ -44,7 +44,7 @@ class Step(nn.Module):
         said = {"probabilities": self.target.scores(logits)}
         if self.hears_silence:
             target: Any = self.target
-            said["is_speech"] = target.heard(logits, torch.ones(len(logits), dtype=torch.bool))
+            said["is_speech"] = target.is_speech(logits, torch.ones(len(logits), dtype=torch.bool))
         return said
 
     def _check_shapes(self, feature_dim: int) -> None:

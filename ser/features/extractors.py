@@ -7,7 +7,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,8 @@ class Extractor(nn.Module, ABC):
 
     dtype = torch.float32
     """Of the frames that features are made of."""
+    is_waveform: ClassVar[bool] = False
+    """Whether a step is a sample."""
     waveform_preemphasis = 0.0
     """How much of the sample before it is taken from each, before frames are made."""
 
@@ -157,6 +159,8 @@ class Waveform(Extractor):
             deviation 1 (zscore), smallest 0 and largest 1 (minmax), or as it is. Silence stays silence.
         silence: as in Extractor.
     """
+
+    is_waveform: ClassVar[bool] = True
 
     def __init__(
         self,

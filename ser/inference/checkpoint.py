@@ -23,7 +23,7 @@ from ser.config.instantiate import build
 from ser.errors import CheckpointError, SerError, named_line, setting
 from ser.models.classifier import Classifier, Head
 from ser.runs.run_folder import RunFolder
-from ser.targets.classification import Target
+from ser.targets.base import Target
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +51,12 @@ class Trained:
     features: Mapping[str, Any]
     frontend: Mapping[str, Any]
     path: Path
+
+    @property
+    def reads_waveforms(self) -> bool:
+        """Whether the model takes samples of a waveform, many of which take the time of a frame."""
+        extractor = build(self.features, slot="features")
+        return bool(extractor.is_waveform) and self.feature_dim == extractor.feature_dim
 
     def check(self, logits: Tensor) -> Tensor:
         """Return logits as they are: NaN among probabilities then means that nobody speaks, and nothing else.

@@ -16,7 +16,7 @@ from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
 from ser.config.instantiate import build
 from ser.corpora.arrays import read_clips
-from ser.data.class_labels import columns
+from ser.data.class_labels import encoded
 from ser.data.feature_store import OnError, read_features
 from ser.data.manifest import Label, Manifest
 from ser.data.store import Store
@@ -26,7 +26,7 @@ from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.checkpoint import Trained
 from ser.names import is_missing
 from ser.splits.speaker_normalize import is_by_speaker, normalized_by_speaker
-from ser.targets.classification import Target
+from ser.targets.base import Target, label_columns, numbers
 
 # Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
 # activations stay in the cache, and 2.6 times with 64,000. A GPU wants large batches.
@@ -91,12 +91,13 @@ def class_scores(
     dataset = UtteranceDataset(store, None)
     if max_frames is None:
         max_frames = _FRAMES_ON_CPU if device.type == "cpu" else _FRAMES_ON_GPU
-        max_frames *= _SAMPLES_FOR_A_FRAME if store.feature_dim == 1 else 1
+        are_waveforms = listen.extractor is not None or models[0].reads_waveforms
+        max_frames *= _SAMPLES_FOR_A_FRAME if are_waveforms else 1
     scores = torch.zeros(len(store), len(models[0].target.class_names))
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
         batch: Batch = to_features.with_speech(dataset[draw].to(device))
         for trained in models:
-            answer = trained.target.decided(trained.check(trained.model(batch.audio).float()), batch)
+            answer = trained.target.answers(trained.check(trained.model(batch.audio).float()), batch)
             scores[draw.indices] += answer.cpu() / len(models)
     return scores
 
@@ -177,27 +178,24 @@ def places(manifest: Manifest) -> list[dict[str, Any]]:
 def rows(
     ids: Sequence[UtteranceId], scores: Tensor, target: Target, places: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """A table's rows: id, label, where it is, and the probability of each class as `p_<class>`.
+    """Return a table's rows: id, label or values, where it is, and the probability of each class as `p_<class>`.
 
     Args:
         ids: N.
-        scores: probabilities [N, C].
-        target: names the classes; what it answers in several fields stands in columns of their own, too.
+        scores: answers [N, A].
+        target: names the columns.
         places: N, further columns.
     """
-    best = scores.argmax(-1)
-    labels = [target.class_names[index] for index in best.tolist()]
-    answers = target.decode(best) if len(target.label_names) > 1 else [{}] * len(ids)
-    names = [f"p_{name}" for name in target.class_names]
-    said = [
-        {"id": utterance_id, "label": label, **answer, **place, **dict(zip(names, row, strict=True))}
-        for utterance_id, label, answer, place, row in zip(
-            ids, labels, answers, places, scores.tolist(), strict=True
-        )
+    columns = target.predictions(scores)
+    return [
+        {
+            "id": name,
+            **{key: answer[key] for key in answer if key not in target.probability_columns},
+            **place,
+            **answer,
+        }
+        for name, answer, place in zip(ids, columns, places, strict=True)
     ]
-    for silent in scores.isnan().any(-1).nonzero().flatten().tolist():
-        said[silent] |= dict.fromkeys(["label", *names])
-    return said
 
 
 def describe_answers(
@@ -207,23 +205,20 @@ def describe_answers(
 
     Args:
         ids: N.
-        scores: probabilities [N, C]; NaN where there is no decision.
-        target: names the classes, and the bits behind them.
+        scores: answers [N, A]; NaN where there is no decision.
+        target: names the answers.
         output: file with all answers.
     """
-    best = scores.argmax(-1)
-    decided = ~scores.isnan().any(-1)
-    names = [target.class_names[index] if known else None for index, known in zip(best, decided, strict=True)]
+    decided = (~scores.isnan().any(-1)).tolist()
     if len(ids) <= _MOST_ANSWERS:
-        bits = target.decode(best) if len(target.label_names) > 1 else [{}] * len(ids)
-        for place, (utterance_id, name) in enumerate(zip(ids, names, strict=True)):
-            if name is None:
-                yield f"{utterance_id}: no speech, so no answer"
-                continue
-            detail = "".join(f", {field} {bit}" for field, bit in bits[place].items())
-            yield f"{utterance_id}: {name} {float(scores[place].max()):.1%}{detail}"
-    else:
-        counts = Counter(name or "no answer" for name in names)
+        for utterance_id, answer, known in zip(ids, scores.tolist(), decided, strict=True):
+            yield f"{utterance_id}: {target.describe(answer) if known else 'no speech, so no answer'}"
+    elif target.class_names:
+        best = scores.argmax(-1).tolist()
+        counts = Counter(
+            target.class_names[index] if known else "no answer"
+            for index, known in zip(best, decided, strict=True)
+        )
         yield ", ".join(f"{name} {count}" for name, count in counts.most_common())
     yield f"{len(ids)} utterance{'s' * (len(ids) != 1)}: {output}"
 
@@ -252,6 +247,20 @@ def require_decisions(ids: Sequence[UtteranceId], scores: Tensor, source: str) -
         )
 
 
+def require_classes(models: Sequence[Trained], what: str) -> None:
+    """Refuse models that answer with other things than classes.
+
+    Raises:
+        ConfigError: with the setting that asks for classes.
+    """
+    for trained in models:
+        if not trained.target.class_names:
+            raise ConfigError(
+                f"{what}: {trained.path} does not predict classes alone, so there are no class probabilities. Leave it "
+                "out; the table of recordings has a column for each value."
+            )
+
+
 def show_scores(scores: Tensor, store: Store, target: Target) -> None:
     """Print the metrics of a store's utterances, if they are labelled; how many are left out is said.
 
@@ -259,20 +268,21 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
     """
     if store.labels is None or not {*target.label_names} <= {*store.label_names}:
         return
-    classes = target.encode(columns(store, target.label_names))
-    known = (classes >= 0) & ~scores.isnan().any(-1)
+    targets = encoded(store, target)
+    labelled = target.is_labelled(targets)
+    known = labelled & ~scores.isnan().any(-1)
     if not known.all():
-        left_out = columns(store, target.label_names)[(classes < 0).numpy()]
+        left_out = label_columns(target.label_names, store)[(~labelled).numpy()]
         counts = Counter("/".join(map(str, row)) or "no label" for row in left_out)
         listed = ", ".join(f"{count} {name!r}" for name, count in counts.most_common(5))
         print(
             f"{int(known.sum())} of {len(store)} utterances are scored: the others have no decision, or a label that "
-            f"is none of {', '.join(target.class_names)}{f' ({listed})' if listed else ''}."
+            f"is none of {', '.join(target.class_names) or 'its values'}{f' ({listed})' if listed else ''}."
         )
     if not known.any():
         return
-    for name, value in evaluate(scores[known], classes[known], target).items():
-        print(f"{name:20} {value:.1%}")
+    for name, value in evaluate(scores[known], targets[known], target).items():
+        print(f"{name:20} {value:.1%}" if target.class_names else f"{name:20} {value:.3f}")
 
 
 def _check_fit(trained: Trained, first: Trained, store: Store, to_features: OnTheFlyFeatures) -> None:
@@ -292,14 +302,19 @@ def _check_fit(trained: Trained, first: Trained, store: Store, to_features: OnTh
             f"ckpt: {trained.path}: either the model or the input is normalised by speaker, not both. "
             "Give recordings whose speakers a manifest names, and average models of one kind only."
         )
-    if trained.target.class_names != first.target.class_names:
+    if _question(trained.target) != _question(first.target):
         raise ConfigError(
             f"ckpt: {trained.path} and {first.path} predict different things. Average models of one target only."
         )
 
 
-def evaluate(scores: Tensor, labels: Tensor, target: Target) -> dict[str, float]:
-    """The target's metrics of scores [N, C] against class indices [N], in 0..1."""
+def _question(target: Target) -> tuple[Any, ...]:
+    """Return what two models must have in common so that their answers can be averaged."""
+    return target.predicts, target.class_names, () if target.class_names else target.label_names
+
+
+def evaluate(scores: Tensor, targets: Tensor, target: Target) -> dict[str, float]:
+    """Compute the target's metrics of answers [N, A] against encoded utterances [N, ...]."""
     metric = target.metrics()
-    metric.update(scores, labels)
-    return {name: float(value) for name, value in metric.compute().items() if value.ndim == 0}
+    metric.update(scores, targets)
+    return numbers(metric.compute())

@@ -13,7 +13,6 @@ from ser.features.streaming import FeatureState, FeatureStream, StreamFrames
 from ser.inference.checkpoint import Trained, find, load
 from ser.inference.predict import extractor_of
 from ser.models.base import State
-from ser.targets.frames import FrameClasses
 
 
 class Decision(NamedTuple):
@@ -91,6 +90,11 @@ class Stream:
         self.shift_s = extractor.frame_shift_s
         self.subsampling = self.models[0].model.encoder.subsampling
         for trained in self.models:
+            if not trained.target.class_names:
+                raise ConfigError(
+                    f"stream=true: {trained.path} does not predict classes alone, and a stream shows those. Predict "
+                    "the whole recording, or stream a model of classes."
+                )
             if _question(trained) != _question(self.models[0]):
                 raise ConfigError(
                     f"ckpt: {trained.path} and {self.models[0].path} predict different things, or treat silence in "
@@ -101,8 +105,8 @@ class Stream:
                     f"ckpt: {trained.path} joins {trained.model.encoder.subsampling} frames to a step, and "
                     f"{self.models[0].path} {self.subsampling}. Stream models of one kind together, or one alone."
                 )
-        mode = getattr(self.models[0].target, "silence", None)
-        self.answers_frames = isinstance(self.models[0].target, FrameClasses)
+        mode = self.models[0].target.silence
+        self.answers_frames = self.models[0].target.resolution == "frame"
         self.waits = self.answers_frames and self.features.detector is not None and mode in ("keep", "mask")
         self.hears_silence = self.answers_frames and mode == "class"
         self.state = self.initial_state()
@@ -238,7 +242,7 @@ class Stream:
         if not self.hears_silence:
             return [True] * len(logits)
         target: Any = trained.target
-        heard: list[bool] = target.heard(logits, torch.ones(len(logits), dtype=torch.bool)).tolist()
+        heard: list[bool] = target.is_speech(logits, torch.ones(len(logits), dtype=torch.bool)).tolist()
         return heard
 
     def _decided(
@@ -297,7 +301,7 @@ class Stream:
 def _question(trained: Trained) -> tuple[Any, ...]:
     """What two models must have in common so that their answers can be averaged."""
     target = trained.target
-    return type(target), target.class_names, getattr(target, "silence", None)
+    return target.resolution, target.class_names, target.label_names, target.silence
 
 
 def _added(

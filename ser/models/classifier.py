@@ -12,7 +12,7 @@ from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.models.base import CausalEncoder, Encoder, State
 from ser.models.frontend import Frontend
-from ser.models.pooling import EveryStep, Pooling
+from ser.models.pooling import Pooling
 
 
 class Head(nn.Module):
@@ -86,7 +86,7 @@ class Classifier(nn.Module):
 
     def __init__(self, frontend: Frontend, encoder: Encoder, pooling: Pooling, head: Head) -> None:
         super().__init__()
-        if isinstance(pooling, EveryStep) and encoder.subsampling != 1:
+        if pooling.resolution == "frame" and encoder.subsampling != 1:
             raise ConfigError(
                 f"pooling=none: {type(encoder).__name__} joins {encoder.subsampling} frames to a step, but every "
                 "frame needs an answer. Set model.subsampling=1, or choose another model."

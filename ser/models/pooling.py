@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ class Pooling(KeepsPrecision):
     Args:
         in_dim: D.
     """
+
+    resolution: ClassVar[Literal["utterance", "frame"]] = "utterance"
+    """What comes out: a vector an utterance, or one a step."""
 
     def __init__(self, in_dim: int) -> None:
         super().__init__()
@@ -227,6 +231,8 @@ class AttentiveStatisticsPooling(Pooling):
 
 class EveryStep(Pooling):
     """No pooling: every step is answered on its own."""
+
+    resolution: ClassVar[Literal["utterance", "frame"]] = "frame"
 
     def forward(self, steps: Padded) -> Tensor:
         """[B, T, D] -> rows [N, D] of all real steps, utterance after utterance."""

@@ -33,7 +33,7 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
     accuracy = report.metrics.get(f"{split}/accuracy")
     if scored is None or accuracy is None:
         return []
-    scored_units = int(report.confusions[split].sum())  # a trial run leaves some out
+    scored_units = report.results[split][0].count  # a trial run leaves some out
     # Neighbouring frames sound alike: at best, there are as many independent answers as recordings.
     independent = scored_units if report.unit == "utterance" else scored.utterances
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ser.data.summary import SplitSummary
+from ser.targets.base import Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,7 @@ class RunReport:
         mode: `max` where a larger value of it is better, else `min`.
         checkpoint: path of the chosen one.
         metrics: flat name such as `test/uar` -> value, of the chosen checkpoint.
-        confusions: split -> counts [C, C], rows true, columns predicted.
-        class_names: [C], by class index.
+        results: split -> what is shown of each task, the main one first.
         unit: what is scored.
         splits: what the data holds.
         lengths: split -> [N] frames of each utterance.
@@ -49,8 +49,7 @@ class RunReport:
     mode: str
     checkpoint: Path
     metrics: Mapping[str, float]
-    confusions: Mapping[str, np.ndarray]
-    class_names: Sequence[str]
+    results: Mapping[str, Sequence[Result]]
     splits: Sequence[SplitSummary]
     lengths: Mapping[str, np.ndarray]
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
@@ -69,4 +68,4 @@ class RunReport:
     @property
     def headline_split(self) -> str:
         """The split whose accuracy is the result: test, or validation where nothing was tested."""
-        return "test" if "test" in self.confusions else "validation"
+        return "test" if "test" in self.results else "validation"

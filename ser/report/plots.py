@@ -108,17 +108,25 @@ def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
     return figure
 
 
-def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: int | None = None) -> "Figure":
-    """Loss and accuracy against epoch, the best epoch marked.
+def learning_curves(
+    series: Mapping[str, Mapping[int, float]],
+    *,
+    best_epoch: int | None = None,
+    metric: str = "accuracy",
+    title: str = "accuracy",
+) -> "Figure":
+    """Loss and another metric against epoch, the best epoch marked.
 
     Args:
         series: metric such as `train/loss` or `validation/accuracy` -> epoch -> value; others are not shown.
         best_epoch: the one that was chosen, counted as in `series`.
+        metric: beside the loss; in percent if it is an accuracy.
+        title: of the metric.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, panels = panels_of("Loss", "Accuracy", size=(8.8, 3.8))
-    for axes, quantity in zip(panels, ("loss", "accuracy"), strict=True):
+    figure, panels = panels_of("Loss", title[0].upper() + title[1:], size=(8.8, 3.8))
+    for axes, quantity in zip(panels, ("loss", metric), strict=True):
         names = [split for split in SPLITS if series.get(f"{split}/{quantity}")]
         for name, color in zip(names, split_colors(names), strict=True):
             epochs, values = zip(*sorted(series[f"{name}/{quantity}"].items()), strict=True)
@@ -128,7 +136,8 @@ def learning_curves(series: Mapping[str, Mapping[int, float]], *, best_epoch: in
             axes.axvline(best_epoch, color=_INK, linewidth=1, linestyle=":", label="best epoch")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    in_percent(panels[1])
+    if metric.endswith("accuracy"):
+        in_percent(panels[1])
     _legend(figure, panels[0])
     return figure
 

@@ -5,8 +5,6 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -21,7 +19,8 @@ from ser.report.caveats import caveats
 from ser.report.facts import RunReport
 from ser.report.next_commands import folded, next_commands
 from ser.report.palette import SPLITS
-from ser.targets.metrics import precision, recall
+from ser.report.sections import Section, section_of
+from ser.targets.base import Result
 
 METRICS = {
     "accuracy": "accuracy",
@@ -30,11 +29,19 @@ METRICS = {
     "macro_f1": "macro-F1",
     "valence_accuracy": "valence accuracy",
     "activation_accuracy": "activation accuracy",
+    "ccc": "CCC",
+    "pcc": "PCC",
+    "mse": "MSE",
+    "mse_floor": "MSE of the training mean",
+    "mae": "MAE",
+    "mae_floor": "MAE of the training mean",
     "file_accuracy": "accuracy of whole utterances",
     "file_uar": "UAR of whole utterances",
     "loss": "loss",
 }
 """Metrics of a split in the order of every table -> what people call them."""
+NUMBERS = ("ccc", "ccc_floor", "pcc", "mse", "mse_floor", "mae", "mae_floor", "loss")
+"""Metrics that are no shares of something."""
 PICTURES = {
     "Training": {
         "loss_curve.png": "Loss against optimiser steps",
@@ -57,16 +64,23 @@ def write_report(run_dir: Path, report: RunReport) -> None:
         DataError: a metric is not finite, or a file cannot be written.
     """
     write_metrics(run_dir / "metrics.json", report.metrics)
-    for split, counts in report.confusions.items():
-        title = f"{report.title}\n{split}: {counts.sum():,} {report.unit}s"
-        picture = plots.confusion_matrix(counts, report.class_names, title)
-        plots.save(picture, run_dir / _confusion_name(split))
-    headline = run_dir / _confusion_name(report.headline_split)
-    write_atomic(run_dir / "confusion.png", headline.read_bytes())
+    for split, results in report.results.items():
+        for result in results:
+            section = section_of(result)
+            title = f"{report.title}\n{split}: {result.count:,} {report.unit}s"
+            plots.save(section.picture(title), run_dir / _picture_name(section, split))
+    for result in report.results[report.headline_split]:
+        section = section_of(result)
+        headline = run_dir / _picture_name(section, report.headline_split)
+        write_atomic(run_dir / _picture_name(section, "test"), headline.read_bytes())
     plots.save(plots.length_histogram(report.lengths), run_dir / "lengths.png")
-    plots.save(plots.class_shares(_labelled(report.splits)), run_dir / "classes.png")
+    if counts := _labelled(report.splits):
+        plots.save(plots.class_shares(counts), run_dir / "classes.png")
     if report.curves and report.best_epoch is not None:
-        curves = plots.learning_curves(report.curves, best_epoch=report.best_epoch)
+        headline_metric = _headline_metric(report)
+        curves = plots.learning_curves(
+            report.curves, best_epoch=report.best_epoch, metric=headline_metric, title=_title(headline_metric)
+        )
         plots.save(curves, run_dir / "curves.png")
     write_atomic(run_dir / "report.md", markdown(run_dir, report))
 
@@ -79,19 +93,21 @@ def markdown(run_dir: Path, report: RunReport) -> str:
     blocks += [*_headlines(report), "## Scores", markdown_table(header, rows)]
     if "train" in _scored_splits(report):
         blocks.append("The scores of train were taken while training, on augmented utterances.")
-    blocks += _shown(run_dir, "Scores")
+    blocks += _pictures(run_dir, "Scores")
     blocks += ["## What these scores do not say", " ".join(caveats(report))]
-    for split, counts in report.confusions.items():
-        blocks += [f"## Classes of {split}", _markdown_classes(counts, report.class_names)]
-        blocks += ["Rows are true, columns predicted:", _markdown_confusion(counts, report.class_names)]
-        blocks.append(f"![Confusion matrix of {split}]({_confusion_name(split)})")
+    for split, results in report.results.items():
+        for result in results:
+            section = section_of(result)
+            blocks += section.blocks(split, _picture_name(section, split), _metrics_of(report, split, result))
     blocks += ["## Data", summary.markdown(report.splits)]
-    blocks += ["![Lengths of utterances](lengths.png)", "![Shares of the classes](classes.png)"]
-    blocks += _shown(run_dir, "Data")
+    blocks.append("![Lengths of utterances](lengths.png)")
+    if _labelled(report.splits):
+        blocks.append("![Shares of the classes](classes.png)")
+    blocks += _pictures(run_dir, "Data")
     blocks += ["## Training", _markdown_run(report)]
     if report.curves:
         blocks.append("![Learning curves](curves.png)")
-    blocks += _shown(run_dir, "Training")
+    blocks += _pictures(run_dir, "Training")
     blocks.append("## Next")
     for purpose, words in next_commands(run_dir, report):
         blocks.append(f"{purpose}:\n\n```sh\n{' '.join(words)}\n```")
@@ -132,41 +148,41 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
 
 
 def _headlines(report: RunReport) -> list[str]:
-    """The accuracy of what was not trained on, the test split first."""
+    """The headlines of what was not trained on, the test split first."""
     lines = []
     for split in reversed([split for split in _scored_splits(report) if split != "train"]):
         bits = " (valence and activation both right)" * (f"{split}/valence_accuracy" in report.metrics)
-        accuracy = _score(report, split, "accuracy")
-        floor = _score(report, split, "majority_floor")
-        lines.append(f"**{split.capitalize()} accuracy {accuracy}**{bits}, majority floor {floor}.")
+        for result in report.results.get(split, ()):
+            metrics, task = _metrics_of(report, split, result), f"{result.name} " * bool(result.name)
+            value, floor = (_shown(metrics.get(name, 0.0), name) for name in (result.headline, result.floor))
+            lines.append(
+                f"**{split.capitalize()} {task}{result.title} {value}**{bits}, {result.floor_title} {floor}."
+            )
     return lines
 
 
-def _confusion_name(split: str) -> str:
-    return "confusion.png" if split == "test" else f"confusion_{split}.png"
+def _metrics_of(report: RunReport, split: str, result: Result) -> dict[str, float]:
+    """Select the metrics of a task in a split, by their names within the task."""
+    prefix = f"{split}/{result.name}/" if result.name else f"{split}/"
+    return {
+        name.removeprefix(prefix): value for name, value in report.metrics.items() if name.startswith(prefix)
+    }
 
 
-def _shown(run_dir: Path, section: str) -> list[str]:
+def _headline_metric(report: RunReport) -> str:
+    """Return the name, within a split, of the metric that sums up the main task."""
+    main = report.results[report.headline_split][0]
+    return f"{main.name}/{main.headline}" if main.name else main.headline
+
+
+def _picture_name(section: Section, split: str) -> str:
+    return f"{section.stem}.png" if split == "test" else f"{section.stem}_{split}.png"
+
+
+def _pictures(run_dir: Path, section: str) -> list[str]:
     """The pictures of a section that are there."""
     pictures = PICTURES[section].items()
     return [f"![{title}]({name})" for name, title in pictures if (run_dir / name).is_file()]
-
-
-def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
-    """Recall, precision, F1 and support of each class; a dash where nothing can be divided by."""
-    matrix = torch.as_tensor(counts)
-    f1 = 2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))
-    scores = torch.stack([recall(matrix), precision(matrix), f1], 1).tolist()
-    rows = [
-        [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in triple), str(support)]
-        for name, triple, support in zip(class_names, scores, counts.sum(1).tolist(), strict=True)
-    ]
-    return markdown_table(["class", "recall", "precision", "F1", "support"], rows)
-
-
-def _markdown_confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
-    rows = [[name, *map(str, row)] for name, row in zip(class_names, counts.tolist(), strict=True)]
-    return markdown_table(["", *class_names], rows)
 
 
 def _markdown_run(report: RunReport) -> str:
@@ -187,7 +203,7 @@ def _score_table(report: RunReport) -> Table:
     for split in splits:
         table.add_column(split, justify="right")
     for row in rows:
-        table.add_row(*row, style="bold" if row[0] == METRICS["accuracy"] else None)
+        table.add_row(*row, style="bold" if row[0] == _title(_headline_metric(report)) else None)
     return table
 
 
@@ -195,22 +211,27 @@ def _score_cells(report: RunReport) -> list[list[str]]:
     """One column a split, one row a metric that some split has."""
     splits = _scored_splits(report)
     rows = [["", *splits]]
-    for name, title in METRICS.items():
-        row = [_score(report, split, name) for split in splits]
-        if set(row) != {"-"}:
-            rows.append([title, *row])
+    tasks = dict.fromkeys(result.name for results in report.results.values() for result in results)
+    prefixes = dict.fromkeys([*(f"{task}/" * bool(task) for task in tasks), ""])
+    for name in (f"{prefix}{metric}" for prefix in prefixes for metric in METRICS):
+        values = [report.metrics.get(f"{split}/{name}") for split in splits]
+        if any(value is not None for value in values):
+            rows.append([_title(name), *("-" if value is None else _shown(value, name) for value in values)])
     return rows
 
 
 def _scored_splits(report: RunReport) -> list[str]:
-    return [split for split in SPLITS if f"{split}/accuracy" in report.metrics]
+    return [split for split in SPLITS if f"{split}/{_headline_metric(report)}" in report.metrics]
 
 
-def _score(report: RunReport, split: str, name: str) -> str:
-    value = report.metrics.get(f"{split}/{name}")
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if name == "loss" else f"{value:.1%}"
+def _title(name: str) -> str:
+    """Return what people call a metric, after the name of its task where it has one."""
+    task, _, metric = name.rpartition("/")
+    return f"{task}: {METRICS[metric]}" if task else METRICS[metric]
+
+
+def _shown(value: float, name: str) -> str:
+    return f"{value:.3f}" if name.rpartition("/")[2] in NUMBERS else f"{value:.1%}"
 
 
 def _choice(report: RunReport) -> str:

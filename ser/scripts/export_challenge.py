@@ -22,14 +22,14 @@ LABELS = ("valence", "activation")
 def export_challenge(config: dict[str, Any]) -> None:
     """Write train.json and dev.json, and the test split's speakers in two halves, ser_test_1 and ser_test_2.json."""
     from ser.config.instantiate import build  # torch and all that: first the config must be right
-    from ser.data.class_labels import columns
     from ser.features.extractors import CHALLENGE
+    from ser.targets.base import label_columns
 
     features = {"_target_": "ser.features.LogMel", "sample_rate": 16_000, **CHALLENGE}
     splits = build(config["data"], slot="data").splits(features)
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    parts = {name: (store, columns(store, LABELS)) for name, store in splits.stores.items()}
+    parts = {name: (store, label_columns(LABELS, store)) for name, store in splits.stores.items()}
     for name, file in (("train", "train"), ("validation", "dev")):
         store, labels = parts[name]
         write(folder / f"{file}.json", frames_of(store), labels)

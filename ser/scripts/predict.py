@@ -61,10 +61,11 @@ def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
 
     inference.require_decisions(store.ids, scores, config["input"])
     target = models[0].target
-    answers = zip(store.ids, target.decode(scores.argmax(-1)), strict=True)
+    answers = zip(store.ids, target.labels_of(scores), strict=True)
     writers.write_predictions(output, store.ids, store.layout, answers, **replacing)
     print(*inference.describe_answers(store.ids, scores, target, output), sep="\n")
     if config["scores"]:
+        inference.require_classes(models, "scores=true")
         rows = [dict(zip(target.class_names, row, strict=True)) for row in scores.tolist()]
         named = zip(store.ids, rows, strict=True)
         writers.write_scores(probabilities, store.ids, store.layout, named, **replacing)
@@ -88,7 +89,7 @@ def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
         places: list[dict[str, Any]] = [{}] * len(store)
     else:
         manifest = inputs.with_ends(inputs.find_recordings(paths, config["root"], config["corpus"]))
-        if len(fields := models[0].target.label_names) == 1:
+        if models[0].target.class_names and len(fields := models[0].target.label_names) == 1:
             folders = [path for path in paths if path.is_dir()]
             manifest = inputs.with_folder_labels(manifest, folders, fields[0], models[0].target.class_names)
         manifest = inputs.windows(manifest, config["window_s"], config["hop_s"])

@@ -1,8 +1,9 @@
-"""What is predicted: targets, losses, metrics. The names that a config may hold."""
+"""What is predicted: targets, losses, metrics. The names that a config may hold, and the base classes of one's own."""
 
-from ser.targets.classification import Binary, Classes, MultiView, Quadrant, Target, TwoBinary
+from ser.targets.base import Scores, Target
+from ser.targets.classification import Binary, Classes, MultiView, Quadrant, TwoBinary
 from ser.targets.frames import FrameClasses
-from ser.targets.losses import CrossEntropy, Focal
+from ser.targets.losses import CrossEntropy, Focal, Loss
 
 __all__ = [
     "Binary",
@@ -10,8 +11,10 @@ __all__ = [
     "CrossEntropy",
     "Focal",
     "FrameClasses",
+    "Loss",
     "MultiView",
     "Quadrant",
+    "Scores",
     "Target",
     "TwoBinary",
 ]

@@ -1,136 +1,100 @@
 """What is predicted: how labels become tensors, logits become scores, and scores become an answer.
 
-Everything in which one job differs from another is here, so that the task has no case distinctions.
+Each utterance, or each of its frames, is of one class.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics import Metric
 
 from ser.batch import Batch
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, did_you_mean, setting
 from ser.names import normalize_name
+from ser.targets.base import Compare, Labels, Quantity, Scores, Target, label_columns
 from ser.targets.metrics import ClassificationScores, QuadrantScores
 
 QUADRANTS = ("sadness", "anger", "pleasure", "joy")
 """Class names by index 2 * valence + activation. Activation is the challenge's word for arousal."""
 
 
-@dataclass(frozen=True)
-class View:
-    """One categorical question put to the logits; the loss of a target is the weighted sum over its views.
+class ClassTarget(Target):
+    """What targets have in common that answer with the probabilities of named classes."""
 
-    Args:
-        name: short and unique within the target.
-        logits: [B, C].
-        labels: [B] int64, 0..C-1.
-        weight: its share of the loss.
-    """
+    predicts: ClassVar[Quantity] = "classes"
+    monitor = "accuracy"
 
-    name: str
-    logits: Tensor
-    labels: Tensor
-    weight: float = 1.0
-
-
-class Target(Protocol):
-    """The interface of everything that can be predicted, for an utterance or for each of its frames."""
-
-    out_dim: int
-    """Logits the head must give."""
-    label_names: tuple[str, ...]
-    """Fields of a manifest this target reads and answers with."""
-    class_names: tuple[str, ...]
-    """Names of the classes that scores and pictures are about."""
-    logit_names: tuple[str, ...]
-    """Name of each logit, out_dim of them: heads of other targets are compared by it."""
-    monitor: str
-    """Metric by which a checkpoint is chosen, larger is better."""
-
-    def encode(self, labels: np.ndarray) -> Tensor:
-        """Labels [N, K] in the order of `label_names` -> class index [N] int64, -1 for what is no class."""
-        ...
-
-    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
-        """Logits [B, out_dim] and class indices [B] -> the questions that the loss sums."""
-        ...
-
-    def scores(self, logits: Tensor) -> Tensor:
-        """Logits [B, out_dim] -> probabilities [B, C] over `class_names`."""
-        ...
-
+    @abstractmethod
     def decode(self, classes: Tensor) -> list[dict[str, Any]]:
-        """Class indices [B] -> the answer in the label fields, plain numbers or names."""
-        ...
+        """Turn class indices [B] into the answer in the label fields, plain numbers or names."""
 
-    def metrics(self) -> Metric:
-        """A metric with `update(scores [B, C], labels [B])` whose `compute()` is a dict of floats."""
-        ...
+    def is_labelled(self, targets: Tensor) -> Tensor:
+        """Return where a label is a class."""
+        return targets >= 0
 
-    def learnt(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of a model's logits for a batch those that the loss is of, [R, out_dim], and their class indices [R]."""
-        ...
-
-    def scored(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Probabilities [R, C] of what metrics count, and their class indices [R]."""
-        ...
-
-    def decided(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Probabilities [B, C] of whole utterances; NaN for one that nothing can be said of."""
-        ...
-
-    def counts(self, classes: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
-        """View name -> how often each class is learnt [C].
-
-        Args:
-            classes: [N] class index of each utterance of the training split.
-            frames: [N] of each.
-            spoken: [N] those of speech.
-        """
-        ...
-
-
-class OfUtterances(ABC):
-    """What targets have in common that give one answer an utterance."""
-
-    out_dim: int
+    def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
+        """Return the losses [B] of utterances."""
+        labels: Any = batch.targets
+        return self.label_loss(outputs, labels, compare)
 
     @abstractmethod
-    def scores(self, logits: Tensor) -> Tensor:
-        """Logits [B, out_dim] -> probabilities [B, C]."""
+    def label_loss(self, outputs: Tensor, labels: Tensor, compare: Compare) -> Tensor:
+        """Return the losses [R] of outputs [R, out_dim] against class indices [R]."""
 
-    @abstractmethod
-    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
-        """Logits [B, out_dim] and class indices [B] -> questions."""
+    def correct(self, answers: Tensor, truth: Tensor) -> Tensor | None:
+        """Return where the most likely class is the true one."""
+        return answers.argmax(-1).eq(truth)
 
-    def learnt(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """All of them."""
-        labels: Any = batch.targets
-        return logits, labels
+    def counts(self, targets: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
+        """Return utterances of each class, whatever their lengths, for each question of the loss."""
+        found: dict[str, Tensor] = {}
 
-    def scored(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """All of them."""
-        labels: Any = batch.targets
-        return self.scores(logits), labels
+        def count(outputs: Tensor, labels: Tensor, name: str = "", criterion: Any = None) -> Tensor:  # noqa: ARG001
+            found[name] = torch.bincount(labels, minlength=outputs.shape[-1])
+            return torch.zeros(len(labels))
 
-    def decided(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The probabilities as they are."""
-        return self.scores(logits)
+        self.label_loss(torch.zeros(len(targets), self.out_dim), targets, count)
+        return found
 
-    def counts(self, classes: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
-        """Utterances of each class, whatever their lengths."""
-        views = self.views(torch.zeros(len(classes), self.out_dim), classes)
-        return {view.name: torch.bincount(view.labels, minlength=view.logits.shape[-1]) for view in views}
+    def labels_of(self, answers: Tensor) -> list[dict[str, Any]]:
+        """Return the most likely class in the label fields."""
+        return self.decode(answers.argmax(-1))
+
+    @property
+    def probability_columns(self) -> tuple[str, ...]:
+        """Return `p_<class>` of each."""
+        return tuple(f"p_{name}" for name in self.class_names)
+
+    def predictions(self, answers: Tensor) -> list[dict[str, Any]]:
+        """Return the most likely class as `label`, its label fields where there are several, and `p_<class>`."""
+        best = answers.argmax(-1)
+        fields = self.decode(best) if len(self.label_names) > 1 else [{}] * len(best)
+        columns = self.probability_columns
+        rows = [
+            {"label": self.class_names[index], **own, **dict(zip(columns, row, strict=True))}
+            for index, own, row in zip(best.tolist(), fields, answers.tolist(), strict=True)
+        ]
+        for silent in answers.isnan().any(-1).nonzero().flatten().tolist():
+            rows[silent] |= dict.fromkeys(["label", *columns])
+        return rows
+
+    def describe_label(self, targets: Tensor) -> str:
+        """Return the name of the class."""
+        return self.class_names[int(self.class_index(targets)[0])]
+
+    def describe(self, answer: Sequence[float]) -> str:
+        """Return the most likely class, its probability, and its label fields where there are several."""
+        best = int(np.argmax(answer))
+        fields = self.decode(torch.tensor([best]))[0] if len(self.label_names) > 1 else {}
+        detail = "".join(f", {field} {value}" for field, value in fields.items())
+        return f"{self.class_names[best]} {answer[best]:.1%}{detail}"
 
 
-class Classes(OfUtterances):
+class Classes(ClassTarget):
     """One of several named classes, such as an emotion or a language.
 
     Args:
@@ -141,8 +105,6 @@ class Classes(OfUtterances):
     Raises:
         ConfigError: there are less than two names, or one occurs twice.
     """
-
-    monitor: ClassVar[str] = "accuracy"
 
     def __init__(self, class_names: Sequence[str | float] | None = None, field: str | None = None) -> None:
         names = tuple(normalize_name(str(name)) for name in class_names or ())
@@ -156,25 +118,45 @@ class Classes(OfUtterances):
         self.out_dim = len(names)
         self.logit_names: tuple[str, ...] = names
 
+    @classmethod
+    def example(cls, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a spec with two classes: what is logged does not depend on them."""
+        return {**spec, "class_names": ["a", "b"], "field": spec.get("field") or "label"}
+
+    @classmethod
+    def complete(cls, spec: Mapping[str, Any], labels: Mapping[str, Labels]) -> dict[str, Any]:
+        """Return the spec with the label field and the class names of the data, where the config leaves them open.
+
+        Raises:
+            ConfigError: the data has no such field or class, several fields of which none is named, or one class only;
+                or train lacks a class.
+        """
+        field = choose_field(spec.get("field"), {name for one in labels.values() for name in one.label_names})
+        by_split = {
+            split: {normalize_name(str(label)) for label in label_columns((field,), one)[:, 0]} - {""}
+            for split, one in labels.items()
+        }
+        return {**spec, "field": field, "class_names": complete_names(spec["class_names"], by_split, field)}
+
     def encode(self, labels: np.ndarray) -> Tensor:
         """Names [N, 1] -> class index [N], -1 for names that are no class."""
         index = {name: number for number, name in enumerate(self.class_names)}
         names = (normalize_name(str(name)) for name in labels[:, 0])
         return torch.tensor([index.get(name, -1) for name in names], dtype=torch.int64)
 
-    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
-        """One question: which class."""
-        return [View(self.label_names[0], logits, labels)]
+    def label_loss(self, outputs: Tensor, labels: Tensor, compare: Compare) -> Tensor:
+        """Return the losses of one question: which class."""
+        return compare(outputs, labels, self.label_names[0])
 
-    def scores(self, logits: Tensor) -> Tensor:
+    def scores(self, outputs: Tensor) -> Tensor:
         """[B, C] -> [B, C]."""
-        return logits.softmax(-1)
+        return outputs.softmax(-1)
 
     def decode(self, classes: Tensor) -> list[dict[str, Any]]:
         """[B] -> `{"emotion": "anger"}` each, after the field."""
         return [{self.label_names[0]: self.class_names[index]} for index in classes.tolist()]
 
-    def metrics(self) -> Metric:
+    def metrics(self) -> Scores:
         """Accuracy, UAR and what goes with them."""
         return ClassificationScores(self.class_names)
 
@@ -201,14 +183,15 @@ class Binary(Classes):
             )
         self.out_dim = 1
         self.logit_names = (logit_name(*self.class_names),)
+        self.opposite_logit_names = (logit_name(*reversed(self.class_names)),)
 
-    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
-        """One question: whether it is the second class."""
-        return [View(self.label_names[0], functional.pad(logits, (1, 0)), labels)]
+    def label_loss(self, outputs: Tensor, labels: Tensor, compare: Compare) -> Tensor:
+        """Return the losses of one question: whether it is the second class."""
+        return compare(functional.pad(outputs, (1, 0)), labels, self.label_names[0])
 
-    def scores(self, logits: Tensor) -> Tensor:
+    def scores(self, outputs: Tensor) -> Tensor:
         """[B, 1] -> [B, 2]."""
-        return functional.pad(logits, (1, 0)).softmax(-1)
+        return functional.pad(outputs, (1, 0)).softmax(-1)
 
 
 def logit_name(first: str, second: str) -> str:
@@ -216,14 +199,13 @@ def logit_name(first: str, second: str) -> str:
     return f"{second} against {first}"
 
 
-class Quadrant(OfUtterances):
+class Quadrant(ClassTarget):
     """The challenge's four classes, valence x activation, from four logits."""
 
     out_dim = 4
     label_names = ("valence", "activation")
     class_names = QUADRANTS
     logit_names: tuple[str, ...] = QUADRANTS
-    monitor: ClassVar[str] = "accuracy"
 
     def encode(self, labels: np.ndarray) -> Tensor:
         """Valence and activation bits [N, 2], as numbers or texts -> class index [N]; -1 where one is "", unknown.
@@ -242,19 +224,19 @@ class Quadrant(OfUtterances):
         bits = torch.from_numpy(labels.astype(np.int64))
         return 2 * bits[:, 0] + bits[:, 1]
 
-    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
-        """One question: which quadrant."""
-        return [View("quadrant", logits, labels)]
+    def label_loss(self, outputs: Tensor, labels: Tensor, compare: Compare) -> Tensor:
+        """Return the losses of one question: which quadrant."""
+        return compare(outputs, labels, "quadrant")
 
-    def scores(self, logits: Tensor) -> Tensor:
+    def scores(self, outputs: Tensor) -> Tensor:
         """[B, out_dim] -> [B, 4]."""
-        return logits[:, :4].softmax(-1)
+        return outputs[:, :4].softmax(-1)
 
     def decode(self, classes: Tensor) -> list[dict[str, Any]]:
         """[B] -> `{"valence": 0 or 1, "activation": 0 or 1}` each."""
         return [{"valence": index // 2, "activation": index % 2} for index in classes.tolist()]
 
-    def metrics(self) -> Metric:
+    def metrics(self) -> Scores:
         """Accuracy with both bits right, and what goes with it."""
         return QuadrantScores(self.class_names)
 
@@ -265,13 +247,14 @@ class TwoBinary(Quadrant):
     out_dim = 2
     logit_names = ("valence", "activation")
 
-    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
-        """Two questions, one a bit."""
-        return _bit_views(logits, labels)
+    def label_loss(self, outputs: Tensor, labels: Tensor, compare: Compare) -> Tensor:
+        """Return the sums of the losses of two questions, one a bit."""
+        valence, activation = _bit_losses(outputs, labels, compare)
+        return valence + activation
 
-    def scores(self, logits: Tensor) -> Tensor:
+    def scores(self, outputs: Tensor) -> Tensor:
         """[B, 2] -> [B, 4], the products of the bits' probabilities."""
-        valence, activation = logits.sigmoid().unbind(-1)
+        valence, activation = outputs.sigmoid().unbind(-1)
         pairs = [(1 - valence) * (1 - activation), (1 - valence) * activation]
         pairs += [valence * (1 - activation), valence * activation]
         return torch.stack(pairs, -1)
@@ -292,15 +275,68 @@ class MultiView(Quadrant):
     def __init__(self, bit_weight: float = 0.5) -> None:
         self.bit_weight = bit_weight
 
-    def views(self, logits: Tensor, labels: Tensor) -> list[View]:
-        """Three questions: the quadrant, and each bit."""
-        return [View("quadrant", logits[:, :4], labels), *_bit_views(logits[:, 4:], labels, self.bit_weight)]
+    def label_loss(self, outputs: Tensor, labels: Tensor, compare: Compare) -> Tensor:
+        """Return the weighted sums of the losses of three questions: the quadrant, and each bit."""
+        valence, activation = _bit_losses(outputs[:, 4:], labels, compare)
+        quadrant = compare(outputs[:, :4], labels, "quadrant")
+        return quadrant + self.bit_weight * valence + self.bit_weight * activation
 
 
-def _bit_views(logits: Tensor, labels: Tensor, weight: float = 1.0) -> list[View]:
-    """Logits [B, 2] of valence and activation; one logit z of a bit is the pair (0, z) of its two classes."""
+def _bit_losses(logits: Tensor, labels: Tensor, compare: Compare) -> tuple[Tensor, Tensor]:
+    """Losses of valence and activation, logits [B, 2]; one logit z is the pair (0, z) of the two classes of its bit."""
     pairs = functional.pad(logits.unsqueeze(-1), (1, 0))
-    return [
-        View("valence", pairs[:, 0], labels // 2, weight),
-        View("activation", pairs[:, 1], labels % 2, weight),
-    ]
+    return compare(pairs[:, 0], labels // 2, "valence"), compare(pairs[:, 1], labels % 2, "activation")
+
+
+def choose_field(field: str | None, fields: set[str]) -> str:
+    """Return a label field that the data has: the one that is named, else the only one.
+
+    Raises:
+        ConfigError: there is no such field, or there are several.
+    """
+    field = None if field is None else normalize_name(field)
+    if field is None and len(fields) == 1:
+        return next(iter(fields))
+    if field is None:
+        listed = ", ".join(sorted(fields)) or "none"
+        raise ConfigError(f"target.field=null: the data has the label fields {listed}. Name one of them.")
+    if field not in fields:
+        raise ConfigError(f"target.field={field}: the data has no such labels. {did_you_mean(field, fields)}")
+    return field
+
+
+def complete_names(
+    given: Sequence[str | float] | None, by_split: Mapping[str, set[str]], field: str
+) -> list[str]:
+    """Return the class names that are given, else those of the data in alphabetical order.
+
+    Args:
+        given: as in the config.
+        by_split: split -> names that occur.
+        field: label field, for messages.
+
+    Raises:
+        ConfigError: there is one class only, no utterance has one of them, or none of train.
+    """
+    found = {name for names in by_split.values() for name in names}
+    names = [normalize_name(str(name)) for name in given or sorted(found)]
+    if len(names) < 2:
+        raise ConfigError(
+            f"target.field={field}: all utterances are labelled {(names or [''])[0]!r}. "
+            "With one class there is nothing to learn: choose another field or other data."
+        )
+    for name in names:
+        if name not in found:
+            nearest = did_you_mean(name, found)
+            raise ConfigError(f"target.class_names: no utterance is labelled {name!r}. {nearest}")
+    if absent := [name for name in names if name not in by_split["train"]]:
+        learnt = [name for name in names if name not in absent]
+        remedy = (
+            f"Leave it out with {setting('target.class_names', learnt)}, or" if len(learnt) > 1 else "Please"
+        )
+        others = f" (nor {len(absent) - 1} other classes)" if len(absent) > 1 else ""
+        raise ConfigError(
+            f"target.class_names: train has no utterance labelled {absent[0]!r}{others}, so that it cannot be "
+            f"learnt. {remedy} choose another split."
+        )
+    return names

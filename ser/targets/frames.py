@@ -1,13 +1,14 @@
 """Targets that give an answer for every frame: what live use asks for."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ser.batch import Batch
 from ser.features.vad import Mode
+from ser.targets.base import Compare, Resolution
 from ser.targets.classification import Classes
 
 _UNIT = 2.0**36
@@ -32,6 +33,8 @@ class FrameClasses(Classes):
         ConfigError: as Classes.
     """
 
+    resolution: ClassVar[Resolution] = "frame"
+
     def __init__(
         self,
         class_names: Sequence[str | float] | None = None,
@@ -40,16 +43,20 @@ class FrameClasses(Classes):
         silence: Mode = "keep",
     ) -> None:
         super().__init__(class_names, field)
-        self.silence = silence
+        self.silence: Mode = silence
         self.out_dim = len(self.class_names) + (silence == "class")
         self.logit_names = (*self.class_names, *["(silence)"] * (silence == "class"))
 
-    def scores(self, logits: Tensor) -> Tensor:
+    def scores(self, outputs: Tensor) -> Tensor:
         """[..., out_dim] -> [..., C], of the named classes alone."""
-        return logits[..., : len(self.class_names)].softmax(-1)
+        return outputs[..., : len(self.class_names)].softmax(-1)
 
-    def learnt(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """All frames, or those of speech, with the class of their utterance, or silence."""
+    def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
+        """Return the losses [R] of the frames that are learnt."""
+        return self.label_loss(*self.training_outputs(outputs, batch), compare)
+
+    def training_outputs(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Select the logits that enter the loss, of all frames or those of speech, with their class indices."""
         owners, speech = _rows(batch)
         if self.silence == "mask":
             return logits[speech], owners[speech]
@@ -57,15 +64,15 @@ class FrameClasses(Classes):
             owners = owners.where(speech, len(self.class_names))
         return logits, owners
 
-    def scored(self, logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The frames of speech."""
+    def metric_inputs(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of the frames of speech, and their class indices."""
         owners, speech = _rows(batch)
-        return self.scores(logits[speech]), owners[speech]
+        return self.scores(outputs[speech]), owners[speech]
 
-    def decided(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The mean over an utterance's frames of speech."""
-        lengths = batch.audio.lengths
-        heard = self.heard(logits, _flags(batch))
+    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the mean over an utterance's frames of speech."""
+        logits, lengths = outputs, batch.audio.lengths
+        heard = self.is_speech(logits, _flags(batch))
         owner = torch.arange(len(lengths), device=logits.device).repeat_interleave(lengths)
         scores = self.scores(logits[heard].float())
         sums = torch.zeros(len(lengths), len(self.class_names), dtype=torch.int64, device=logits.device)
@@ -75,7 +82,7 @@ class FrameClasses(Classes):
         means = sums / torch.bincount(owner[heard], minlength=len(lengths))[:, None] / _UNIT
         return means.where(lost[:, None] == 0, torch.nan)
 
-    def heard(self, logits: Tensor, speech: Tensor) -> Tensor:
+    def is_speech(self, logits: Tensor, speech: Tensor) -> Tensor:
         """[R] bool, the frames that a decision is made of: those of speech, or that the model hears as no silence.
 
         Args:
@@ -84,10 +91,10 @@ class FrameClasses(Classes):
         """
         return logits.argmax(-1) < len(self.class_names) if self.silence == "class" else speech
 
-    def counts(self, classes: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
+    def counts(self, targets: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
         """Frames of each class that are learnt."""
         learnt = frames if self.silence in ("keep", "mute", "remove") else spoken
-        counts = torch.bincount(classes, weights=learnt.double(), minlength=self.out_dim)
+        counts = torch.bincount(targets, weights=learnt.double(), minlength=self.out_dim)
         if self.silence == "class":
             counts[-1] = (frames - spoken).sum()
         return {self.label_names[0]: counts.long()}

@@ -1,18 +1,30 @@
-"""Losses of one view: logits and labels in, a number an utterance out."""
+"""Losses: outputs and labels in, a number a row out. `measures` says of what, `is_per_utterance` whether rows mix."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ser.batch import Batch
 from ser.errors import ConfigError
 from ser.precision import KeepsPrecision
-from ser.targets.classification import Target
+from ser.targets.base import Quantity, Target
 
 
-class CrossEntropy(nn.Module):
+class Loss(nn.Module):
+    """Base class of losses: outputs [R, ...] and labels [R, ...] in, a number a row out."""
+
+    measures: ClassVar[Quantity] = "classes"
+    """What it compares: logits with class indices or distributions over classes, or values with values."""
+    is_per_utterance: ClassVar[bool] = True
+    """Whether a row's loss depends on that row alone; else mixup is refused."""
+    class_weights: str = "none"
+    """`balanced` weighs each class by its inverse frequency in the training split."""
+
+
+class CrossEntropy(Loss):
     """Cross-entropy.
 
     Args:
@@ -36,7 +48,7 @@ class CrossEntropy(nn.Module):
         self.class_weights = class_weights
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits [B, C], labels [B] -> [B]."""
+        """Logits [B, C], class indices [B] or distributions [B, C] -> [B]."""
         return functional.cross_entropy(
             logits, labels, label_smoothing=self.label_smoothing, reduction="none"
         )
@@ -64,46 +76,52 @@ class Focal(CrossEntropy):
         self.gamma = gamma
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits [B, C], labels [B] -> [B]."""
-        known = logits.softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)
+        """Logits [B, C], class indices [B] or distributions [B, C] -> [B]."""
+        probabilities = logits.softmax(-1)
+        if labels.is_floating_point():
+            known = (probabilities * labels).sum(-1)
+        else:
+            known = probabilities.gather(-1, labels.unsqueeze(-1)).squeeze(-1)
         # What is known for sure would have, for a gamma below 1, an infinite slope times a loss of 0.
         unknown = (1 - known).clamp_min(torch.finfo(known.dtype).eps / 2)
         return unknown**self.gamma * super().forward(logits, labels)
 
 
 class Objective(KeepsPrecision):
-    """The loss of a target: each view's criterion, weighted by class and by view.
+    """The loss of a target, with class weights where a criterion asks for them.
 
     Args:
-        target: says which views there are.
-        criterion: loss of one view, in float32 whatever the precision of training.
-        class_counts: view name -> utterances of each class in the training split.
+        target: says which outputs are compared with which labels.
+        criterion: the run's loss, in float32 whatever the precision of training.
+        class_counts: question of the target -> utterances of each class in the training split.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        criterion: CrossEntropy,
-        class_counts: Mapping[str, Tensor],
-    ) -> None:
+    def __init__(self, target: Target, criterion: nn.Module, class_counts: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.target = target
         self.criterion = criterion
+        self._places = {name: f"weights_{place}" for place, name in enumerate(class_counts)}
         for name, counts in class_counts.items():
-            weights = (
-                inverse_frequency(counts)
-                if criterion.class_weights == "balanced"
-                else torch.ones(len(counts))
-            )
-            self.register_buffer(f"weights_{name}", weights, persistent=False)
+            self.register_buffer(self._places[name], inverse_frequency(counts), persistent=False)
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Logits [B, out_dim], labels [B] -> loss of each utterance [B]."""
-        total = torch.zeros(len(labels), dtype=torch.float32, device=logits.device)
-        for view in self.target.views(logits.float(), labels):
-            weights = self.get_buffer(f"weights_{view.name}")[view.labels]
-            total = total + view.weight * weights * self.criterion(view.logits, view.labels)
-        return total
+    def forward(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Outputs of a model for a batch -> losses [R] of what is learnt."""
+        return self.target.loss(outputs.float(), batch, self.compare)
+
+    def class_weights(self, name: str) -> Tensor:
+        """Return the weight of each class [C] in a question of the target."""
+        return self.get_buffer(self._places[name])
+
+    def compare(
+        self, outputs: Tensor, labels: Tensor, name: str = "", criterion: nn.Module | None = None
+    ) -> Tensor:
+        """Compare outputs [R, ...] with labels [R, ...] and return losses [R], see `ser.targets.base.Compare`."""
+        chosen: Any = criterion or self.criterion
+        losses: Tensor = chosen(outputs, labels)
+        if name not in self._places or chosen.class_weights != "balanced":
+            return losses
+        weights = self.class_weights(name)
+        return losses * (labels @ weights if labels.is_floating_point() else weights[labels])
 
 
 def inverse_frequency(counts: Tensor) -> Tensor:

@@ -4,21 +4,49 @@ Rows are true classes, columns predicted ones. Everything is a function of the m
 count, nothing is a mean of batch values, and ranks are merged by adding matrices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from ser.targets.base import Result, Scores
 
 
-class ClassificationScores(Metric):
+@dataclass(frozen=True)
+class Confusion:
+    """What was taken for what in a split.
+
+    Args:
+        counts: [C, C], rows true, columns predicted.
+        class_names: [C], by class index.
+        name: of the task; empty where there is one alone.
+    """
+
+    counts: np.ndarray
+    class_names: tuple[str, ...]
+    name: str = ""
+    kind: str = "classes"
+    headline: str = "accuracy"
+    title: str = "accuracy"
+    floor: str = "majority_floor"
+    floor_title: str = "majority floor"
+
+    @property
+    def count(self) -> int:
+        """Answers that were scored."""
+        return int(self.counts.sum())
+
+
+class ClassificationScores(Scores):
     """Accuracy, UAR, macro-F1, the majority floor, and the recall of each class.
 
     Args:
         class_names: [C] by class index.
     """
 
-    full_state_update = False
+    headline = "accuracy"
     names: tuple[str, ...] = ("accuracy", "uar", "macro_f1", "majority_floor")
     """What `compute` gives beside the matrix and the recalls."""
     confusion: Tensor
@@ -48,6 +76,10 @@ class ClassificationScores(Metric):
             for name, value in zip(self.class_names, recall(self.confusion), strict=True)
             if not value.isnan()
         }
+
+    def results(self, values: Mapping[str, Tensor]) -> list[Result]:
+        """Return the confusion matrix."""
+        return [Confusion(values["confusion"].cpu().numpy(), self.class_names)]
 
 
 class QuadrantScores(ClassificationScores):

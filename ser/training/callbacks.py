@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from ser.batching.datamodule import SpeechData
 from ser.errors import CheckpointError
 from ser.report import plots
+from ser.report.sections import section_of
 from ser.report.tensorboard import show
 
 
@@ -209,17 +209,17 @@ class Pictures(L.Callback):
         show(trainer, "lengths", plots.length_histogram(lengths))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show what is taken for what."""
+        """Show what is taken for what, or truth against prediction."""
         if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs:
             return
-        self._confusion(trainer, pl_module, "validation")
+        self._show(trainer, pl_module, "validation")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show it for the test split, too."""
-        self._confusion(trainer, pl_module, "test")
+        self._show(trainer, pl_module, "test")
 
-    def _confusion(self, trainer: L.Trainer, task: Any, split: str) -> None:
-        counts: Tensor = task.confusions[split]
-        title = f"{split}, {type(task.model.encoder).__name__}"
-        picture = plots.confusion_matrix(np.asarray(counts.cpu()), task.target.class_names, title)
-        show(trainer, f"{split}/confusion", picture)
+    def _show(self, trainer: L.Trainer, task: Any, split: str) -> None:
+        for result in task.results[split]:
+            section = section_of(result)
+            title = f"{split}, {type(task.model.encoder).__name__}"
+            show(trainer, f"{split}/{section.stem}", section.picture(title))

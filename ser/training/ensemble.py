@@ -4,7 +4,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from ser.report.facts import RunReport
 from ser.runs import environment
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import Splits
-from ser.targets.frames import FrameClasses
+from ser.targets.base import Result, numbers
 from ser.training import setup
 from ser.training.recording_callbacks import scores_of_recordings
 from ser.training.setup import Config, Scores
@@ -59,8 +58,8 @@ def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> 
     metrics = {
         f"{split}/{name}": value for split, (values, _) in found.items() for name, value in values.items()
     }
-    confusions = {split: confusion for split, (_, confusion) in found.items()}
-    scores = Scores(metrics, confusions, metrics[config["monitor"]])
+    results = {split: shown for split, (_, shown) in found.items()}
+    scores = Scores(metrics, results, metrics[config["monitor"]])
     _tell(config, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
     return scores.value
 
@@ -74,7 +73,7 @@ def members_of(wanted: int | str, data: SpeechData) -> int:
     if wanted == "auto":
         labels = data.datasets["train"].targets
         assert labels is not None
-        found = ensemble_size(labels.numpy())
+        found = ensemble_size(data.target.class_index(labels).numpy())
         if found > _MOST:
             raise ConfigError(
                 f"ensemble=auto: the largest class holds the smallest {found} times, and there would be as many "
@@ -107,24 +106,24 @@ def _train_member(config: Config, run: RunFolder, splits: Splits, member: tuple[
 
 
 @torch.inference_mode()
-def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], np.ndarray]:
-    """Metrics and confusion [C, C] of the mean of all members' probabilities."""
+def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], list[Result]]:
+    """Metrics, and what a report shows, of the mean of all members' probabilities."""
     target: Any = tasks[0].target
     metric = target.metrics()
     decisions: list[tuple[Any, list[float], int]] = []
     for batch in loader:
-        answers = [task.model(task.to_features(batch.audio)).float() for task in tasks]
-        scored = [task.target.scored(logits, batch) for task, logits in zip(tasks, answers, strict=True)]
+        outputs = [task.model(task.to_features(batch.audio)).float() for task in tasks]
+        scored = [task.target.metric_inputs(own, batch) for task, own in zip(tasks, outputs, strict=True)]
         metric.update(torch.stack([scores for scores, _ in scored]).mean(0), scored[0][1])
-        decided = [task.target.decided(logits, batch) for task, logits in zip(tasks, answers, strict=True)]
+        decided = [task.target.answers(own, batch) for task, own in zip(tasks, outputs, strict=True)]
         rows = torch.stack(decided).mean(0).tolist()
-        decisions += zip(batch.ids, rows, batch.targets.tolist(), strict=True)
-    values = dict(metric.compute())
-    confusion = values.pop("confusion").numpy()
-    if isinstance(target, FrameClasses):
+        decisions += zip(batch.ids, rows, target.class_index(batch.targets).tolist(), strict=True)
+    computed = metric.compute()
+    values = numbers(computed)
+    if target.resolution == "frame":
         whole = scores_of_recordings(decisions, target.class_names)
         values |= {"file_accuracy": whole["accuracy"], "file_uar": whole["uar"]}
-    return {name: float(value) for name, value in values.items()}, confusion
+    return values, metric.results(computed)
 
 
 def _tell(
@@ -143,7 +142,7 @@ def _tell(
         mode=config["mode"],
         checkpoint=run.path,
         metrics=scores.metrics,
-        confusions=scores.confusions,
+        results=scores.results,
         overrides=environment.typed_overrides(run.path),
         **setup.told_of_data(data, tasks[0].target),
     )

@@ -23,18 +23,21 @@ class Tally:
         self._loss = 0.0
         self._correct = self._frames = self._learnt = self._scored = self._padded_frames = 0
 
-    def add(self, batch: Batch, losses: Tensor, correct: Tensor) -> None:
+    def add(self, batch: Batch, losses: Tensor, correct: Tensor | None) -> None:
         """Count a batch.
 
         Args:
             batch: of B utterances.
             losses: of what is learnt: utterances, or frames.
-            correct: bool, of what is scored.
+            correct: bool, of what is scored; None where answers are not right or wrong.
         """
         self._losses.append(losses.detach().sum())
-        self._counts.append(torch.stack([correct.sum(), batch.audio.lengths.sum()]))
+        frames = batch.audio.lengths.sum()
+        self._counts.append(
+            torch.stack([torch.zeros_like(frames) if correct is None else correct.sum(), frames])
+        )
         self._learnt += len(losses)
-        self._scored += len(correct)
+        self._scored += 0 if correct is None else len(correct)
         self._padded_frames += len(batch) * batch.audio.values.shape[1]
         if len(self._losses) == _HELD:
             self._add_up()
@@ -71,7 +74,7 @@ class Tally:
         self._add_up()
         means = {
             "loss": self._loss / max(self._learnt, 1),
-            "accuracy": self._correct / max(self._scored, 1),
+            **({"accuracy": self._correct / self._scored} if self._scored else {}),
             "padding_ratio": self._padded_frames / max(self._frames, 1),
             "frames": float(self._frames),
         }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ser.errors import CheckpointError, setting
 from ser.inference import checkpoint
 from ser.models.classifier import Classifier
-from ser.targets.classification import Binary, Target, logit_name
+from ser.targets.base import Target
 
 _KEPT = ("encoder.", "pooling.")
 _OF_TRAINING = ("dropout", "layer_dropout")
@@ -116,11 +116,11 @@ def _copy_head(
 
 def _named_rows(model: Classifier, target: Target) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
     """Yield the weights and the bias of each logit, by name; the one of two classes also with the classes exchanged."""
-    output, kind = model.head.output, cast(object, target)
+    output = model.head.output
     for name, row, bias in zip(target.logit_names, output.weight, output.bias, strict=True):
         yield name, (row, bias)
-        if isinstance(kind, Binary):
-            yield logit_name(*reversed(kind.class_names)), (-row, -bias)
+    for name, row, bias in zip(target.opposite_logit_names, output.weight, output.bias, strict=False):
+        yield name, (-row, -bias)
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

@@ -104,8 +104,7 @@ class LossCurve(L.Callback):
     def _add(self, trainer: L.Trainer, task: Any, train_loss: Tensor) -> None:
         with evaluating(task), trainer.precision_plugin.forward_context():
             losses = [
-                task.objective(*task.target.learnt(task.model(task.to_features(b.audio)), b))
-                for b in self._batches
+                task.objective(task.model(task.to_features(batch.audio)), batch) for batch in self._batches
             ]
         nothing = torch.zeros_like(train_loss)
         mine = torch.stack(
@@ -143,7 +142,7 @@ class OutputSpace(L.Callback):
     ) -> None:
         """Keep the logits, but not while fitting."""
         if trainer.state.fn == "validate":
-            self._keep(outputs, batch)
+            self._keep(pl_module, outputs, batch)
 
     def on_test_batch_end(
         self,
@@ -155,7 +154,7 @@ class OutputSpace(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits."""
-        self._keep(outputs, batch)
+        self._keep(pl_module, outputs, batch)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show those of validation, but not while fitting."""
@@ -166,9 +165,10 @@ class OutputSpace(L.Callback):
         """Show those of test."""
         self._tell(trainer, pl_module, "test")
 
-    def _keep(self, logits: Tensor, batch: Batch) -> None:
+    def _keep(self, task: Any, logits: Tensor, batch: Batch) -> None:
         labels: Any = batch.targets
-        self._seen += zip(batch.ids, logits.float().tolist(), labels.tolist(), strict=True)
+        classes = task.target.class_index(labels)
+        self._seen += zip(batch.ids, logits.float().tolist(), classes.tolist(), strict=True)
 
     def _tell(self, trainer: L.Trainer, task: Any, split: str) -> None:
         seen, self._seen = of_all_processes(self._seen), []
@@ -205,8 +205,9 @@ class WaveformPictures(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw them, whole."""
-        dataset = data_of(trainer).datasets["train"]
-        if not trainer.is_global_zero or dataset.store.feature_dim > 1:
+        data = data_of(trainer)
+        dataset = data.datasets["train"]
+        if not trainer.is_global_zero or not data.holds_waveforms:
             return
         task: Any = pl_module
         labels: Any = dataset.targets
@@ -215,7 +216,7 @@ class WaveformPictures(L.Callback):
         for index in order[: self.utterances].tolist():
             store = dataset.store
             audio = store.gather(np.array([index]), np.zeros(1, int), store.lengths[[index]])
-            label = task.target.class_names[int(labels[index])]
+            label = task.target.describe_label(labels[[index]])
             recorded[f"{store.ids[index]}: {label}"] = audio[0, :, 0].numpy()
         picture = sound_plots.waveforms(recorded, sample_rate=task.description["features"]["sample_rate"])
         plots.save(picture, Path(trainer.default_root_dir) / "waveforms.png")

@@ -80,10 +80,10 @@ class RecordingScores(L.Callback):
 
     def _decide(self, task: Any, logits: Tensor, batch: Batch) -> None:
         labels: Any = batch.targets
-        decided = task.target.decided(logits.float(), batch)
+        decided = task.target.answers(logits.float(), batch)
         self._decisions += zip(batch.ids, decided.tolist(), labels.tolist(), strict=True)
         for name, counted in {
-            "speech": task.target.scored(logits.float(), batch),
+            "speech": task.target.metric_inputs(logits.float(), batch),
             "all": (task.target.scores(logits.float()), labels.repeat_interleave(batch.audio.lengths)),
         }.items():
             metric = ClassificationScores(task.target.class_names).to(logits.device)
@@ -121,7 +121,7 @@ class RecordingScores(L.Callback):
             with torch.inference_mode():
                 logits = task.model(batch.audio).float()
             speech = batch.audio.mask if batch.speech is None else batch.speech
-            heard = task.target.heard(logits, speech[batch.audio.mask])
+            heard = task.target.is_speech(logits, speech[batch.audio.mask])
             scores = task.target.scores(logits).cpu()
             picture = stream_plot.probabilities(
                 np.arange(len(scores)) * shift,

@@ -4,13 +4,12 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 import yaml
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -23,7 +22,7 @@ from torch import nn
 from ser import ranks
 from ser.batching.datamodule import SpeechData
 from ser.config.consistency import answers_frames, check_frames, monitors
-from ser.config.instantiate import build
+from ser.config.instantiate import build, find_class
 from ser.config.validate import check_monitor
 from ser.data import summary
 from ser.data.class_labels import complete_target
@@ -42,7 +41,7 @@ from ser.runs import environment
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import Splits, compare_splits
 from ser.splits.speaker_normalize import is_by_speaker, normalized_splits
-from ser.targets.frames import FrameClasses
+from ser.targets.base import Result, Target
 from ser.targets.losses import Objective
 from ser.training.initialize import initialize
 from ser.training.progress import Progress
@@ -83,7 +82,9 @@ def read_splits(config: Config) -> Splits:
         SerError: the files cannot be used.
     """
     check_frames(config)
-    logged = logged_names(build(_example(config["target"]), slot="target"))
+    target = example_target(config["target"])
+    check_target(config, target)
+    logged = logged_names(target)
     for monitor in monitors(config):
         names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
         check_monitor(monitor.name, names, key=monitor.key("monitor"))
@@ -136,6 +137,7 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
     step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
     settings = {"seed": config["seed"], "facts": facts, "member": member}
     settings["extractor"] = extractor if splits.hold_waveforms else None
+    settings["holds_waveforms"] = splits.hold_waveforms or extractor.is_waveform
     settings["steps_per_frame"] = round(extractor.batching_frame_s / step_s)
     data = SpeechData(splits.stores, build(spec, slot="target"), **settings, **config["batching"])
     by_heart = config["batching"]["overfit"] is not None  # then validation holds training utterances, too
@@ -161,15 +163,42 @@ def _extent_of_part(extent: Mapping[str, Any], splits: Splits, split: str, part:
     return {"speakers": None if None in speakers else len(speakers), "minutes": round(minutes, 2)}
 
 
-def _example(target: Config) -> Config:
-    """A target that can be built before the data is read: what it logs does not depend on its classes."""
-    return {**target, "class_names": ["a", "b"], "field": "label"} if "class_names" in target else target
+def example_target(spec: Config) -> Target:
+    """Build a target before the data is read: what it logs does not depend on what is left open."""
+    target: Target = build(find_class(spec, slot="target").example(spec), slot="target")
+    return target
 
 
-def logged_names(target: Any) -> list[str]:
+def check_target(config: Config, target: Target) -> None:
+    """Refuse settings that do not go together with what is predicted.
+
+    Raises:
+        ConfigError: with the first of them.
+    """
+    target.check_loss(build(config["loss"], slot="loss"), mixup=bool(config["augment"].get("mixup")))
+    if target.class_names:
+        return
+    balance = config["batching"]["balance"]
+    needs_classes = {
+        f"batching.balance={balance}": (balance != "none", "balance=none"),
+        f"ensemble={config['ensemble']}": (config["ensemble"] is not None, "ensemble=null"),
+        "callbacks.output_space": (
+            bool(config["callbacks"].get("output_space")),
+            "callbacks.output_space=null",
+        ),
+    }
+    for setting_name, (is_set, remedy) in needs_classes.items():
+        if is_set:
+            raise ConfigError(
+                f"{setting_name}: needs classes, and this target has none that are all of it. Set {remedy}."
+            )
+
+
+def logged_names(target: Target) -> list[str]:
     """What can be monitored: the scores of the validation split, and the losses."""
-    names = [name for name in target.metrics().names if name != "majority_floor"]
-    return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", "train/accuracy"]
+    names = [name for name in target.metrics().names if not name.endswith("majority_floor")]
+    accuracy = ["train/accuracy"] * bool(target.class_names)
+    return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", *accuracy]
 
 
 def make_task(config: Config, data: SpeechData) -> Task:
@@ -389,12 +418,12 @@ class Scores:
 
     Args:
         metrics: flat names such as `validation/accuracy` -> value.
-        confusions: split -> [C, C], rows true.
+        results: split -> what a report shows of each task.
         value: of the monitored metric.
     """
 
     metrics: dict[str, float]
-    confusions: dict[str, np.ndarray]
+    results: dict[str, list[Result]]
     value: float
 
 
@@ -409,8 +438,20 @@ def evaluate(config: Config, trainer: L.Trainer, task: Task, data: SpeechData) -
     metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
     if config["test"] and data.has_test and trainer.limit_test_batches != 0:
         metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
-    confusions = {split: matrix.cpu().numpy() for split, matrix in task.confusions.items()}
-    return Scores(metrics, confusions, _monitored(config["monitor"], metrics, task))
+    metrics |= floors(data, task.results)
+    return Scores(metrics, dict(task.results), _monitored(config["monitor"], metrics, task))
+
+
+def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:
+    """Compute for each split what an answer reaches that looks at no input, where metrics cannot tell it."""
+    train = data.datasets["train"].targets
+    assert train is not None
+    found: dict[str, float] = {}
+    for split in splits:
+        targets = data.datasets[split].targets
+        values = {} if targets is None else data.target.floors(train, targets)
+        found |= {f"{split}/{name}": value for name, value in values.items()}
+    return found
 
 
 def _monitored(name: str, metrics: Mapping[str, float], task: Task) -> float:
@@ -442,7 +483,7 @@ def write_report(
         mode=best.mode,
         checkpoint=run.best,
         metrics=scores.metrics,
-        confusions=scores.confusions,
+        results=scores.results,
         curves=task.curves,
         overrides=environment.typed_overrides(run.path),
         **told_of_data(data, task.target),
@@ -452,11 +493,10 @@ def write_report(
     Console().print(report.closing_table(run.path, told), soft_wrap=True)
 
 
-def told_of_data(data: SpeechData, target: Any) -> dict[str, Any]:
+def told_of_data(data: SpeechData, target: Target) -> dict[str, Any]:
     """What a report tells of the data, and of what is predicted, as keywords of RunReport."""
     return {
-        "class_names": target.class_names,
-        "unit": "frame" if isinstance(target, FrameClasses) else "utterance",
+        "unit": target.resolution,
         "splits": data.summaries(),
         "lengths": {name: dataset.store.lengths for name, dataset in data.datasets.items()},
         "stamps": data.facts.get("stamps", ()),

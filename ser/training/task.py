@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -22,7 +23,7 @@ from ser.models.base import State
 from ser.models.classifier import Classifier
 from ser.precision import in_float32
 from ser.randomness import seed_dropout
-from ser.targets.classification import Target
+from ser.targets.base import Result, Target, numbers
 from ser.targets.losses import Objective
 from ser.training.epoch_totals import Tally
 
@@ -71,8 +72,8 @@ class Task(L.LightningModule):
         self.description = description
         self.seed = seed
         self.scores = nn.ModuleDict({split: target.metrics() for split in ("validation", "test")})
-        self.confusions: dict[str, Tensor] = {}
-        """Split -> confusion matrix [C, C] of its last evaluation, rows true."""
+        self.results: dict[str, list[Result]] = {}
+        """Split -> what a report shows of its last evaluation."""
         self.curves: dict[str, dict[int, float]] = {}
         """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
         self.best_epoch = 0
@@ -111,13 +112,14 @@ class Task(L.LightningModule):
             audio, share = self.augment(self.to_features(batch.audio, batch.keys), batch.keys)
         running = running_statistics(self._norms) if self.watch.is_scaled else []
         before = [buffer.clone() for buffer in running]
-        answers = self._answers(audio, batch)
+        outputs = self._outputs(audio, batch)
         keep_finite(running, before)
-        logits, labels = self.target.learnt(answers, batch)
-        losses = self.objective(logits, labels)
+        losses = self.objective(outputs, batch)
         if self.augment.mixup is not None:
-            losses = (1 - share) * losses + share * self.objective(logits, labels.roll(1))
-        self._count("train", batch, losses, *self.target.scored(answers.detach().float(), batch))
+            labels: Any = batch.targets
+            mixed = replace(batch, targets=labels.roll(1, 0))
+            losses = (1 - share) * losses + share * self.objective(outputs, mixed)
+        self._count("train", batch, losses, *self.target.metric_inputs(outputs.detach().float(), batch))
         loss: Tensor = losses.sum() / self._losses_per_rank(len(losses))
         self._stop_if_diverged(loss, batch_idx)
         self._step_losses.append(loss.detach())
@@ -252,7 +254,7 @@ class Task(L.LightningModule):
             if isinstance(config.scheduler, ReduceLROnPlateau) and self.current_epoch + 1 in epochs:
                 config.scheduler.step(epochs[self.current_epoch + 1])
 
-    def _answers(self, audio: Padded, batch: Batch) -> Tensor:
+    def _outputs(self, audio: Padded, batch: Batch) -> Tensor:
         """The model's logits; of sequences that go on where others have ended, from the state they left."""
         if batch.continues is None:
             logits: Tensor = self.model(audio)
@@ -266,10 +268,10 @@ class Task(L.LightningModule):
         logits: Tensor = self.model(self.to_features(batch.audio))
         lost = (~logits.isfinite().all()).long()
         self.lost_logits[split] = self.lost_logits.get(split, 0) + lost
-        scores, labels = self.target.scored(logits.float(), batch)
+        answers, truth = self.target.metric_inputs(logits.float(), batch)
         metric: Any = self.scores[split]
-        metric.update(scores, labels)
-        self._count(split, batch, self.objective(*self.target.learnt(logits, batch)), scores, labels)
+        metric.update(answers, truth)
+        self._count(split, batch, self.objective(logits, batch), answers, truth)
         return logits
 
     def _stop_if_diverged(self, loss: Tensor, batch_idx: int) -> None:
@@ -305,8 +307,8 @@ class Task(L.LightningModule):
                 learning_rate=self.optimizer_spec.get("lr"),
             )
 
-    def _count(self, split: str, batch: Batch, losses: Tensor, scores: Tensor, labels: Tensor) -> None:
-        self.tallies[split].add(batch, losses, scores.argmax(-1).eq(labels))
+    def _count(self, split: str, batch: Batch, losses: Tensor, answers: Tensor, truth: Tensor) -> None:
+        self.tallies[split].add(batch, losses, self.target.correct(answers, truth))
 
     def _take(self, split: str) -> dict[str, float]:
         def over_ranks(sums: Tensor) -> Tensor:
@@ -318,10 +320,10 @@ class Task(L.LightningModule):
     def _log_scores(self, split: str) -> None:
         metric: Any = self.scores[split]
         values = metric.compute()
-        self.confusions[split] = values.pop("confusion")
+        self.results[split] = metric.results(values)
         metric.reset()
         self._record(
-            {f"{split}/{name}": float(value) for name, value in values.items()}
+            {f"{split}/{name}": value for name, value in numbers(values).items()}
             | {f"{split}/loss": self._take(split)["loss"]}
         )
 

@@ -101,7 +101,7 @@ def test_each_slot_holds_its_own_kind():
         ("model", "ser.models.MeanPooling"),
         ("model", "ser.models.Classifier"),
         ("pooling", "ser.models.CNNEncoder"),
-        ("target", "ser.targets.classification.View"),
+        ("target", "ser.targets.classification.QUADRANTS"),
         ("loss", "ser.targets.losses.Objective"),
         ("optimizer", "torch.optim.lr_scheduler.StepLR"),
         ("optimizer", "torch.optim.swa_utils.AveragedModel"),

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ser.data.class_labels import classified, columns, complete_target
+from ser.data.class_labels import complete_target, select_labelled
 from ser.data.store import Store
 from ser.errors import ConfigError
+from ser.targets.base import label_columns
 from ser.targets.classification import Classes, Quadrant
 
 OPEN = {"_target_": "ser.targets.Classes", "class_names": None, "field": None}
@@ -82,10 +83,14 @@ def test_a_quadrant_without_a_bit_is_no_class() -> None:
 
 
 def test_utterances_of_no_class_are_left_out() -> None:
-    kept, classes = classified(store(("joy",), ("fear",), ("anger",)), Classes(["anger", "joy"], "emotion"))
+    kept, classes = select_labelled(
+        store(("joy",), ("fear",), ("anger",)), Classes(["anger", "joy"], "emotion")
+    )
     assert classes is not None
     assert (kept.ids, classes.tolist()) == ([0, 2], [1, 0])
-    whole, classes = classified(store(("0", "1"), ("1", "1"), names=("valence", "activation")), Quadrant())
+    whole, classes = select_labelled(
+        store(("0", "1"), ("1", "1"), names=("valence", "activation")), Quadrant()
+    )
     assert classes is not None
     assert (len(whole), classes.tolist()) == (2, [1, 3])
 
@@ -94,8 +99,8 @@ def test_a_target_names_the_labels_it_misses() -> None:
     with pytest.raises(
         ConfigError, match=r"needs the labels valence, activation.*has emotion.*target=classes.*label_map"
     ):
-        columns(store(("joy",)), Quadrant.label_names)
+        label_columns(Quadrant.label_names, store(("joy",)))
 
 
 def test_a_store_without_labels_has_no_classes() -> None:
-    assert classified(store(), Quadrant())[1] is None
+    assert select_labelled(store(), Quadrant())[1] is None

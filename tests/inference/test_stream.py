@@ -117,7 +117,7 @@ def of_the_whole(models: Sequence[Trained], waveform: Tensor) -> tuple[Tensor, T
     batch = Batch(["x"], features, torch.tensor([0]), torch.zeros(1, dtype=torch.int64), speech=speech)
     logits = [trained.model(features) for trained in models]
     scores = torch.stack([m.target.scores(rows) for m, rows in zip(models, logits, strict=True)]).mean(0)
-    decided = torch.stack([m.target.decided(rows, batch) for m, rows in zip(models, logits, strict=True)])
+    decided = torch.stack([m.target.answers(rows, batch) for m, rows in zip(models, logits, strict=True)])
     flags = torch.ones(1, len(scores), dtype=torch.bool) if speech is None else speech
     return scores, flags[0], decided.mean(0)[0]
 

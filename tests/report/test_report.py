@@ -21,6 +21,7 @@ from ser.report.next_commands import next_commands
 from ser.report.report import closing_table, markdown, write_metrics, write_report
 from ser.splits.leaks import Leak
 from ser.targets.classification import QUADRANTS
+from ser.targets.metrics import Confusion
 
 CONFUSION = np.array([[4, 1, 0, 0], [2, 5, 1, 0], [0, 0, 0, 0], [1, 1, 0, 2]])
 METRICS = {
@@ -65,8 +66,7 @@ def report(run_dir: Path) -> RunReport:
         mode="max",
         checkpoint=run_dir / "checkpoints" / "best.ckpt",
         metrics=METRICS,
-        confusions={"validation": CONFUSION, "test": CONFUSION},
-        class_names=QUADRANTS,
+        results={split: [Confusion(CONFUSION, QUADRANTS)] for split in ("validation", "test")},
         splits=[summarize(name, lengths[name], np.array([1, 1, 3, 0]), QUADRANTS) for name in lengths],
         lengths=lengths,
         curves={"train/loss": {1: 1.2, 2: 0.8}},
@@ -110,14 +110,18 @@ def test_the_headline_has_the_floor_beside_the_test_accuracy(run_dir: Path, repo
 
 def test_without_test_labels_the_headline_is_of_validation(run_dir: Path, report: RunReport) -> None:
     metrics = {name: value for name, value in METRICS.items() if not name.startswith("test/")}
-    report = dataclasses.replace(report, metrics=metrics, confusions={"validation": CONFUSION})
+    report = dataclasses.replace(
+        report, metrics=metrics, results={"validation": [Confusion(CONFUSION, QUADRANTS)]}
+    )
     text = markdown(run_dir, report)
     assert text.splitlines()[2].startswith("**Validation accuracy 64.7%**")
     assert "(confusion.png)" not in text
 
 
 def test_without_test_labels_the_confusion_matrix_is_of_validation(run_dir: Path, report: RunReport) -> None:
-    write_report(run_dir, dataclasses.replace(report, confusions={"validation": CONFUSION}))
+    write_report(
+        run_dir, dataclasses.replace(report, results={"validation": [Confusion(CONFUSION, QUADRANTS)]})
+    )
     names = ("confusion.png", "confusion_validation.png")
     first, second = ((run_dir / name).read_bytes() for name in names)
     assert first == second
@@ -189,10 +193,13 @@ def test_stamps_stand_above_the_numbers_in_both_places(run_dir: Path, report: Ru
         assert stamp in shown(run_dir, report)
 
 
+PAIR = Confusion(np.diag([75, 25]), ("en", "es"))
+
+
 def limits(run_dir: Path, report: RunReport, **changes: object) -> str:
     """The section on what the scores do not say."""
-    changes = {"confusions": {"test": np.diag([75, 25])}} | changes
-    text = markdown(run_dir, dataclasses.replace(report, class_names=("en", "es"), **changes))
+    changes = {"results": {"test": [PAIR]}} | changes
+    text = markdown(run_dir, dataclasses.replace(report, **changes))
     return text.partition("## What these scores do not say")[2].partition("##")[0].strip()
 
 
@@ -262,7 +269,7 @@ def test_unequal_classes_and_generated_speech_are_told(run_dir: Path, report: Ru
 
 
 def test_without_test_labels_the_limits_are_of_validation(run_dir: Path, report: RunReport) -> None:
-    text = limits(run_dir, report, confusions={"validation": np.diag([75, 25])})
+    text = limits(run_dir, report, results={"validation": [PAIR]})
     assert text.startswith("The validation accuracy of 64.7% over 100 utterances")
     assert "The epoch was chosen by this split, so its score is somewhat too good." in text
 

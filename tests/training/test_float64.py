@@ -105,7 +105,7 @@ def test_decisions_over_many_frames_are_exact() -> None:
     logits = torch.randn(frames, 3)
     audio = Padded(torch.zeros(1, frames, 1), torch.tensor([frames]))
     target = FrameClasses(["a", "b", "c"], "field")
-    decided = target.decided(logits, Batch([0], audio, None, torch.zeros(1, dtype=torch.int64)))
+    decided = target.answers(logits, Batch([0], audio, None, torch.zeros(1, dtype=torch.int64)))
     expected = np.exp(logits.double().numpy())
     expected = (expected / expected.sum(1, keepdims=True)).mean(0)
     assert decided[0].numpy() == pytest.approx(expected, rel=2e-7)
@@ -116,6 +116,6 @@ def test_a_decision_over_lost_logits_is_no_number() -> None:
     logits = torch.zeros(8, 2)
     logits[1] = torch.nan
     target = FrameClasses(["a", "b"], "field")
-    decided = target.decided(logits, Batch([0, 1], audio, None, torch.zeros(2, dtype=torch.int64)))
+    decided = target.answers(logits, Batch([0, 1], audio, None, torch.zeros(2, dtype=torch.int64)))
     assert decided[0].isnan().all()
     assert decided[1].tolist() == [0.5, 0.5]

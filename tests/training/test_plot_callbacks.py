@@ -191,7 +191,7 @@ class Witness(L.Callback):
 
     def _loss(self, task: Task, index: int) -> Tensor:
         batch = self.dataset[BatchIndices(0, [index])]
-        loss: Tensor = task.objective(task.model(batch.audio), batch.targets)
+        loss: Tensor = task.objective(task.model(batch.audio), batch)
         return loss
 
 

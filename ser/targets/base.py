@@ -1,0 +1,309 @@
+"""The protocol of everything that can be predicted: classes, frames, values, several tasks at once.
+
+A target owns all in which tasks differ. Nothing else asks for its class or its name, so that a new target is one class.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from ser.batch import Batch
+from ser.errors import ConfigError, DataError
+
+Resolution = Literal["utterance", "frame"]
+Quantity = Literal["classes", "values"]
+
+
+class LabelError(DataError):
+    """A label that a target cannot read.
+
+    Args:
+        row: Index of the utterance among those that are encoded.
+        problem: What is wrong, without the utterance.
+        remedy: One sentence.
+    """
+
+    def __init__(self, row: int, problem: str, remedy: str) -> None:
+        super().__init__(f"row {row + 1}: {problem}. {remedy}")
+        self.row = row
+        self.problem = problem
+        self.remedy = remedy
+
+
+class Compare(Protocol):
+    """The run's loss, with class weights where the run asks for them."""
+
+    def __call__(
+        self, outputs: Tensor, labels: Tensor, name: str = "", criterion: nn.Module | None = None
+    ) -> Tensor:
+        """Compare outputs [R, ...] with labels [R, ...] and return losses [R].
+
+        Args:
+            outputs: Logits or values.
+            labels: Class indices, distributions or values.
+            name: Which of the target's questions it is, a key of `counts`.
+            criterion: Loss of this question; None = the run's.
+        """
+        ...
+
+
+class Target(ABC):
+    """Base class of what can be predicted. A target of one's own has the attributes and the abstract methods."""
+
+    out_dim: int
+    """Numbers that the head has to put out."""
+    label_names: tuple[str, ...]
+    """Label fields that are read."""
+    logit_names: tuple[str, ...]
+    """Name of each output: heads of other targets are compared by it."""
+    class_names: tuple[str, ...] = ()
+    """Names of the classes; none where there are no classes, and then nothing can be balanced."""
+    resolution: ClassVar[Resolution] = "utterance"
+    """What is answered: whole utterances, or each of their frames."""
+    predicts: ClassVar[Quantity] = "values"
+    """What a loss has to measure; a loss says so in `measures`."""
+    silence: str | None = None
+    """What becomes of frames without speech, of targets of frames; None = there are no answers to frames."""
+    monitor: str
+    """Metric of validation by which a checkpoint is chosen."""
+    mode: ClassVar[Literal["max", "min"]] = "max"
+    """Whether larger or smaller values of it are better."""
+    opposite_logit_names: tuple[str, ...] = ()
+    """Names of the outputs with the opposite sign, where they have one."""
+
+    @classmethod
+    def complete(cls, spec: Mapping[str, Any], labels: Mapping[str, "Labels"]) -> dict[str, Any]:  # noqa: ARG003
+        """Return the spec of this target with what its config leaves open and the data tells, such as class names.
+
+        Args:
+            spec: `_target_` and settings, plain containers.
+            labels: Split -> labels of its utterances; of labelled splits alone.
+
+        Raises:
+            SerError: The data lacks what the target needs.
+        """
+        return dict(spec)
+
+    @classmethod
+    def example(cls, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a spec of this target that can be built before the data is read."""
+        return dict(spec)
+
+    @abstractmethod
+    def encode(self, labels: np.ndarray) -> Tensor:
+        """Encode labels [N, K] in the order of `label_names` as [N, ...].
+
+        Raises:
+            LabelError: A label cannot be read.
+        """
+
+    @abstractmethod
+    def is_labelled(self, targets: Tensor) -> Tensor:
+        """Return which of the encoded utterances [N, ...] can be learnt from and scored, [N] bool."""
+
+    @abstractmethod
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Turn outputs [..., out_dim] into what is answered [..., A]: probabilities, or values."""
+
+    @abstractmethod
+    def metrics(self) -> "Scores":
+        """Build a metric of what `metric_inputs` returns."""
+
+    @abstractmethod
+    def predictions(self, answers: Tensor) -> list[dict[str, Any]]:
+        """Return the columns that are written of answers [N, A]; None in all of them where an answer is NaN."""
+
+    @property
+    def probability_columns(self) -> tuple[str, ...]:
+        """Names of those columns of `predictions` that are probabilities."""
+        return ()
+
+    @abstractmethod
+    def labels_of(self, answers: Tensor) -> list[dict[str, Any]]:
+        """Return the answer in the label fields for answers [N, A], plain numbers or names."""
+
+    @abstractmethod
+    def describe(self, answer: Sequence[float]) -> str:
+        """Describe one answer [A] in a few words, such as `anger 81.3%`."""
+
+    def describe_label(self, targets: Tensor) -> str:
+        """Describe the label of one utterance, encoded as [1, ...]."""
+        return ", ".join(f"{value:g}" for value in targets.flatten().tolist())
+
+    def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
+        """Return the losses [R] of what a batch has to learn; their mean is minimised.
+
+        A loss of the whole batch, such as CCC, stands in each of its rows.
+        """
+        labels: Any = batch.targets
+        return compare(outputs, labels)
+
+    def metric_inputs(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what a metric is updated with: answers [R, A] and the truth [R, ...]."""
+        labels: Any = batch.targets
+        return self.scores(outputs), labels
+
+    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the answers [B, A] to whole utterances; NaN where nothing can be said of one."""
+        return self.scores(outputs)
+
+    def correct(self, answers: Tensor, truth: Tensor) -> Tensor | None:
+        """Return which answers are right [R] bool; None where that is no question."""
+        return None
+
+    def class_index(self, targets: Tensor) -> Tensor:
+        """Return the class index [N] of encoded utterances, of targets with `class_names`."""
+        return targets
+
+    def counts(self, targets: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
+        """Return how often each class is learnt [C], for each question by name.
+
+        Args:
+            targets: Encoded utterances [N, ...] of the training split.
+            frames: [N] of each.
+            spoken: [N] those of speech.
+        """
+        return {}
+
+    def floors(self, train: Tensor, targets: Tensor) -> dict[str, float]:
+        """Return metrics of the best answer that looks at no input, where the metric itself cannot tell them.
+
+        Args:
+            train: Encoded utterances of the training split.
+            targets: Encoded utterances that are scored.
+        """
+        return {}
+
+    def summary(self, targets: Tensor) -> dict[str, str]:
+        """Return rows of the table of splits about encoded utterances, beside class counts."""
+        return {}
+
+    def remarks(self, targets: Tensor, ids: Sequence[object]) -> list[str]:
+        """Return sentences about encoded utterances that a user has to know, such as ties between classes."""
+        return []
+
+    def check_loss(self, criterion: nn.Module, *, mixup: bool = False) -> None:
+        """Refuse a loss that does not fit.
+
+        Args:
+            criterion: The run's loss.
+            mixup: Whether utterances are mixed, for which the loss has to be one of utterances.
+
+        Raises:
+            ConfigError: It measures something else, or takes a whole batch that is mixed.
+        """
+        check_loss(criterion, self.predicts, "loss", mixup=mixup)
+
+
+class Scores(Metric):
+    """Base class of metrics over a whole split: numbers, and what a report shows of them."""
+
+    full_state_update = False
+    names: tuple[str, ...] = ()
+    """Numbers that `compute` always gives."""
+    headline: str
+    """The one that sums up the others."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return numbers by name, and tensors with dimensions that `results` reads."""
+        raise NotImplementedError
+
+    def results(self, values: Mapping[str, Tensor]) -> "list[Result]":
+        """Return what a report shows, as tables and pictures, of the values that were computed."""
+        return []
+
+
+class Result(Protocol):
+    """What a report shows of a task in a split."""
+
+    @property
+    def kind(self) -> str:
+        """Which section of a report shows it, a key of `ser.report.sections.SECTIONS`."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Of the task; empty where there is one alone."""
+        ...
+
+    @property
+    def headline(self) -> str:
+        """Metric that sums it up."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """The headline for people."""
+        ...
+
+    @property
+    def floor(self) -> str:
+        """Metric that an answer reaches which looks at no input."""
+        ...
+
+    @property
+    def floor_title(self) -> str:
+        """The floor for people."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Answers that were scored."""
+        ...
+
+
+class Labels(Protocol):
+    """Labels of a split."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """[N, K], None where there are none."""
+        ...
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """[K] fields."""
+        ...
+
+
+def numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Select the numbers among computed values."""
+    return {name: float(value) for name, value in values.items() if value.ndim == 0}
+
+
+def check_loss(criterion: Any, predicts: Quantity, key: str, *, mixup: bool) -> None:
+    """Refuse a loss that measures something else than is predicted, or a whole batch that is mixed.
+
+    Raises:
+        ConfigError: With losses that fit.
+    """
+    if criterion.measures != predicts:
+        fitting = {"classes": "cross_entropy or focal", "values": "ccc, mse or l1"}[predicts]
+        raise ConfigError(
+            f"{key}={type(criterion).__name__}: measures {criterion.measures}, but the target predicts {predicts}. "
+            f"Use loss={fitting.split(',')[0].split()[0]}; those that fit are {fitting}."
+        )
+    if mixup and not criterion.is_per_utterance:
+        raise ConfigError(
+            f"augment.mixup: {key}={type(criterion).__name__} is of a whole batch, so the labels of two utterances "
+            "cannot be mixed. Set augment.mixup=0."
+        )
+
+
+def label_columns(fields: Sequence[str], labels: Labels) -> np.ndarray:
+    """Return the labels [N, K] of some fields.
+
+    Raises:
+        ConfigError: The data has no such field.
+    """
+    absent = [field for field in fields if field not in labels.label_names]
+    if absent or labels.labels is None:
+        raise ConfigError(
+            f"target: needs the labels {', '.join(fields)}, but the data has "
+            f"{', '.join(labels.label_names) or 'none'}. Use target=classes, or give these labels with data.label_map."
+        )
+    return labels.labels[:, [labels.label_names.index(field) for field in fields]]
