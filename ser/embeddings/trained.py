@@ -31,7 +31,7 @@ class TrainedModel(Embedder):
                 f"was trained on features normalised by speaker, which a recording alone "
                 "does not tell. Use a model trained with frontend.normalize=global or utterance."
             )
-        if trained.target.resolution == "frame":
+        if trained.model.pooling.resolution == "frame":
             raise ConfigError(
                 f"{setting('extractor.ckpt', ckpt)}: answers every step, so it has no embedding of an utterance. "
                 "Use a model trained with pooling=mean or another that pools."

@@ -91,9 +91,10 @@ def class_scores(
     dataset = UtteranceDataset(store, None)
     if max_frames is None:
         max_frames = _FRAMES_ON_CPU if device.type == "cpu" else _FRAMES_ON_GPU
-        are_waveforms = listen.extractor is not None or models[0].reads_waveforms
+        are_waveforms = to_features.extractor is not None or models[0].reads_waveforms
         max_frames *= _SAMPLES_FOR_A_FRAME if are_waveforms else 1
-    scores = torch.zeros(len(store), len(models[0].target.class_names))
+    width = models[0].target.scores(torch.zeros(1, models[0].target.out_dim)).shape[-1]
+    scores = torch.zeros(len(store), width)
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
         batch: Batch = to_features.with_speech(dataset[draw].to(device))
         for trained in models:
