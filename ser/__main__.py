@@ -1,5 +1,6 @@
 """The command `ser`: `ser train model=lstm`. `python -m ser train model=lstm` does the same."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -23,7 +24,7 @@ def main(*entry: str) -> int | None:
         entry: words that called this program, such as `python -m ser`; none stand for `ser`.
     """
     if not sys.argv[1:] or sys.argv[1] in ("-h", "--help", "help"):
-        print(_usage())
+        _print_usage()
         return 0
     name = sys.argv[1]
     if name not in COMMANDS:
@@ -40,10 +41,21 @@ def main(*entry: str) -> int | None:
     return code
 
 
-def _usage() -> str:
+def _print_usage() -> None:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(["Usage: ser COMMAND ...", "", *lines, "", "ser COMMAND --help prints its settings."])
+    try:
+        print(
+            "Usage: ser COMMAND ...",
+            "",
+            *lines,
+            "",
+            "ser COMMAND --help prints its settings.",
+            sep="\n",
+            flush=True,
+        )
+    except BrokenPipeError:  # as of `ser | head`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  Python would complain again at exit
 
 
 if __name__ == "__main__":

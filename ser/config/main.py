@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from ser import ranks
 from ser.config.command_line import Command, read_command
 from ser.config.overrides import App
-from ser.config.settings import SCHEMAS
+from ser.config.settings import SCHEMAS, find_conf
 from ser.config.validate import check
 from ser.errors import SerError
 from ser.files import REMEDIES
@@ -50,8 +50,7 @@ def main(
     """
 
     def decorate(script: Script) -> Callable[[], None]:
-        folders = Path(inspect.getfile(script)).resolve().parents
-        conf = next(folder / "conf" for folder in folders if (folder / "conf").is_dir())
+        conf = find_conf(Path(inspect.getfile(script)))
 
         @functools.wraps(script)
         def command() -> None:

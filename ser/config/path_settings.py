@@ -9,6 +9,7 @@ from hydra.core.override_parser.types import Sweep
 from hydra.errors import HydraException
 
 from ser.config.handed_over import check_links, check_resolved
+from ser.config.settings import find_conf
 from ser.errors import ConfigError, hydra_value, setting, shell_word
 from ser.files import exists
 
@@ -65,9 +66,6 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     return ["--config-path", str(folder), "--config-name", "config", *others, *place]
 
 
-_GROUPS = Path(__file__).resolve().parents[2] / "conf"
-
-
 def _check_goes_on(resume: str, argument: str) -> None:
     """Refuse what chooses something that a run has chosen when it began: its folder, options of groups, a sweep.
 
@@ -86,7 +84,12 @@ def _check_goes_on(resume: str, argument: str) -> None:
             f"{shell_word(argument)}: {resume} goes on in the folder of that run. Leave it out, or copy the folder and "
             "resume the copy."
         )
-    if "." not in name and value[:1] not in ("", "{") and value != "null" and (_GROUPS / name).is_dir():
+    if (
+        "." not in name
+        and value[:1] not in ("", "{")
+        and value != "null"
+        and (find_conf(Path(__file__)) / name).is_dir()
+    ):
         one = " such as trainer.accelerator=gpu" if name == "trainer" else " written KEY.NAME=VALUE"
         raise ConfigError(
             f"{shell_word(argument)}: {resume} goes on with the options that the run was begun with. Leave it out, or "

@@ -1,6 +1,7 @@
 """Types of the settings at the top of each script's config; what they mean stands in conf/*.yaml, as do defaults."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -77,3 +78,8 @@ SCHEMAS = {
     "train": "ser.config.settings.Train",
 }
 """Primary config -> the class of its settings."""
+
+
+def find_conf(file: Path) -> Path:
+    """Return the nearest folder `conf` beside a file or further up: `ser/conf` where installed, else the checkout's."""
+    return next(folder / "conf" for folder in file.resolve().parents if (folder / "conf").is_dir())
