@@ -32,7 +32,7 @@ def find_audio(root: Path) -> list[Path]:
         is_recording = file.lower().endswith(AUDIO_SUFFIXES) or is_audio(Path(file))
         (found if is_recording else others).append(file)
     passed_over = [
-        f"{len(files)} {what} ({_listed(files, root)})"
+        f"{len(files)} {what} ({_list_examples(files, root)})"
         for files, what in ((others, "without audio that can be read"), (hidden, "hidden"))
         if files
     ]
@@ -55,7 +55,7 @@ def find_files(root: Path, suffix: str) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def name_of(place: Path) -> str:
+def recording_name(place: Path) -> str:
     """Name a recording by its path without the suffix, if it is one of audio."""
     return (place.with_suffix("") if place.suffix.lower() in AUDIO_SUFFIXES else place).as_posix()
 
@@ -77,7 +77,7 @@ def _walk(root: Path, hidden: list[str]) -> Iterator[str]:
         yield from (f"{folder}/{name}" for name in files if not name.startswith("."))
 
 
-def _listed(files: Iterable[str], root: Path) -> str:
+def _list_examples(files: Iterable[str], root: Path) -> str:
     names = [os.path.relpath(file, root) for file in files]
     return ", ".join([*names[:_NAMED], *["..."] * (len(names) > _NAMED)])
 

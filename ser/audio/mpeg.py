@@ -33,20 +33,20 @@ class MpegLength(NamedTuple):
 
     Args:
         samples: of each channel, estimated to a frame.
-        is_told: whether the tag in the first frame tells the length, and agrees with the frames.
+        is_declared: whether the tag in the first frame tells the length, and agrees with the frames.
         wrong_tag: bytes from the start of the file to a tag that contradicts the frames; None where there is none.
         first: bytes from the start of the file to the first frame.
         stop: bytes from the start of the file to what follows the last frame.
     """
 
     samples: int
-    is_told: bool
+    is_declared: bool
     wrong_tag: int | None
     first: int = 0
     stop: int = 0
 
 
-def measure(path: Path) -> MpegLength:
+def measure_length(path: Path) -> MpegLength:
     """Count the frames of a file, 0.2 s for an hour, and compare them with its tag."""
     stat = path.stat()
     return _measure(path, stat.st_size, stat.st_mtime_ns)
@@ -55,30 +55,30 @@ def measure(path: Path) -> MpegLength:
 @lru_cache(maxsize=4096)  # segments of one file are read one by one
 def _measure(path: Path, _size: int, _changed_ns: int) -> MpegLength:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return _compare(content)
+        return _compare_with_tag(content)
 
 
-def _compare(content: mmap.mmap) -> MpegLength:
+def _compare_with_tag(content: mmap.mmap) -> MpegLength:
     first = _next_frame(content, _id3v2_bytes(content, 0), None)
     if first is None:
-        return MpegLength(0, is_told=False, wrong_tag=None)
-    frames, stop = _count(content, first)
+        return MpegLength(0, is_declared=False, wrong_tag=None)
+    frames, stop = _count_frames(content, first)
     header = int.from_bytes(content[first : first + 4])
-    samples = _samples(header)
+    samples = _samples_per_frame(header)
     tag = first + 4 + _side_info_bytes(header)
     if content[tag : tag + 4] not in _TAGS:
-        return MpegLength(frames * samples, is_told=False, wrong_tag=None, first=first, stop=stop)
+        return MpegLength(frames * samples, is_declared=False, wrong_tag=None, first=first, stop=stop)
     flags, told, told_bytes = (int.from_bytes(content[tag + at : tag + at + 4]) for at in (4, 8, 12))
     if not flags & 1:
-        return MpegLength((frames - 1) * samples, is_told=False, wrong_tag=None, first=first, stop=stop)
+        return MpegLength((frames - 1) * samples, is_declared=False, wrong_tag=None, first=first, stop=stop)
     is_whole = bool(flags & 2) and first + told_bytes <= len(content)
     is_cut = told > frames and not is_whole
     if abs(told - (frames - 1)) <= 1 or is_cut:  # some encoders count the frame of the tag
-        return MpegLength(told * samples, is_told=True, wrong_tag=None, first=first, stop=stop)
-    return MpegLength(frames * samples, is_told=False, wrong_tag=tag, first=first, stop=stop)
+        return MpegLength(told * samples, is_declared=True, wrong_tag=None, first=first, stop=stop)
+    return MpegLength(frames * samples, is_declared=False, wrong_tag=tag, first=first, stop=stop)
 
 
-def _count(content: mmap.mmap, first: int) -> tuple[int, int]:
+def _count_frames(content: mmap.mmap, first: int) -> tuple[int, int]:
     """Count the whole frames from the first one on, and find where they end.
 
     What lies between them, such as tags, is passed over. Frames of another kind that follow at once count, too: their
@@ -144,7 +144,7 @@ def _frame_bytes(content: mmap.mmap, place: int, kind: int | None) -> int:
     return (72 if layer == 3 and not is_first else 144) * bits // hertz + padding
 
 
-def _samples(header: int) -> int:
+def _samples_per_frame(header: int) -> int:
     """Of a frame, in each channel."""
     layer = 4 - (header >> 17 & 3)
     return 384 if layer == 1 else 576 if layer == 3 and header >> 19 & 3 != 3 else 1152

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ser.audio import cut, mpeg
+from ser.audio import mpeg
+from ser.audio.truncation import refuse_truncated
 from ser.errors import DataError, install_command
 
 AUDIO_SUFFIXES = (
@@ -97,14 +98,14 @@ def probe(path: Path) -> AudioInfo:
     Raises:
         DataError: it is missing, or no audio that libsndfile knows.
     """
-    with _opened(path) as source:
+    with _open_audio(path) as source:
         return _info(source)
 
 
 def is_audio(path: Path) -> bool:
     """Tell by the content whether a file is audio that can be read."""
     try:
-        with _opened(path):
+        with _open_audio(path):
             return True
     except DataError:
         _libraries()  # whose absence says nothing about the file
@@ -126,15 +127,15 @@ def read_audio(path: Path, sample_rate: int, *, start: float = 0.0, end: float |
         DataError: the file is missing, damaged, empty or no audio, longer than a day, the segment lies outside, or a
             sample is no finite number.
     """
-    with _opened(path) as source:
-        first, stop = _span(source, start, end)
-        cut.refuse(path, source.file)
+    with _open_audio(path) as source:
+        first, stop = _segment_samples(source, start, end)
+        refuse_truncated(path, source.file)
         blocks = _mono_blocks(source, first, stop)
         if source.file.samplerate != sample_rate:
-            blocks = _resampled(blocks, source.file.samplerate, sample_rate)
+            blocks = _resample(blocks, source.file.samplerate, sample_rate)
         waveform = np.concatenate([*blocks])
     if not waveform.size:
-        raise _no_samples(path)
+        raise _no_samples_error(path)
     if not np.isfinite(waveform).all():
         raise DataError(f"{path}: has samples that are NaN or infinite. Export it again, or leave it out.")
     return waveform
@@ -167,38 +168,40 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Source]:
+def _open_audio(path: Path) -> Iterator[_Source]:
     """Open a file; whatever goes wrong with it becomes a message to the user."""
     soundfile, _ = _libraries()
-    head = _head(path)
+    head = _read_head(path)
     try:
         # A name may be bytes that are no UTF-8, which soundfile cannot encode; on Windows, names are text.
         file = _forward_reader()(str(path) if os.name == "nt" else os.fsencode(path))
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
-        raise _no_audio(path, head, getattr(error, "error_string", str(error))) from error
+        raise _no_audio_error(path, head, getattr(error, "error_string", str(error))) from error
     try:
         with file:
-            _refuse_implausible(path, file)
+            _check_sample_rate(path, file)
             if file.format == "MP3" or file.subtype.startswith("MPEG"):
-                with _opened_mpeg(path, file) as source:
+                with _open_mpeg(path, file) as source:
                     yield source
             else:
                 is_known = file.frames < _UNKNOWN_SAMPLES
                 yield _Source(path, file, file.frames if is_known else None, is_exact=is_known)
     except soundfile.SoundFileError as error:
-        raise DataError(f"{path}: is damaged ({_words(error.error_string)}). {_FETCH_AGAIN}") from error
+        raise DataError(
+            f"{path}: is damaged ({_clean_reason(error.error_string)}). {_FETCH_AGAIN}"
+        ) from error
 
 
 @contextmanager
-def _opened_mpeg(path: Path, file: Any) -> Iterator[_Source]:
+def _open_mpeg(path: Path, file: Any) -> Iterator[_Source]:
     """Open MPEG frames, bare or in a wav, so that they are read to their end, whatever a header says."""
-    length = mpeg.measure(path)
+    length = mpeg.measure_length(path)
     if not length.samples:
-        raise _no_audio(path, _head(path), "no MPEG frames")
-    if length.is_told and file.format == "MP3":
+        raise _no_audio_error(path, _read_head(path), "no MPEG frames")
+    if length.is_declared and file.format == "MP3":
         yield _Source(path, file, file.frames, is_exact=True)
         return
-    cut.refuse(path, file)
+    refuse_truncated(path, file)
     with mpeg.EndlessFile(path, length) as content, _forward_reader()(content) as endless:
         yield _Source(path, endless, length.samples, is_exact=False)
 
@@ -210,7 +213,7 @@ def _forward_reader() -> Any:
     return type("ForwardFile", (soundfile.SoundFile,), {"seekable": lambda _: False})
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     """The first bytes of a file.
 
     Raises:
@@ -223,7 +226,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(60)
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file. {_whereabouts(path)}") from error
+        raise DataError(f"{path}: no such file. {_suggest_path(path)}") from error
     except IsADirectoryError as error:
         raise DataError(f"{path}: is a folder, expected an audio file. Give the path of a file.") from error
     except OSError as error:
@@ -236,7 +239,7 @@ def _head(path: Path) -> bytes:
     return head
 
 
-def _whereabouts(path: Path) -> str:
+def _suggest_path(path: Path) -> str:
     """A hint found in a few steps: thousands of files may be missing, among thousands of others."""
     if not path.parent.is_dir():
         return f"Nor is there the folder {path.parent}: check the path."
@@ -245,7 +248,7 @@ def _whereabouts(path: Path) -> str:
     return f"Did you mean '{found}'?" if found else "Check the path, or leave it out."
 
 
-def _no_audio(path: Path, head: bytes, reason: str) -> DataError:
+def _no_audio_error(path: Path, head: bytes, reason: str) -> DataError:
     beginning = " ".join(head.decode("ascii", "replace").split())
     if beginning.isprintable() and beginning.isascii():
         return DataError(
@@ -253,17 +256,17 @@ def _no_audio(path: Path, head: bytes, reason: str) -> DataError:
             "`git lfs pull` does if this stands in for it."
         )
     return DataError(
-        f"{path}: is no audio that can be read ({_words(reason)}). If it plays elsewhere, convert it to wav or "
+        f"{path}: is no audio that can be read ({_clean_reason(reason)}). If it plays elsewhere, convert it to wav or "
         "flac, for instance with ffmpeg, else leave it out."
     )
 
 
-def _words(reason: str) -> str:
+def _clean_reason(reason: str) -> str:
     """What libsndfile says, to be put in brackets."""
     return reason.removeprefix("Error : ").rstrip(".")
 
 
-def _refuse_implausible(path: Path, file: Any) -> None:
+def _check_sample_rate(path: Path, file: Any) -> None:
     lowest, highest = _RATES
     if not lowest <= file.samplerate <= highest:
         raise DataError(
@@ -272,11 +275,11 @@ def _refuse_implausible(path: Path, file: Any) -> None:
 
 
 def _info(source: _Source) -> AudioInfo:
-    samples = _count(source) if source.samples is None else source.samples
+    samples = _count_samples(source) if source.samples is None else source.samples
     return AudioInfo(source.file.samplerate, source.file.channels, samples)
 
 
-def _count(source: _Source) -> int:
+def _count_samples(source: _Source) -> int:
     state = source.path.stat()
     return _decoded_samples(source.path, state.st_size, state.st_mtime_ns)
 
@@ -284,11 +287,11 @@ def _count(source: _Source) -> int:
 @lru_cache(maxsize=4096)
 def _decoded_samples(path: Path, _size: int, _changed_ns: int) -> int:
     """Decode a file, because only that tells how long it is."""
-    with _opened(path) as source:
+    with _open_audio(path) as source:
         return sum(map(len, _mono_blocks(source, 0, None)))
 
 
-def _span(source: _Source, start: float, end: float | None) -> tuple[int, int | None]:
+def _segment_samples(source: _Source, start: float, end: float | None) -> tuple[int, int | None]:
     """The first sample of a segment and the one after its last; None = the end of the file, wherever that is.
 
     Raises:
@@ -298,7 +301,7 @@ def _span(source: _Source, start: float, end: float | None) -> tuple[int, int | 
         return 0, None
     path, info = source.path, _info(source)
     if not info.samples:
-        raise _no_samples(path)
+        raise _no_samples_error(path)
     duration = f"which is {info.duration_s:.3f} s long. Correct the segment, or give the file it is of."
     if not 0 <= start < info.duration_s:
         raise DataError(f"{path}: a segment starts at {start} s, outside the file, {duration}")
@@ -309,23 +312,23 @@ def _span(source: _Source, start: float, end: float | None) -> tuple[int, int | 
     first, stop = (min(round(time * info.sample_rate), info.samples) for time in (start, end))
     if first >= stop:
         raise DataError(f"{path}: the segment from {start} s to {end} s holds no sample. Correct its times.")
-    if stop - first > _most_samples(source):
-        raise _too_long(path)
+    if stop - first > _max_samples(source):
+        raise _too_long_error(path)
     return first, stop
 
 
-def _most_samples(source: _Source) -> int:
+def _max_samples(source: _Source) -> int:
     return _MOST_HOURS * 3600 * int(source.file.samplerate)
 
 
-def _too_long(path: Path) -> DataError:
+def _too_long_error(path: Path) -> DataError:
     return DataError(
         f"{path}: is longer than {_MOST_HOURS} hours, which do not fit into memory. Cut it into shorter files, or list "
         "segments of it in a manifest."
     )
 
 
-def _no_samples(path: Path) -> DataError:
+def _no_samples_error(path: Path) -> DataError:
     return DataError(f"{path}: has 0 samples. Record or export it again, or leave it out.")
 
 
@@ -335,7 +338,7 @@ def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.n
     mix = np.full(file.channels, 1 / file.channels, dtype=np.float32)
     rows = max(1, _BLOCK // file.channels)
     _skip_to(file, first, rows)
-    place, last = first, first + _most_samples(source) if stop is None else stop
+    place, last = first, first + _max_samples(source) if stop is None else stop
     while place < last:
         size = min(rows, last - place)
         block = file.read(size, dtype="float32", always_2d=True)
@@ -350,7 +353,7 @@ def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.n
             _refuse_short_mpeg(source, place)
             return
     if stop is None:
-        raise _too_long(path)
+        raise _too_long_error(path)
 
 
 def _refuse_short_mpeg(source: _Source, place: int) -> None:
@@ -376,7 +379,7 @@ def _skip_to(file: Any, first: int, rows: int) -> None:
         file.read(min(rows, first - start), dtype="float32")
 
 
-def _resampled(blocks: Iterable[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:
+def _resample(blocks: Iterable[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:
     """The same waveform at another rate in Hz, to the bit what resampling it in one piece gives."""
     _, soxr = _libraries()
     stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")

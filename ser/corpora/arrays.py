@@ -17,15 +17,20 @@ from typing import Any
 import numpy as np
 
 from ser.config.instantiate import build
-from ser.corpora.recordings import extent
-from ser.data.label_map import LabelCount, warn_of_lookalikes
+from ser.corpora.recordings import describe_size
+from ser.data.label_map import LabelCount, warn_about_lookalikes
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import is_missing, normalize_name
 from ser.splits.base import Splits
-from ser.splits.leaks import describe, doubtful_speakers, find_leaks, undeclared
-from ser.splits.leaks import stamps as stamps_of
+from ser.splits.leaks import (
+    describe_leaks,
+    describe_lookalike_speakers,
+    find_leaks,
+    leak_stamps,
+    undeclared_leaks,
+)
 from ser.splits.rules import Assignment, Rule
 
 CLASS_NAMES = ("de", "en", "es", "fr", "nl", "pt")
@@ -83,7 +88,7 @@ class ArrayCorpus:
         self.class_names = tuple(normalize_name(str(name)) for name in class_names)
         self.field = normalize_name(field)
         self.declared_leaks = tuple(declared_leaks or ())
-        undeclared([], self.declared_leaks)  # refuses unknown kinds now
+        undeclared_leaks([], self.declared_leaks)  # refuses unknown kinds now
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
         """Map the files, look through every waveform once, split and check everything.
@@ -115,23 +120,26 @@ class ArrayCorpus:
         assignment: Assignment = {
             name: np.arange(end - len(stores[name]), end) for name, end in zip(stores, ends, strict=True)
         }
-        warn_of_lookalikes(everything, self.field)
+        warn_about_lookalikes(everything, self.field)
         leaks = find_leaks(everything, assignment, digests)
-        doubts = [] if "speaker" in self.declared_leaks else doubtful_speakers(everything, assignment)
+        doubts = (
+            [] if "speaker" in self.declared_leaks else describe_lookalike_speakers(everything, assignment)
+        )
         return Splits(
             stores,
-            stamps=[*self.stamps, *stamps_of(leaks, self.declared_leaks), *doubts],
+            stamps=[*self.stamps, *leak_stamps(leaks, self.declared_leaks), *doubts],
             facts={
                 "labels": self._label_counts(everything),
                 "leaks": [leak.to_dict() for leak in leaks],
                 "skipped": [],
                 "remarks": [
-                    *describe(leaks, self.declared_leaks),
+                    *describe_leaks(leaks, self.declared_leaks),
                     *doubts,
                     *_unknown_speakers(everything),
                 ],
                 "speech": {
-                    name: extent(manifests[name], stores[name], 1 / self.sample_rate) for name in stores
+                    name: describe_size(manifests[name], stores[name], 1 / self.sample_rate)
+                    for name in stores
                 },
             },
             manifests=manifests,

@@ -15,7 +15,7 @@ import numpy as np
 import simdjson
 
 from ser.batch import UtteranceId
-from ser.data.cache import Reading, cached_store
+from ser.data.cache import ReadResult, cached_store
 from ser.data.json_stream import (
     LABEL_NAMES,
     IdRegister,
@@ -23,9 +23,9 @@ from ser.data.json_stream import (
     RawUtterance,
     load_fields,
     read_chunks,
-    show,
+    shorten_json,
     split_utterances,
-    unreadable,
+    unreadable_error,
 )
 from ser.data.store import Store
 from ser.data.store_io import StoreWriter
@@ -64,7 +64,7 @@ def read_challenge(
     store, _ = cached_store(
         [path],
         Path(cache_dir),
-        lambda writer: Reading(
+        lambda writer: ReadResult(
             _read_into(writer, _UtteranceReader(path.name, feature_dim, width_setting), path)
         ),
         key=f"{digest_of_code(__name__)} {os.path.realpath(path)}",
@@ -130,7 +130,7 @@ def _labels(fields: dict[str, Any], where: str) -> tuple[int, int] | None:
             raise DataError(f"{where}: has '{present[0]}' but no '{name}'. Give both labels, or neither.")
         if type(fields[name]) is not int or fields[name] not in (0, 1):
             raise DataError(
-                f"{where}: '{name}' is {show(fields[name])}, expected the integer 0 or 1. Correct the label."
+                f"{where}: '{name}' is {shorten_json(fields[name])}, expected the integer 0 or 1. Correct the label."
             )
     return fields["valence"], fields["activation"]
 
@@ -178,7 +178,7 @@ def _with_bar(chunks: Iterable[bytes], path: Path) -> Iterable[bytes]:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     return _bar(chunks, size, path.name) if size > _BAR_FROM_BYTES and sys.stderr.isatty() else chunks
 
 
@@ -254,7 +254,7 @@ class _UtteranceReader:
         features = fields.pop("features")
         if not isinstance(features, list):
             raise DataError(
-                f"{where}: 'features' is {show(features)}, expected a list of frames. Re-export the file."
+                f"{where}: 'features' is {shorten_json(features)}, expected a list of frames. Re-export the file."
             )
         if not features:
             raise DataError(f"{where}: has no frames. Remove the utterance or re-export the file.")
@@ -285,11 +285,11 @@ def _checked_width(frame: Any, where: str) -> int:
         DataError: it is no such frame.
     """
     if not isinstance(frame, list) or not frame:
-        raise DataError(f"{where} is {show(frame)}, expected a list of numbers. Re-export the file.")
+        raise DataError(f"{where} is {shorten_json(frame)}, expected a list of numbers. Re-export the file.")
     for number, value in enumerate(frame):
         if type(value) not in (int, float) or not abs(value) < _FLOAT32_LIMIT:
             raise DataError(
-                f"{where}, value {number} is {show(value)}, expected a finite number (below 3.4e38). "
+                f"{where}, value {number} is {shorten_json(value)}, expected a finite number (below 3.4e38). "
                 "Re-export the file."
             )
     return len(frame)

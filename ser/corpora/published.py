@@ -37,7 +37,7 @@ def find_corpus(name: str) -> Corpus:
     return CORPORA[name]
 
 
-def expected(name: str) -> Size:
+def expected_size(name: str) -> Size:
     """How many utterances and speakers `read_corpus` finds in a complete copy.
 
     Raises:
@@ -97,7 +97,7 @@ def _utterances(
     utterances, strange = [], []
     for file in files:
         match = grammar.fullmatch(_without_suffix(file))
-        emotion = None if match is None else corpus.emotions.get(_code(match, codes))
+        emotion = None if match is None else corpus.emotions.get(_emotion_code(match, codes))
         if match is not None and emotion is not None:
             utterances.append(_utterance(corpus, file, match, emotion))
         elif match is None or codes is None:
@@ -116,14 +116,14 @@ def _utterances(
     return utterances
 
 
-def _code(match: re.Match[str], codes: Mapping[str, str] | None) -> str:
-    return match["emotion"] if codes is None else codes.get(_id(match), "")
+def _emotion_code(match: re.Match[str], codes: Mapping[str, str] | None) -> str:
+    return match["emotion"] if codes is None else codes.get(_utterance_id(match), "")
 
 
 def _utterance(corpus: Corpus, file: Path, match: re.Match[str], emotion: str) -> Utterance:
     groups = match.groupdict()
     return Utterance(
-        id=_id(match),
+        id=_utterance_id(match),
         path=file,
         speaker=corpus.speaker.format_map(groups),
         group=groups.get("group"),
@@ -154,12 +154,12 @@ def _without_suffix(file: Path) -> str:
     return normalize_name(file.as_posix().removesuffix(file.suffix))  # macOS writes an accent apart
 
 
-def _id(match: re.Match[str]) -> str:
+def _utterance_id(match: re.Match[str]) -> str:
     return match["id"].replace("/", "_")
 
 
 def _report_size(corpus: Corpus, manifest: Manifest) -> None:
     size = Size(len(manifest), len({utterance.speaker for utterance in manifest}))
-    if size != expected(corpus.name):
+    if size != expected_size(corpus.name):
         message = "%s: %s has %d utterances of %d speakers, a complete copy %d of %d: results do not compare."
         _log.warning(message, manifest.source, corpus.name, *size, corpus.utterances, corpus.speakers)

@@ -19,19 +19,25 @@ from ser.corpora.published import find_corpus, read_corpus
 from ser.data.feature_store import OnError, read_features
 from ser.data.label_map import (
     LabelMap,
-    lonely_classes,
     map_labels,
     read_label_map,
     require_labels,
-    warn_of_lookalikes,
+    single_speaker_classes,
+    warn_about_lookalikes,
 )
-from ser.data.manifest import Manifest, Utterance, how_to_name_speakers, read_folder, read_manifest
+from ser.data.manifest import Manifest, Utterance, read_folder, read_manifest, speaker_remedy
 from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor
 from ser.names import normalize_name
 from ser.splits.base import Splits
-from ser.splits.leaks import describe, doubtful_speakers, find_leaks, stamps, undeclared
+from ser.splits.leaks import (
+    describe_leaks,
+    describe_lookalike_speakers,
+    find_leaks,
+    leak_stamps,
+    undeclared_leaks,
+)
 from ser.splits.rules import Rule, WindowSplit, cross_validation
 
 _log = logging.getLogger(__name__)
@@ -64,7 +70,7 @@ class AudioCorpus(ABC):
         self.label = normalize_name(label)
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
         self.declared_leaks = tuple(declared_leaks or ())
-        undeclared([], self.declared_leaks)  # refuses unknown kinds now, before hours of reading
+        undeclared_leaks([], self.declared_leaks)  # refuses unknown kinds now, before hours of reading
         self.on_error: OnError = on_error
         self.cache_dir = cache_dir
 
@@ -84,9 +90,9 @@ class AudioCorpus(ABC):
         """
         manifest = self.utterances()
         require_labels(manifest, self.label, self.label_map)
-        warn_of_lookalikes(manifest, self.label)
+        warn_about_lookalikes(manifest, self.label)
         manifest, counts = map_labels(manifest, self.label, self.label_map)
-        for name in lonely_classes(manifest, self.label):
+        for name in single_speaker_classes(manifest, self.label):
             _log.warning("%s: one speaker alone has the label %r", manifest.source, name)
         return manifest, [asdict(count) for count in counts]
 
@@ -110,10 +116,12 @@ class AudioCorpus(ABC):
         )
         manifest, store = manifest.select(recordings.kept.tolist()), recordings.store
         if isinstance(self.split, WindowSplit):
-            manifest, store = in_windows(manifest, store, self.split.window_frames, extractor.frame_shift_s)
+            manifest, store = cut_into_windows(
+                manifest, store, self.split.window_frames, extractor.frame_shift_s
+            )
         assignment = self.split.assign(manifest)
         leaks = find_leaks(manifest, assignment, store.digests)
-        doubts = [] if "speaker" in self.declared_leaks else doubtful_speakers(manifest, assignment)
+        doubts = [] if "speaker" in self.declared_leaks else describe_lookalike_speakers(manifest, assignment)
         fields = label_fields(self.label_map, self.label)
         labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
         store = store.with_labels(labels, fields)
@@ -122,23 +130,30 @@ class AudioCorpus(ABC):
         skipped = [{"id": name, "reason": reason} for name, reason in recordings.skipped]
         return Splits(
             stores,
-            stamps=[*stamps(leaks, self.declared_leaks), *doubts, *_stamp_of(skipped)],
+            stamps=[*leak_stamps(leaks, self.declared_leaks), *doubts, *_stamp_of(skipped)],
             facts={
                 "labels": counts,
                 "leaks": [leak.to_dict() for leak in leaks],
                 "skipped": skipped,
-                "speakers": {name: speakers_of(manifests[name]) for name in stores},
+                "speakers": {name: speaker_names(manifests[name]) for name in stores},
                 "cross_validation": cross_validation(manifest, self.split),
-                "remarks": [*describe(leaks, self.declared_leaks), *doubts, *_unknown_speakers(manifest)],
+                "remarks": [
+                    *describe_leaks(leaks, self.declared_leaks),
+                    *doubts,
+                    *_unknown_speakers(manifest),
+                ],
                 "speech": {
-                    name: extent(manifests[name], stores[name], extractor.frame_shift_s) for name in stores
+                    name: describe_size(manifests[name], stores[name], extractor.frame_shift_s)
+                    for name in stores
                 },
             },
             manifests=manifests,
         )
 
 
-def in_windows(manifest: Manifest, store: Store, frames: int, frame_shift_s: float) -> tuple[Manifest, Store]:
+def cut_into_windows(
+    manifest: Manifest, store: Store, frames: int, frame_shift_s: float
+) -> tuple[Manifest, Store]:
     """Utterances and features cut into windows; what is known of an utterance holds for its windows.
 
     Where no group is known, the utterance is that of its windows, so that a leak between them is found.
@@ -161,15 +176,15 @@ def in_windows(manifest: Manifest, store: Store, frames: int, frame_shift_s: flo
     return Manifest(tuple(windows), manifest.source), store.cut(frames)
 
 
-def speakers_of(manifest: Manifest) -> list[str] | None:
+def speaker_names(manifest: Manifest) -> list[str] | None:
     """Names of the speakers, sorted; None where they are not all known."""
     names = {utterance.speaker for utterance in manifest}
     return None if None in names else sorted(map(str, names))
 
 
-def extent(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:
+def describe_size(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:
     """Speakers, None where they are not all known, and minutes of a split."""
-    speakers = speakers_of(manifest)
+    speakers = speaker_names(manifest)
     minutes = float(store.lengths.sum()) * frame_shift_s / 60
     return {"speakers": None if speakers is None else len(speakers), "minutes": round(minutes, 2)}
 
@@ -279,7 +294,7 @@ def _unknown_speakers(manifest: Manifest) -> list[str]:
     unknown = sum(utterance.speaker is None for utterance in manifest)
     if not unknown:
         return []
-    remedy = how_to_name_speakers(manifest, "the column 'speaker'")
+    remedy = speaker_remedy(manifest, "the column 'speaker'")
     return [
         f"The speakers of {unknown} utterances are unknown: nobody can say whether splits share them. {remedy}."
     ]

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 State = list[list[int] | None]
 
 
-class Reading(NamedTuple):
+class ReadResult(NamedTuple):
     """What reading files gives.
 
     Args:
@@ -36,8 +36,8 @@ class Reading(NamedTuple):
 
 
 def cached_store(
-    files: Sequence[Path], cache_dir: Path, read: Callable[[StoreWriter], Reading], *, key: str
-) -> Reading:
+    files: Sequence[Path], cache_dir: Path, read: Callable[[StoreWriter], ReadResult], *, key: str
+) -> ReadResult:
     """Return what was made of some files; they are read only if the cache has not got them as they are now.
 
     Args:
@@ -52,7 +52,7 @@ def cached_store(
     note = cache_dir / f"{sha256(os.fsencode(key)).hexdigest()}.json"
     state = _state(files)
     try:
-        reading = _recall(note, state)
+        reading = _read_cached(note, state)
         if reading is not None:
             return reading
         with new_store(cache_dir) as writer:
@@ -92,7 +92,7 @@ def _digest(state: State) -> str:
     return sha256(json.dumps(state).encode()).hexdigest()
 
 
-def _recall(path: Path, state: State) -> Reading | None:
+def _read_cached(path: Path, state: State) -> ReadResult | None:
     try:
         note = json.loads(path.read_bytes())
         folder = path.with_name(note["fingerprint"])
@@ -102,7 +102,7 @@ def _recall(path: Path, state: State) -> Reading | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None  # never read, or the note is damaged: reading again is all it costs
     try:
-        return Reading(open_store(folder), remarks)
+        return ReadResult(open_store(folder), remarks)
     except DamagedStoreError as error:
         _log.warning("%s; the files are read again", error)
         discard_store(folder)

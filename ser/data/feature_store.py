@@ -20,7 +20,7 @@ import torch
 
 from ser.audio.reader import AudioInfo, decoder_versions, probe, read_audio
 from ser.batch import Padded
-from ser.data.cache import Reading, cached_store
+from ser.data.cache import ReadResult, cached_store
 from ser.data.manifest import Manifest, Utterance, first_ten
 from ser.data.store import Store
 from ser.data.store_io import StoreWriter
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Recordings:
+class ExtractedFeatures:
     """What could be read of a manifest.
 
     Args:
@@ -63,7 +63,7 @@ def read_features(
     cache_dir: str | Path,
     settings: str,
     on_error: OnError = "raise",
-) -> Recordings:
+) -> ExtractedFeatures:
     """Return the features of all recordings; no file is opened if the cache has got them.
 
     Args:
@@ -85,16 +85,16 @@ def read_features(
     )
     skipped = [(manifest.utterances[place].id, reason) for place, reason in remarks["unreadable"]]
     if skipped and on_error == "raise":
-        raise _unusable(manifest, skipped)
+        raise _unusable_error(manifest, skipped)
     if skipped:
-        _log.warning("%s", _summary(manifest, skipped, "are skipped because they cannot be used"))
+        _log.warning("%s", _summarize_skipped(manifest, skipped, "are skipped because they cannot be used"))
     if silent := remarks["silent"]:
         _log.warning(
             "%s: digital silence in %d of %d recordings, first %r",
             *(manifest.source, len(silent), len(store), silent[0]),
         )
     kept = np.delete(np.arange(len(manifest)), [place for place, _ in remarks["unreadable"]])
-    return Recordings(store, kept, skipped)
+    return ExtractedFeatures(store, kept, skipped)
 
 
 def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
@@ -113,8 +113,8 @@ class _Features(NamedTuple):
     is_silent: bool
 
 
-def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") -> Reading:
-    reader = _Reader(extractor)
+def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") -> ReadResult:
+    reader = _FeatureReader(extractor)
     ids: list[str] = []
     silent: list[str] = []
     unreadable: list[tuple[int, str]] = []
@@ -127,13 +127,15 @@ def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") 
         if result.is_silent:
             silent.append(utterance.id)
     if not ids:
-        raise _unusable(manifest, [(manifest.utterances[place].id, reason) for place, reason in unreadable])
+        raise _unusable_error(
+            manifest, [(manifest.utterances[place].id, reason) for place, reason in unreadable]
+        )
     reader.report(manifest.source)
     store = writer.commit(ids, None, label_names=(), layout="object")
-    return Reading(store, {"unreadable": unreadable, "silent": silent})
+    return ReadResult(store, {"unreadable": unreadable, "silent": silent})
 
 
-class _Reader:
+class _FeatureReader:
     """Reads utterances in several threads: decoding, resampling and torch let the others run meanwhile.
 
     Args:
@@ -146,10 +148,10 @@ class _Reader:
 
     def read(self, manifest: Manifest) -> Iterator[_Features | DataError]:
         """Features of each utterance or why there are none, in order, holding only a few of them."""
-        with _lone_operations() as threads, ThreadPoolExecutor(threads) as pool:
+        with _one_thread_per_operation() as threads, ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[_Features | DataError]] = deque()
             for utterance in _with_bar(manifest.utterances, manifest.source):
-                waiting.append(pool.submit(self._attempt, utterance))
+                waiting.append(pool.submit(self._extract_or_error, utterance))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -166,14 +168,14 @@ class _Reader:
                 *(source, len(self._files), rate, resampled, mixed),
             )
 
-    def _attempt(self, utterance: Utterance) -> _Features | DataError:
+    def _extract_or_error(self, utterance: Utterance) -> _Features | DataError:
         try:
-            return self._features(utterance)
+            return self._extract(utterance)
         except DataError as error:
             return error
 
     @torch.inference_mode()
-    def _features(self, utterance: Utterance) -> _Features:
+    def _extract(self, utterance: Utterance) -> _Features:
         rate = self._extractor.sample_rate
         if utterance.path not in self._files:
             self._files[utterance.path] = probe(utterance.path)
@@ -195,7 +197,7 @@ class _Reader:
 
 
 @contextmanager
-def _lone_operations() -> Iterator[int]:
+def _one_thread_per_operation() -> Iterator[int]:
     """Turn torch's threads, so many of which it gives, from parts of an operation to whole utterances.
 
     Whole utterances side by side are faster than one operation in several threads, whose parts are too small;
@@ -209,14 +211,14 @@ def _lone_operations() -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def _unusable(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> DataError:
-    listed = _summary(manifest, skipped, "cannot be used")
+def _unusable_error(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> DataError:
+    listed = _summarize_skipped(manifest, skipped, "cannot be used")
     are_missing = any(": no such file. " in reason for _, reason in skipped)
     elsewhere = ", or give the folder that paths in a manifest are relative to with data.root=FOLDER"
     return DataError(f"{listed}\nMend these or take them out{SKIPPING}{elsewhere if are_missing else ''}.")
 
 
-def _summary(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:
+def _summarize_skipped(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:
     reasons = [f"utterance {name!r}: {reason}" for name, reason in skipped]
     return f"{manifest.source}: {len(skipped)} of {len(manifest)} recordings {what}:{first_ten(reasons)}"
 

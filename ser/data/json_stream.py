@@ -67,10 +67,10 @@ def read_chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
 
 
-def unreadable(path: Path, error: OSError) -> DataError:
+def unreadable_error(path: Path, error: OSError) -> DataError:
     """What to tell a user whose file could not be opened."""
     if isinstance(error, FileNotFoundError):
         siblings = [file.name for file in path.parent.glob("*.json")]
@@ -94,7 +94,7 @@ def split_utterances(chunks: Iterable[bytes], name: str) -> Iterator[RawUtteranc
     return iter(_Splitter(chunks, name))
 
 
-def show(value: Any) -> str:
+def shorten_json(value: Any) -> str:
     """A JSON value as a file would show it, shortened to 40 characters."""
     try:
         text = json.dumps(value)
@@ -162,7 +162,7 @@ class IdRegister:
         where = f"{self._name}, {raw.label}"
         if type(found) not in (str, int):
             raise DataError(
-                f"{where}: `id` is {show(found)}, expected a string or an integer. Give it an id."
+                f"{where}: `id` is {shorten_json(found)}, expected a string or an integer. Give it an id."
             )
         if found in self._numbers:
             raise DataError(
@@ -358,7 +358,7 @@ class _Splitter:
             return ""
         if self._last.key is not None:
             return f", after {self._last.label}"
-        return f", after {self._last.label} (id {show(record_id(self._last, self._name))})"
+        return f", after {self._last.label} (id {shorten_json(record_id(self._last, self._name))})"
 
 
 def _string_end(data: bytes, start: int) -> int:

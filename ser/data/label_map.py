@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from ser.config.yaml_bombs import refuse_yaml_bomb
-from ser.data.json_stream import show
+from ser.data.json_stream import shorten_json
 from ser.data.manifest import Label, Manifest, Utterance, first_ten
 from ser.errors import DataError, did_you_mean, setting
 from ser.files import read_text
@@ -66,15 +66,15 @@ def map_labels(manifest: Manifest, field: str, mapping: LabelMap | None) -> tupl
     counts = Counter(str(utterance.labels[field]) for utterance in manifest if field in utterance.labels)
     if mapping is None:
         return manifest, [LabelCount(raw, raw, counts[raw]) for raw in sorted(counts)]
-    targets = _targets(mapping, field)
+    targets = _parse_map(mapping, field)
     _check_mapped(manifest.source, field, counts, targets)
-    mapped = (_mapped(utterance, field, targets) for utterance in manifest)
+    mapped = (_map_utterance(utterance, field, targets) for utterance in manifest)
     kept = tuple(utterance for utterance in mapped if utterance is not None)
     if not kept:
         raise DataError(
             f"{manifest.source}: the label map of '{field}' drops all utterances. Map some labels."
         )
-    table = [LabelCount(raw, _shown(targets[raw], field), counts[raw]) for raw in sorted(targets)]
+    table = [LabelCount(raw, _describe_target(targets[raw], field), counts[raw]) for raw in sorted(targets)]
     return Manifest(kept, manifest.source), table
 
 
@@ -124,10 +124,10 @@ def require_labels(manifest: Manifest, field: str, mapping: LabelMap | None = No
             f"{manifest.source}: {len(bare)} of {len(manifest)} utterances have no '{field}'"
             f"{f' ({counts})' if words else ''}:{first_ten(bare)}\nLabel them, or remove them.{remedy}"
         )
-    _refuse_other_than_names(manifest, field, known)
+    _check_label_values(manifest, field, known)
 
 
-def warn_of_lookalikes(manifest: Manifest, field: str) -> None:
+def warn_about_lookalikes(manifest: Manifest, field: str) -> None:
     """Log labels, speakers and groups that differ only in case, spacing or number format, which may be slips."""
     found = {
         f"labels of '{field}'": [str(u.labels[field]) for u in manifest if field in u.labels],
@@ -146,7 +146,7 @@ def warn_of_lookalikes(manifest: Manifest, field: str) -> None:
             )
 
 
-def lonely_classes(manifest: Manifest, field: str) -> list[str]:
+def single_speaker_classes(manifest: Manifest, field: str) -> list[str]:
     """The labels that one speaker alone carries: no split by speaker can both train and test them."""
     speakers = defaultdict(set)
     for utterance in manifest:
@@ -171,7 +171,7 @@ Target = dict[str, Label] | None
 """New labels by field; None = dropped."""
 
 
-def _targets(mapping: LabelMap, field: str) -> dict[str, Target]:
+def _parse_map(mapping: LabelMap, field: str) -> dict[str, Target]:
     targets: dict[str, Target] = {}
     raw: Any  # a config's keys may be of any type
     for raw, value in mapping.items():
@@ -185,7 +185,7 @@ def _targets(mapping: LabelMap, field: str) -> dict[str, Target]:
             raise DataError(
                 f"Label map of '{field}': {name!r} occurs twice, written in two ways. Remove one of them."
             )
-        targets[name] = _target(value, field, name)
+        targets[name] = _parse_target(value, field, name)
     forms = {tuple(sorted(target)): raw for raw, target in targets.items() if target is not None}
     if len(forms) > 1:
         (first, one), (second, other), *_ = forms.items()
@@ -196,7 +196,7 @@ def _targets(mapping: LabelMap, field: str) -> dict[str, Target]:
     return targets
 
 
-def _target(value: Any, field: str, raw: str) -> Target:
+def _parse_target(value: Any, field: str, raw: str) -> Target:
     if value is None:
         return None
     target = dict(value) if isinstance(value, Mapping) else {field: value}
@@ -216,14 +216,14 @@ def _target(value: Any, field: str, raw: str) -> Target:
     return target
 
 
-def _mapped(utterance: Utterance, field: str, targets: Mapping[str, Target]) -> Utterance | None:
+def _map_utterance(utterance: Utterance, field: str, targets: Mapping[str, Target]) -> Utterance | None:
     if field not in utterance.labels:
         return utterance
     target = targets[str(utterance.labels[field])]
     return None if target is None else replace(utterance, labels={**utterance.labels, **target})
 
 
-def _shown(target: Target, field: str) -> str | None:
+def _describe_target(target: Target, field: str) -> str | None:
     if target is None:
         return None
     if list(target) == [field]:
@@ -231,14 +231,14 @@ def _shown(target: Target, field: str) -> str | None:
     return ", ".join(f"{name}={label}" for name, label in target.items())
 
 
-def _refuse_other_than_names(manifest: Manifest, field: str, known: Container[str]) -> None:
+def _check_label_values(manifest: Manifest, field: str, known: Container[str]) -> None:
     """Refuse labels that are no text or integer, and those that are numbers with fractions, one class each."""
     for utterance in manifest:
         label: Any = utterance.labels[field]
         if type(label) not in (str, int, float):
             raise DataError(
-                f"{manifest.source}, utterance {utterance.id!r}: '{field}' is {show(label)}, expected text or an "
-                "integer. Write each label as text."
+                f"{manifest.source}, utterance {utterance.id!r}: '{field}' is {shorten_json(label)}, expected text or "
+                "an integer. Write each label as text."
             )
     labels = [str(utterance.labels[field]) for utterance in manifest]
     fractions = [label for label in labels if label not in known and _is_fraction(label)]

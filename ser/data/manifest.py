@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 
-from ser.audio.find import find_audio, name_of
+from ser.audio.find import find_audio, recording_name
 from ser.data.manifest_io import COLUMNS, TIMES, Cells, read_rows
 from ser.errors import DataError, did_you_mean, setting
 from ser.files import write_atomic
@@ -130,7 +130,7 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
         raise DataError(f"{path}: lists no utterances. Add a line for each audio file.")
     manifest = Manifest(tuple(utterances), str(path))
     refuse_duplicates(manifest, lines, remedy="Rename or remove one of them.")
-    _warn_of_slips(manifest)
+    _warn_about_misspelled_columns(manifest)
     for (column, name), count in missing.items():
         _log.warning("%s: %d cells of %r hold %r, which is read as unknown", path, count, column, name)
     return manifest
@@ -163,7 +163,7 @@ def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
     inside = [file.relative_to(root) for file in files]
     _refuse_bare_classes(root, {place.parts[0] for place in inside})
     utterances = (
-        Utterance(name_of(place), file, labels={label: place.parts[0]})
+        Utterance(recording_name(place), file, labels={label: place.parts[0]})
         for place, file in zip(inside, files, strict=True)
     )
     manifest = Manifest(tuple(utterances), str(root))
@@ -240,7 +240,7 @@ def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str)
         first[name] = place
 
 
-def how_to_name_speakers(manifest: Manifest, columns: str) -> str:
+def speaker_remedy(manifest: Manifest, columns: str) -> str:
     """Return how to say who speaks, where some columns are empty, as the beginning of a sentence."""
     if not Path(manifest.source).is_dir():
         return f"Fill in {columns}"
@@ -263,9 +263,9 @@ class _Root:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._prefix = _normal(folder).rstrip("/") + "/"
+        self._prefix = _absolute_path(folder).rstrip("/") + "/"
 
-    def portable(self, path: str, where: str) -> str:
+    def normalize_separators(self, path: str, where: str) -> str:
         """Write a path with slashes if it is one of Windows; a name here may have a backslash, but hardly any does.
 
         Raises:
@@ -293,7 +293,7 @@ class _Root:
         file = self._folder / path
         # Other paths cannot lead out; to look closely at all takes a quarter of the time of reading.
         suspicious = path[0] == "/" or ".." in path
-        if suspicious and not _normal(file).startswith(self._prefix):
+        if suspicious and not _absolute_path(file).startswith(self._prefix):
             raise DataError(
                 f"{where}: the path {path!r} leads out of '{self._folder}', the folder that paths are relative "
                 "to. Correct it, or give a folder that holds all audio with data.root=FOLDER."
@@ -309,7 +309,7 @@ def _has_bytes(path: str) -> bool:
     return True
 
 
-def _normal(path: Path) -> str:
+def _absolute_path(path: Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  resolve() would follow links, which may lead where they like
 
 
@@ -319,7 +319,7 @@ def _utterance(cells: Cells, where: str, root: _Root) -> Utterance:
         raise DataError(
             f"{where}: 'end' is {end} s, which is not after 'start', {start or 0.0} s. Correct one of them."
         )
-    path = root.portable(cells["path"], where)
+    path = root.normalize_separators(cells["path"], where)
     return Utterance(
         id=cells.get("id") or _default_id(path, start, end),
         path=root.locate(path, where),
@@ -362,7 +362,7 @@ def _split(word: str | None, where: str) -> str | None:
     return _SPLITS[name]
 
 
-def _warn_of_slips(manifest: Manifest) -> None:
+def _warn_about_misspelled_columns(manifest: Manifest) -> None:
     for name in dict.fromkeys(name for utterance in manifest for name in utterance.labels):
         for column in get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.75):
             message = "%s: column %r is read as a label field. If it is the %s, rename it to %r."

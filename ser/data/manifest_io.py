@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ser.data.json_stream import show, unique_fields
+from ser.data.json_stream import shorten_json, unique_fields
 from ser.errors import DataError
 from ser.files import read_text
 from ser.names import normalize_name
@@ -113,7 +113,9 @@ def _json_cells(content: str, where: str) -> Cells:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not valid JSON ({error}). Write one object a line.") from error
     if not isinstance(fields, dict):
-        raise DataError(f'{where}: is {show(fields)}, expected an object such as {{"path": "a.wav"}}.')
+        raise DataError(
+            f'{where}: is {shorten_json(fields)}, expected an object such as {{"path": "a.wav"}}.'
+        )
     columns = {_column(name): value for name, value in fields.items()}
     if len(columns) < len(fields):  # 'Speaker' and 'speaker' are one column
         names = [_column(name) for name in fields]
@@ -135,4 +137,4 @@ def _json_cell(column: str, value: Any, where: str) -> Any:
         return value
     if type(value) is int:
         return str(value)
-    raise DataError(f"{where}: {column!r} is {show(value)}, expected text or an integer. Correct it.")
+    raise DataError(f"{where}: {column!r} is {shorten_json(value)}, expected text or an integer. Correct it.")

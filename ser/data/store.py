@@ -77,12 +77,12 @@ class Store:
     @cached_property
     def lengths(self) -> np.ndarray:
         """[N] int64, frames of each utterance."""
-        return self._selected(np.diff(self.offsets))
+        return self._select_rows(np.diff(self.offsets))
 
     @cached_property
     def firsts(self) -> np.ndarray:
         """[N] int64, where in `audio` each utterance begins."""
-        return self._selected(self.offsets[:-1])
+        return self._select_rows(self.offsets[:-1])
 
     @property
     def feature_dim(self) -> int:
@@ -96,7 +96,7 @@ class Store:
             ids=[self.ids[index] for index in indices.tolist()],
             labels=None if self.labels is None else self.labels[indices],
             digests=None if self.digests is None else self.digests[indices],
-            rows=self._selected(np.arange(len(self.offsets) - 1))[indices],
+            rows=self._select_rows(np.arange(len(self.offsets) - 1))[indices],
             zscores=self.zscores and replace(self.zscores, groups=self.zscores.groups[indices]),
             fingerprint=sha256_of(self.fingerprint.encode(), indices.astype(np.int64)),
         )
@@ -189,7 +189,7 @@ class Store:
         first_piece = np.cumsum(pieces) - pieces
         number = np.arange(int(pieces.sum())) - first_piece.repeat(pieces)
         begins = self.offsets[:-1].repeat(pieces) + number * frames
-        own = self._selected(np.arange(len(pieces)))
+        own = self._select_rows(np.arange(len(pieces)))
         rows = np.concatenate([first_piece[row] + np.arange(pieces[row]) for row in own])
         owner = np.arange(len(self)).repeat(pieces[own])
         return replace(
@@ -214,7 +214,7 @@ class Store:
         frames: np.ndarray = self.audio[first : first + self.lengths[index]]
         return frames if self.zscores is None else self.zscores(index, frames)
 
-    def _selected(self, stored: np.ndarray) -> np.ndarray:
+    def _select_rows(self, stored: np.ndarray) -> np.ndarray:
         """Of one value a stored utterance [M, ...], those of this selection [N, ...]."""
         return stored if self.rows is None else stored[self.rows]
 

@@ -9,7 +9,7 @@ from ser.embeddings.base import Embedder
 from ser.errors import ConfigError, setting
 from ser.inference import checkpoint
 from ser.inference.predict import extractor_of
-from ser.splits.speaker_normalize import is_by_speaker
+from ser.splits.speaker_normalize import uses_speaker_normalization
 
 
 class TrainedModel(Embedder):
@@ -25,7 +25,7 @@ class TrainedModel(Embedder):
 
     def __init__(self, ckpt: str) -> None:
         trained = checkpoint.load(checkpoint.find_one(ckpt, "extractor.ckpt"))
-        if is_by_speaker(trained.frontend):
+        if uses_speaker_normalization(trained.frontend):
             raise ConfigError(
                 f"{setting('extractor.ckpt', ckpt)}: "
                 f"was trained on features normalised by speaker, which a recording alone "

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ser.audio.find import find_audio, name_of
+from ser.audio.find import find_audio, recording_name
 from ser.audio.reader import AUDIO_SUFFIXES, OVERSHOOT_S, is_audio, probe
 from ser.corpora.published import read_corpus
 from ser.data.manifest import Manifest, Utterance, read_manifest, refuse_duplicates
@@ -143,13 +143,14 @@ def _found(path: Path, root: str | Path | None) -> Manifest:
     if _is_table(path):
         return read_manifest(path, root=root)
     if path.is_file():
-        return Manifest((Utterance(name_of(Path(path.name)), path),), str(path))
+        return Manifest((Utterance(recording_name(Path(path.name)), path),), str(path))
     files = find_audio(path)
     if not files:
         raise DataError(f"{path}: holds no audio that can be read. Give another folder or a file.")
     places = [file.relative_to(path) for file in files]
     manifest = Manifest(
-        tuple(Utterance(name_of(place), file) for place, file in zip(places, files, strict=True)), str(path)
+        tuple(Utterance(recording_name(place), file) for place, file in zip(places, files, strict=True)),
+        str(path),
     )
     refuse_duplicates(manifest, [str(place) for place in places], remedy="Rename or remove one of them.")
     return manifest
@@ -158,7 +159,7 @@ def _found(path: Path, root: str | Path | None) -> Manifest:
 def _prefixed(manifest: Manifest, path: Path) -> Manifest:
     """The same utterances, with ids that begin with the path they were found by."""
     if path.is_file() and not _is_table(path):
-        return Manifest((replace(manifest.utterances[0], id=name_of(path)),), manifest.source)
+        return Manifest((replace(manifest.utterances[0], id=recording_name(path)),), manifest.source)
     named = tuple(replace(utterance, id=f"{path.as_posix()}/{utterance.id}") for utterance in manifest)
     return Manifest(named, manifest.source)
 

@@ -25,7 +25,7 @@ from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.checkpoint import Trained
 from ser.names import is_missing
-from ser.splits.speaker_normalize import is_by_speaker, normalized_by_speaker
+from ser.splits.speaker_normalize import normalize_by_speaker, uses_speaker_normalization
 from ser.targets.base import Target, label_columns, numbers
 
 # Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
@@ -139,8 +139,8 @@ def features_of(
     settings = json.dumps(models[0].features, sort_keys=True)
     read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
     manifest, store = manifest.select(read.kept.tolist()), read.store
-    if is_by_speaker(models[0].frontend):
-        store = normalized_by_speaker(store, manifest, models[0].frontend.get("floor"))
+    if uses_speaker_normalization(models[0].frontend):
+        store = normalize_by_speaker(store, manifest, models[0].frontend.get("floor"))
     fields = models[0].target.label_names
     if not any(field in utterance.labels for utterance in manifest for field in fields):
         if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
@@ -298,7 +298,7 @@ def _check_fit(trained: Trained, first: Trained, store: Store, to_features: OnTh
             f"the input has {feature_dim} values in a frame, but {trained.path} was trained on "
             f"{trained.feature_dim}. Give features made like the training data's, or another checkpoint."
         )
-    if is_by_speaker(trained.frontend) != (store.zscores is not None):
+    if uses_speaker_normalization(trained.frontend) != (store.zscores is not None):
         raise ConfigError(
             f"ckpt: {trained.path}: either the model or the input is normalised by speaker, not both. "
             "Give recordings whose speakers a manifest names, and average models of one kind only."

@@ -67,6 +67,6 @@ def check_batch_size(chunk: Tensor, remembered: Tensor) -> None:
         )
 
 
-def nothing(chunk: Tensor, dim: int) -> Tensor:
+def no_steps(chunk: Tensor, dim: int) -> Tensor:
     """No steps, [B, 0, dim], beside a chunk [B, ...]."""
     return torch.empty(len(chunk), 0, dim, dtype=chunk.dtype, device=chunk.device)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.models.base import State, check_batch_size, nothing
+from ser.models.base import State, check_batch_size, no_steps
 
 
 class CausalCNNEncoder(nn.Module):
@@ -73,7 +73,7 @@ class CausalCNNEncoder(nn.Module):
         """
         check_batch_size(chunk, state[0])
         if not chunk.shape[1]:
-            return nothing(chunk, self.out_dim), state
+            return no_steps(chunk, self.out_dim), state
         values = self.project(chunk)
         after = []
         for block, before in zip(self._blocks(), state, strict=True):
@@ -83,7 +83,7 @@ class CausalCNNEncoder(nn.Module):
 
     def finish(self, state: State) -> Tensor:
         """No steps [B, 0, channels]: none was waiting."""
-        return nothing(state[0], self.out_dim)
+        return no_steps(state[0], self.out_dim)
 
     def _blocks(self) -> "list[_Block]":
         return [block for block in self.blocks if isinstance(block, _Block)]

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.models.base import State, check_batch_size, nothing
+from ser.models.base import State, check_batch_size, no_steps
 
 
 class CausalTransformerEncoder(nn.Module):
@@ -90,7 +90,7 @@ class CausalTransformerEncoder(nn.Module):
         check_batch_size(chunk, heard)
         count = chunk.shape[1]
         if not count:
-            return nothing(chunk, self.out_dim), state
+            return no_steps(chunk, self.out_dim), state
         values = self.project(chunk)
         places = torch.arange(self.left_context + min(count, _block(self.left_context)), device=chunk.device)
         absent = (places < self.left_context - heard[:, None])[:, None, None]
@@ -103,7 +103,7 @@ class CausalTransformerEncoder(nn.Module):
     def finish(self, state: State) -> Tensor:
         """No steps [B, 0, model_dim]: none was waiting."""
         _, layers = state
-        return nothing(layers[0], self.out_dim)
+        return no_steps(layers[0], self.out_dim)
 
 
 class _Layer(nn.Module):

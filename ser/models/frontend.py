@@ -58,14 +58,14 @@ class Frontend(KeepsPrecision):
 
     def fit(self, frames: Iterable[Tensor]) -> None:
         """Learn the normaliser's statistics from chunks of training frames [N, F]."""
-        self.normalizer.fit(self._floored(chunk) for chunk in frames)
+        self.normalizer.fit(self._apply_floor(chunk) for chunk in frames)
 
     def forward(self, stored: Padded) -> Padded:
         """[B, T, F] -> [B, T, num_channels * F], channel by channel, padding zeroed."""
-        audio: Padded = self.normalizer(stored.with_values(self._floored(stored.values)))
+        audio: Padded = self.normalizer(stored.with_values(self._apply_floor(stored.values)))
         if self.delta_scale:
             audio = audio.with_values(
-                self._with_deltas(audio.values, deltas(audio, align=self.delta_align).values)
+                self._append_deltas(audio.values, deltas(audio, align=self.delta_align).values)
             )
         return audio.zeroed()
 
@@ -88,7 +88,7 @@ class Frontend(KeepsPrecision):
         Returns:
             [B, n, num_channels * F], and the state.
         """
-        values = self.normalizer.of_steps(self._floored(chunk))
+        values = self.normalizer.normalize_steps(self._apply_floor(chunk))
         if not self.delta_scale:
             return values, state
         if not chunk.shape[1]:
@@ -100,7 +100,7 @@ class Frontend(KeepsPrecision):
         for n in range(1, _REACH + 1):
             ahead, behind = _REACH + n, _REACH - n
             slope = slope + n * (known[:, ahead : ahead + count] - known[:, behind : behind + count])
-        return self._with_deltas(values, slope / _NORM), known[:, count:]
+        return self._append_deltas(values, slope / _NORM), known[:, count:]
 
     def check_streamable(self) -> None:
         """Refuse what needs more than has been heard.
@@ -119,10 +119,10 @@ class Frontend(KeepsPrecision):
                 "Train with frontend.delta_align=causal, or frontend.delta_scale=0."
             )
 
-    def _with_deltas(self, values: Tensor, slope: Tensor) -> Tensor:
+    def _append_deltas(self, values: Tensor, slope: Tensor) -> Tensor:
         return torch.cat([values, self.delta_scale * slope], dim=-1)
 
-    def _floored(self, values: Tensor) -> Tensor:
+    def _apply_floor(self, values: Tensor) -> Tensor:
         return values if self.floor is None else values.clamp_min(self.floor)
 
 

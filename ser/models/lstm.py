@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.models.base import State, check_batch_size, nothing
+from ser.models.base import State, check_batch_size, no_steps
 
 
 class LSTMEncoder(nn.Module):
@@ -93,7 +93,7 @@ class LSTMEncoder(nn.Module):
             waiting = chunk[:, whole:].clone()
             chunk = chunk[:, :whole].reshape(len(chunk), -1, self.subsampling * self.in_dim)
         if not chunk.shape[1]:
-            return nothing(chunk, self.out_dim), (waiting, layers)
+            return no_steps(chunk, self.out_dim), (waiting, layers)
         after = []
         for depth, layer in enumerate(self._forwards()):
             chunk, remembered = layer.step(
@@ -110,7 +110,7 @@ class LSTMEncoder(nn.Module):
         """[B, m, hidden_dim] of frames that still wait to be joined: zeros stand for those that never came."""
         waiting = state[0]
         if not waiting.shape[1]:
-            return nothing(waiting, self.out_dim)
+            return no_steps(waiting, self.out_dim)
         missing = waiting.new_zeros(len(waiting), self.subsampling - waiting.shape[1], self.in_dim)
         return self.step(missing, state)[0]
 

@@ -22,9 +22,9 @@ class Normalizer(nn.Module):
 
     def forward(self, audio: Padded) -> Padded:
         """[B, T, F] -> [B, T, F]."""
-        return audio.with_values(self.of_steps(audio.values))
+        return audio.with_values(self.normalize_steps(audio.values))
 
-    def of_steps(self, values: Tensor) -> Tensor:
+    def normalize_steps(self, values: Tensor) -> Tensor:
         """[..., F] -> [..., F], each step by itself, as in streams."""
         return values
 
@@ -52,7 +52,7 @@ class GlobalNormalizer(Normalizer):
         self.mean.copy_(mean)
         self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_STD))
 
-    def of_steps(self, values: Tensor) -> Tensor:
+    def normalize_steps(self, values: Tensor) -> Tensor:
         """[..., F] -> [..., F]."""
         return (values - self.mean) / self.std
 

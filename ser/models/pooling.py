@@ -74,10 +74,10 @@ class MeanPooling(Pooling):
         """[B, n, D] -> [B, n, D]."""
         if not steps.shape[1]:
             return steps.float(), state
-        sums, count = _like(steps, state)
+        sums, count = _check_state(steps, state)
         sums = sums[:, None] + steps.double().cumsum(1)
         counts = count[:, None] + torch.arange(1, steps.shape[1] + 1, device=steps.device)
-        return (sums / counts[..., None]).float(), (_last(sums), _last(counts))
+        return (sums / counts[..., None]).float(), (_copy_last_step(sums), _copy_last_step(counts))
 
 
 class MaxPooling(Pooling):
@@ -95,9 +95,9 @@ class MaxPooling(Pooling):
         """[B, n, D] -> [B, n, D]."""
         if not steps.shape[1]:
             return steps.float(), state
-        (before,) = _like(steps, state)
+        (before,) = _check_state(steps, state)
         largest = torch.maximum(steps.float().cummax(1).values, before[:, None])
-        return largest, (_last(largest),)
+        return largest, (_copy_last_step(largest),)
 
 
 class LastPooling(Pooling):
@@ -182,7 +182,7 @@ class AttentionPooling(Pooling):
         """[B, n, D] -> [B, n, D]."""
         if not steps.shape[1]:
             return steps.float(), state
-        log_sum, mean = _like(steps, state)
+        log_sum, mean = _check_state(steps, state)
         with torch.autocast(steps.device.type, enabled=False):
             scores = self.score(steps.float())[..., 0].double()
         pooled = []
@@ -192,7 +192,7 @@ class AttentionPooling(Pooling):
             weights = (logs[:, None] - log_sums[..., None]).exp().tril()
             old = (log_sum[:, None] - log_sums).exp()
             means = old[..., None] * mean[:, None] + weights @ values
-            log_sum, mean = _last(log_sums), _last(means)
+            log_sum, mean = _copy_last_step(log_sums), _copy_last_step(means)
             pooled.append(means.float())
         return torch.cat(pooled, 1), (log_sum, mean)
 
@@ -261,12 +261,12 @@ def _zeros(batch_size: int) -> Tensor:
     return torch.zeros(batch_size, dtype=torch.float64)
 
 
-def _last(values: Tensor) -> Tensor:
+def _copy_last_step(values: Tensor) -> Tensor:
     """[B, n, ...] -> [B, ...] in memory of its own: what is remembered neither changes with an output nor holds it."""
     return values[:, -1].clone()
 
 
-def _like(steps: Tensor, state: State) -> State:
+def _check_state(steps: Tensor, state: State) -> State:
     """The state on the device of the steps, if it is that of as many streams."""
     check_batch_size(steps, state[0])
     return tuple(part.to(steps.device) for part in state)

@@ -62,7 +62,7 @@ class WaveformCNNEncoder(nn.Module):
         shortest = int(audio.lengths.min())
         if shortest < self.receptive_field:
             self._warn(shortest)
-            audio = repeated(audio, self.receptive_field)
+            audio = repeat_short(audio, self.receptive_field)
         steps = Padded(audio.zeroed().values.transpose(1, 2), audio.lengths)
         for stage in self.stages:
             steps = stage(steps)
@@ -135,7 +135,7 @@ class _Stage(nn.Module):
         return Padded(self.dropout(self.pooling(values)), -(-lengths // self.pool))
 
 
-def repeated(audio: Padded, shortest: int) -> Padded:
+def repeat_short(audio: Padded, shortest: int) -> Padded:
     """Sequences [B, T, F], those below `shortest` steps repeated from their start until they have as many."""
     lengths = audio.lengths.clamp_min(shortest)
     steps = torch.arange(int(lengths.max()), device=audio.values.device)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser.data.json_stream import LABEL_NAMES, Layout, read_chunks, read_ids, show
+from ser.data.json_stream import LABEL_NAMES, Layout, read_chunks, read_ids, shorten_json
 from ser.errors import SerError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _id_complaint(found: Any, expected: "Mapping[str, UtteranceId]") -> str | No
 def _answer_complaints(answer: Any) -> Iterator[tuple[str, str]]:
     """Pairs of a reason and, where it helps, the value that was found."""
     if not isinstance(answer, _Fields):
-        yield f"the answer is {_KINDS[type(answer)]}, expected an object", f" ({show(answer)})"
+        yield f"the answer is {_KINDS[type(answer)]}, expected an object", f" ({shorten_json(answer)})"
         return
     names = [name for name, _ in answer]
     for name in dict.fromkeys(names):
@@ -138,7 +138,10 @@ def _answer_complaints(answer: Any) -> Iterator[tuple[str, str]]:
     yield from ((f"the field {name!r} is missing", "") for name in LABEL_NAMES if name not in names)
     for name, value in answer:
         if name in LABEL_NAMES and (type(value) is not int or value not in (0, 1)):
-            yield f"{name!r} is {_KINDS[type(value)]}, expected the integer 0 or 1", f" ({show(value)})"
+            yield (
+                f"{name!r} is {_KINDS[type(value)]}, expected the integer 0 or 1",
+                f" ({shorten_json(value)})",
+            )
 
 
 def _sentence(reason: str, utterances: list[str]) -> str:

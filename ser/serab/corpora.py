@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ser.config.instantiate import build
-from ser.corpora.published import expected
+from ser.corpora.published import expected_size
 from ser.corpora.recordings import AudioCorpus, PublishedCorpus, label_fields
 from ser.data.feature_store import SKIPPING
 from ser.data.manifest import Manifest, first_ten
 from ser.errors import ConfigError, DataError, SerError
-from ser.splits.leaks import describe, find_leaks, stamps
+from ser.splits.leaks import describe_leaks, find_leaks, leak_stamps
 from ser.splits.rules import Assignment
 
 
@@ -55,8 +55,8 @@ class BenchmarkCorpus:
     def with_leaks(self, digests: np.ndarray | None) -> "BenchmarkCorpus":
         """The same with what its splits share; recordings with equal digests [N, 16] count as equal."""
         leaks = find_leaks(self.manifest, self.assignment, digests)
-        found = [f"{self.name}: {stamp}" for stamp in stamps(leaks, self.declared_leaks)]
-        told = describe(leaks, self.declared_leaks)
+        found = [f"{self.name}: {stamp}" for stamp in leak_stamps(leaks, self.declared_leaks)]
+        told = describe_leaks(leaks, self.declared_leaks)
         return replace(self, stamps=[*self.stamps, *found], remarks=[*self.remarks, *told])
 
 
@@ -132,7 +132,7 @@ def read(
 def _missing(manifest: Manifest, corpus: AudioCorpus, reader: str, utterances: int | None) -> str | None:
     """What a copy lacks, or has too many; None where it is complete."""
     read_ones = manifest if utterances is not None else corpus.utterances()
-    complete = expected(reader)
+    complete = expected_size(reader)
     size = Size(len(read_ones), len({utterance.speaker for utterance in read_ones}))
     wanted = Size(complete.utterances if utterances is None else utterances, complete.speakers)
     if size == wanted:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ser.data.manifest import Manifest
 from ser.data.store import Store
-from ser.splits.leaks import compare_stores, describe, stamps
+from ser.splits.leaks import compare_stores, describe_leaks, leak_stamps
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,13 @@ def compare_splits(splits: Splits) -> Splits:
     if leaks is None:
         return splits
     remarks = (
-        describe(leaks, ()) if leaks else ["Leaks: no two splits have equal audio; nothing more is known."]
+        describe_leaks(leaks, ())
+        if leaks
+        else ["Leaks: no two splits have equal audio; nothing more is known."]
     )
     facts = {
         **splits.facts,
         "leaks": [leak.to_dict() for leak in leaks],
         "remarks": [*splits.facts.get("remarks", ()), *remarks],
     }
-    return replace(splits, stamps=[*splits.stamps, *stamps(leaks, ())], facts=facts)
+    return replace(splits, stamps=[*splits.stamps, *leak_stamps(leaks, ())], facts=facts)

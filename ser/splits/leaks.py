@@ -77,7 +77,7 @@ def find_leaks(
         digests: [N, 16] uint8, equal where features are; None where there are none.
     """
     codes = _codes_by_kind(manifest, digests)
-    touching = {kind: partial(_recur, codes[kind]) for kind in KINDS}
+    touching = {kind: partial(_share_code, codes[kind]) for kind in KINDS}
     # Two cuts of one file are no leak unless they hold the same stretch of it.
     touching["overlap"] = partial(_overlap, _spans(manifest, codes["overlap"]))
     leaks = []
@@ -87,7 +87,7 @@ def find_leaks(
             touched = second[touches(first, second)]
             if len(touched):
                 pairs = _first_pairs(codes[kind], first, touched)
-                examples = tuple(_show(kind, manifest, *pair) for pair in pairs[:_EXAMPLES])
+                examples = tuple(_format_example(kind, manifest, *pair) for pair in pairs[:_EXAMPLES])
                 leaks.append(Leak(kind, splits, len(pairs), len(touched), len(second), examples))
     return leaks
 
@@ -119,7 +119,7 @@ def compare_stores(stores: Mapping[str, Store]) -> list[Leak] | None:
     return find_leaks(Manifest(tuple(utterances), "the splits"), assignment, np.concatenate(digests))
 
 
-def doubtful_speakers(manifest: Manifest, assignment: Mapping[str, np.ndarray]) -> list[str]:
+def describe_lookalike_speakers(manifest: Manifest, assignment: Mapping[str, np.ndarray]) -> list[str]:
     """Say which speakers of two splits may be one, as their names look alike.
 
     Args:
@@ -147,7 +147,7 @@ def doubtful_speakers(manifest: Manifest, assignment: Mapping[str, np.ndarray]) 
     ]
 
 
-def describe(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
+def describe_leaks(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
     """A line on every leak, for console and report; one line where there is none.
 
     Args:
@@ -158,10 +158,10 @@ def describe(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
         ConfigError: there is no such kind.
     """
     _check_kinds(declared)
-    return [_line(leak, declared) for leak in leaks] or ["Leaks: none between the splits."]
+    return [_describe_leak(leak, declared) for leak in leaks] or ["Leaks: none between the splits."]
 
 
-def stamps(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
+def leak_stamps(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
     """What has to stand on every result: the leaks that nobody declared.
 
     Args:
@@ -171,10 +171,10 @@ def stamps(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: there is no such kind.
     """
-    return [f"LEAK: {leak}" for leak in undeclared(leaks, declared)]
+    return [f"LEAK: {leak}" for leak in undeclared_leaks(leaks, declared)]
 
 
-def undeclared(leaks: Iterable[Leak], declared: Sequence[str]) -> list[Leak]:
+def undeclared_leaks(leaks: Iterable[Leak], declared: Sequence[str]) -> list[Leak]:
     """The leaks of other kinds than those that are known and accepted.
 
     Raises:
@@ -184,7 +184,7 @@ def undeclared(leaks: Iterable[Leak], declared: Sequence[str]) -> list[Leak]:
     return [leak for leak in leaks if leak.kind not in declared]
 
 
-def _line(leak: Leak, declared: Sequence[str]) -> str:
+def _describe_leak(leak: Leak, declared: Sequence[str]) -> str:
     title = "Declared leak" if leak.kind in declared else "LEAK"
     listed = ", ".join([*leak.examples, *["..."] * (leak.shared > len(leak.examples))])
     return f"{title}: {leak}, in {leak.touched} of {leak.total} utterances of {leak.splits[1]}: {listed}"
@@ -205,8 +205,8 @@ def _codes_by_kind(manifest: Manifest, digests: np.ndarray | None) -> dict[str, 
         "speaker": _codes(utterance.speaker for utterance in manifest),
         "group": _codes(utterance.group for utterance in manifest),
         "audio": _codes(audio),
-        "text": _codes(_normal(utterance.text) for utterance in manifest),
-        "overlap": _codes(_same_paths(manifest)),
+        "text": _codes(_normalize_text(utterance.text) for utterance in manifest),
+        "overlap": _codes(_normalize_paths(manifest)),
     }
 
 
@@ -223,18 +223,18 @@ def _codes(values: Iterable[Hashable | None]) -> np.ndarray:
     )
 
 
-def _normal(text: str | None) -> str | None:
+def _normalize_text(text: str | None) -> str | None:
     """Without regard to capitals, white space and what is invisible; None where nothing is left."""
     return normalize_name(text).casefold() or None if text else None
 
 
-def _same_paths(manifest: Manifest) -> list[str]:
+def _normalize_paths(manifest: Manifest) -> list[str]:
     """Paths of which two are equal if they lead to one file by other words, links apart."""
     here = os.getcwd()  # noqa: PTH109  as abspath does, which asks for it anew each time, 7 ms for 10,000 paths
     return [os.path.normpath(os.path.join(here, utterance.path)) for utterance in manifest]  # noqa: PTH118
 
 
-def _recur(codes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _share_code(codes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """[n] whether each utterance of the second split has a code that also stands in the first."""
     present = np.zeros(codes.max(initial=-1) + 2, dtype=bool)
     present[codes[first]] = True
@@ -272,7 +272,7 @@ def _first_pairs(codes: np.ndarray, first: np.ndarray, touched: np.ndarray) -> l
     return [*zip(partners[order].tolist(), touched[place_touched[order]].tolist(), strict=True)]
 
 
-def _show(kind: str, manifest: Manifest, first: int, second: int) -> str:
+def _format_example(kind: str, manifest: Manifest, first: int, second: int) -> str:
     one: Utterance = manifest.utterances[first]
     other: Utterance = manifest.utterances[second]
     shown = {

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from ser.data.manifest import Manifest, first_ten, how_to_name_speakers
+from ser.data.manifest import Manifest, first_ten, speaker_remedy
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import normalize_name
 from ser.splits.stratify import best_draw, blocks_of
@@ -67,7 +67,7 @@ class Serab:
         """Divide as published: by speakers, not by utterances, and without regard to groups."""
         if self.key not in ("speaker", "group"):
             _check_field(manifest, "key", self.key)
-        owners = _names(manifest, self.key)
+        owners = _field_values(manifest, self.key)
         speakers = sorted({*owners.tolist()})  # as text: '1', '10', '2'
         np.random.RandomState(0).shuffle(speakers)
         cuts = int(self.train * len(speakers)), int((self.train + self.validation) * len(speakers))
@@ -76,11 +76,11 @@ class Serab:
         split_of |= dict.fromkeys(speakers[: cuts[0]], "train")
         names = np.array([split_of[owner] for owner in owners])
         remedy = f"{len(speakers)} speakers are too few for its shares: use split=speaker data.split.test=0."
-        return _assignment(manifest, names, self.label, remedy=remedy)
+        return _make_assignment(manifest, names, self.label, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Drawn:
+class _RandomRule:
     """What rules that draw have in common.
 
     Args:
@@ -91,7 +91,7 @@ class _Drawn:
     seed: int = 0
     label: str | None = None
 
-    def _deal(self, manifest: Manifest, fields: Sequence[str], shares: Sequence[float]) -> np.ndarray:
+    def _stratify(self, manifest: Manifest, fields: Sequence[str], shares: Sequence[float]) -> np.ndarray:
         """[N] the part each utterance is dealt to, of P that hold about these shares [P] of all and of each class.
 
         Raises:
@@ -102,15 +102,15 @@ class _Drawn:
         if number < len(shares):
             raise DataError(
                 f"{manifest.source}: has {number} set{'s' * (number != 1)} of utterances that share no "
-                f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. {self._ask_for_fewer(number)}"
-                f"{_AT_RANDOM[0].upper()}{_AT_RANDOM[1:]}."
+                f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. "
+                f"{self._suggest_fewer_parts(number)}{_AT_RANDOM[0].upper()}{_AT_RANDOM[1:]}."
             )
-        names, classes = np.unique(_classes(manifest, self.label), return_inverse=True)
+        names, classes = np.unique(_class_of_each(manifest, self.label), return_inverse=True)
         counts = np.bincount(blocks * len(names) + classes, minlength=number * len(names))
         parts: np.ndarray = best_draw(counts.reshape(number, -1), np.array(shares), self.seed)[blocks]
         return parts
 
-    def _ask_for_fewer(self, blocks: int) -> str:
+    def _suggest_fewer_parts(self, blocks: int) -> str:
         """A sentence on how to do with so many sets of utterances that must stay together, if that can be."""
         return ""
 
@@ -119,14 +119,14 @@ class _Drawn:
     ) -> Assignment:
         """Test on the utterances of a mask [N], and give a share of the others to validation."""
         rest = np.flatnonzero(~is_test)
-        parts = self._deal(manifest.select(rest.tolist()), fields, [1 - validation, validation])
+        parts = self._stratify(manifest.select(rest.tolist()), fields, [1 - validation, validation])
         names = np.full(len(manifest), "test", dtype=object)  # a dtype of text would cut longer names
         names[rest] = np.array(SPLITS)[parts]
-        return _assignment(manifest, names, self.label)
+        return _make_assignment(manifest, names, self.label)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ByShares(_Drawn):
+class _RuleWithShares(_RandomRule):
     """What rules that divide by shares have in common.
 
     Args:
@@ -140,21 +140,21 @@ class _ByShares(_Drawn):
     def __post_init__(self) -> None:
         _check_shares(validation=self.validation, test=self.test)
 
-    def _ask_for_fewer(self, blocks: int) -> str:
+    def _suggest_fewer_parts(self, blocks: int) -> str:
         return "Do without a test split: data.split.test=0. " if blocks > 1 and self.test else ""
 
 
-class SpeakerDisjoint(_ByShares):
+class SpeakerDisjoint(_RuleWithShares):
     """Random over speakers, the best balanced of many draws; no speaker, and no group, is in two splits."""
 
     _required: ClassVar[str] = "speaker"
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Deal speakers out, those who share a group together."""
-        _names(manifest, self._required)
+        _field_values(manifest, self._required)
         shares = [1 - self.validation - self.test, self.validation, self.test]
-        parts = self._deal(manifest, ("speaker", "group"), shares if self.test else shares[:2])
-        return _assignment(manifest, np.array(SPLITS)[parts], self.label)
+        parts = self._stratify(manifest, ("speaker", "group"), shares if self.test else shares[:2])
+        return _make_assignment(manifest, np.array(SPLITS)[parts], self.label)
 
 
 class GroupDisjoint(SpeakerDisjoint):
@@ -163,14 +163,14 @@ class GroupDisjoint(SpeakerDisjoint):
     _required = "group"
 
 
-class RandomSplit(_ByShares):
+class RandomSplit(_RuleWithShares):
     """Random over utterances, class by class, whoever talks: scores come out too good."""
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Deal utterances out; train gets at least one of each class."""
         by_id = sorted(range(len(manifest)), key=lambda index: manifest.utterances[index].id)
         order = np.random.default_rng(self.seed).permutation(by_id)
-        classes = _classes(manifest, self.label)[order]
+        classes = _class_of_each(manifest, self.label)[order]
         names = np.full(len(manifest), "train", dtype=object)
         for name in np.unique(classes):
             members = order[classes == name]
@@ -179,11 +179,11 @@ class RandomSplit(_ByShares):
             names[members[:held_out]] = "validation"
             names[members[:tested]] = "test"
         remedy = "Add recordings: some class needs two." if self.label else "Add recordings."
-        return _assignment(manifest, names, self.label, remedy=remedy)
+        return _make_assignment(manifest, names, self.label, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predefined(_Drawn):
+class Predefined(_RandomRule):
     """The splits that the manifest's column `split` names; where it names no validation, that is drawn from train.
 
     It is drawn by speaker or group where all are known and there are two, else at random, class by class.
@@ -199,12 +199,12 @@ class Predefined(_Drawn):
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Take the splits as they are."""
-        names = _names(manifest, "split").astype(object)
+        names = _field_values(manifest, "split").astype(object)
         if "train" in names and "validation" not in names:
             train = np.flatnonzero(names == "train")
             names[train[self._draw(manifest.select(train.tolist()))]] = "validation"
         remedy = "Name the 'split' of some utterances 'train'."
-        return _assignment(manifest, names, self.label, remedy=remedy)
+        return _make_assignment(manifest, names, self.label, remedy=remedy)
 
     def _draw(self, manifest: Manifest) -> np.ndarray:
         """[n] indices of the validation utterances among those of train."""
@@ -212,7 +212,7 @@ class Predefined(_Drawn):
             name for name in ("speaker", "group") if all(getattr(u, name) is not None for u in manifest)
         ]
         if fields and len(np.unique(blocks_of(manifest, ("speaker", "group")))) > 1:
-            parts = self._deal(manifest, ("speaker", "group"), [1 - self.validation, self.validation])
+            parts = self._stratify(manifest, ("speaker", "group"), [1 - self.validation, self.validation])
             drawn, how = np.flatnonzero(parts), f"by {fields[0]}"
         else:
             rule = RandomSplit(validation=self.validation, test=0.0, seed=self.seed, label=self.label)
@@ -226,7 +226,7 @@ class Predefined(_Drawn):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowSplit(_ByShares):
+class WindowSplit(_RuleWithShares):
     """Windows of the same recordings in train and validation: validation scores come out too good, and are stamped.
 
     Recordings are cut into windows first. Test is as by `Default`, so that both scores stand side by side.
@@ -255,7 +255,7 @@ class WindowSplit(_ByShares):
         return splits | {"test": tested} if len(tested) else splits
 
 
-class Default(_ByShares):
+class Default(_RuleWithShares):
     """The manifest's own splits where it has any, else by speaker, else by group; never at random."""
 
     def assign(self, manifest: Manifest) -> Assignment:
@@ -277,7 +277,7 @@ class Default(_ByShares):
             return SpeakerDisjoint(**asdict(self)), "split by speaker: nobody is in two splits"
         if all(utterance.group is not None for utterance in manifest):
             return GroupDisjoint(**asdict(self)), "split by group, as not all speakers are known"
-        remedy = how_to_name_speakers(manifest, "'speaker', 'group' or 'split'")
+        remedy = speaker_remedy(manifest, "'speaker', 'group' or 'split'")
         raise DataError(
             f"{manifest.source}: names neither splits nor all speakers nor all groups, so that nothing tells what to "
             f"keep apart. {remedy}, or {_AT_RANDOM}."
@@ -285,7 +285,7 @@ class Default(_ByShares):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeakerKFold(_Drawn):
+class SpeakerKFold(_RandomRule):
     """Speakers in folds of like size: one fold is the test split, another validation, the others train.
 
     Args:
@@ -308,23 +308,23 @@ class SpeakerKFold(_Drawn):
         if self.validation is not None:
             _check_shares(validation=self.validation)
 
-    def _ask_for_fewer(self, blocks: int) -> str:
+    def _suggest_fewer_parts(self, blocks: int) -> str:
         least = 3 if self.validation is None else 2
         return f"Make as many folds: data.split.folds={blocks}. " if least <= blocks < self.folds else ""
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Deal speakers out to folds, those who share a group together; over all folds, everybody is tested once."""
-        _names(manifest, "speaker")
+        _field_values(manifest, "speaker")
         fields = ("speaker", "group")
-        folds = self._deal(manifest, fields, [1 / self.folds] * self.folds)
+        folds = self._stratify(manifest, fields, [1 / self.folds] * self.folds)
         if self.validation is not None:
             return self._hold_out(manifest, folds == self.fold, fields, self.validation)
         splits = np.roll(["test", "validation", *["train"] * (self.folds - 2)], self.fold)
-        return _assignment(manifest, splits[folds], self.label)
+        return _make_assignment(manifest, splits[folds], self.label)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _LeaveOneOut(_Drawn):
+class _LeaveOneOut(_RandomRule):
     """What rules that test on one speaker or one group have in common.
 
     Args:
@@ -339,7 +339,7 @@ class _LeaveOneOut(_Drawn):
         _check_shares(validation=self.validation)
 
     def _leave_out(self, manifest: Manifest, fields: Sequence[str], chosen: str | int | None) -> Assignment:
-        owners = _names(manifest, fields[0])
+        owners = _field_values(manifest, fields[0])
         known = sorted({*owners.tolist()})
         if chosen is None:
             _check_fold(self.fold, len(known))
@@ -399,7 +399,7 @@ def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
     return ["split=speaker_kfold", *number, f"data.split.fold={','.join(map(str, range(folds)))}"]
 
 
-def _names(manifest: Manifest, field: str) -> np.ndarray:
+def _field_values(manifest: Manifest, field: str) -> np.ndarray:
     """[N] speakers, groups, predefined splits or labels.
 
     Raises:
@@ -414,12 +414,12 @@ def _names(manifest: Manifest, field: str) -> np.ndarray:
     if bare:
         raise DataError(
             f"{manifest.source}: {len(bare)} of {len(manifest)} utterances have no '{field}':{first_ten(bare)}\n"
-            f"{how_to_name_speakers(manifest, repr(field))}, or {_AT_RANDOM}."
+            f"{speaker_remedy(manifest, repr(field))}, or {_AT_RANDOM}."
         )
     return np.array([str(name) for name in found])
 
 
-def _classes(manifest: Manifest, label: str | None) -> np.ndarray:
+def _class_of_each(manifest: Manifest, label: str | None) -> np.ndarray:
     """[N] the class of each utterance; all the same without a label field."""
     if label is None:
         return np.zeros(len(manifest), dtype=np.int64)
@@ -428,7 +428,7 @@ def _classes(manifest: Manifest, label: str | None) -> np.ndarray:
     return np.array([str(utterance.labels.get(label, "")) for utterance in manifest])
 
 
-def _assignment(
+def _make_assignment(
     manifest: Manifest, names: np.ndarray, label: str | None, *, remedy: str = "Choose another rule."
 ) -> Assignment:
     """What every rule gives, from the name [N] of each utterance's split; disjoint, because each has one name.
@@ -442,7 +442,7 @@ def _assignment(
             raise DataError(
                 f"{manifest.source}: the split '{name}' is empty, but training needs it. {remedy}"
             )
-    classes = _classes(manifest, label)
+    classes = _class_of_each(manifest, label)
     if absent := sorted({*classes.tolist()} - {*classes[found["train"]].tolist()}):
         named = [f"'{name}' ({np.sum(classes == name)} in the other splits)" for name in absent[:_MOST_NAMED]]
         listed = ", ".join([*named, *[f"and {len(absent) - _MOST_NAMED} more"] * (len(absent) > _MOST_NAMED)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ser.data.manifest import Manifest, how_to_name_speakers
+from ser.data.manifest import Manifest, speaker_remedy
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.splits.base import Splits
@@ -17,35 +17,35 @@ from ser.splits.base import Splits
 STAMP = "transductive: each speaker's features are normalised with all recordings of that speaker, test speakers' too"
 
 
-def is_by_speaker(frontend: Mapping[str, Any]) -> bool:
+def uses_speaker_normalization(frontend: Mapping[str, Any]) -> bool:
     """Whether a frontend's spec asks for it."""
     return frontend.get("normalize") == "speaker"
 
 
-def normalized_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
+def normalize_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
     """Every split as a frontend's spec asks for it, stamped where that is by speaker.
 
     Raises:
         ConfigError: the corpus has no recordings, so nothing is known about speakers.
         DataError: the speakers of some are unknown.
     """
-    if not is_by_speaker(frontend):
+    if not uses_speaker_normalization(frontend):
         return splits
     if not splits.manifests:
         raise ConfigError(
             "frontend.normalize=speaker: nobody knows who speaks in these files. Use global, utterance or none."
         )
     for manifest in splits.manifests.values():
-        remedy = how_to_name_speakers(manifest, "the column 'speaker'")
+        remedy = speaker_remedy(manifest, "the column 'speaker'")
         _refuse_unknown(manifest, f"{remedy}, or use frontend.normalize=global")
     stores = {
-        name: normalized_by_speaker(store, splits.manifests[name], frontend.get("floor"))
+        name: normalize_by_speaker(store, splits.manifests[name], frontend.get("floor"))
         for name, store in splits.stores.items()
     }
     return replace(splits, stores=stores, stamps=[*splits.stamps, STAMP])
 
 
-def normalized_by_speaker(store: Store, manifest: Manifest, floor: float | None) -> Store:
+def normalize_by_speaker(store: Store, manifest: Manifest, floor: float | None) -> Store:
     """The same utterances as z-scores by speaker.
 
     Args:

@@ -40,7 +40,7 @@ from ser.report.tensorboard import typed_settings, write_scores
 from ser.runs import environment
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import Splits, compare_splits
-from ser.splits.speaker_normalize import is_by_speaker, normalized_splits
+from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
 from ser.targets.base import Result, Target
 from ser.targets.losses import Objective
 from ser.training.initialize import initialize
@@ -95,8 +95,8 @@ def read_splits(config: Config) -> Splits:
         splits = corpus.splits(config["features"])
     splits = compare_splits(splits)
     if not splits.hold_waveforms:
-        return normalized_splits(splits, config["frontend"])
-    if is_by_speaker(config["frontend"]):
+        return normalize_splits(splits, config["frontend"])
+    if uses_speaker_normalization(config["frontend"]):
         raise ConfigError(
             "frontend.normalize=speaker: features that are made in every step, as with waveform_augment, have no "
             "statistics of a speaker. Use frontend.normalize=utterance or global."

@@ -117,17 +117,17 @@ def test_zeros_around_the_frames_of_an_mp3_are_passed_over(path: Path) -> None:
 @pytest.mark.parametrize("seconds", [1.0, 7.3])
 def test_frames_are_counted_as_the_tag_counts_them(path: Path, seconds: float) -> None:
     write_mp3(path, seconds, mode="VARIABLE", tagged=True)
-    tagged = mpeg.measure(path)
+    tagged = mpeg.measure_length(path)
     write_mp3(path, seconds, mode="VARIABLE", tagged=False)
-    assert (tagged.is_told, tagged.wrong_tag) == (True, None)
-    assert mpeg.measure(path).samples == pytest.approx(tagged.samples, abs=576)
+    assert (tagged.is_declared, tagged.wrong_tag) == (True, None)
+    assert mpeg.measure_length(path).samples == pytest.approx(tagged.samples, abs=576)
 
 
 def test_an_hour_of_mp3_is_measured_in_under_a_second(path: Path) -> None:
     write_mp3(path, 20.0, mode="CONSTANT", tagged=False)
     path.write_bytes(path.read_bytes() * 180)
     start = time.perf_counter()
-    assert mpeg.measure(path).samples / RATE == pytest.approx(3600, rel=0.02)
+    assert mpeg.measure_length(path).samples / RATE == pytest.approx(3600, rel=0.02)
     assert time.perf_counter() - start < 1.0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ser.corpora.catalogue import CORPORA
-from ser.corpora.published import expected, find_corpus, read_corpus
+from ser.corpora.published import expected_size, find_corpus, read_corpus
 from ser.data.manifest import Manifest
 from ser.errors import ConfigError, DataError
 
@@ -111,7 +111,7 @@ def test_a_complete_copy_has_the_published_counts(
     touch(tmp_path, files())
     with caplog.at_level(logging.WARNING):
         manifest = read_corpus(name, tmp_path)
-    assert (len(manifest), len(ids)) == expected(name)
+    assert (len(manifest), len(ids)) == expected_size(name)
     assert emotions(manifest) == sizes
     assert speakers(manifest) == ids
     assert not caplog.records
@@ -364,4 +364,4 @@ def test_real_copies_agree_with_the_tables_beside_them(shared: Path, name: str, 
         )
         for utterance in manifest
     } == table
-    assert len(speakers(manifest)) == expected(name).speakers
+    assert len(speakers(manifest)) == expected_size(name).speakers

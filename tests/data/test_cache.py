@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ser.corpora.challenge_reader import read_challenge
-from ser.data.cache import Reading, cached_store
+from ser.data.cache import ReadResult, cached_store
 from ser.data.store import Store
 from ser.data.store_io import StoreWriter
 from ser.errors import DataError
@@ -127,12 +127,14 @@ def test_a_damaged_note_costs_one_reading(path: Path, cache: Path, damaged: str)
     assert json.loads(note.read_text())["state"]
 
 
-def write_one(writer: StoreWriter) -> Reading:
+def write_one(writer: StoreWriter) -> ReadResult:
     writer.append(np.ones((2, 3), dtype=np.float32))
-    return Reading(writer.commit(["a"], None, label_names=(), layout="object"), {"skipped": [["b", "why"]]})
+    return ReadResult(
+        writer.commit(["a"], None, label_names=(), layout="object"), {"skipped": [["b", "why"]]}
+    )
 
 
-def forbidden(_: StoreWriter) -> Reading:
+def forbidden(_: StoreWriter) -> ReadResult:
     raise AssertionError("the files were read")
 
 
@@ -171,7 +173,7 @@ def test_a_change_to_any_of_many_files_is_noticed(tmp_path: Path, cache: Path, c
 def test_the_file_that_changes_while_others_are_read_is_named(tmp_path: Path, cache: Path) -> None:
     files = [tmp_path / name for name in ("a.wav", "b.wav")]
 
-    def read_and_change(writer: StoreWriter) -> Reading:
+    def read_and_change(writer: StoreWriter) -> ReadResult:
         files[1].touch()
         return write_one(writer)
 

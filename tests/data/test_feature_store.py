@@ -15,7 +15,7 @@ import torch
 
 from ser.batch import Padded
 from ser.data import feature_store
-from ser.data.feature_store import Recordings, read_features
+from ser.data.feature_store import ExtractedFeatures, read_features
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import DataError
 from tests.conftest import REPOSITORY
@@ -81,7 +81,7 @@ def four_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def read(manifest: Manifest, cache: Path, **changed: object) -> Recordings:
+def read(manifest: Manifest, cache: Path, **changed: object) -> ExtractedFeatures:
     arguments = {"cache_dir": cache, "settings": "energies", **changed}
     return read_features(manifest, FrameEnergies(), **arguments)
 
@@ -136,7 +136,7 @@ def test_no_more_than_a_few_utterances_are_read_ahead(manifest: Manifest) -> Non
     many = Manifest(
         tuple(replace(manifest.utterances[0], id=str(number)) for number in range(50)), manifest.source
     )
-    results = feature_store._Reader(Counting()).read(many)
+    results = feature_store._FeatureReader(Counting()).read(many)
     next(results)
     time.sleep(0.2)
     assert len(started) <= 10

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser.data.json_stream import IdRegister, RawUtterance, read_chunks, read_ids, show, split_utterances
+from ser.data.json_stream import (
+    IdRegister,
+    RawUtterance,
+    read_chunks,
+    read_ids,
+    shorten_json,
+    split_utterances,
+)
 from ser.errors import DataError
 
 NASTY = st.text(st.sampled_from('{}[]"\\:, \n\u00e9\U0001f600ab0'), max_size=8)
@@ -179,5 +186,10 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 
 
 def test_values_are_shown_as_in_the_file_and_short() -> None:
-    assert [show(value) for value in (None, True, float("nan"), "a")] == ["null", "true", "NaN", '"a"']
-    assert len(show(list(range(100)))) == 40
+    assert [shorten_json(value) for value in (None, True, float("nan"), "a")] == [
+        "null",
+        "true",
+        "NaN",
+        '"a"',
+    ]
+    assert len(shorten_json(list(range(100)))) == 40

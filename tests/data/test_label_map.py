@@ -6,11 +6,11 @@ import pytest
 
 from ser.data.label_map import (
     LabelCount,
-    lonely_classes,
     map_labels,
     read_label_map,
     require_labels,
-    warn_of_lookalikes,
+    single_speaker_classes,
+    warn_about_lookalikes,
 )
 from ser.data.manifest import Label, Manifest, Utterance
 from ser.errors import DataError
@@ -123,11 +123,11 @@ def test_utterances_without_a_label_are_listed_where_labels_are_required() -> No
 
 def test_a_class_of_one_speaker_is_lonely() -> None:
     data = manifest("joy", "joy", "sad", "sad", "fear", speakers="aababb"[:5])
-    assert lonely_classes(data, "emotion") == ["fear", "joy"]
+    assert single_speaker_classes(data, "emotion") == ["fear", "joy"]
 
 
 def test_where_speakers_are_unknown_no_class_is_called_lonely() -> None:
-    assert lonely_classes(manifest("joy", "joy"), "emotion") == []
+    assert single_speaker_classes(manifest("joy", "joy"), "emotion") == []
 
 
 def test_a_map_is_read_from_yaml_with_raw_labels_as_text(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_lookalikes_among_labels_and_speakers_are_logged(caplog: pytest.LogCaptu
             [("s3", "Anger"), ("S3", "anger"), ("4", "joy"), ("4.0", "joy"), ("5", "joy")]
         )
     )
-    warn_of_lookalikes(Manifest(tuple(utterances), "m.csv"), "emotion")
+    warn_about_lookalikes(Manifest(tuple(utterances), "m.csv"), "emotion")
     assert "1 sets of labels of 'emotion' look alike" in caplog.text
     assert "'Anger' (1), 'anger' (1)" in caplog.text
     assert "2 sets of speakers look alike" in caplog.text

@@ -12,7 +12,7 @@ from ser.config.instantiate import build
 from ser.models.classifier import Classifier, Head
 from ser.models.frontend import Frontend
 from ser.models.pooling import AttentiveStatisticsPooling, MeanPooling, Pooling
-from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder, repeated
+from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder, repeat_short
 from tests.commands import REPOSITORY
 from tests.conftest import alone
 
@@ -85,7 +85,7 @@ def test_a_short_waveform_is_repeated_with_one_warning(caplog: pytest.LogCapture
 
 def test_repeating_leaves_what_is_long_enough_as_it_is() -> None:
     audio = Padded(torch.arange(12.0).reshape(2, 6, 1), torch.tensor([6, 2]))
-    longer = repeated(audio, 5)
+    longer = repeat_short(audio, 5)
     assert longer.lengths.tolist() == [6, 5]
     assert longer.values[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5]
     assert longer.values[1, :5, 0].tolist() == [6, 7, 6, 7, 6]

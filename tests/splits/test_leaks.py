@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError
-from ser.splits.leaks import KINDS, Leak, describe, doubtful_speakers, find_leaks, stamps, undeclared
+from ser.splits.leaks import (
+    KINDS,
+    Leak,
+    describe_leaks,
+    describe_lookalike_speakers,
+    find_leaks,
+    leak_stamps,
+    undeclared_leaks,
+)
 
 HALVES = {"train": np.array([0, 1, 2]), "test": np.array([3, 4])}
 
@@ -33,7 +41,7 @@ def digests(*rows: int) -> np.ndarray:
 
 def test_splits_that_share_nothing_leak_nothing() -> None:
     assert find_leaks(five(), HALVES, digests(0, 1, 2, 3, 4)) == []
-    assert describe([], []) == ["Leaks: none between the splits."]
+    assert describe_leaks([], []) == ["Leaks: none between the splits."]
 
 
 @pytest.mark.parametrize(
@@ -119,13 +127,13 @@ TEXT = Leak("text", ("train", "test"), shared=1, touched=3, total=300, examples=
 
 
 def test_a_leak_is_told_in_words_and_stamped_unless_it_is_declared() -> None:
-    assert describe([LEAK, TEXT], ["text"]) == [
+    assert describe_leaks([LEAK, TEXT], ["text"]) == [
         "LEAK: train and test share speakers (24), in 288 of 300 utterances of test: 01, 02, ...",
         "Declared leak: train and test share texts (1), in 3 of 300 utterances of test: oh",
     ]
-    assert stamps([LEAK, TEXT], ["text"]) == ["LEAK: train and test share speakers (24)"]
-    assert undeclared([LEAK, TEXT], ["text"]) == [LEAK]
-    assert stamps([LEAK, TEXT], ["text", "speaker"]) == []
+    assert leak_stamps([LEAK, TEXT], ["text"]) == ["LEAK: train and test share speakers (24)"]
+    assert undeclared_leaks([LEAK, TEXT], ["text"]) == [LEAK]
+    assert leak_stamps([LEAK, TEXT], ["text", "speaker"]) == []
 
 
 def test_every_kind_can_be_told() -> None:
@@ -148,7 +156,7 @@ def test_a_leak_survives_json() -> None:
     assert (found["kind"], found["splits"], found["share"]) == ("speaker", ["train", "test"], 0.96)
 
 
-@pytest.mark.parametrize("tell", [describe, stamps, undeclared])
+@pytest.mark.parametrize("tell", [describe_leaks, leak_stamps, undeclared_leaks])
 def test_only_leaks_that_there_are_can_be_declared(tell: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"data\.declared_leaks: there is no leak 'speakers'\. Did you mean 'speaker'\?"
@@ -179,11 +187,11 @@ def test_ten_thousand_utterances_are_compared_at_once() -> None:
 
 def test_speakers_of_two_splits_whose_names_look_alike_are_named() -> None:
     manifest = five(speaker=["s3", "4", "x", "S3", "4.0"])
-    assert doubtful_speakers(manifest, HALVES) == [
+    assert describe_lookalike_speakers(manifest, HALVES) == [
         "POSSIBLE LEAK: speakers whose names differ only in case, spacing or number format may be one: "
         "'4' of train and '4.0' of test, 's3' of train and 'S3' of test"
     ]
-    assert doubtful_speakers(five(speaker=["s3", "S3", None, "x", "y"]), HALVES) == []
+    assert describe_lookalike_speakers(five(speaker=["s3", "S3", None, "x", "y"]), HALVES) == []
 
 
 def test_texts_and_speakers_that_differ_invisibly_are_leaks() -> None:

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ser.corpora.published import read_corpus
-from ser.corpora.recordings import in_windows
+from ser.corpora.recordings import cut_into_windows
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store_io import new_store
 from ser.errors import ConfigError, DataError
@@ -577,7 +577,7 @@ def test_windows_of_one_recording_are_a_leak_though_nobody_is_known(tmp_path: Pa
         Utterance(name, Path(f"{name}.wav"), split=splits.get(name, "train"), labels={"emotion": "joy"})
         for name in "abcdef"
     )
-    manifest, cut = in_windows(Manifest(bare, "x"), store, 50, 0.01)
+    manifest, cut = cut_into_windows(Manifest(bare, "x"), store, 50, 0.01)
     assert len(manifest) == len(cut) == 30
     assert manifest.utterances[4].start == pytest.approx(2.0)
     assert manifest.utterances[4].end == pytest.approx(2.3)

@@ -12,7 +12,7 @@ from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.data.store_io import new_store
 from ser.errors import DataError
-from ser.splits.speaker_normalize import normalized_by_speaker
+from ser.splits.speaker_normalize import normalize_by_speaker
 from tests.commands import TINY, run
 
 LENGTHS = [30, 1, 70, 64, 5, 12]
@@ -46,7 +46,7 @@ def frames_of(store: Store, index: int) -> np.ndarray:
 def test_the_frames_of_each_speaker_have_mean_zero_and_deviation_one(
     store: Store, floor: float | None
 ) -> None:
-    scaled = normalized_by_speaker(store, manifest_of(SPEAKERS), floor)
+    scaled = normalize_by_speaker(store, manifest_of(SPEAKERS), floor)
     for speaker in "abc":
         own = [index for index, name in enumerate(SPEAKERS) if name == speaker]
         raw = np.concatenate([frames_of(store, index) for index in own]).astype(np.float64)
@@ -59,7 +59,7 @@ def test_the_frames_of_each_speaker_have_mean_zero_and_deviation_one(
 
 
 def test_a_batch_a_chunk_and_a_selection_hold_the_same_values_and_padding_is_zero(store: Store) -> None:
-    scaled = normalized_by_speaker(store, manifest_of(SPEAKERS), None)
+    scaled = normalize_by_speaker(store, manifest_of(SPEAKERS), None)
     chunks = np.concatenate([*scaled.chunks(50)])
     np.testing.assert_array_equal(chunks, np.concatenate([frames_of(scaled, index) for index in range(6)]))
     few = scaled.select(np.array([4, 2]))
@@ -72,7 +72,7 @@ def test_a_batch_a_chunk_and_a_selection_hold_the_same_values_and_padding_is_zer
 
 def test_an_unknown_speaker_is_named(store: Store) -> None:
     with pytest.raises(DataError, match=r"table\.csv.*2 utterances are unknown, first '3'.*column speaker"):
-        normalized_by_speaker(store, manifest_of(["a", "a", "b", None, None, "b"]), None)
+        normalize_by_speaker(store, manifest_of(["a", "a", "b", None, None, "b"]), None)
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ _SDS_SAMPLES = {"PCM_S8": 60, "PCM_16": 40, "PCM_24": 30}  # in a packet of 127 
 _FETCH_AGAIN = "Copy or download it again, or leave it out."
 
 
-def refuse(path: Path, file: Any) -> None:
+def refuse_truncated(path: Path, file: Any) -> None:
     """Refuse a file whose header claims more than is there, or that holds more than is read.
 
     Args:
@@ -54,7 +54,7 @@ def refuse(path: Path, file: Any) -> None:
             raise DataError(
                 f"{path}: is cut off, {file.frames} of {claimed} samples are there. {_FETCH_AGAIN}"
             )
-    if file.format == "OGG" and (links := _links(path)) > 1:
+    if file.format == "OGG" and (links := _count_ogg_streams(path)) > 1:
         raise DataError(
             f"{path}: holds {links} recordings one after another, of which only the first can be read. Convert it to "
             "wav or flac, for instance with ffmpeg, or leave it out."
@@ -79,7 +79,7 @@ def _missing_caf_bytes(path: Path) -> int:
     return place - size
 
 
-def _links(path: Path) -> int:
+def _count_ogg_streams(path: Path) -> int:
     """Count the recordings of an Ogg file: each begins with pages of first packets."""
     links, place, is_beginning = 0, 0, False
     with path.open("rb") as file:
