@@ -100,7 +100,7 @@ def value_of(word: str) -> Any:
     return OmegaConf.create({"key": override.value()})["key"]
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=60)
 @given(st.lists(TEXTS.filter(lambda text: text != "???"), min_size=20, max_size=20))
 def test_setting_survives_bash_and_hydra(texts: list[str]) -> None:
     words = words_of_bash([setting("key", text) for text in texts])
@@ -120,7 +120,6 @@ def test_composed_config_holds_the_text_of_a_setting(text: str, tmp_path: Path) 
         assert compose("config", [f"key={hydra_value(text)}"]).key == text
 
 
-@hypothesis_settings(deadline=None)
 @given(st.lists(VALUES.filter(lambda value: value != "???")))
 def test_setting_of_a_list_keeps_types(values: list[Any]) -> None:
     found = value_of(f"key={hydra_value(values)}")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from torch.nn import functional
@@ -22,7 +22,6 @@ def one_hot(answers: list[int]) -> torch.Tensor:
 
 
 @given(labels_and_answers)
-@settings(deadline=None)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_scores_equal_scikit_learn_also_for_absent_classes(pairs: list[tuple[int, int]]) -> None:
     truth, answers = map(list, zip(*pairs, strict=True))

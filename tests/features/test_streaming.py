@@ -95,7 +95,7 @@ def whole(extractor: Extractor, waveform: Tensor) -> tuple[Tensor, Tensor | None
     return features.values[0], None if speech is None else speech[0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(1, 12_000),
     st.lists(st.sampled_from([0, 1, 2, 79, 80, 81, 200, 333, 1000]), min_size=1, max_size=5).filter(
@@ -121,7 +121,7 @@ def test_a_stream_has_the_features_and_the_speech_of_the_whole(
     assert speech == expected_speech.tolist()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(800, 12_000), st.lists(st.integers(1, 700), min_size=1, max_size=4), st.integers(0, 99))
 @pytest.mark.parametrize("name", ["emphasized", "mfcc", "challenge", "long_frames"])
 def test_where_silence_is_removed_a_stream_gives_the_speech_of_the_whole_and_says_when_it_was(

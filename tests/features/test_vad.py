@@ -154,7 +154,7 @@ def test_clips_about_as_short_as_a_frame_are_answered(samples: int) -> None:
         assert treated(noise, mode)[0].lengths.tolist() == [samples]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 12_000), min_size=1, max_size=4), st.sampled_from([8000, 11025, 16000]))
 def test_an_answer_is_the_same_alone_in_a_batch_and_over_any_padding(lengths: list[int], rate: int) -> None:
     size = max(lengths) + 700
@@ -210,7 +210,7 @@ def test_a_frame_of_features_made_every_10_ms_is_as_the_detectors_own() -> None:
     assert not speech.all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from([(25.0, 10.0), (64.0, 16.0), (10.0, 4.0), (5.0, 40.0)]),
     st.sampled_from(["causal", "causal_padded", "centered", "centered_padded"]),

@@ -40,7 +40,7 @@ def test_stretches_are_smoothed_as_by_hand(smoothing: Smoothing, sounds: str, sp
     assert whole(smoothing, flags(sounds)) == flags(speech)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SETTINGS, st.lists(SOUNDS.filter(bool), min_size=1, max_size=3))
 def test_padding_never_changes_an_answer(smoothing: Smoothing, batch: list[list[bool]]) -> None:
     size = max(map(len, batch))
@@ -51,7 +51,7 @@ def test_padding_never_changes_an_answer(smoothing: Smoothing, batch: list[list[
         assert answers == whole(smoothing, sounds) + [False] * (size - len(sounds))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(SETTINGS, SOUNDS, st.lists(st.integers(0, 9), min_size=1, max_size=9))
 def test_a_stream_gets_the_answers_of_the_whole_in_any_pieces(
     smoothing: Smoothing, sounds: list[bool], sizes: list[int]

@@ -103,7 +103,7 @@ def rebuilt(state: State, change: Callable[[Tensor], Tensor]) -> State:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=chunk_sizes, length=st.integers(1, 130))
 @torch.inference_mode()
 def test_an_encoder_says_in_chunks_what_it_says_of_the_whole(
@@ -129,7 +129,7 @@ def test_steps_come_as_soon_as_their_frames_have(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", POOLINGS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes=chunk_sizes, length=st.integers(1, 130))
 @torch.inference_mode()
 def test_a_pooling_says_after_each_step_what_it_says_of_all_until_then(

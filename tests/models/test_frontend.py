@@ -19,7 +19,7 @@ def fitted(**options: Any) -> Frontend:
     return frontend
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(
         [

@@ -117,7 +117,7 @@ def assigned(rule: Rule, manifest: Manifest) -> Assignment:
 
 @pytest.mark.parametrize("rule", [*BY_SPEAKER, RandomSplit(label="emotion")], ids=name_of)
 @given(manifests(), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_splits_are_a_partition_that_the_order_of_rows_does_not_change(
     rule: Rule, manifest: Manifest, random: Any
 ) -> None:
@@ -133,7 +133,7 @@ def test_splits_are_a_partition_that_the_order_of_rows_does_not_change(
 
 @pytest.mark.parametrize("rule", BY_SPEAKER, ids=name_of)
 @given(manifests())
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_no_speaker_is_in_two_splits(rule: Rule, manifest: Manifest) -> None:
     leaks = find_leaks(manifest, assigned(rule, manifest), None)
     assert "speaker" not in {leak.kind for leak in leaks}
@@ -141,7 +141,7 @@ def test_no_speaker_is_in_two_splits(rule: Rule, manifest: Manifest) -> None:
 
 @pytest.mark.parametrize("rule", [SpeakerDisjoint(), SpeakerKFold(folds=3), Default(test=0.0)], ids=name_of)
 @given(manifests())
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_no_group_is_in_two_splits(rule: Rule, manifest: Manifest) -> None:
     assert find_leaks(manifest, assigned(rule, manifest), None) == []
 
