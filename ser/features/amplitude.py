@@ -1,4 +1,4 @@
-"""How loud waveforms are, and what makes all of them equally loud."""
+"""Normalise the amplitude of waveforms."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,19 +11,21 @@ from ser.batch import Padded
 
 Normalize = Literal["none", "peak", "rms", "zscore", "minmax"]
 
-_SAMPLES_AT_A_TIME = 1 << 18  # 2 MB of float64, so that hours of audio need no more
-_SMALLEST_SCALE = 1e-7  # 20 dB below the last bit of 24: what is softer is silence, and would become noise
+_SAMPLES_AT_A_TIME = 1 << 18  # 2 MB of float64, whatever the length of the audio
+_SMALLEST_SCALE = (
+    1e-7  # 20 dB below the last bit of 24: a softer signal is silence, which scaling would amplify to noise
+)
 
 
 def normalize_amplitude(
     waveforms: Padded, normalize: Normalize, dtype: torch.dtype = torch.float64
 ) -> Padded:
-    """Waveforms [B, samples, 1] of the amplitude asked for, silence as it is, zeros for padding.
+    """Normalise each utterance's amplitude; silence stays as it is, and padding becomes 0.
 
     Args:
-        waveforms: as recorded.
-        normalize: what to make equal.
-        dtype: of the computation; float32 where a device has no other.
+        waveforms: Waveforms [B, samples, 1] as recorded.
+        normalize: Which statistic of each utterance becomes equal.
+        dtype: Type of the computation; float32 on a device without float64.
     """
     origin, scale = _offset_and_scale(waveforms, normalize, dtype)
     scale = scale.where(scale > _SMALLEST_SCALE, 1.0)
@@ -34,7 +36,7 @@ def normalize_amplitude(
 
 
 def _offset_and_scale(waveforms: Padded, normalize: Normalize, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What is taken from each utterance, and what the rest is divided by, [B, 1] both."""
+    """Compute the offset to subtract from each utterance and the scale to divide it by, both [B, 1]."""
     nothing = torch.zeros(len(waveforms.lengths), 1, dtype=dtype, device=waveforms.values.device)
     if normalize == "none":
         return nothing, nothing + 1
@@ -48,7 +50,7 @@ def _offset_and_scale(waveforms: Padded, normalize: Normalize, dtype: torch.dtyp
 
 
 def _reduce_max(waveforms: Padded, dtype: torch.dtype, measure: Callable[[Tensor], Tensor]) -> Tensor:
-    """The largest of what is measured of an utterance's samples, [B, 1]."""
+    """Compute the maximum of `measure(samples)` over each utterance, [B, 1]."""
     peaks = [
         measure(block).where(real, -math.inf).amax(1) for _, block, real in _iterate_blocks(waveforms, dtype)
     ]
@@ -56,13 +58,13 @@ def _reduce_max(waveforms: Padded, dtype: torch.dtype, measure: Callable[[Tensor
 
 
 def _reduce_mean(waveforms: Padded, dtype: torch.dtype, measure: Callable[[Tensor], Tensor]) -> Tensor:
-    """The mean of what is measured of an utterance's samples, [B, 1]."""
+    """Compute the mean of `measure(samples)` over each utterance, [B, 1]."""
     sums = [measure(block).where(real, 0).sum(1) for _, block, real in _iterate_blocks(waveforms, dtype)]
     return torch.stack(sums, dim=1).sum(1, keepdim=True) / waveforms.lengths[:, None]
 
 
 def _iterate_blocks(waveforms: Padded, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Where they are, samples [B, n], and which of them are no padding."""
+    """Yield blocks of samples [B, n]: their place, their values, and a mask that is false on padding."""
     size = max(1, _SAMPLES_AT_A_TIME // len(waveforms.lengths))
     for begin in range(0, waveforms.values.shape[1], size):
         block = waveforms.values[:, begin : begin + size, 0].to(dtype)

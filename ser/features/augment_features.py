@@ -1,6 +1,6 @@
-"""Augmentation of log-mel features: batched, on the batch's device, random by utterance key alone.
+"""Augment log-mel features in batches on any device; the random numbers depend on the utterance key only.
 
-Each piece maps (Padded [B, T, F], keys [B]) to Padded. Values are log energies as stored, not normalised.
+Each augmentation maps (Padded [B, T, F], keys [B]) to Padded. Values are log energies as stored, not normalised.
 """
 
 import math
@@ -14,18 +14,18 @@ from ser.randomness import uniform
 
 
 class Augment(nn.Module):
-    """Speed, vocal tract, loudness, masks, mixtures, in this order; 0 switches a piece off.
+    """Apply time stretch, frequency warp, gain, masks and mixup, in this order; a setting of 0 disables one.
 
     Args:
-        time_stretch: speed changes by at most this share, 0..0.5.
-        frequency_warp: the mel axis is scaled by at most this share, 0..0.3.
-        gain_db: loudness changes by at most so many decibels; meant for natural-log energies.
-        time_masks: stretches of time replaced by the mean, each at most a tenth of the utterance.
-        frequency_masks: bands replaced by the mean, each at most 4 mel bands wide.
-        mixup: a neighbour from the batch is mixed in with at most this share, 0..0.5.
+        time_stretch: Largest relative change of speed, 0..0.5.
+        frequency_warp: Largest relative change of scale of the mel axis, 0..0.3.
+        gain_db: Largest change of loudness, in dB; meant for natural-log energies.
+        time_masks: Number of time spans that are replaced by the mean, each at most a tenth of the utterance.
+        frequency_masks: Number of bands that are replaced by the mean, each at most 4 mel bins wide.
+        mixup: Largest share of the neighbour in the batch, 0..0.5.
 
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: A setting is out of its range.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Augment(nn.Module):
 
     @torch.no_grad()
     def forward(self, audio: Padded, keys: Tensor) -> tuple[Padded, Tensor]:
-        """[B, T, F] -> [B, T', F], and the share [B] that the neighbour `roll(1)` has in each utterance."""
+        """Augment [B, T, F] to [B, T', F]; also return the share [B] of the neighbour `roll(1)` in each utterance."""
         for piece in self.pieces:
             audio = piece(audio, keys)
         if self.mixup is None:
@@ -66,10 +66,10 @@ class Augment(nn.Module):
 
 
 class TimeStretch(nn.Module):
-    """Play faster or slower without a change of pitch, by linear interpolation between frames.
+    """Change the speed without changing the pitch, by linear interpolation between frames.
 
     Args:
-        max_change: the speed is uniform in 1 - max_change .. 1 + max_change, 0..0.5.
+        max_change: Largest relative change, 0..0.5; the speed is uniform in 1 - max_change .. 1 + max_change.
     """
 
     def __init__(self, max_change: float = 0.2) -> None:
@@ -77,7 +77,7 @@ class TimeStretch(nn.Module):
         self.max_change = max_change
 
     def forward(self, audio: Padded, keys: Tensor) -> Padded:
-        """[B, T, F] -> [B, T', F]."""
+        """Stretch [B, T, F] to [B, T', F]."""
         speed = 1 + self.max_change * (2 * uniform(keys, "stretch") - 1)
         lengths = (audio.lengths / speed[:, 0]).round().long().clamp_min(1)
         steps = torch.arange(int(lengths.max()), device=audio.values.device)
@@ -89,7 +89,7 @@ class FrequencyWarp(nn.Module):
     """Stretch the mel axis, as a longer or shorter vocal tract would.
 
     Args:
-        max_change: the axis is scaled by 1 - max_change .. 1 + max_change, 0..0.3.
+        max_change: Largest relative change, 0..0.3; the scale is uniform in 1 - max_change .. 1 + max_change.
 
     Source: Jaitly and Hinton, "Vocal tract length perturbation improves speech recognition", 2013.
     """
@@ -99,7 +99,7 @@ class FrequencyWarp(nn.Module):
         self.max_change = max_change
 
     def forward(self, audio: Padded, keys: Tensor) -> Padded:
-        """[B, T, F] -> [B, T, F]."""
+        """Warp the features [B, T, F]."""
         bands = torch.arange(audio.values.shape[2], device=audio.values.device)
         scale = 1 + self.max_change * (2 * uniform(keys, "warp") - 1)
         position = (bands * scale).clamp_max(len(bands) - 1)
@@ -108,10 +108,10 @@ class FrequencyWarp(nn.Module):
 
 
 class Gain(nn.Module):
-    """Make the whole utterance louder or softer.
+    """Change the loudness of the whole utterance.
 
     Args:
-        max_db: the change is uniform in -max_db..max_db.
+        max_db: Largest change in dB; it is uniform in -max_db..max_db.
     """
 
     def __init__(self, max_db: float = 5.0) -> None:
@@ -119,19 +119,19 @@ class Gain(nn.Module):
         self.max_change = max_db * math.log(10) / 10  # decibels of power, in natural logarithm
 
     def forward(self, audio: Padded, keys: Tensor) -> Padded:
-        """[B, T, F] -> [B, T, F]."""
+        """Add a gain to the log energies [B, T, F]."""
         change = self.max_change * (2 * uniform(keys, "gain") - 1)
         return audio.with_values(audio.values + change.unsqueeze(-1))
 
 
 class SpecAugment(nn.Module):
-    """Replace stretches of time and bands of frequency by the utterance's mean.
+    """Replace time spans and frequency bands by the utterance's mean.
 
     Args:
-        time_masks: how many stretches.
-        max_time_share: the longest stretch as a share of the utterance, 0..1.
-        frequency_masks: how many bands.
-        max_bands: the widest band, in mel bands.
+        time_masks: Number of time spans.
+        max_time_share: Longest span as a share of the utterance, 0..1.
+        frequency_masks: Number of frequency bands.
+        max_bands: Widest band, in mel bins.
 
     Source: Park et al., "SpecAugment", Interspeech 2019.
     """
@@ -150,7 +150,7 @@ class SpecAugment(nn.Module):
         self.max_bands = max_bands
 
     def forward(self, audio: Padded, keys: Tensor) -> Padded:
-        """[B, T, F] -> [B, T, F]."""
+        """Mask the features [B, T, F]."""
         _, steps, bands = audio.values.shape
         length = audio.lengths[:, None].float()
         hidden = _draw_spans(keys, "time", self.time_masks, self.max_time_share * length, length, steps)[
@@ -165,12 +165,12 @@ class SpecAugment(nn.Module):
 
 
 class Mixup(nn.Module):
-    """Mix each utterance with its neighbour in the batch, as if both were heard at once.
+    """Mix each utterance with its neighbour in the batch, as if both were played at once.
 
-    Energies are added, not logarithms, and where the neighbour has ended nothing is added.
+    Energies are added, not their logarithms. After the neighbour's end, nothing is added.
 
     Args:
-        max_share: the neighbour's share is uniform in 0..max_share, 0..0.5.
+        max_share: Largest share of the neighbour, 0..0.5; the share is uniform in 0..max_share.
 
     Source: Zhang et al., "mixup: Beyond empirical risk minimization", 2018; adding energies: Niizumi et al.,
     "BYOL for audio", 2021.
@@ -182,17 +182,17 @@ class Mixup(nn.Module):
 
     @torch.no_grad()
     def forward(self, audio: Padded, keys: Tensor) -> tuple[Padded, Tensor]:
-        """[B, T, F] -> the mixed [B, T, F] and the neighbour's share [B]; the neighbours are `roll(1)`."""
+        """Return the mixture [B, T, F] and the share [B] of the neighbour, which is `roll(1)`."""
         share = self.max_share * uniform(keys, "mixup")
         mine = audio.values + torch.log1p(-share).unsqueeze(-1)
         theirs = audio.values.roll(1, 0) + share.log().unsqueeze(-1)
-        heard = (audio.mask & audio.mask.roll(1, 0)).unsqueeze(-1)
-        mixed = torch.where(heard, torch.logaddexp(mine, theirs), mine)
+        both = (audio.mask & audio.mask.roll(1, 0)).unsqueeze(-1)
+        mixed = torch.where(both, torch.logaddexp(mine, theirs), mine)
         return audio.with_values(mixed), share[:, 0]
 
 
 def _draw_spans(keys: Tensor, salt: str, count: int, widest: Tensor, extent: Tensor, size: int) -> Tensor:
-    """[B, size] bool: true in `count` random stretches of at most `widest` [B, 1] in `extent` [B, 1]."""
+    """Draw `count` random spans, each at most `widest` [B, 1] long, within `extent` [B, 1]; bool [B, size]."""
     positions = torch.arange(size, device=keys.device)
     hidden = torch.zeros(len(keys), size, dtype=torch.bool, device=keys.device)
     draws = uniform(keys, salt, 2 * count).reshape(len(keys), count, 2)
@@ -204,7 +204,7 @@ def _draw_spans(keys: Tensor, salt: str, count: int, widest: Tensor, extent: Ten
 
 
 def _interpolate(values: Tensor, position: Tensor) -> Tensor:
-    """Values [B, N, F] read at fractional positions [B, M] of the second axis, 0..N-1 -> [B, M, F]."""
+    """Interpolate values [B, N, F] at fractional positions [B, M] on the second axis, 0..N-1: [B, M, F]."""
     lower = position.floor()
     weight = (position - lower).unsqueeze(-1)
     index = lower.long().unsqueeze(-1).expand(-1, -1, values.shape[2])

@@ -1,7 +1,7 @@
-"""Augmentation of waveforms: batched, on the batch's device, random by utterance key alone.
+"""Augment waveforms in batches on any device; the random numbers depend on the utterance key only.
 
-Each piece maps (Padded [B, samples, 1], keys [B]) to Padded. What it makes of an utterance depends neither on
-padding, which it leaves zero, nor on batch mates. Loud utterances may exceed -1..1; nothing is clipped.
+Each augmentation maps (Padded [B, samples, 1], keys [B]) to Padded. Its result depends neither on padding, which
+stays 0, nor on batch mates. Loud utterances may exceed -1..1; nothing is clipped.
 """
 
 import math
@@ -15,29 +15,27 @@ from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.randomness import uniform
 
-_ZERO_CROSSINGS = 16  # of the sinc on each side: at 16 kHz, 1 kHz becomes 1.1 kHz with an error of -99 dB
-_ROLLOFF = 0.95  # its cut-off, as a share of the highest frequency that the waveform holds before and after
-_SILENT = (
-    1e-20  # an energy, 30 dB below that of a sample of 24 bits: raising it to that of speech may overflow
-)
+_ZERO_CROSSINGS = 16  # on each side of the sinc: at 16 kHz, 1 kHz becomes 1.1 kHz with an error of -99 dB
+_ROLLOFF = 0.95  # cut-off of the sinc, as a share of the lower of the two Nyquist frequencies
+_SILENT = 1e-20  # an energy 30 dB below the last bit of 24: scaling it to the level of speech may overflow
 
 
 class WaveformAugment(nn.Module):
-    """Speed, room, noise, level, polarity, in this order, as they come about; 0 or None switches a piece off.
+    """Change speed, room, noise, level and polarity, in this order; 0 or None disables one of them.
 
     Args:
-        speed: speed and pitch change by at most this share, 0.01..0.5, in steps of 0.01.
-        speed_probability: 0..1, share of the utterances whose speed changes.
-        impulses: impulse responses of rooms to speak in.
-        impulse_probability: 0..1, share of the utterances spoken in one of them.
-        noise_snr_db: [low, high], the signal-to-noise ratio is uniform between, in dB.
-        noises: recordings of noise; None for white noise.
-        noise_probability: 0..1, share of the utterances with noise.
-        gain_db: the level changes by at most so many decibels.
-        flip_probability: 0..1, share of the utterances turned upside down, as by a microphone of other polarity.
+        speed: Largest relative change of speed and pitch, 0.01..0.5, in steps of 0.01.
+        speed_probability: Share of the utterances whose speed changes, 0..1.
+        impulses: Room impulse responses; None for no reverberation.
+        impulse_probability: Share of the utterances with reverberation, 0..1.
+        noise_snr_db: [low, high] in dB; the signal-to-noise ratio is uniform between them. None for no noise.
+        noises: Noise recordings; None for white noise.
+        noise_probability: Share of the utterances with noise, 0..1.
+        gain_db: Largest change of level, in dB.
+        flip_probability: Share of the utterances whose sign is inverted, 0..1.
 
     Raises:
-        ConfigError: a setting out of its range, or noises without a signal-to-noise ratio.
+        ConfigError: A setting is out of its range, or noises are given without a signal-to-noise ratio.
     """
 
     def __init__(
@@ -73,14 +71,14 @@ class WaveformAugment(nn.Module):
 
     @torch.no_grad()
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
-        """[B, samples, 1] -> [B, samples', 1]."""
+        """Augment waveforms [B, samples, 1] to [B, samples', 1]."""
         for piece in self.pieces:
             waveforms = piece(waveforms, keys)
         return waveforms
 
 
 class WaveformBank(nn.Module):
-    """Recordings to draw from, in memory, as one tensor so that a whole batch is read at once.
+    """Recordings to draw from, held in memory as one tensor, so that one operation reads a whole batch.
 
     Args:
         waveforms: 1-D float tensors, none empty, at the sample rate of the speech.
@@ -93,7 +91,7 @@ class WaveformBank(nn.Module):
     def __init__(self, waveforms: Sequence[Tensor]) -> None:
         super().__init__()
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        # Not persistent: a checkpoint need not hold the noises that a model was trained with.
+        # Not persistent: a checkpoint does not need the noises of the training.
         self.register_buffer("samples", torch.cat(list(waveforms)), persistent=False)
         self.register_buffer("lengths", lengths, persistent=False)
         self.register_buffer("firsts", lengths.cumsum(0) - lengths, persistent=False)
@@ -102,7 +100,7 @@ class WaveformBank(nn.Module):
         return len(self.lengths)
 
     def draw_recordings(self, keys: Tensor, salt: str) -> Padded:
-        """A random recording for each key [B], all of it: [B, samples, 1], padded with zeros."""
+        """Draw a whole recording for each key [B]: [B, samples, 1], padded with zeros."""
         chosen = (uniform(keys, salt)[:, 0] * len(self)).long()
         lengths = self.lengths[chosen]
         steps = torch.arange(int(lengths.max()), device=keys.device)
@@ -110,7 +108,7 @@ class WaveformBank(nn.Module):
         return Padded(self.samples[places].unsqueeze(-1), lengths).zeroed()
 
     def draw_segments(self, keys: Tensor, salt: str, count: int) -> Tensor:
-        """[B, count] samples of a random recording for each key [B], from anywhere, and round again at its end."""
+        """Draw `count` samples for each key: [B, count], from a random place; a recording repeats at its end."""
         choice, place = uniform(keys, salt, 2).unbind(1)
         chosen = (choice * len(self)).long()
         lengths = self.lengths[chosen]
@@ -119,11 +117,12 @@ class WaveformBank(nn.Module):
 
 
 class Speed(nn.Module):
-    """Play faster or slower, as on a tape: pitch and formants move with the tempo.
+    """Change speed and pitch together, as a tape does.
 
     Args:
-        max_change: the speed is one of 1 - max_change, ..., 1 + max_change in steps of 0.01; 0.01..0.5.
-        probability: 0..1, of a change.
+        max_change: Largest relative change, 0.01..0.5; the speed is 1 - max_change .. 1 + max_change in steps of
+            0.01.
+        probability: Share of the utterances whose speed changes, 0..1.
 
     Source: Ko et al., "Audio augmentation for speech recognition", Interspeech 2015.
     """
@@ -139,21 +138,21 @@ class Speed(nn.Module):
         self.probability = _check_probability("speed_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
-        """[B, samples, 1] -> [B, samples', 1]."""
+        """Change the speed of [B, samples, 1] to [B, samples', 1]."""
         choices = 2 * self.max_percent + 1
         change = (uniform(keys, "wspeed")[:, 0] * choices).long() - self.max_percent
         return change_speed(waveforms, 100 + change * _draw_mask(keys, "?wspeed", self.probability)[:, 0])
 
 
 class Reverberation(nn.Module):
-    """Let the utterance be heard in a room, as loud and as early as without.
+    """Add the reverberation of a room; loudness and delay stay as they were.
 
-    The impulse response's highest peak, the direct path, stands for no delay, and what rings on after the
-    utterance's end is cut.
+    The highest peak of the impulse response, the direct path, gets a delay of 0. Reverberation after the utterance's
+    end is cut off.
 
     Args:
-        impulses: impulse responses.
-        probability: 0..1, of a room.
+        impulses: Room impulse responses.
+        probability: Share of the utterances with reverberation, 0..1.
 
     Source: Ko et al., "A study on data augmentation of reverberant speech", ICASSP 2017.
     """
@@ -164,26 +163,26 @@ class Reverberation(nn.Module):
         self.probability = _check_probability("impulse_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
-        """[B, samples, 1] -> [B, samples, 1]."""
+        """Convolve waveforms [B, samples, 1] with impulse responses."""
         dry = waveforms.zeroed().values[..., 0]
         impulses = self.impulses.draw_recordings(keys, "wroom").values[..., 0]
         delays = impulses.abs().argmax(1, keepdim=True)
         steps = torch.arange(dry.shape[1], device=dry.device)
         wet = _convolve(dry, impulses).gather(1, steps + delays) * waveforms.mask
         wet = wet * _level_ratio(dry, wet)
-        heard = wet.where(_draw_mask(keys, "?wroom", self.probability), dry)
-        return waveforms.with_values(heard.unsqueeze(-1))
+        mixed = wet.where(_draw_mask(keys, "?wroom", self.probability), dry)
+        return waveforms.with_values(mixed.unsqueeze(-1))
 
 
 class Noise(nn.Module):
-    """Add noise at a random signal-to-noise ratio, of all energies over the whole utterance.
+    """Add noise at a random signal-to-noise ratio; both energies are those of the whole utterance.
 
-    To silence none is added: there is no ratio to it.
+    A silent utterance gets no noise, as its ratio would be undefined.
 
     Args:
-        snr_db: [low, high], the ratio is uniform between, in dB.
-        noises: recordings; None for white Gaussian noise.
-        probability: 0..1, of any noise.
+        snr_db: [low, high] in dB; the ratio is uniform between them.
+        noises: Noise recordings; None for white Gaussian noise.
+        probability: Share of the utterances with noise, 0..1.
     """
 
     def __init__(
@@ -200,7 +199,7 @@ class Noise(nn.Module):
         self.probability = _check_probability("noise_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
-        """[B, samples, 1] -> [B, samples, 1]."""
+        """Add noise to waveforms [B, samples, 1]."""
         clean = waveforms.zeroed().values[..., 0]
         noise = self._noise(keys, clean.shape[1]) * waveforms.mask
         snr_db = self.low + (self.high - self.low) * uniform(keys, "wsnr")
@@ -218,10 +217,10 @@ class Noise(nn.Module):
 
 
 class WaveformGain(nn.Module):
-    """Make the whole utterance louder or softer.
+    """Change the level of the whole utterance.
 
     Args:
-        max_db: the change is uniform in -max_db..max_db.
+        max_db: Largest change in dB; it is uniform in -max_db..max_db.
     """
 
     def __init__(self, max_db: float = 6.0) -> None:
@@ -234,16 +233,16 @@ class WaveformGain(nn.Module):
         self.max_db = max_db
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
-        """[B, samples, 1] -> [B, samples, 1]."""
+        """Scale waveforms [B, samples, 1]."""
         change = _db_to_amplitude(self.max_db * (2 * uniform(keys, "wgain") - 1))
         return waveforms.with_values(waveforms.values * change.unsqueeze(-1))
 
 
 class Polarity(nn.Module):
-    """Turn waveforms upside down, which nobody hears.
+    """Invert the sign of waveforms, which is inaudible.
 
     Args:
-        probability: 0..1.
+        probability: Share of the utterances that are inverted, 0..1.
     """
 
     def __init__(self, probability: float = 0.5) -> None:
@@ -251,13 +250,13 @@ class Polarity(nn.Module):
         self.probability = _check_probability("flip_probability", probability)
 
     def forward(self, waveforms: Padded, keys: Tensor) -> Padded:
-        """[B, samples, 1] -> [B, samples, 1]."""
+        """Invert waveforms [B, samples, 1]."""
         flipped = _draw_mask(keys, "?wflip", self.probability).unsqueeze(-1)
         return waveforms.with_values(waveforms.values * torch.where(flipped, -1.0, 1.0))
 
 
 def white_noise(keys: Tensor, salt: str, count: int) -> Tensor:
-    """[B, count] independent Gaussian numbers of deviation 1 for keys [B]; the first ones are the same for any count.
+    """Draw Gaussian noise [B, count] of deviation 1 for keys [B]; a smaller count gives the same first samples.
 
     Source: Box and Muller, "A note on the generation of random normal deviates", 1958.
     """
@@ -268,18 +267,18 @@ def white_noise(keys: Tensor, salt: str, count: int) -> Tensor:
 
 
 def change_speed(waveforms: Padded, percent: Tensor) -> Padded:
-    """[B, samples, 1] played at so many percent of its speed: [B, samples', 1], interpolated by a windowed sinc.
+    """Play waveforms [B, samples, 1] at `percent` of their speed: [B, samples', 1], by windowed-sinc interpolation.
 
-    What would lie above the highest frequency afterwards is filtered out instead of being folded down.
+    A low-pass filter removes what would alias.
 
     Args:
-        waveforms: [B, samples, 1].
-        percent: [B] int64, positive; 110 makes 1.1 kHz of 1 kHz, and 10 s of 11 s.
+        waveforms: Waveforms [B, samples, 1].
+        percent: Speed in percent [B] int64, positive; 110 turns 1 kHz into 1.1 kHz, and 11 s into 10 s.
     """
     samples = waveforms.zeroed().values[..., 0]
     lengths = ((100 * waveforms.lengths + percent // 2) // percent).clamp_min(1)
     changed = samples.new_zeros(len(samples), int(lengths.max()))
-    for value in sorted(set(percent.tolist())):  # one product of matrices for all utterances of a speed
+    for value in sorted(set(percent.tolist())):  # one matrix product for all utterances of the same speed
         rows = (percent == value).nonzero()[:, 0]
         count = int(lengths[rows].max())
         changed[rows, :count] = _resample(samples[rows], value, count)
@@ -287,7 +286,7 @@ def change_speed(waveforms: Padded, percent: Tensor) -> Padded:
 
 
 def _resample(samples: Tensor, percent: int, count: int) -> Tensor:
-    """Samples [B, T] read at `count` places, percent / 100 apart: [B, count]."""
+    """Interpolate samples [B, T] at `count` positions that are percent / 100 apart: [B, count]."""
     if percent == 100:
         return samples[:, :count]
     kernel, reach = _interpolation_kernel(percent, samples.device)
@@ -299,7 +298,7 @@ def _resample(samples: Tensor, percent: int, count: int) -> Tensor:
 
 
 def _interpolation_kernel(percent: int, device: torch.device) -> tuple[Tensor, int]:
-    """Weights [taps, 100] of the inputs around a block for its 100 outputs, and how many taps precede the block.
+    """Return the weights [taps, 100] from input samples to a block of 100 outputs, and the taps before the block.
 
     Source: Smith, "Digital audio resampling", https://ccrma.stanford.edu/~jos/resample/, with a Hann window.
     """
@@ -308,7 +307,7 @@ def _interpolation_kernel(percent: int, device: torch.device) -> tuple[Tensor, i
     reach = math.ceil(half_width)
     outputs = torch.arange(100, device=device) * percent
     taps = torch.arange(-reach, percent + reach, device=device)
-    # Whole samples are subtracted as integers, so that float32 is enough for the rest.
+    # Whole samples are subtracted as integers, so that float32 is precise enough for the fraction.
     distance = (outputs // 100 - taps[:, None]) + (outputs % 100) / 100
     window = torch.cos(math.pi * distance / (2 * half_width)).square() * (distance.abs() < half_width)
     kernel = torch.sinc(cutoff * distance) * window
@@ -316,7 +315,7 @@ def _interpolation_kernel(percent: int, device: torch.device) -> tuple[Tensor, i
 
 
 def _convolve(waveforms: Tensor, impulses: Tensor) -> Tensor:
-    """[B, T] and [B, H] -> [B, T + H - 1], or longer by zeros."""
+    """Convolve [B, T] with [B, H] by FFT: [B, T + H - 1], or longer with zeros at the end."""
     size = waveforms.shape[1] + impulses.shape[1] - 1
     power = 2 ** math.ceil(math.log2(size))
     fast = 3 * power // 4 if 3 * power // 4 >= size else power
@@ -326,19 +325,19 @@ def _convolve(waveforms: Tensor, impulses: Tensor) -> Tensor:
 
 
 def _level_ratio(ours: Tensor, theirs: Tensor) -> Tensor:
-    """[B, 1], what to multiply theirs [B, T] by to make it as loud as ours [B, T]; 0 where theirs is silent."""
+    """Return the factor [B, 1] that gives `theirs` [B, T] the energy of `ours` [B, T]; 0 where `theirs` is silent."""
     energy = theirs.square().sum(1, keepdim=True)
     ratio = ours.square().sum(1, keepdim=True) / energy
     return ratio.sqrt().where(energy > _SILENT, 0)
 
 
 def _db_to_amplitude(decibels: Tensor) -> Tensor:
-    """The factor that so many decibels are."""
+    """Convert decibels to an amplitude factor."""
     return torch.pow(10, decibels / 20)
 
 
 def _draw_mask(keys: Tensor, salt: str, probability: float) -> Tensor:
-    """[B, 1] bool, true with this probability."""
+    """Draw a mask [B, 1] that is true with the given probability."""
     return uniform(keys, salt) < probability
 
 

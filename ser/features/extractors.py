@@ -1,6 +1,6 @@
-"""From waveforms to features, in plain torch: batched, on any device, the same alone and in a batch.
+"""Compute features from waveforms in plain torch: batched, on any device, the same alone and in a batch.
 
-Every convention on which toolkits differ is an argument, so that a preset in conf/features says all of it.
+Every convention on which toolkits differ is an argument, so that a preset in conf/features is complete.
 """
 
 import copy
@@ -44,25 +44,25 @@ CHALLENGE: Mapping[str, Any] = MappingProxyType(
         "precision": "float64",
     }
 )
-"""Settings of LogMel for frames as the course challenge has them; conf/features/challenge.yaml says why."""
+"""Settings of LogMel for the frames of the course challenge; conf/features/challenge.yaml explains them."""
 
 
 class Extractor(nn.Module, ABC):
-    """Waveforms [B, samples, 1] in -1..1 to features [B, T, F].
+    """Base class that maps waveforms [B, samples, 1] in -1..1 to features [B, T, F].
 
     Args:
-        sample_rate: of the waveforms, in Hz.
-        feature_dim: F.
-        framing: where the steps lie.
-        silence: what becomes of silence; None leaves it and does not look for it.
+        sample_rate: Sample rate of the waveforms, in Hz.
+        feature_dim: Number of values of a step, F.
+        framing: Position of the steps in the waveform.
+        silence: How to treat silence; None keeps it and does not detect it.
     """
 
     dtype = torch.float32
-    """Of the frames that features are made of."""
+    """Type of the samples in a frame, from which features are computed."""
     is_waveform: ClassVar[bool] = False
     """Whether a step is a sample."""
     waveform_preemphasis = 0.0
-    """How much of the sample before it is taken from each, before frames are made."""
+    """Share of the previous sample that is subtracted from each sample of the waveform, before framing."""
 
     def __init__(
         self, *, sample_rate: int, feature_dim: int, framing: Framing, silence: Silence | None = None
@@ -77,9 +77,9 @@ class Extractor(nn.Module, ABC):
         self.precise = torch.float64
 
     def to_float32(self) -> "Extractor":
-        """A copy that computes in float32 throughout: for steps of a training, on whatever device.
+        """Copy the extractor for training steps on any device: the copy computes in float32 throughout.
 
-        Apple's MPS has no float64. What it costs is the last digits of the quietest bands, see `LogMel.precision`.
+        Apple's MPS has no float64. The quietest bands lose their last digits, see `LogMel.precision`.
         """
         copied = copy.deepcopy(self)
         copied.precise = torch.float32
@@ -89,52 +89,52 @@ class Extractor(nn.Module, ABC):
 
     @property
     def batching_frame_s(self) -> float:
-        """Seconds that a frame counts in the lengths of `batching`."""
+        """Return the seconds that `batching` counts as one frame."""
         return self.frame_shift_s
 
     def num_frames(self, samples: Tensor) -> Tensor:
-        """T of waveforms with so many samples [B], silence not counted off."""
+        """Compute T for waveforms with `samples` [B] samples, before silence is removed."""
         return self.framing.num_frames(samples)
 
     @abstractmethod
     def extract(self, waveforms: Padded) -> Padded:
-        """[B, samples, 1] -> [B, T, F]."""
+        """Compute features [B, T, F] from waveforms [B, samples, 1]."""
 
     @abstractmethod
     def extract_frames(self, block: Tensor) -> Tensor:
-        """Frames [..., samples] -> features [..., F], without what needs to know the whole utterance."""
+        """Compute features [..., F] from frames [..., samples], without steps that need the whole utterance."""
 
     @abstractmethod
     def check_streamable(self) -> None:
-        """Refuse settings under which features need more than has been heard.
+        """Refuse settings that need samples from the future.
 
         Raises:
-            ConfigError: with the option that does.
+            ConfigError: A setting cannot be streamed; the message names it.
         """
 
     def band_frequencies(self) -> list[float] | None:
-        """Frequency of each feature in Hz; None where features are no bands of a spectrum."""
+        """Return the frequency of each feature in Hz; None if features are not bands of a spectrum."""
         return None
 
     def unit(self) -> str:
-        """What the features are, for the axis of a picture."""
+        """Return the unit of the features, for the axis of a plot."""
         return "amplitude"
 
     def forward(self, waveforms: Padded) -> Padded:
-        """[B, samples, 1] -> [B, T, F].
+        """Compute features [B, T, F] from waveforms [B, samples, 1], and treat silence.
 
         Raises:
-            DataError: a waveform is shorter than `min_samples`.
+            DataError: A waveform is shorter than `min_samples`.
         """
         return self.with_speech(waveforms)[0]
 
     def with_speech(self, waveforms: Padded) -> tuple[Padded, Tensor | None]:
-        """[B, samples, 1] -> features [B, T, F] and which steps are speech.
+        """Compute features [B, T, F] from waveforms [B, samples, 1], and whether each step is speech [B, T].
 
-        The latter are [B, T] bool, false on padding, and None where nothing looks for silence.
+        The mask is bool and false on padding; it is None without silence detection.
 
         Raises:
-            DataError: a waveform is shorter than `min_samples`.
+            DataError: A waveform is shorter than `min_samples`.
         """
         shortest = int(waveforms.lengths.min())
         if shortest < self.min_samples:
@@ -144,20 +144,20 @@ class Extractor(nn.Module, ABC):
             )
         if self.silence is None:
             return self.extract(waveforms), None
-        heard = self.silence.detector.frames(waveforms)
-        features = self.extract(self.silence.mute_pauses(waveforms, heard))
-        speech = self.silence.detector.speech_at_steps(heard, self.framing, features)
+        detected = self.silence.detector.frames(waveforms)
+        features = self.extract(self.silence.mute_pauses(waveforms, detected))
+        speech = self.silence.detector.speech_at_steps(detected, self.framing, features)
         return self.silence.remove_silence(features, speech)
 
 
 class Waveform(Extractor):
-    """The waveform itself: one step a sample, one value a step.
+    """Raw waveforms as features: one step per sample, one value per step.
 
     Args:
-        sample_rate: in Hz.
-        normalize: amplitude of each utterance: largest magnitude 1 (peak), root mean square 1 (rms), mean 0 and
-            deviation 1 (zscore), smallest 0 and largest 1 (minmax), or as it is. Silence stays silence.
-        silence: as in Extractor.
+        sample_rate: Sample rate in Hz.
+        normalize: Amplitude of each utterance: largest magnitude 1 (peak), root mean square 1 (rms), mean 0 and
+            deviation 1 (zscore), smallest 0 and largest 1 (minmax), or unchanged (none). Silence stays silence.
+        silence: See Extractor.
     """
 
     is_waveform: ClassVar[bool] = True
@@ -174,19 +174,19 @@ class Waveform(Extractor):
 
     @property
     def batching_frame_s(self) -> float:
-        """Count 10 ms as a frame: a length in samples would depend on the sample rate."""
+        """Count 10 ms as a frame, as a number of samples would depend on the sample rate."""
         return 0.01
 
     def extract(self, waveforms: Padded) -> Padded:
-        """[B, samples, 1] -> [B, samples, 1]."""
+        """Normalise the amplitude of waveforms [B, samples, 1]."""
         return normalize_amplitude(waveforms, self.normalize, self.precise)
 
     def extract_frames(self, block: Tensor) -> Tensor:
-        """[..., 1] as it is."""
+        """Return frames [..., 1] unchanged."""
         return block
 
     def check_streamable(self) -> None:
-        """Refuse an amplitude of the whole utterance."""
+        """Refuse an amplitude that is computed over the whole utterance."""
         if self.normalize != "none":
             raise ConfigError(
                 f"features.normalize={self.normalize}: the amplitude of a whole recording is known at its end. "
@@ -198,34 +198,35 @@ class LogMel(Extractor):
     """Log-mel filterbank energies.
 
     Args:
-        sample_rate: in Hz.
-        frame_length_ms: length of a frame and its window.
-        frame_shift_ms: from one frame's start to the next's.
-        fft_length: points of the FFT, at least a frame's samples; None = the next power of two.
-        window: `hann` is periodic; `hann_symmetric`, `hamming` and `povey` are Kaldi's.
+        sample_rate: Sample rate in Hz.
+        frame_length_ms: Length of a frame and of its window.
+        frame_shift_ms: Distance from the start of one frame to the start of the next.
+        fft_length: Points of the FFT, at least the samples of a frame; None for the next power of two.
+        window: `hann` is periodic; `hann_symmetric`, `hamming` and `povey` are those of Kaldi.
         align: `causal`, `causal_padded`, `centered` or `centered_padded`; see `Framing`.
-        remove_mean: of each frame, as Kaldi does.
-        preemphasis: 0..1, how much of the previous sample is taken from each.
-        preemphasis_of: the whole waveform, or each frame after the mean is removed, as in Kaldi, whose first
-            sample is then taken for the one before it.
-        scale: waveforms are multiplied by it; 32768 makes those of 16-bit integers.
+        remove_mean: Whether to subtract the mean of each frame, as Kaldi does.
+        preemphasis: Share of the previous sample that is subtracted from each sample, 0..1.
+        preemphasis_of: `waveform`, or `frame` after the mean is removed as in Kaldi, where the first sample of a
+            frame stands for the one before it.
+        scale: Factor of the waveforms; 32768 gives the amplitudes of 16-bit integers.
         power: 2 for energies, 1 for magnitudes.
-        divide_by_fft_length: energies are divided by it.
-        num_mel_bins: F, number of filters.
-        min_frequency: lower end of the first filter, in Hz.
-        max_frequency: upper end of the last one, in Hz; None for half the sample rate.
-        mel_scale: htk or slaney.
-        triangles: straight over hertz, mel or FFT bins; see `mel_filterbank`.
-        filter_norm: `slaney` gives all filters one area, `none` one height.
-        log: natural, log10 or decibel.
-        floor: smallest energy.
-        floor_by: energies are raised to it (max), it is added to them (add), or it stands for 0 alone (zero).
-        top_db: decibels below an utterance's own largest value to which everything is raised, which no stream can
-            know; None for none.
-        precision: of the computation. In float32 the quietest bands of 16-bit speech are off by up to 5e-4 (natural
-            logarithm), most by less than 1e-6; float64 takes 1.5 to 1.9 times as long. Features that are made in every
-            step of a training are computed in float32, which every device has.
-        silence: as in Extractor.
+        divide_by_fft_length: Whether to divide energies by the length of the FFT.
+        num_mel_bins: Number of filters, F.
+        min_frequency: Lower end of the first filter, in Hz.
+        max_frequency: Upper end of the last filter, in Hz; None for half the sample rate.
+        mel_scale: `htk` or `slaney`.
+        triangles: Axis on which filters are triangles: `hertz`, `mel` or `bins` of the FFT; see `mel_filterbank`.
+        filter_norm: `slaney` gives all filters the same area, `none` the same height.
+        log: `natural`, `log10` or `decibel`.
+        floor: Smallest energy.
+        floor_by: How the floor applies: energies below it are raised to it (max), it is added to all energies (add),
+            or it replaces 0 only (zero).
+        top_db: Raise values that are more than `top_db` dB below the utterance's maximum to that level, which a
+            stream cannot do; None for no such limit.
+        precision: Type of the computation. In float32 the quietest bands of 16-bit speech are off by up to 5e-4
+            (natural logarithm), most by less than 1e-6; float64 takes 1.5 to 1.9 times as long. Features that are
+            computed in every training step are float32, which every device supports.
+        silence: See Extractor.
     """
 
     def __init__(
@@ -301,7 +302,7 @@ class LogMel(Extractor):
     taper: Tensor
 
     def extract(self, waveforms: Padded) -> Padded:
-        """[B, samples, 1] -> [B, T, F], float32, padding zero."""
+        """Compute log-mel energies [B, T, F] float32 from waveforms [B, samples, 1]; padding is 0."""
         lengths = self.num_frames(waveforms.lengths)
         frame_blocks = self.framing.blocks(waveforms, self.waveform_preemphasis, self.taper.dtype)
         blocks = self.logarithm.apply_top_db(
@@ -316,11 +317,11 @@ class LogMel(Extractor):
         return features.with_values(values.masked_fill_(~features.mask.unsqueeze(-1), 0))
 
     def extract_frames(self, block: Tensor) -> Tensor:
-        """Frames [..., samples] -> [..., F], without `top_db`."""
+        """Compute log-mel energies [..., F] of frames [..., samples], without `top_db`."""
         return self._transform(self.logarithm(self._energies(block)))
 
     def check_streamable(self) -> None:
-        """Refuse frames that reach ahead, and a level that the loudest frame sets."""
+        """Refuse frames that need future samples, and `top_db`, which needs the loudest frame."""
         if not self.framing.align.startswith("causal"):
             raise ConfigError(
                 f"features.align={self.framing.align}: a frame needs samples that are still to come. "
@@ -333,17 +334,17 @@ class LogMel(Extractor):
             )
 
     def band_frequencies(self) -> list[float] | None:
-        """Where each filter is highest, in Hz."""
+        """Return the peak frequency of each filter, in Hz."""
         hertz = self.filters.argmax(0) * (self.sample_rate / self.fft_length)
         return [float(frequency) for frequency in hertz]
 
     def unit(self) -> str:
-        """Name the quantity and its logarithm."""
+        """Return the quantity and its logarithm."""
         quantity = "energy" if self.power == 2 else "magnitude"
         return {"natural": f"ln {quantity}", "log10": f"log10 {quantity}", "decibel": "dB"}[self.log]
 
     def _energies(self, block: Tensor) -> Tensor:
-        """Frames [..., samples] -> [..., num_mel_bins]."""
+        """Compute mel energies [..., num_mel_bins] of frames [..., samples]."""
         if self.remove_mean:
             block = subtract_mean(block)
         if self.frame_preemphasis:
@@ -352,18 +353,18 @@ class LogMel(Extractor):
         return energies
 
     def _transform(self, block: Tensor) -> Tensor:
-        """Logarithms [..., num_mel_bins] -> [..., F]."""
+        """Map logarithms [..., num_mel_bins] to features [..., F]."""
         return block
 
 
 class MFCC(LogMel):
-    """Mel-frequency cepstral coefficients: the cosine transform of log-mel energies.
+    """Mel-frequency cepstral coefficients: the discrete cosine transform of log-mel energies.
 
     Args:
-        num_coefficients: F, 1..num_mel_bins.
-        lifter: 22 weighs the coefficients as HTK and Kaldi do, 0 not at all.
-        num_mel_bins: filters below.
-        settings: of LogMel.
+        num_coefficients: Number of coefficients, F, 1..num_mel_bins.
+        lifter: Liftering as in HTK and Kaldi with 22; 0 for none.
+        num_mel_bins: Number of mel filters.
+        settings: Further settings of LogMel.
     """
 
     transform: Tensor
@@ -377,17 +378,17 @@ class MFCC(LogMel):
         self.feature_dim = num_coefficients
 
     def band_frequencies(self) -> list[float] | None:
-        """Coefficients are no bands."""
+        """Return None, as coefficients are not bands."""
         return None
 
     def unit(self) -> str:
-        """Name the coefficients."""
+        """Return "cepstral coefficient"."""
         return "cepstral coefficient"
 
     def _energies(self, block: Tensor) -> Tensor:
-        """In float64 where it can be, or what cancels in the transform would differ by 1e-4 dB from batch to batch."""
+        """Compute energies in float64 where possible: rounding in float32 differs by 1e-4 dB between batches."""
         return super()._energies(block).to(self.precise)
 
     def _transform(self, block: Tensor) -> Tensor:
-        """Logarithms [..., num_mel_bins] -> [..., num_coefficients]."""
+        """Transform logarithms [..., num_mel_bins] to coefficients [..., num_coefficients]."""
         return block @ self.transform

@@ -1,4 +1,4 @@
-"""From waveforms to power spectra: frames, windows, FFT, batched over waveforms of different lengths."""
+"""Compute power spectra of waveforms: frames, windows and FFT, batched over waveforms of different lengths."""
 
 import math
 from collections.abc import Iterator
@@ -15,23 +15,26 @@ from ser.errors import ConfigError
 Align = Literal["causal", "causal_padded", "centered", "centered_padded"]
 Window = Literal["hann", "hann_symmetric", "hamming", "povey", "rectangular"]
 
-_FRAMES_AT_A_TIME = 96  # of 512 points, 0.2 MB; from twice that on, allocators return each block at once
-_FRAMES_AT_A_TIME_ON_GPU = 32_768  # 70 MB each of frames and spectra, and few kernels to launch
+_FRAMES_AT_A_TIME = (
+    96  # 0.2 MB at 512 points; allocators return blocks of twice that size to the system at once
+)
+_FRAMES_AT_A_TIME_ON_GPU = 32_768  # 70 MB each for frames and spectra; few kernel launches
 
 
 @dataclass(frozen=True)
 class Framing:
-    """Where the frames of a waveform lie.
+    """Position of the frames in a waveform.
 
     Args:
-        length: of a frame, in samples.
-        shift: from the start of one to the start of the next, in samples.
-        align: `causal`: frame i covers samples i * shift to i * shift + length, a last one that is cut short is
-            dropped; `causal_padded`: it is padded with zeros; `centered`: frame i is centred on sample i * shift,
-            the waveform is mirrored at its ends, which are not repeated; `centered_padded`: zeros are beyond them.
+        length: Length of a frame, in samples.
+        shift: Distance from the start of one frame to the start of the next, in samples.
+        align: `causal`: frame i covers samples i * shift to i * shift + length, an incomplete last frame is dropped;
+            `causal_padded`: the last frame is padded with zeros; `centered`: frame i is centred on sample i * shift,
+            and the waveform is mirrored at its ends without repeating the end samples; `centered_padded`: there are
+            zeros beyond the ends.
 
     Raises:
-        ConfigError: frames have no samples, or do not move on.
+        ConfigError: The length or the shift is below one sample.
     """
 
     length: int
@@ -47,39 +50,39 @@ class Framing:
 
     @property
     def lead(self) -> int:
-        """How many samples of the first frame lie before the waveform."""
+        """Return the number of samples of the first frame that lie before the waveform."""
         return (self.length + 1) // 2 if self.align.startswith("centered") else 0
 
     @property
     def centre(self) -> int:
-        """The sample in the middle of the first frame, after it where the middle is between two."""
+        """Return the index of the middle sample of the first frame; the later one where two are in the middle."""
         return self.length // 2 - self.lead
 
     @property
     def min_samples(self) -> int:
-        """Of a waveform: a causal frame that is not padded is full, and what is mirrored is there."""
+        """Return the samples a waveform needs for one frame: a full causal frame, or enough to mirror."""
         return {"causal": self.length, "centered": self.lead + 1}.get(self.align, 1)
 
     def num_frames(self, samples: Tensor) -> Tensor:
-        """Frames of waveforms with so many samples [B], `min_samples` or more."""
+        """Compute the number of frames of waveforms with `samples` [B] samples, `min_samples` or more."""
         if self.align.startswith("centered"):
             return 1 + samples // self.shift
         beyond = (samples - self.length).clamp_min(0)
         return 1 + (beyond + (self.shift - 1 if self.align == "causal_padded" else 0)) // self.shift
 
     def num_full_frames(self, samples: int) -> int:
-        """Causal frames whose samples have all been heard in a stream of so many samples."""
+        """Compute the number of complete causal frames in the first `samples` samples of a stream."""
         return 1 + (samples - self.length) // self.shift if samples >= self.length else 0
 
     def blocks(self, waveforms: Padded, preemphasis: float, dtype: torch.dtype) -> Iterator[Tensor]:
-        """Frames [B, n, length] in order, some hundred at a time: hours of audio need no more memory.
+        """Yield frames [B, n, length] in order, some hundred at a time, so that memory does not grow with length.
 
-        Frames beyond an utterance's own have no meaning.
+        Frames beyond an utterance's own end are meaningless.
 
         Args:
-            waveforms: [B, samples, 1]; padding is not looked at.
-            preemphasis: how much of the sample before it is taken from each; the first one stays.
-            dtype: of the frames.
+            waveforms: Waveforms [B, samples, 1]; padding is ignored.
+            preemphasis: Share of the previous sample that is subtracted from each sample; the first one is unchanged.
+            dtype: Type of the frames.
         """
         steps = int(self.num_frames(waveforms.lengths).max())
         most = _FRAMES_AT_A_TIME if waveforms.values.device.type == "cpu" else _FRAMES_AT_A_TIME_ON_GPU
@@ -91,19 +94,19 @@ class Framing:
             yield self._read(emphasized, begin, end).unfold(1, self.length, self.shift)
 
     def _read(self, emphasized: "_PreemphasisReader", begin: int, end: int) -> Tensor:
-        """Samples [B, end - begin], with what this alignment has beyond the ends."""
+        """Read samples [B, end - begin], mirrored or zero beyond the ends as the alignment demands."""
         if self.align != "centered":
             return emphasized.read(begin, end)
         last = emphasized.lengths - 1
         places = torch.arange(begin, end, device=last.device).abs()
         places = torch.where(places > last, 2 * last - places, places)
-        reach = self.length + 1  # what is mirrored lies no further away
+        reach = self.length + 1  # mirrored samples lie within this distance of an end
         samples = emphasized.read(begin - reach, end + reach)
         return samples.gather(1, (places - begin + reach).clamp(0, samples.shape[1] - 1))
 
 
 class _PreemphasisReader:
-    """Waveforms whose pre-emphasized samples are computed as they are read; they may be hours."""
+    """Waveforms that are pre-emphasised block by block as they are read, because they may last hours."""
 
     def __init__(self, waveforms: Padded, coefficient: float, dtype: torch.dtype) -> None:
         self.values = waveforms.values[..., 0]
@@ -112,7 +115,7 @@ class _PreemphasisReader:
         self.dtype = dtype
 
     def read(self, begin: int, end: int) -> Tensor:
-        """Samples [B, end - begin], zeros before and after the waveform."""
+        """Read samples [B, end - begin]; they are zero before and after the waveform."""
         known = self.values[:, max(begin - 1, 0) : end].to(self.dtype)
         before = max(1 - begin, 0)
         known = functional.pad(known, (before, end - begin + 1 - before - known.shape[1]))
@@ -123,9 +126,9 @@ class _PreemphasisReader:
 
 
 def make_window(name: Window, length: int) -> Tensor:
-    """[length] float64. `hann` is periodic, as for spectrograms; the others are symmetric, as in Kaldi.
+    """Return a window [length] float64: `hann` is periodic, as for spectrograms, the others symmetric, as in Kaldi.
 
-    `povey` is Kaldi's default, the symmetric Hann window to the power 0.85.
+    `povey` is Kaldi's default: the symmetric Hann window to the power of 0.85.
     """
     if name == "rectangular":
         return torch.ones(length, dtype=torch.float64)
@@ -137,19 +140,19 @@ def make_window(name: Window, length: int) -> Tensor:
 
 
 def subtract_mean(frames: Tensor) -> Tensor:
-    """Frames [..., samples], each less its mean."""
+    """Subtract the mean of each frame [..., samples]."""
     return frames - frames.mean(-1, keepdim=True)
 
 
 def apply_preemphasis(frames: Tensor, coefficient: float) -> Tensor:
-    """Each sample less `coefficient` times the one before it in its frame, the first less that of itself."""
+    """Subtract `coefficient` times the previous sample within each frame; the first sample uses itself."""
     earlier = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
     return frames.sub(earlier, alpha=coefficient)
 
 
 def compute_spectrum(frames: Tensor, fft_length: int, power: int) -> Tensor:
-    """|FFT| to the power of 1 or 2, of frames [..., samples], as [..., fft_length // 2 + 1]."""
+    """Compute |FFT| to the power of 1 or 2 of frames [..., samples]: [..., fft_length // 2 + 1]."""
     transformed = torch.fft.rfft(frames, fft_length)
-    # part by part: abs(), or a sum over pairs, takes five times as long, three times the FFT
+    # Real and imaginary parts apart: abs(), or a sum over pairs, takes five times as long, three times the FFT.
     energy: Tensor = transformed.real.square() + transformed.imag.square()
     return energy if power == 2 else energy.sqrt()

@@ -1,4 +1,4 @@
-"""From energies to their logarithms: which logarithm, and what becomes of silence."""
+"""Compute logarithms of energies, with a floor for silence."""
 
 import math
 from collections.abc import Iterable
@@ -16,17 +16,19 @@ FloorBy = Literal["max", "add", "zero"]
 
 @dataclass(frozen=True)
 class Logarithm:
-    """Logarithms of energies, or of magnitudes.
+    """Logarithm of energies or magnitudes.
 
     Args:
-        log: natural, log10 or decibel; the reference is 1.
-        floor: smallest energy, above 0.
-        floor_by: energies are raised to it (max), it is added to them (add), or it stands for 0 alone (zero).
-        top_db: decibels below an utterance's own largest value to which everything is raised; None for none.
-        power: 2 for energies, 1 for magnitudes, of which ten times as large are 20 dB more.
+        log: `natural`, `log10` or `decibel`; the reference is 1.
+        floor: Smallest energy, above 0.
+        floor_by: How the floor applies: energies below it are raised to it (max), it is added to all energies (add),
+            or it replaces 0 only (zero).
+        top_db: Raise values that are more than `top_db` dB below the utterance's maximum to that level; None for no
+            limit.
+        power: 2 for energies, 1 for magnitudes; a magnitude ten times as large is 20 dB more.
 
     Raises:
-        ConfigError: silence would have no logarithm, or nothing would be left of speech.
+        ConfigError: The floor or `top_db` is not above 0.
     """
 
     log: Log = "natural"
@@ -46,7 +48,7 @@ class Logarithm:
             )
 
     def __call__(self, energies: Tensor) -> Tensor:
-        """Energies or magnitudes of any shape, `top_db` left aside."""
+        """Compute the logarithm of energies or magnitudes of any shape, without `top_db`."""
         if self.floor_by == "max":
             energies = energies.clamp_min(self.floor)
         elif self.floor_by == "add":
@@ -59,11 +61,11 @@ class Logarithm:
         return 20 / self.power * logarithms if self.log == "decibel" else logarithms
 
     def apply_top_db(self, blocks: Iterable[Tensor], lengths: Tensor) -> Iterable[Tensor]:
-        """Blocks with what is more than `top_db` below an utterance's largest raised to that.
+        """Raise values that are more than `top_db` below an utterance's maximum to that level.
 
         Args:
-            blocks: logarithms [B, n, F] in order; all are held, if there is a `top_db`.
-            lengths: [B] int64, steps of each utterance.
+            blocks: Logarithms [B, n, F] in order; with a `top_db`, all of them are held in memory.
+            lengths: Number of steps of each utterance [B] int64.
         """
         if self.top_db is None:
             return blocks
@@ -72,10 +74,10 @@ class Logarithm:
         first = 0
         for block in held:
             steps = torch.arange(first, first + block.shape[1], device=lengths.device)
-            heard = block.masked_fill((steps >= lengths[:, None]).unsqueeze(-1), -math.inf)
-            peak = torch.maximum(peak, heard.amax((1, 2), keepdim=True))
+            real = block.masked_fill((steps >= lengths[:, None]).unsqueeze(-1), -math.inf)
+            peak = torch.maximum(peak, real.amax((1, 2), keepdim=True))
             first += block.shape[1]
-        decibels = 20 / self.power  # of what is ten times as large
+        decibels = 20 / self.power  # for a factor of ten
         tenfold = {"natural": math.log(10), "log10": 1.0, "decibel": decibels}[self.log]
         lowest = peak - self.top_db / decibels * tenfold
         return (torch.maximum(block, lowest) for block in held)

@@ -1,4 +1,4 @@
-"""Mel scales, filterbanks and cosine transforms: matrices that are computed once, in float64."""
+"""Compute mel scales, mel filterbanks and cosine transforms, once and in float64."""
 
 import math
 from typing import Literal
@@ -27,21 +27,23 @@ def mel_filterbank(
     triangles: Triangles = "hertz",
     norm: FilterNorm = "none",
 ) -> Tensor:
-    """Triangular filters [num_mel_bins, fft_length // 2 + 1], equally spaced in mel, peak 1 unless normalised.
+    """Compute triangular filters [num_mel_bins, fft_length // 2 + 1], equally spaced in mel.
+
+    The peak of a filter is 1, unless filters are normalised.
 
     Args:
-        num_mel_bins: how many.
-        fft_length: points of the FFT.
-        sample_rate: in Hz.
-        min_frequency: lower end of the first filter, in Hz.
-        max_frequency: upper end of the last one, in Hz; None for half the sample rate.
-        scale: HTK's logarithm, or Slaney's, which is linear below 1 kHz.
-        triangles: straight lines over frequency in Hz, over mels (as in Kaldi), or over FFT bins to which the
-            corners are rounded down (as in much code that followed HTK).
-        norm: `slaney` gives every triangle the same area.
+        num_mel_bins: Number of filters.
+        fft_length: Points of the FFT.
+        sample_rate: Sample rate in Hz.
+        min_frequency: Lower end of the first filter, in Hz.
+        max_frequency: Upper end of the last filter, in Hz; None for half the sample rate.
+        scale: `htk`, which is logarithmic, or `slaney`, which is linear below 1 kHz.
+        triangles: Axis on which filters are triangles: `hertz`, `mel` as in Kaldi, or `bins` of the FFT, to which
+            corners are rounded down as in much code that follows HTK.
+        norm: `slaney` gives every filter the same area.
 
     Raises:
-        ConfigError: the frequencies are out of order, or a filter is so narrow that it covers no FFT bin.
+        ConfigError: The frequencies are out of order, or a filter is so narrow that it covers no FFT bin.
     """
     if num_mel_bins < 1:
         raise ConfigError(
@@ -64,7 +66,7 @@ def mel_filterbank(
     else:
         corners, places = hertz, bins * sample_rate / fft_length
     low, peak, high = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    # rounded corners may coincide, and 0 / 0 is NaN: such a filter has its peak there, and nothing beyond
+    # Rounded corners may coincide, and 0 / 0 is NaN: such a filter has its peak at this bin, and is 0 elsewhere.
     rising = ((places - low) / (peak - low)).nan_to_num(1.0)
     falling = ((high - places) / (high - peak)).nan_to_num(0.0)
     filters = torch.minimum(rising, falling).clamp_min(0)
@@ -80,7 +82,7 @@ def mel_filterbank(
 
 
 def hertz_to_mel(frequency: Tensor, scale: MelScale) -> Tensor:
-    """Frequencies in Hz on a mel scale."""
+    """Convert frequencies in Hz to a mel scale."""
     if scale == "htk":
         return 2595 * torch.log10(1 + frequency / 700)
     above = _LINEAR_TO_HZ / _HZ_PER_MEL + torch.log(frequency.clamp_min(1e-9) / _LINEAR_TO_HZ) / _LOG_STEP
@@ -88,7 +90,7 @@ def hertz_to_mel(frequency: Tensor, scale: MelScale) -> Tensor:
 
 
 def mel_to_hertz(mels: Tensor, scale: MelScale) -> Tensor:
-    """The inverse of `hertz_to_mel`."""
+    """Convert values of a mel scale to frequencies in Hz."""
     if scale == "htk":
         return 700 * (10 ** (mels / 2595) - 1)
     above = _LINEAR_TO_HZ * torch.exp(_LOG_STEP * (mels - _LINEAR_TO_HZ / _HZ_PER_MEL))
@@ -96,15 +98,16 @@ def mel_to_hertz(mels: Tensor, scale: MelScale) -> Tensor:
 
 
 def cosine_transform(num_coefficients: int, num_mel_bins: int, lifter: float = 0.0) -> Tensor:
-    """The first rows of the orthonormal DCT-II, [num_coefficients, num_mel_bins].
+    """Compute the first rows of the orthonormal DCT-II, [num_coefficients, num_mel_bins].
 
     Args:
-        num_coefficients: 1..num_mel_bins.
-        num_mel_bins: of the spectrum that is transformed.
-        lifter: L scales coefficient n by 1 + L / 2 * sin(pi * n / L), as HTK and Kaldi do with 22; 0 by 1.
+        num_coefficients: Number of coefficients, 1..num_mel_bins.
+        num_mel_bins: Number of mel filters.
+        lifter: L scales coefficient n by 1 + L / 2 * sin(pi * n / L), as HTK and Kaldi do with 22; 0 for no
+            liftering.
 
     Raises:
-        ConfigError: there would be more coefficients than bands.
+        ConfigError: There would be more coefficients than filters.
     """
     if not 1 <= num_coefficients <= num_mel_bins:
         raise ConfigError(

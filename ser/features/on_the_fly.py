@@ -1,4 +1,4 @@
-"""From what a batch holds to features: nothing to do where it holds features already."""
+"""Compute features in every training step from batches of waveforms."""
 
 from dataclasses import replace
 
@@ -11,13 +11,13 @@ from ser.precision import KeepsPrecision, in_float32
 
 
 class OnTheFlyFeatures(KeepsPrecision):
-    """Augment waveforms and extract features, in every step; or, without an extractor, pass features on.
+    """Augment waveforms and extract features in every step; without an extractor, return features unchanged.
 
-    Features that are computed once and kept are faster, but every epoch hears the same recordings.
+    Precomputed features are faster, but then every epoch trains on the same recordings.
 
     Args:
-        extractor: makes features of waveforms; None where batches hold features.
-        augment: changes training waveforms first.
+        extractor: Feature extractor; None for batches that hold features.
+        augment: Augmentation of training waveforms; None for none.
     """
 
     def __init__(self, extractor: Extractor | None = None, augment: WaveformAugment | None = None) -> None:
@@ -26,7 +26,7 @@ class OnTheFlyFeatures(KeepsPrecision):
         self.augment = augment
 
     def with_speech(self, batch: Batch) -> Batch:
-        """A batch as it is heard when it is scored: features, and which of them are speech if that is looked for."""
+        """Replace the waveforms of a batch by features, and add the mask of speech if silence is detected."""
         if self.extractor is None:
             return batch
         with in_float32(batch.audio.values.device):
@@ -34,11 +34,11 @@ class OnTheFlyFeatures(KeepsPrecision):
         return replace(batch, audio=features, speech=speech)
 
     def forward(self, audio: Padded, keys: Tensor | None = None) -> Padded:
-        """[B, samples, 1], or features, to features [B, T, F].
+        """Map waveforms [B, samples, 1] to features [B, T, F]; features are returned unchanged.
 
         Args:
-            audio: of a batch.
-            keys: [B] of utterances to augment; None leaves them as they are.
+            audio: Waveforms or features of a batch.
+            keys: Keys [B] of the utterances to augment; None for no augmentation.
         """
         if self.extractor is None:
             return audio

@@ -1,4 +1,4 @@
-"""Features of a stream: frame by frame as samples come, equal to those of the whole recording."""
+"""Compute features of a stream chunk by chunk; they equal those of the whole recording."""
 
 import math
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ from ser.features.extractors import Extractor
 from ser.features.vad import SilenceDetector
 from ser.features.vad_smoothing import SmoothingState
 
-_SAMPLES_AT_A_TIME = 1 << 14  # 1 s at 16 kHz: hours may be pushed at once, and need no more memory
+_SAMPLES_AT_A_TIME = 1 << 14  # 1 s at 16 kHz, so that memory does not grow with the length of a push
 
 
 class StreamFrames(NamedTuple):
-    """What has come out of a stream.
+    """Features and speech decisions that a push to a stream returns.
 
     Args:
-        values: [m, F], features for a model.
-        numbers: m numbers, counted from 0, that these steps have in the whole recording; times the extractor's
-            `frame_shift_s` they are the seconds at which their frames begin.
-        speech: whether steps are speech, as far as it is decided now and was not before. A step's answer may come
-            later than its features, but in order. Empty where nothing looks for silence.
-        first: number of the step that `speech` begins with.
+        values: Features [m, F] for a model.
+        numbers: Indices of these m steps in the whole recording, from 0; times the extractor's `frame_shift_s` they
+            are the seconds at which their frames begin.
+        speech: Whether steps are speech, for the steps that were decided by this push. A decision may come later than
+            the features of its step, but in order. Empty without silence detection.
+        first: Index of the first step of `speech`.
     """
 
     values: Tensor
@@ -36,16 +36,16 @@ class StreamFrames(NamedTuple):
 
 
 class FeatureState(NamedTuple):
-    """What a stream remembers, however long it is.
+    """State of a feature stream; its size does not grow with the stream.
 
     Args:
-        heard: how many samples.
-        samples: [n] float32, the last of them that frames to come need, with one before these.
-        steps: how many steps have been extracted.
-        decided: how many of these are known to be speech or silence.
-        detected: what is known of the detector's frames and still needed, the last known one at the end.
-        smoothing: of the detector.
-        held: [steps - decided, F], features that wait until then, where silence is removed; else [0, F].
+        heard: Number of samples received.
+        samples: Last samples [n] float32 that future frames need, and the one before them.
+        steps: Number of steps extracted.
+        decided: Number of steps known to be speech or silence.
+        detected: Decisions for the detector's frames that are still needed, the latest one last.
+        smoothing: State of the detector's smoothing.
+        held: Features [steps - decided, F] that wait for a decision if silence is removed, else [0, F].
     """
 
     heard: int
@@ -58,17 +58,17 @@ class FeatureState(NamedTuple):
 
 
 class FeatureStream:
-    """Makes features of samples as they come; what it remembers is passed in and out.
+    """Compute features from chunks of samples; the state is passed in and out.
 
-    Where silence is removed, features come when their step is known to be speech, so as much later as `look_ahead`
-    of the detector's `smoothing` says. Of a recording without any speech, which is then kept whole, a stream gives
+    If silence is removed, the features of a step are returned when it is known to be speech, so `look_ahead` of the
+    detector's `smoothing` later at most. A recording without any speech is kept whole offline; its stream returns
     nothing.
 
     Args:
-        extractor: of a model.
+        extractor: Feature extractor of a model.
 
     Raises:
-        ConfigError: a setting of the extractor or its silence needs more than has been heard.
+        ConfigError: A setting of the extractor or of its silence needs future samples.
     """
 
     def __init__(self, extractor: Extractor) -> None:
@@ -82,14 +82,14 @@ class FeatureStream:
             self.removes = extractor.silence.mode == "remove"
 
     def initial_state(self, device: torch.device | str = "cpu") -> FeatureState:
-        """Nothing heard.
+        """Return the state before the first sample.
 
         Args:
-            device: of the samples to come, and of the extractor.
+            device: Device of the samples and of the extractor.
         """
         return FeatureState(
             heard=0,
-            samples=torch.zeros(1, device=device),  # before the first sample is silence
+            samples=torch.zeros(1, device=device),  # the sample before the first one is silence
             steps=0,
             decided=0,
             detected=(),
@@ -98,14 +98,14 @@ class FeatureStream:
         )
 
     def push(self, samples: Tensor, state: FeatureState) -> tuple[StreamFrames, FeatureState]:
-        """What comes out as more is heard, and the state from then on.
+        """Process the next samples and return the new frames and the new state.
 
         Args:
-            samples: [n] in -1..1, any number, also none.
-            state: after the samples before; it is left as it was.
+            samples: Samples [n] in -1..1; n may be 0.
+            state: State after the samples before; it is not modified.
 
         Raises:
-            DataError: the samples are no row of floating-point numbers, or one is not finite.
+            DataError: The samples are not a vector of finite floating-point numbers.
         """
         self._check(samples, state.heard)
         if samples.numel() <= _SAMPLES_AT_A_TIME:
@@ -120,9 +120,9 @@ class FeatureStream:
         ), state
 
     def finish(self, state: FeatureState) -> StreamFrames:
-        """What was held back, once nothing more comes.
+        """Return the frames that were held back, at the end of a stream.
 
-        A last causal frame that is not full is dropped, and one that is padded is padded with zeros, as ever.
+        As offline, an incomplete last frame is dropped, or padded with zeros if the alignment is padded.
         """
         framing, steps = self.extractor.framing, 0
         if state.heard >= framing.min_samples:
@@ -156,7 +156,7 @@ class FeatureStream:
         return frames, FeatureState(heard, left, steps, decided, detected, smoothing, held)
 
     def _extract(self, samples: Tensor, state: FeatureState, steps: int) -> Tensor:
-        """Features [m, F] of the steps from `state.steps` to before `steps`; beyond the samples are zeros."""
+        """Extract features [m, F] of the steps from `state.steps` up to `steps`; missing samples are zeros."""
         if steps == state.steps:
             return state.held[:0]
         framing, emphasis = self.extractor.framing, self.extractor.waveform_preemphasis
@@ -173,7 +173,7 @@ class FeatureStream:
     def _detect_speech(
         self, detector: SilenceDetector, samples: Tensor, state: FeatureState, heard: int, steps: int
     ) -> tuple[list[bool], tuple[bool, ...], SmoothingState]:
-        """What is known now of the steps from `state.decided` on, and of the detector's frames from then on."""
+        """Decide the steps from `state.decided` on, as far as possible; also return the frames' decisions to keep."""
         framing = detector.framing
         sounds: list[bool] = []
         if count := framing.num_full_frames(heard) - state.smoothing.heard:
@@ -189,11 +189,11 @@ class FeatureStream:
         while state.decided + len(speech) < steps and cell < len(detected):
             speech.append(detected[cell])
             cell = self._detector_frame(detector, state.decided + len(speech)) - first
-        needed = max(min(cell, len(detected) - 1), 0)  # the last one answers for all beyond the end
+        needed = max(min(cell, len(detected) - 1), 0)  # the last decision holds for all steps beyond the end
         return speech, detected[needed:], smoothing
 
     def _finish_detection(self, detector: SilenceDetector, state: FeatureState) -> list[bool]:
-        """For the detector's frames from `state.smoothing.decided` to the last, which may not be full."""
+        """Decide the detector's frames from `state.smoothing.decided` to the last, which may be incomplete."""
         framing, heard = detector.framing, state.smoothing.heard
         sounds: list[bool] = []
         if heard < int(framing.num_frames(torch.tensor(state.heard))):
@@ -204,14 +204,14 @@ class FeatureStream:
         return [*answers, *detector.smoothing.finish(smoothing)]
 
     def _detector_frame(self, detector: SilenceDetector, step: int) -> int:
-        """The number of the detector's frame that says whether a step is speech."""
+        """Return the index of the detector's frame that decides whether a step is speech."""
         framing = self.extractor.framing
         return max(detector.frame_at(framing.centre + step * framing.shift), 0)
 
     def _make_frames(
         self, values: Tensor, speech: list[bool], state: FeatureState
     ) -> tuple[StreamFrames, Tensor]:
-        """What comes out, of new features [m, F] and answers; and the features that wait for theirs."""
+        """Combine new features [m, F] and decisions into frames; also return the features that still wait."""
         if not self.removes:
             numbers = range(state.steps, state.steps + values.shape[0])
             return StreamFrames(values, numbers, speech, state.decided), state.held
@@ -230,22 +230,22 @@ class FeatureStream:
                 f"stream, after {heard} samples: {samples.dtype} of shape {[*samples.shape]} came, expected [n] "
                 "floating-point amplitudes in -1..1. Push one channel, of 16-bit integers divided by 32768."
             )
-        if math.isfinite(samples.dot(samples).item()):  # fast; where it overflows, look closer
+        if math.isfinite(samples.dot(samples).item()):  # fast; may overflow, so that the exact check follows
             return
         if broken := (~samples.isfinite()).nonzero().flatten().tolist():
             number, value = heard + broken[0], samples[broken[0]].item()
             raise DataError(
                 f"stream, sample {number} ({number / self.extractor.sample_rate:.3f} s): is {value}, expected a finite "
-                "amplitude in -1..1. Mend the source, or push 0.0 in its place."
+                "amplitude in -1..1. Fix the source, or push 0.0 in its place."
             )
 
 
 def _buffer_start(state: FeatureState) -> int:
-    """Where in the recording the samples of a state begin; -1 at first."""
+    """Return the index in the recording of the first sample in the state; -1 at the beginning."""
     return state.heard - state.samples.numel()
 
 
 def _concatenate(parts: Sequence[StreamFrames], numbers: Sequence[int]) -> StreamFrames:
-    """What has come out piece by piece, as if at once."""
+    """Concatenate the frames of several pushes."""
     values = torch.cat([part.values for part in parts])
     return StreamFrames(values, numbers, [*chain(*(part.speech for part in parts))], parts[0].first)

@@ -1,7 +1,10 @@
-"""Where speech is, by energy: one deterministic answer for training, prediction, streams and their scores.
+"""Detect speech by energy, with the same result in training, prediction, streaming and scoring.
 
-A frame whose energy exceeds a threshold is sound. Sounds too short to be speech are dropped, pauses too short to
-be silence are speech, and speech is then widened, so that the faint beginnings and ends of words survive.
+A frame whose energy exceeds a threshold is sound. Sounds too short to be speech become silence, pauses too short to
+be silence become speech, and speech is then extended on both sides, so that faint beginnings and ends of words are
+kept. Source: Rabiner and Sambur, "An algorithm for determining the endpoints of isolated utterances", Bell System
+Technical Journal 54, 1975; hang-over: Benyassine et al., "ITU-T Recommendation G.729 Annex B", 1997.
+
 Source: Rabiner and Sambur, "An algorithm for determining the endpoints of isolated utterances", Bell System
 Technical Journal 54, 1975; hang-over: Benyassine et al., "ITU-T Recommendation G.729 Annex B", 1997.
 """
@@ -20,33 +23,33 @@ from ser.features.vad_smoothing import Smoothing
 Mode = Literal["keep", "remove", "mute", "mask", "class"]
 
 FRAME_LENGTH_S, FRAME_SHIFT_S = 0.025, 0.010
-_BLOCK = 4096  # frames, 41 s: what is computed in float64 at a time, so that hours need little memory
-_STEPS_AT_A_TIME = 1 << 18  # of another framing, which may be samples: 2 MB of numbers
-_ROUNDING = 1e-12  # of a frame's mean square: a variance below is rounding, and the frame is constant
+_BLOCK = 4096  # frames, 41 s, that are computed in float64 at a time, so that hours need little memory
+_STEPS_AT_A_TIME = 1 << 18  # steps of another framing, which may be samples: 2 MB of indices
+_ROUNDING = 1e-12  # share of a frame's mean square: a smaller variance is rounding, and the frame is constant
 _SAMPLES = Framing(1, 1)
 _Places = TypeVar("_Places", int, Tensor)
 
 
 class SilenceDetector(nn.Module):
-    """Tells speech from silence in frames of 25 ms every 10 ms, and from them at any place.
+    """Separate speech from silence in frames of 25 ms every 10 ms.
 
-    With `absolute_db` alone, what is said of a frame depends on the sound within `reach_s` of it and on nothing
-    else, so that a stream can be answered, `smoothing.look_ahead` frames late at most; `relative_db` needs the
-    whole utterance.
+    With `absolute_db` alone, the decision for a frame depends only on the sound within `reach_s` of it, so that a
+    stream can be decided `smoothing.look_ahead` frames late at most; `relative_db` needs the whole utterance.
 
     Args:
-        sample_rate: in Hz.
-        relative_db: threshold below the utterance's loudest frame, in dB, negative; None for none. Noise alone
-            is speech to it, as it has a loudest frame too, and after one loud bang speech may be silence.
-        absolute_db: threshold in dB of a full-scale square wave, so that a full-scale sine has -3; None for none.
-            Where both are given, speech exceeds both.
-        min_silence_s: shorter pauses are speech, also at the ends of an utterance.
-        min_speech_s: shorter sounds, clicks, are silence. A frame sees what is in 25 ms: it makes sounds look
-            longer and pauses shorter, by up to 20 ms.
-        hang_over_s: so much around each stretch of speech is speech too.
+        sample_rate: Sample rate in Hz.
+        relative_db: Threshold relative to the utterance's loudest frame, in dB, negative; None for none. A recording
+            of noise alone counts as speech, because it has a loudest frame, too; after one loud bang, speech may
+            count as silence.
+        absolute_db: Threshold in dB relative to a full-scale square wave (a full-scale sine has -3 dB); None for
+            none. If both thresholds are given, speech exceeds both.
+        min_silence_s: Shortest silence in seconds; shorter pauses count as speech, also at the ends of an utterance.
+        min_speech_s: Shortest speech in seconds; shorter sounds, such as clicks, count as silence. As a frame lasts
+            25 ms, sounds appear longer and pauses shorter by up to 20 ms.
+        hang_over_s: Seconds around each stretch of speech that count as speech, too.
 
     Raises:
-        ConfigError: no threshold, one that nothing or everything exceeds, or a negative duration.
+        ConfigError: There is no threshold, a threshold is not in -200..0 dB, or a duration is negative.
     """
 
     def __init__(
@@ -76,26 +79,27 @@ class SilenceDetector(nn.Module):
         self.reach_s = reach / rate + FRAME_LENGTH_S
 
     def forward(self, waveforms: Padded) -> Tensor:
-        """[B, samples, 1] -> [B, samples] bool, true on speech, false on silence and padding."""
+        """Detect speech in waveforms [B, samples, 1]: [B, samples] bool, false on silence and padding."""
         return self.speech_at_steps(self.frames(waveforms), _SAMPLES, waveforms)
 
     @torch.no_grad()
     def frames(self, waveforms: Padded) -> Padded:
-        """[B, samples, 1] -> [B, N, 1] bool, true on frames of speech, false on silence and padding."""
+        """Detect speech in waveforms [B, samples, 1]: frames [B, N, 1] bool, false on silence and padding."""
         steps = self.framing.num_frames(waveforms.lengths)
         energies = _frame_energies(waveforms, int(steps.max()), self.framing, self.precise)
         real = torch.arange(energies.shape[1], device=steps.device) < steps[:, None]
         return Padded(self.smoothing(self._exceeds_thresholds(energies * real), real).unsqueeze(-1), steps)
 
     def speech_at_steps(self, frames: Padded, framing: Framing, steps: Padded) -> Tensor:
-        """[B, T] bool, what frames say of the steps of another framing: a step is as the cell its centre lies in.
+        """Transfer the decisions of frames to the steps of another framing: [B, T] bool.
 
-        The cell of a frame are the 10 ms around its centre; the first and the last cell reach to the ends.
+        A step takes the decision of the frame whose cell contains the step's centre. The cell of a frame is the 10 ms
+        around its centre; the first and the last cell extend to the ends.
 
         Args:
-            frames: [B, N, 1] bool, of the detector.
-            framing: of the steps; frames of one sample are the samples themselves.
-            steps: [B, T, F], what is asked about; only their number counts.
+            frames: Decisions of the detector [B, N, 1] bool.
+            framing: Framing of the steps; frames of one sample are the samples themselves.
+            steps: Steps [B, T, F]; only their number matters.
         """
         known = torch.arange(frames.values.shape[1], device=frames.values.device)
         held = frames.values[..., 0].gather(1, torch.minimum(known, frames.lengths[:, None] - 1))
@@ -108,19 +112,19 @@ class SilenceDetector(nn.Module):
         return speech
 
     def frame_at(self, places: _Places) -> _Places:
-        """The number of the frame around whose centre a sample lies, negative before the first.
+        """Return the index of the frame whose cell contains a sample; negative before the first cell.
 
         Args:
-            places: of samples, an int or int64 of any shape.
+            places: Sample indices, an int or int64 of any shape.
         """
         return (places - (self.framing.length - self.framing.shift) // 2) // self.framing.shift
 
     def detect_sounds(self, samples: Tensor, count: int | None = None) -> list[bool]:
-        """Which of the frames in [n] samples of a stream exceed the absolute threshold.
+        """Return which frames in samples [n] of a stream exceed the absolute threshold.
 
         Args:
-            samples: from the beginning of a frame on, as many as full frames need.
-            count: how many samples of one frame, the last of a stream, are no padding; None for all of each.
+            samples: Samples of complete frames, from the start of the first one.
+            count: Samples of one frame, the last of a stream, that are not padding; None for complete frames.
         """
         length, shift = self.framing.length, self.framing.shift
         block = samples.double()
@@ -132,12 +136,12 @@ class SilenceDetector(nn.Module):
         ]
 
     def _is_sound(self, mean: float, power: float) -> bool:
-        """What `_exceeds_thresholds` says of a frame with this mean and mean square, computed alike to the last bit."""
+        """Apply the thresholds to a frame's mean and mean square, with the rounding of `_exceeds_thresholds`."""
         energy = power - mean * mean
         return energy > _ROUNDING * power and energy > self._lowest
 
     def _exceeds_thresholds(self, energies: Tensor) -> Tensor:
-        """Energies [B, N] -> [B, N] bool."""
+        """Compare energies [B, N] with the thresholds: [B, N] bool."""
         sound = energies > self._lowest
         if self.relative_db is not None:
             sound &= energies > energies.amax(1, keepdim=True) * _db_to_energy_ratio(self.relative_db)
@@ -145,17 +149,17 @@ class SilenceDetector(nn.Module):
 
 
 class Silence(nn.Module):
-    """What becomes of silence.
+    """Treatment of silence.
 
     Args:
-        detector: tells what is silence.
-        mode: `keep` changes nothing. `remove` drops the steps of features that are silent; an utterance without any
-            speech is not emptied but stays whole. `mute` puts zeros in place of pauses before features are made.
-            `mask` and `class` leave features as they are, too: frames that are silent are neither learnt from nor
-            scored, or are of a class of their own.
+        detector: Detector of silence.
+        mode: `keep` changes nothing. `remove` drops silent steps of the features; an utterance without any speech is
+            kept whole. `mute` replaces pauses in the waveform by zeros before features are extracted. `mask` and
+            `class` keep the features; silent frames are excluded from training and scores (mask), or form a class of
+            their own (class).
 
     Raises:
-        ConfigError: an unknown mode.
+        ConfigError: The mode is unknown.
     """
 
     def __init__(self, detector: SilenceDetector, mode: Mode = "keep") -> None:
@@ -168,11 +172,11 @@ class Silence(nn.Module):
         self.mode = mode
 
     def mute_pauses(self, waveforms: Padded, frames: Padded) -> Padded:
-        """The waveforms [B, samples, 1] that features are made of.
+        """Replace pauses in waveforms [B, samples, 1] by zeros if the mode is `mute`.
 
         Args:
-            waveforms: as recorded.
-            frames: [B, N, 1] bool, what the detector says of them.
+            waveforms: Waveforms as recorded.
+            frames: Decisions of the detector [B, N, 1] bool.
         """
         if self.mode != "mute":
             return waveforms
@@ -180,11 +184,11 @@ class Silence(nn.Module):
         return waveforms.with_values(waveforms.values.where(speech.unsqueeze(-1), 0))
 
     def remove_silence(self, features: Padded, speech: Tensor) -> tuple[Padded, Tensor]:
-        """Features [B, T', F] and speech [B, T'] that are left.
+        """Remove silent steps if the mode is `remove`; return features [B, T', F] and the mask of speech [B, T'].
 
         Args:
-            features: [B, T, F].
-            speech: [B, T] bool, false on padding.
+            features: Features [B, T, F].
+            speech: Whether each step is speech [B, T] bool, false on padding.
         """
         if self.mode != "remove":
             return features, speech
@@ -200,10 +204,10 @@ class Silence(nn.Module):
         return Padded.collate(left), Padded.collate(answers).values[..., 0]
 
     def check_streamable(self) -> None:
-        """Refuse what needs more than has been heard.
+        """Refuse settings that need future samples.
 
         Raises:
-            ConfigError: pauses are muted, or the threshold is relative.
+            ConfigError: Pauses are muted, or the threshold is relative.
         """
         if self.mode == "mute":
             raise ConfigError(
@@ -221,12 +225,12 @@ class Silence(nn.Module):
 def _frame_energies(
     waveforms: Padded, steps: int, framing: Framing, dtype: torch.dtype = torch.float64
 ) -> Tensor:
-    """[B, steps], the variance of the samples in each frame: a constant offset has no energy.
+    """Compute the variance of the samples in each frame [B, steps], so that a constant offset has no energy.
 
-    In float64, which holds the squares of float32 exactly, the mean can be subtracted after summing, and an offset
-    hides nothing that is less than 120 dB below it. In float32 it is subtracted before squaring, which takes longer
-    and differs in the last bits. Each frame is summed alone and in one order, so its energy does not depend on
-    padding or batch mates, not even in the last bit.
+    float64 holds the squares of float32 exactly. So the mean can be subtracted after summing, and an offset hides
+    only what is more than 120 dB below it. In float32 the mean is subtracted before squaring, which takes longer and
+    differs in the last bits. Each frame is summed alone and in one order, so its energy does not depend on padding or
+    batch mates, not even in the last bit.
     """
     length, shift = framing.length, framing.shift
     samples, lengths = waveforms.values[..., 0], waveforms.lengths[:, None]
@@ -251,19 +255,19 @@ def _frame_energies(
 
 
 def _select_steps(steps: Tensor, kept: Tensor) -> Tensor:
-    """The kept steps [n, F], in pieces: indexing by the mask would need 16 bytes for each step."""
+    """Select the kept steps [n, F] by slices, because a boolean index needs 16 bytes for each step."""
     edges = 1 + (kept[1:] != kept[:-1]).nonzero().flatten()
     pieces = steps.tensor_split(edges.tolist())
     return torch.cat(pieces[0 if kept[0] else 1 :: 2])
 
 
 def _db_to_energy_ratio(decibels: float) -> float:
-    """Of two energies so many dB apart."""
+    """Convert decibels to a ratio of energies."""
     return float(10 ** (decibels / 10))
 
 
 _DETECTOR = "features.silence.detector"
-"""Where the settings of a detector stand in a config."""
+"""Key of a detector's settings in a config."""
 
 
 def _check_thresholds(relative_db: float | None, absolute_db: float | None) -> None:

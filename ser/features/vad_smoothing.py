@@ -1,4 +1,4 @@
-"""From frames with sound to frames of speech: for whole recordings, and for streams, which get the same answers."""
+"""Smooth decisions on frames from sound to speech, with the same result for whole recordings and streams."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from torch.nn import functional
 
 
 class SmoothingState(NamedTuple):
-    """What a stream remembers, however long it is.
+    """State of the smoothing of a stream.
 
     Args:
-        heard: frames taken in.
-        decided: frames answered.
-        run: frames with sound in a row at the end, counted up to the shortest speech.
-        speech_end: one past the last frame that is known to be speech before hang-over; 0 where there is none.
+        heard: Number of frames received.
+        decided: Number of frames decided.
+        run: Number of consecutive sound frames at the end, counted up to the shortest speech.
+        speech_end: Index after the last frame known to be speech before hang-over; 0 if there is none.
     """
 
     heard: int = 0
@@ -27,12 +27,13 @@ class SmoothingState(NamedTuple):
 
 @dataclass(frozen=True)
 class Smoothing:
-    """Sounds too short are no speech, then pauses too short are speech, then speech hangs over on both sides.
+    """Turn short sounds into silence, then short pauses into speech, then extend speech on both sides.
 
     Args:
-        min_speech: frames; shorter sounds are silence.
-        min_silence: frames; shorter pauses are speech, also at the ends, unless nothing is said at all.
-        hang_over: frames around each stretch of speech that are speech too.
+        min_speech: Shortest speech in frames; shorter sounds become silence.
+        min_silence: Shortest silence in frames; shorter pauses become speech, also at the ends, unless there is no
+            speech.
+        hang_over: Frames before and after each stretch of speech that become speech, too.
     """
 
     min_speech: int
@@ -41,20 +42,20 @@ class Smoothing:
 
     @property
     def look_ahead(self) -> int:
-        """How many more frames a stream needs at most before it answers for one.
+        """Return how many further frames a stream needs at most before it decides a frame.
 
-        A pause is known for one when it is long enough, or when the frames that speech would hang over to it are
-        heard; and whether the last of these frames is speech is known when a sound is long enough. The most is
-        needed at a beginning in silence; after speech, the frames it hangs over to are answered at once.
+        A frame is known to be silence when the pause is long enough, or when all frames whose hang-over could reach
+        it are known; and whether the last of these is speech is known when a sound is long enough. The maximum is
+        needed at a beginning in silence; after speech, the frames of its hang-over are decided at once.
         """
         return max(self.min_speech - 1, 0) + max(self.min_silence - 1, self.hang_over)
 
     def __call__(self, sound: Tensor, real: Tensor) -> Tensor:
-        """Sounds [B, N] bool -> speech [B, N] bool.
+        """Smooth sound frames [B, N] bool to speech frames [B, N] bool.
 
         Args:
-            sound: of whole recordings.
-            real: [B, N] bool, false on padding, which is no pause, and silence in what is returned.
+            sound: Whether each frame of whole recordings is sound.
+            real: Mask [B, N] bool, false on padding; padding is not a pause, and is silence in the result.
         """
         speech = sound & real & (_run_lengths(sound, real) >= self.min_speech)
         spoken = speech.any(1, keepdim=True)
@@ -64,15 +65,15 @@ class Smoothing:
         return (widened[:, 0] > 0) & real
 
     def initial_state(self) -> SmoothingState:
-        """Nothing heard."""
+        """Return the state before the first frame."""
         return SmoothingState()
 
     def step(self, sounds: Iterable[bool], state: SmoothingState) -> tuple[list[bool], SmoothingState]:
-        """The answers that are certain now, for the frames from `state.decided` on, and the state from then on.
+        """Process the next frames; return the decisions that are certain now, and the new state.
 
         Args:
-            sounds: of the next frames.
-            state: after those before; it is left as it was.
+            sounds: Whether each of the next frames is sound.
+            state: State after the frames before; it is not modified.
         """
         heard, decided, run, speech_end = state
         enough, hang_over = max(self.min_speech, 1), self.hang_over
@@ -80,7 +81,7 @@ class Smoothing:
         for sound in sounds:
             heard += 1
             run = min(run + 1, enough) if sound else 0
-            silent = speech = 0  # how many frames are answered so, in this order where both are
+            silent = speech = 0  # numbers of frames that are decided now
             if run == enough:
                 begin = heard - enough
                 if begin - speech_end >= self.min_silence:
@@ -98,13 +99,13 @@ class Smoothing:
         return answers, SmoothingState(heard, decided, run, speech_end)
 
     def finish(self, state: SmoothingState) -> list[bool]:
-        """The answers for the frames from `state.decided` to the last one heard."""
+        """Decide the remaining frames, from `state.decided` to the last one."""
         is_pause_speech = state.speech_end > 0 and state.heard - state.speech_end < self.min_silence
         return [is_pause_speech] * (state.heard - state.decided)
 
 
 def _run_lengths(mask: Tensor, real: Tensor) -> Tensor:
-    """[B, N] int64, how many equal values in a row each value of the mask [B, N] is one of; padding is apart."""
+    """Return for each value of the mask [B, N] the length of its run of equal values; padding is a run of its own."""
     state = torch.where(real, mask, 2)
     runs = functional.pad((state[:, 1:] != state[:, :-1]).cumsum(1), (1, 0))
     sizes = torch.zeros_like(runs).scatter_add_(1, runs, torch.ones_like(runs))
