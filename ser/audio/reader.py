@@ -45,7 +45,7 @@ AUDIO_SUFFIXES = (
 _BLOCK = 1 << 19  # values decoded at a time: 2 MB
 OVERSHOOT_S = 0.5  # annotated ends may lie so far beyond the file, as in Kaldi's extract-segments
 _UNKNOWN_SAMPLES = 1 << 62  # what libsndfile says where the header has no length, or more
-_RATES = 1_000, 1_000_000  # Hz; a damaged header may claim 1 Hz, and a waveform becomes 16,000 times as long
+RATES = 1_000, 1_000_000  # Hz; a damaged header may claim 1 Hz, and a waveform becomes 16,000 times as long
 _MOST_HOURS = 24  # of a waveform in memory: 5.5 GB at 16 kHz
 # Other encodings seek beside the mark, such as Vorbis (libsndfile issue 885), or not at all: decoding the way there
 # never fails. Frames of MP3 hold bits of up to 22 later ones, 1.6 s.
@@ -267,7 +267,7 @@ def _clean_reason(reason: str) -> str:
 
 
 def _check_sample_rate(path: Path, file: Any) -> None:
-    lowest, highest = _RATES
+    lowest, highest = RATES
     if not lowest <= file.samplerate <= highest:
         raise DataError(
             f"{path}: claims a sample rate of {file.samplerate} Hz, expected {lowest} to {highest} Hz. {_FETCH_AGAIN}"
@@ -377,6 +377,17 @@ def _skip_to(file: Any, first: int, rows: int) -> None:
         file.seek(reached)
     for start in range(reached, first, rows):
         file.read(min(rows, first - start), dtype="float32")
+
+
+def resample(waveform: np.ndarray, source: int, target: int) -> np.ndarray:
+    """Return a waveform [samples] float32 at another rate, as `read_audio` resamples a file.
+
+    Args:
+        waveform: [samples] float32.
+        source: its rate, in Hz.
+        target: rate of the result, in Hz.
+    """
+    return waveform if source == target else np.concatenate([*_resample([waveform], source, target)])
 
 
 def _resample(blocks: Iterable[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:

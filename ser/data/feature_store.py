@@ -180,20 +180,40 @@ class _FeatureReader:
         if utterance.path not in self._files:
             self._files[utterance.path] = probe(utterance.path)
         waveform = read_audio(utterance.path, rate, start=utterance.start, end=utterance.end)
-        if len(waveform) < self._extractor.min_samples:
-            raise DataError(
-                f"{utterance.path}: {_milliseconds(len(waveform), rate)} are too short, one step of features "
-                f"needs {_milliseconds(self._extractor.min_samples, rate)}. Leave the utterance out."
-            )
-        padded = Padded(torch.from_numpy(waveform)[None, :, None], torch.tensor([len(waveform)]))
-        features, speech = self._extractor.with_speech(padded)
-        frames = features.values[0].numpy()
-        if not np.isfinite(frames).all():
-            raise DataError(
-                f"{utterance.path}: its features are not finite. Leave it out, or change the features' settings."
-            )
-        flags = None if speech is None else speech[0].numpy()
-        return _Features(frames, flags, is_silent=not waveform.any())
+        frames, speech = extract_features(waveform, self._extractor, str(utterance.path))
+        return _Features(frames, speech, is_silent=not waveform.any())
+
+
+@torch.inference_mode()
+def extract_features(
+    waveform: np.ndarray, extractor: "Extractor", name: str
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return features [T, F] float32 of a waveform [samples], and which frames are speech, [T] bool.
+
+    The latter are None where the extractor does not look for silence.
+
+    Args:
+        waveform: float32 at the extractor's sample rate, finite.
+        extractor: makes the features.
+        name: of the waveform, for messages.
+
+    Raises:
+        DataError: the waveform is too short, or its features are not finite.
+    """
+    if len(waveform) < extractor.min_samples:
+        rate = extractor.sample_rate
+        raise DataError(
+            f"{name}: {_milliseconds(len(waveform), rate)} are too short, one step of features "
+            f"needs {_milliseconds(extractor.min_samples, rate)}. Leave the utterance out."
+        )
+    padded = Padded(torch.from_numpy(waveform)[None, :, None], torch.tensor([len(waveform)]))
+    features, speech = extractor.with_speech(padded)
+    frames = features.values[0].numpy()
+    if not np.isfinite(frames).all():
+        raise DataError(
+            f"{name}: its features are not finite. Leave it out, or change the features' settings."
+        )
+    return frames, None if speech is None else speech[0].numpy()
 
 
 @contextmanager

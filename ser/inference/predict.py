@@ -86,13 +86,12 @@ def class_scores(
     """
     to_features = (to_features or OnTheFlyFeatures()).to(device)
     for trained in models:
-        _check_fit(trained, models[0], store, to_features)
+        check_fit(trained, models[0], store, to_features)
         trained.model.to(device)
     dataset = UtteranceDataset(store, None)
     if max_frames is None:
-        max_frames = _FRAMES_ON_CPU if device.type == "cpu" else _FRAMES_ON_GPU
         are_waveforms = to_features.extractor is not None or models[0].reads_waveforms
-        max_frames *= _SAMPLES_FOR_A_FRAME if are_waveforms else 1
+        max_frames = frames_per_batch(device, are_waveforms=are_waveforms)
     width = models[0].target.scores(torch.zeros(1, models[0].target.out_dim)).shape[-1]
     scores = torch.zeros(len(store), width)
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
@@ -101,6 +100,12 @@ def class_scores(
             answer = trained.target.answers(trained.check(trained.model(batch.audio).float()), batch)
             scores[draw.indices] += answer.cpu() / len(models)
     return scores
+
+
+def frames_per_batch(device: torch.device, *, are_waveforms: bool) -> int:
+    """Return the number of padded frames, or samples, of a batch that is fastest on a device."""
+    frames = _FRAMES_ON_CPU if device.type == "cpu" else _FRAMES_ON_GPU
+    return frames * _SAMPLES_FOR_A_FRAME if are_waveforms else frames
 
 
 def extractor_of(models: Sequence[Trained]) -> Extractor:
@@ -286,7 +291,13 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
         print(f"{name:20} {value:.1%}" if target.class_names else f"{name:20} {value:.3f}")
 
 
-def _check_fit(trained: Trained, first: Trained, store: Store, to_features: OnTheFlyFeatures) -> None:
+def check_fit(trained: Trained, first: Trained, store: Store, to_features: OnTheFlyFeatures) -> None:
+    """Refuse features that a model was not trained on, and models that answer different questions.
+
+    Raises:
+        DataError: the features have another width.
+        ConfigError: the models predict different things, or only one of model and features is normalised by speaker.
+    """
     feature_dim = store.feature_dim if to_features.extractor is None else to_features.extractor.feature_dim
     if trained.feature_dim != feature_dim:
         if (store.lengths == trained.feature_dim).all():

@@ -1,0 +1,303 @@
+"""Trained models in Python: `ser.load(RUN).predict("speech.wav")`. The answers are those of `ser predict`."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.audio.reader import RATES, read_audio, resample
+from ser.batching.dataset import UtteranceDataset
+from ser.batching.samplers import EvaluationSampler
+from ser.data.feature_store import extract_features
+from ser.data.store import Store
+from ser.errors import ConfigError, DataError, SerError
+from ser.features.extractors import Extractor
+from ser.features.on_the_fly import OnTheFlyFeatures
+from ser.inference import checkpoint, predict
+from ser.inference.checkpoint import Trained
+from ser.inference.stream import Stream
+
+Item = str | Path | np.ndarray | Tensor
+"""A recording: the path of a file, or its samples; or frames of features."""
+Items = list[Item] | tuple[Item, ...]
+
+_LOUDEST = 100.0  # times full scale, which no recording reaches; samples of 16 bits do
+_MAX_UTTERANCES = 256  # of a batch
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Answer to one recording.
+
+    Args:
+        label: Name of the most likely class; None where no class is predicted, or where the recording holds no speech.
+        probabilities: Class name -> probability, 0..1; empty where no class is predicted.
+        values: What is answered besides, by field: numbers such as the arousal of a regression, or the two bits of
+            the course challenge.
+    """
+
+    label: str | None
+    probabilities: Mapping[str, float]
+    values: Mapping[str, Any]
+
+
+def load(ckpt: str | Path | Sequence[str | Path], device: str = "cpu") -> "Predictor":
+    """Read a trained model.
+
+    Args:
+        ckpt: What `ser predict ckpt=` accepts: a checkpoint, the folder of a run or of an ensemble, or a list of
+            these, whose answers are averaged.
+        device: Where to compute: cpu, cuda, cuda:1, or auto = a GPU where there is one.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it cannot be used.
+        ConfigError: The device is not there.
+    """
+    paths = [ckpt] if isinstance(ckpt, str | Path) else [*ckpt]
+    models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
+    if not models:
+        raise ConfigError("load: an empty list of checkpoints. Give a checkpoint, or the folder of a run.")
+    return Predictor(models, device=device)
+
+
+class Predictor:
+    """A trained model, or several whose answers are averaged.
+
+    Args:
+        models: One or more that answer the same question.
+        device: As in `load`.
+
+    Raises:
+        ConfigError: The device is not there.
+    """
+
+    def __init__(self, models: Sequence[Trained], *, device: str = "cpu") -> None:
+        self.models = [*models]
+        self.device = predict.choose_device(device)
+
+    def __repr__(self) -> str:
+        return f"Predictor({', '.join(self.labels)}; {', '.join(str(model.path) for model in self.models)})"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, or of the fields where values are predicted."""
+        target = self.models[0].target
+        return target.class_names or target.label_names
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the waveforms that the model was trained on, in Hz; others are resampled to it.
+
+        Raises:
+            ConfigError: The models were trained on features that no waveform can be turned into here.
+        """
+        return self._extractor.sample_rate
+
+    @overload
+    def predict(self, recordings: Item, sample_rate: int | None = None) -> Prediction: ...
+    @overload
+    def predict(self, recordings: Items, sample_rate: int | None = None) -> list[Prediction]: ...
+    def predict(
+        self, recordings: Item | Items, sample_rate: int | None = None
+    ) -> Prediction | list[Prediction]:
+        """Answer a recording, or each of a list.
+
+        Args:
+            recordings: Path of an audio file; or a waveform [samples], floats in -1..1, one channel; or features
+                [T, F] as the model was trained on, T frames of F values; or a list of these.
+            sample_rate: Of the waveforms, in Hz, any; files know their own, and features have none.
+
+        Raises:
+            SerError: A recording cannot be used; the message names it.
+        """
+        items, names = _list_items(recordings)
+        if not items:
+            return []
+        store = self._read(items, names, sample_rate)
+        scores = predict.class_scores(self.models, store, device=self.device)
+        found = [self._prediction(row) for row in self.models[0].target.predictions(scores)]
+        return found if _is_list(recordings) else found[0]
+
+    @torch.inference_mode()
+    def embed(self, recordings: Item | Items, sample_rate: int | None = None) -> np.ndarray:
+        """Return the embeddings [N, D] float32 that the model's pooling passes to its head; N is 1 for one recording.
+
+        Args:
+            recordings: As in `predict`.
+            sample_rate: As in `predict`.
+
+        Raises:
+            SerError: A recording cannot be used, there are several models, or the model answers every frame.
+        """
+        (trained, *others) = self.models
+        if others:
+            raise ConfigError(
+                f"embed: {len(self.models)} models have embeddings of their own, which cannot be averaged. "
+                f"Load one of them, such as {trained.path}."
+            )
+        if trained.model.pooling.resolution == "frame":
+            raise ConfigError(
+                f"embed: {trained.path} answers every frame, so it has no embedding of a recording. "
+                "Train with pooling=mean or another that pools."
+            )
+        items, names = _list_items(recordings)
+        embeddings = np.zeros((len(items), trained.model.pooling.out_dim), dtype=np.float32)
+        if not items:
+            return embeddings
+        dataset = UtteranceDataset(self._read(items, names, sample_rate), None)
+        predict.check_fit(trained, trained, dataset.store, OnTheFlyFeatures())
+        trained.model.to(self.device)
+        max_frames = predict.frames_per_batch(self.device, are_waveforms=trained.reads_waveforms)
+        for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=_MAX_UTTERANCES):
+            batch = dataset[draw].to(self.device)
+            embeddings[draw.indices] = trained.model.embed(batch.audio).float().cpu().numpy()
+        return embeddings
+
+    def stream(self) -> Stream:
+        """Return a stream: `push(samples)` returns the decisions that more samples allow, on the CPU.
+
+        Raises:
+            ConfigError: The model is not causal, or does not predict classes.
+        """
+        return Stream([replace(one, model=copy.deepcopy(one.model).cpu()) for one in self.models])
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        return predict.extractor_of(self.models)
+
+    def _prediction(self, columns: Mapping[str, Any]) -> Prediction:
+        """Return the answer of the columns that `ser predict` writes."""
+        named = self.models[0].target.probability_columns
+        return Prediction(
+            label=columns.get("label"),
+            probabilities={name.removeprefix("p_"): columns[name] for name in named},
+            values={name: value for name, value in columns.items() if name not in ("label", *named)},
+        )
+
+    def _read(self, items: Items, names: Sequence[str], sample_rate: int | None) -> Store:
+        """Return the features of all recordings, without a cache."""
+        found = [self._features(item, name, sample_rate) for item, name in zip(items, names, strict=True)]
+        self._check_widths([frames for frames, _ in found], names)
+        speech = None
+        if any(flags is not None for _, flags in found):
+            speech = np.concatenate(
+                [np.ones(len(frames), dtype=bool) if flags is None else flags for frames, flags in found]
+            )
+        return Store(
+            ids=[*names],
+            audio=np.concatenate([frames for frames, _ in found]),
+            offsets=np.cumsum([0, *(len(frames) for frames, _ in found)]),
+            labels=None,
+            label_names=(),
+            layout="records",
+            fingerprint="",
+            speech=speech,
+        )
+
+    def _features(
+        self, item: Item, name: str, sample_rate: int | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return features [T, F] of a recording, and which frames are speech, where that is looked for."""
+        if isinstance(item, str | Path):
+            waveform = read_audio(Path(item).expanduser(), self.sample_rate)
+            return extract_features(waveform, self._extractor, str(item))
+        array = _checked(item, name)
+        if array.ndim == 2 and sample_rate is None:
+            return array, None
+        if array.ndim != 1:
+            raise DataError(
+                f"{name}: has the shape {[*array.shape]}, expected the samples of one channel, [samples]. "
+                "Average its channels, or give recordings as a list of arrays."
+            )
+        rate = _checked_rate(sample_rate, name)
+        if (peak := float(np.abs(array).max())) > _LOUDEST:
+            raise DataError(
+                f"{name}: has samples up to {peak:.0f}, expected -1..1. Divide samples of 16 bits by 32768."
+            )
+        waveform = resample(array, rate, self.sample_rate)
+        return extract_features(waveform, self._extractor, name)
+
+    def _check_widths(self, found: Sequence[np.ndarray], names: Sequence[str]) -> None:
+        expected = self.models[0].feature_dim
+        for frames, name in zip(found, names, strict=True):
+            if frames.shape[1] != expected:
+                raise DataError(
+                    f"{name}: has the shape {[*frames.shape]}, expected {expected} values in each frame. For a "
+                    "waveform, give [samples] of one channel and sample_rate=HZ."
+                )
+
+
+def _is_list(recordings: Item | Items) -> bool:
+    return not isinstance(recordings, str | Path | np.ndarray | Tensor)
+
+
+def _list_items(recordings: Item | Items) -> tuple[list[Item], list[str]]:
+    """Return the recordings, and a name of each for messages."""
+    if isinstance(recordings, str | Path):
+        return [recordings], [str(recordings)]
+    if isinstance(recordings, np.ndarray | Tensor):
+        return [recordings], ["the waveform"]
+    try:
+        items = [*recordings]
+    except TypeError:
+        raise _no_recording(recordings, "the recording") from None
+    return items, [
+        str(item) if isinstance(item, str | Path) else f"item {place}" for place, item in enumerate(items)
+    ]
+
+
+def _no_recording(item: object, name: str) -> SerError:
+    return DataError(
+        f"{name}: is of type {type(item).__name__}, expected the path of a file, or an array of floats. "
+        "Give np.asarray(samples, dtype=np.float32)."
+    )
+
+
+def _checked(item: np.ndarray | Tensor, name: str) -> np.ndarray:
+    """Return an array as float32.
+
+    Raises:
+        DataError: It holds no floats, nothing at all, or something that is not finite.
+    """
+    if isinstance(item, Tensor):
+        item = item.detach().cpu()
+        item = (item.float() if item.is_floating_point() else item).numpy()
+    if not isinstance(item, np.ndarray):
+        raise _no_recording(item, name)
+    if item.dtype.kind != "f":
+        scale = (
+            f" Divide by {-np.iinfo(item.dtype).min}." if item.dtype.kind == "i" else " Convert it to floats."
+        )
+        raise DataError(f"{name}: has values of type {item.dtype}, expected floats in -1..1.{scale}")
+    if not item.size:
+        raise DataError(f"{name}: is empty. Leave it out.")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+        array = np.ascontiguousarray(item, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise DataError(f"{name}: has values that are NaN or infinite. Correct them, or leave it out.")
+    return array
+
+
+def _checked_rate(sample_rate: int | None, name: str) -> int:
+    """Return a rate in Hz.
+
+    Raises:
+        DataError: There is none, or no waveform has such a rate.
+    """
+    lowest, highest = RATES
+    if sample_rate is None:
+        raise DataError(
+            f"{name}: its sample rate is not given. Add sample_rate=HZ, such as sample_rate=16000."
+        )
+    if not lowest <= sample_rate <= highest or sample_rate != int(sample_rate):
+        raise DataError(
+            f"{name}: has sample_rate={sample_rate!r}, expected a whole number of {lowest} to {highest} Hz. "
+            "Give the rate that it was recorded at."
+        )
+    return int(sample_rate)
