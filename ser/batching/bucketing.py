@@ -1,9 +1,9 @@
-"""Batches of utterances of like length: the plan of an epoch.
+"""Plan the batches of an epoch from utterances of similar length.
 
-A plan is a pure function of (lengths, limits, seed, epoch): a list of batches that holds every utterance once, or
-of unequally frequent classes what a balance draws.
-Rank r of R takes the batches r, r + R, r + 2R, ...: equally many on every rank, and of like length within a
-step. Every epoch has as many batches as any other, because Lightning asks for their number only once.
+A plan is a pure function of (lengths, limits, seed, epoch): a list of batches that contains every utterance once, or
+the utterances that class balancing draws. Rank r of R takes the batches r, r + R, r + 2R, ...: every rank gets the
+same number of batches, and batches of one step have similar lengths. Every epoch has the same number of batches,
+because Lightning asks for it only once.
 """
 
 import math
@@ -19,16 +19,19 @@ from ser.errors import ConfigError
 Integers = npt.NDArray[np.int64]
 Plan = list[list[int]]
 
-_EPOCHS_COMPARED = 4  # their numbers of batches differ by a few; 8000 frames in pools of 2000: 228 to 231
+_EPOCHS_COMPARED = (
+    4  # numbers of batches differ by a few between epochs: 228 to 231 for 8000 frames, pools of 2000
+)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a batch may hold.
+    """Limits of a batch.
 
     Args:
-        max_frames: longest utterance times their number; a longer utterance is alone in its batch.
-        max_utterances: their number.
+        max_frames: Maximum length of the longest utterance times the number of utterances; a longer utterance forms a
+            batch of its own.
+        max_utterances: Maximum number of utterances in a batch.
     """
 
     max_frames: int
@@ -39,7 +42,7 @@ class Budget:
         check_positive("batching.max_utterances", self.max_utterances)
 
     def fill(self, lengths: Integers, indices: Integers) -> list[Integers]:
-        """Cut the utterances at `indices` [n], longest first, into the fewest batches."""
+        """Cut the utterances at `indices` [n], longest first, into as few batches as possible."""
         indices = indices[np.argsort(-lengths[indices], kind="stable")]
         batches = []
         start = 0
@@ -47,7 +50,7 @@ class Budget:
             left = len(indices) - start
             count = min(self.max_frames // int(lengths[indices[start]]), self.max_utterances)
             count = max(count, 1)
-            if count < left < 2 * count:  # the last two batches share evenly
+            if count < left < 2 * count:  # the last two batches get equal sizes
                 count = math.ceil(left / 2)
             batches.append(indices[start : start + count])
             start += count
@@ -66,24 +69,26 @@ def plan_batches(
     classes: npt.ArrayLike | None = None,
     balance: Balance = "none",
 ) -> Plan:
-    """Batches of like length for one epoch of training, in random order; rank r takes `plan[r::ranks]`.
+    """Plan the training batches of one epoch: similar lengths, random order; rank r takes `plan[r::ranks]`.
 
-    Utterances are shuffled, cut into pools and sorted by length within each: mates change from epoch to epoch.
+    Utterances are shuffled, cut into pools, and sorted by length within each pool, so that batch mates change from
+    epoch to epoch.
 
     Args:
-        lengths: [N] frames of each utterance, 1 or more.
-        max_frames: padded frames of a batch, at most; a longer utterance makes its own.
-        max_utterances: utterances of a batch, at most.
-        pool: utterances sorted together, never more than half of them: smaller is more random, larger pads less.
-        seed: of the run, 0 or more.
-        epoch: from 0.
-        ranks: processes that train together.
-        classes: [N] class index of each utterance; not looked at without a balance.
-        balance: which of them an epoch has, see `epoch_indices`; those of a class that are repeated or left out are
-            others in every epoch, and so may be a few more where lengths differ.
+        lengths: Number of frames of each utterance [N], 1 or more.
+        max_frames: Maximum number of padded frames in a batch; a longer utterance forms a batch of its own.
+        max_utterances: Maximum number of utterances in a batch.
+        pool: Number of utterances that are sorted together, at most half of them: fewer are more random, more pad
+            less.
+        seed: Seed of the run, 0 or more.
+        epoch: Number of the epoch, from 0.
+        ranks: Number of processes that train together.
+        classes: Class index of each utterance [N]; ignored without a balance.
+        balance: Which utterances an epoch contains, see `epoch_indices`; the repeated or omitted ones change from
+            epoch to epoch. If lengths differ, a few more may be omitted.
 
     Raises:
-        ConfigError: a limit is below 1, or the ranks cannot have equally many batches.
+        ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
     owners = np.zeros(len(lengths), dtype=np.int64) if classes is None else np.asarray(classes)
@@ -98,25 +103,25 @@ def plan_batches(
     total = _num_batches(needed, lengths[drawn[0]], budget, ranks)
     rng = _rng(seed, epoch)
     batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
-    while len(batches) > total and pools > 1:  # larger pools need fewer batches, and a single one the fewest
+    while len(batches) > total and pools > 1:  # larger pools need fewer batches, a single pool the fewest
         pools -= 1
         batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
-    batches = batches[:total]  # with a balance, what is drawn anew in every epoch may need more of them
+    batches = batches[:total]  # with a balance, the utterances drawn for this epoch may need more batches
     steps = _group_into_steps(_split_largest(batches, total), lengths, ranks)
     return [steps[step][rank] for step in rng.permutation(len(steps)) for rank in rng.permutation(ranks)]
 
 
 def plan_evaluation(lengths: npt.ArrayLike, *, max_frames: int, max_utterances: int, ranks: int = 1) -> Plan:
-    """Batches of like length, longest first, so that too little memory shows at once.
+    """Plan batches of similar length, longest first, so that insufficient memory shows at once.
 
     Args:
-        lengths: [N] frames of each utterance, 1 or more.
-        max_frames: padded frames of a batch, at most; a longer utterance makes its own.
-        max_utterances: utterances of a batch, at most.
-        ranks: processes that evaluate together; rank r takes `plan[r::ranks]`.
+        lengths: Number of frames of each utterance [N], 1 or more.
+        max_frames: Maximum number of padded frames in a batch; a longer utterance forms a batch of its own.
+        max_utterances: Maximum number of utterances in a batch.
+        ranks: Number of processes that evaluate together; rank r takes `plan[r::ranks]`.
 
     Raises:
-        ConfigError: a limit is below 1, or the ranks cannot have equally many batches.
+        ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
     budget = Budget(max_frames, max_utterances)
@@ -128,7 +133,7 @@ def plan_evaluation(lengths: npt.ArrayLike, *, max_frames: int, max_utterances: 
 
 
 def padding_ratio(lengths: npt.ArrayLike, batches: Sequence[Sequence[int]]) -> float:
-    """Padded steps / real steps, 1 or more, over all batches."""
+    """Compute padded steps / real steps over all batches, 1 or more."""
     lengths = np.asarray(lengths, dtype=np.int64)
     padded = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
     return padded / int(sum(lengths[batch].sum() for batch in batches))
@@ -146,19 +151,19 @@ def _fill_pools(
 
 
 def _num_batches(needed: int, lengths: Integers, budget: Budget, ranks: int) -> int:
-    """The number of batches, `needed` or a few more, that gives every rank equally many and none nothing."""
+    """Return a number of batches, `needed` or a few more, that gives every rank the same number, at least one."""
     total = ranks * min(math.ceil(needed / ranks), len(lengths) // ranks)
     if total == 0 or total < len(budget.fill(lengths, np.arange(len(lengths)))):
         raise ConfigError(
             f"trainer.devices={ranks}: {len(lengths)} utterances in batches of {budget.max_utterances} at most "
             f"(batching.max_utterances) and {budget.max_frames} padded frames (batching.max_frames) cannot be "
-            "dealt out in equally many batches. Use fewer devices, more utterances or larger batches."
+            "split into the same number of batches for each device. Use fewer devices, more utterances or larger batches."
         )
     return total
 
 
 def _split_largest(batches: list[Integers], total: int) -> list[Integers]:
-    """Halve the batch of most utterances until there are `total` batches."""
+    """Split the batch with the most utterances until there are `total` batches."""
     batches = list(batches)
     while len(batches) < total:
         largest = max(range(len(batches)), key=lambda i: len(batches[i]))
@@ -169,7 +174,7 @@ def _split_largest(batches: list[Integers], total: int) -> list[Integers]:
 
 
 def _group_into_steps(batches: list[Integers], lengths: Integers, ranks: int) -> list[Plan]:
-    """Groups of one batch a rank, longest first: what the ranks compute at the same time is of like length."""
+    """Group batches by step, one per rank, longest first, so that all ranks compute similar lengths at a time."""
     batches = sorted(batches, key=lambda batch: -int(lengths[batch[0]]))
     plan = [batch.tolist() for batch in batches]
     return [plan[start : start + ranks] for start in range(0, len(plan), ranks)]
@@ -179,7 +184,7 @@ def check_positive(name: str, value: int) -> None:
     """Refuse a limit below 1.
 
     Raises:
-        ConfigError: the value is below 1.
+        ConfigError: The value is below 1.
     """
     if value < 1:
-        raise ConfigError(f"{name}={value}: a batch of nothing cannot be learnt from. Give 1 or more.")
+        raise ConfigError(f"{name}={value}: expected 1 or more. Correct it.")

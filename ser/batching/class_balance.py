@@ -1,4 +1,4 @@
-"""Which utterances an epoch trains on where classes are unequally frequent, and how an ensemble shares them out."""
+"""Balance classes: choose the utterances of an epoch and of each member of an ensemble."""
 
 from typing import Literal
 
@@ -10,13 +10,13 @@ Balance = Literal["none", "oversample", "undersample"]
 
 
 def epoch_indices(classes: np.ndarray, balance: Balance, rng: np.random.Generator) -> np.ndarray:
-    """Indices of the utterances of one epoch, as many in every epoch.
+    """Draw the utterances of one epoch; their number is the same in every epoch.
 
     Args:
-        classes: [N] int64, class index of each.
-        balance: `undersample` draws from each class as many as the smallest has; `oversample` repeats some of the
-            smaller ones, drawn at random, until each has as many as the largest, all its own among them.
-        rng: draws them.
+        classes: Class index of each utterance [N] int64.
+        balance: `undersample` draws from each class as many as the smallest class has; `oversample` keeps all
+            utterances and repeats random ones of smaller classes, until each class has as many as the largest.
+        rng: Random generator.
 
     Returns:
         Indices, N for `none`, in no particular order.
@@ -32,25 +32,26 @@ def epoch_indices(classes: np.ndarray, balance: Balance, rng: np.random.Generato
 
 
 def ensemble_size(classes: np.ndarray) -> int:
-    """How many members an ensemble has: as often as the largest class holds the smallest, rounded."""
+    """Compute the number of members: size of the largest class / size of the smallest class, rounded."""
     counts = np.unique(classes, return_counts=True)[1]
     return max(1, round(float(counts.max() / counts.min())))
 
 
 def member_indices(classes: np.ndarray, member: int, members: int, seed: int) -> np.ndarray:
-    """Indices [n], ascending, of the utterances that one member of an ensemble learns from.
+    """Select the utterances of one ensemble member: ascending indices [n].
 
-    Each class is cut at random into parts about as large as the smallest class, but into no more than there are
-    members; a member has one part of each, so that together they have everything.
+    Each class is cut at random into parts about as large as the smallest class, but into at most as many parts as
+    there are members. A member trains on one part of each class, so that together the members train on all
+    utterances.
 
     Args:
-        classes: [N] int64, class index of each utterance.
-        member: from 0.
-        members: how many there are.
-        seed: of the cuts; the same for all members.
+        classes: Class index of each utterance [N] int64.
+        member: Index of the member, from 0.
+        members: Number of members.
+        seed: Seed of the cuts; the same for all members.
 
     Raises:
-        ConfigError: there is no such member.
+        ConfigError: There is no such member.
     """
     if not 0 <= member < members:
         raise ConfigError(f"member {member}: there are {members}, counted from 0. Give one of them.")

@@ -1,4 +1,4 @@
-"""The data of a run: splits, their table, and loaders of bucketed batches."""
+"""Data module of a run: splits, their summary, and loaders of bucketed batches."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,30 +23,29 @@ _FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted
 
 
 class SpeechData(L.LightningDataModule):
-    """Loaders over the splits `train`, `validation` and, where it is labelled, `test`.
+    """Provide loaders of the splits `train`, `validation` and, if it is labelled, `test`.
 
     Args:
-        stores: split name -> features, ids and labels.
-        target: encodes the labels.
-        seed: of the run; order of batches, crops and augmentation follow from it.
-        max_frames: padded frames of a batch, at most.
-        max_utterances: utterances of a batch, at most.
-        pool: so many utterances are sorted by length together; smaller is more random, larger pads less.
-        crop_frames: in training, longer utterances are cut to a random stretch of so many frames.
-        cut_frames: in training, utterances are cut into sequences of so many frames, the last one shorter; all are
-            learnt from, and nothing is joined.
-        balance: what an epoch has of classes that are unequally frequent, see ser.batching.class_balance.
-        carry_state: in training, the sequences of a recording follow each other in one row of the batches, so that a
-            causal model can go on with its state.
-        member: which member of an ensemble this is for, and of how many; it trains on a part of what there is.
-        extractor: makes features of what the stores hold, where that is waveforms.
-        holds_waveforms: whether the stores hold waveforms.
-        steps_per_frame: steps that the stores hold for a frame of `max_frames`, `crop_frames` and `cut_frames`; more
-            than 1 where they hold waveforms.
-        overfit: train and validate on the first so many training utterances: a model that cannot learn them by
-            heart is broken.
-        num_workers: loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
-        facts: plain values about the data that a run keeps.
+        stores: Features, ids and labels of each split, by its name.
+        target: Target that encodes the labels.
+        seed: Seed of the run, which determines batches, crops and augmentation.
+        max_frames: Maximum number of padded frames in a batch.
+        max_utterances: Maximum number of utterances in a batch.
+        pool: Number of utterances that are sorted together by length: fewer are more random, more pad less.
+        crop_frames: In training, maximum number of frames; longer utterances are cut to a random segment.
+        cut_frames: In training, number of frames of the sequences into which utterances are cut, the last one
+            shorter; all sequences are used, and none is joined with another.
+        balance: Which utterances of unequally frequent classes an epoch contains, see ser.batching.class_balance.
+        carry_state: In training, put the sequences of a recording into one row of successive batches, so that a
+            causal model can continue from its state.
+        member: Index of this ensemble member and number of members; the member trains on a part of the data.
+        extractor: Feature extractor, if the stores hold waveforms.
+        holds_waveforms: Whether the stores hold waveforms.
+        steps_per_frame: Steps of the stores per frame of `max_frames`, `crop_frames` and `cut_frames`; more than 1
+            for waveforms.
+        overfit: Number of training utterances to train and validate on: a correct model can memorise them.
+        num_workers: Number of loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
+        facts: Facts about the data that the run stores, as plain values.
     """
 
     def __init__(
@@ -117,7 +116,7 @@ class SpeechData(L.LightningDataModule):
 
     @property
     def has_test(self) -> bool:
-        """Whether there is a labelled test split."""
+        """Return whether there is a labelled test split."""
         return "test" in self.datasets and self.datasets["test"].targets is not None
 
     def class_counts(self) -> Mapping[str, Tensor]:
@@ -127,7 +126,7 @@ class SpeechData(L.LightningDataModule):
         return self.target.counts(self._labels("train"), frames, spoken)
 
     def train_frames(self) -> Iterator[Tensor]:
-        """Chunks [N, F] of all frames of the training split, and of no other."""
+        """Yield chunks [N, F] of all frames of the training split."""
         dataset = self.datasets["train"]
         if self.extractor is None:
             yield from map(torch.from_numpy, dataset.store.chunks(_FRAMES_AT_A_TIME))
@@ -137,7 +136,7 @@ class SpeechData(L.LightningDataModule):
             yield frames.values[frames.mask]
 
     def summaries(self) -> list[SplitSummary]:
-        """Size, lengths and class counts of each split."""
+        """Return the size, lengths and class counts of each split."""
         return [
             summarize(
                 name,
@@ -151,7 +150,7 @@ class SpeechData(L.LightningDataModule):
         ]
 
     def train_dataloader(self) -> BucketLoader:
-        """Shuffled batches of like length; after a resume, those that were left of the epoch."""
+        """Return shuffled batches of similar length; after a resume, the remaining ones of the epoch."""
         if self._begins is not None:
             return self._restore(self._stateful_loader())
         drawing = {"pool": self.pool, "seed": self.seed, "balance": self.balance}
@@ -159,27 +158,27 @@ class SpeechData(L.LightningDataModule):
         return self._restore(self._loader("train", BucketSampler, **self.limits, **drawing, classes=classes))
 
     def val_dataloader(self) -> BucketLoader:
-        """Whole utterances, longest first."""
+        """Return batches of whole utterances, longest first."""
         return self._loader("validation", EvaluationSampler, **self.limits)
 
     def test_dataloader(self) -> BucketLoader:
-        """Whole utterances, longest first."""
+        """Return batches of whole utterances, longest first."""
         return self._loader("test", EvaluationSampler, **self.limits)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the training loader is.
+        """Return the position of the training loader.
 
-        Lightning saves a loader's state itself, but drops it on resume when the length of the training has been
-        asked for before, as a learning-rate schedule does.
+        Lightning saves a loader's state itself, but drops it on resume if the length of the training was requested
+        before, as a learning-rate schedule does.
         """
         return self._train_loader.state_dict() if self._train_loader else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on there when the loader is made."""
+        """Continue at this position when the training loader is created."""
         self._resume_from = state_dict
 
     def _restore(self, loader: BucketLoader) -> BucketLoader:
-        """The training loader, where an interrupted run was."""
+        """Set the training loader to the position of the interrupted run."""
         self._train_loader = loader
         if self._resume_from:
             loader.load_state_dict(self._resume_from)

@@ -1,4 +1,4 @@
-"""Batches from a store: one gather a batch."""
+"""Read batches from a store."""
 
 import numpy as np
 import torch
@@ -12,13 +12,13 @@ from ser.randomness import uniform, utterance_keys
 
 
 class UtteranceDataset(Dataset[Batch]):
-    """Utterances of one split; an item is a whole batch, asked for by a `BatchIndices` of the sampler.
+    """Dataset of one split whose items are whole batches, indexed by `BatchIndices` of a sampler.
 
     Args:
-        store: features and ids.
+        store: Features and ids.
         targets: [N] class indices, or None where the split has no labels.
-        seed: of the run; crops and augmentation follow from it.
-        crop_frames: longer utterances are cut to a random stretch of so many frames; None keeps them whole.
+        seed: Seed of the run, which determines crops and augmentation.
+        crop_frames: Maximum number of frames; longer utterances are cut to a random segment. None keeps them whole.
     """
 
     def __init__(
@@ -36,20 +36,20 @@ class UtteranceDataset(Dataset[Batch]):
         return len(self.store)
 
     def cut(self, frames: int) -> "UtteranceDataset":
-        """The same utterances in sequences of so many frames, the last one of each shorter."""
+        """Cut utterances into sequences of `frames` frames; the last sequence of each is shorter."""
         pieces = torch.from_numpy(-(-self.store.lengths // frames))
         targets = None if self.targets is None else self.targets.repeat_interleave(pieces)
         return UtteranceDataset(self.store.cut(frames), targets, seed=self.seed, crop_frames=self.crop_frames)
 
     def select(self, indices: np.ndarray) -> "UtteranceDataset":
-        """The utterances at `indices` [n], in that order."""
+        """Select the utterances at `indices` [n], in that order."""
         targets = None if self.targets is None else self.targets[indices]
         return UtteranceDataset(
             self.store.select(indices), targets, seed=self.seed, crop_frames=self.crop_frames
         )
 
     def __getitem__(self, draw: BatchIndices) -> Batch:
-        """The batch of the draw's utterances, in its order."""
+        """Read the batch of the utterances at the indices, in their order."""
         indices = np.asarray(draw.indices)
         keys = utterance_keys(self.seed, draw.epoch, torch.from_numpy(indices))
         spare = self.store.lengths[indices] - self.lengths[indices]

@@ -1,4 +1,4 @@
-"""From the plan of an epoch to its batches: samplers that draw a rank's share, and the loader that resumes it."""
+"""Samplers that yield a rank's batches of a planned epoch, and the loader that resumes within an epoch."""
 
 import hashlib
 import json
@@ -22,12 +22,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BatchIndices:
-    """What a sampler asks of a dataset: one batch.
+    """Indices of the utterances of one batch, which a sampler passes to a dataset.
 
     Args:
-        epoch: from 0; it travels with the draw, so that worker processes know it.
-        indices: of the utterances.
-        continues: whether each goes on where the batch before has ended in its row; None = nothing goes on.
+        epoch: Number of the epoch, from 0; part of the request, so that worker processes know it.
+        indices: Indices of the utterances.
+        continues: Whether each row continues the recording of the same row in the previous batch; None if no row
+            does.
     """
 
     epoch: int
@@ -36,12 +37,12 @@ class BatchIndices:
 
 
 class PlannedSampler(Sampler[BatchIndices], ABC):
-    """Draws one rank's share of a plan, epoch after epoch; made to be given to a `BucketLoader`.
+    """Base class of samplers that yield one rank's share of a plan in every epoch, for a `BucketLoader`.
 
     Args:
-        lengths: [N] frames of each utterance, 1 or more.
-        rank: of this process, 0..ranks - 1.
-        settings: the other arguments of the plan.
+        lengths: Number of frames of each utterance [N], 1 or more.
+        rank: Rank of this process, 0..ranks - 1.
+        settings: Other arguments of the plan.
     """
 
     def __init__(self, lengths: npt.ArrayLike, rank: int, settings: Mapping[str, int]) -> None:
@@ -50,7 +51,7 @@ class PlannedSampler(Sampler[BatchIndices], ABC):
         self.settings = dict(settings)
         self.epoch = 0
         self.first = 0
-        """Batches of this rank that are left out of the next pass, because a resumed run has had them."""
+        """Number of batches of this rank that the next pass skips, because the run had them before it was resumed."""
         self._planned = (0, self._plan(0))
         digest = hashlib.sha256(json.dumps(self.plan).encode()).hexdigest()
         self.fingerprint: dict[str, int | str] = {
@@ -58,19 +59,19 @@ class PlannedSampler(Sampler[BatchIndices], ABC):
             "utterances": len(self.lengths),
             "plan": digest,
         }
-        """What tells this sampler's plans from others: the settings, and a digest of the first epoch's plan."""
+        """Identity of this sampler's plans: the settings, and a digest of the first epoch's plan."""
         if rank == 0:
             _warn_about_long_utterances(self.lengths, self.settings["max_frames"])
 
     @property
     def plan(self) -> Plan:
-        """The batches of all ranks in the current epoch."""
+        """Return the batches of all ranks in the current epoch."""
         if self._planned[0] != self.epoch:
             self._planned = (self.epoch, self._plan(self.epoch))
         return self._planned[1]
 
     def __len__(self) -> int:
-        """Batches of this rank in an epoch: the same in every epoch, and in a resumed one."""
+        """Return the number of batches of this rank in an epoch, the same in every epoch, also after a resume."""
         return len(self.plan) // self.settings["ranks"]
 
     def __iter__(self) -> Iterator[BatchIndices]:
@@ -83,21 +84,22 @@ class PlannedSampler(Sampler[BatchIndices], ABC):
 
 
 class BucketSampler(PlannedSampler):
-    """Draws batches of like length for training, planned anew in every epoch.
+    """Yield training batches of similar length, planned anew in every epoch.
 
     Args:
-        lengths: [N] frames of each utterance, 1 or more.
-        max_frames: padded frames of a batch, at most; a longer utterance makes its own, which is said once.
-        max_utterances: utterances of a batch, at most.
-        pool: utterances sorted together: smaller is more random, larger pads less.
-        seed: of the run, 0 or more.
-        rank: of this process, 0..ranks - 1.
-        ranks: processes that train together.
-        classes: [N] class index of each utterance; not looked at without a balance.
-        balance: what an epoch has of classes that are unequally frequent, see `population`.
+        lengths: Number of frames of each utterance [N], 1 or more.
+        max_frames: Maximum number of padded frames in a batch; a longer utterance forms a batch of its own, with one
+            warning.
+        max_utterances: Maximum number of utterances in a batch.
+        pool: Number of utterances that are sorted together: fewer are more random, more pad less.
+        seed: Seed of the run, 0 or more.
+        rank: Rank of this process, 0..ranks - 1.
+        ranks: Number of processes that train together.
+        classes: Class index of each utterance [N]; ignored without a balance.
+        balance: Which utterances an epoch contains, see `epoch_indices`.
 
     Raises:
-        ConfigError: a limit is below 1, or the ranks cannot have equally many batches.
+        ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class BucketSampler(PlannedSampler):
         super().__init__(lengths, rank, {**limits, "pool": pool, "seed": seed, "ranks": ranks})
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch; Lightning calls this before each."""
+        """Set the epoch; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def _plan(self, epoch: int) -> Plan:
@@ -127,17 +129,18 @@ class BucketSampler(PlannedSampler):
 
 
 class EvaluationSampler(PlannedSampler):
-    """Draws batches of like length, longest first and always the same.
+    """Yield batches of similar length, longest first and always the same.
 
     Args:
-        lengths: [N] frames of each utterance, 1 or more.
-        max_frames: padded frames of a batch, at most; a longer utterance makes its own, which is said once.
-        max_utterances: utterances of a batch, at most.
-        rank: of this process, 0..ranks - 1.
-        ranks: processes that evaluate together.
+        lengths: Number of frames of each utterance [N], 1 or more.
+        max_frames: Maximum number of padded frames in a batch; a longer utterance forms a batch of its own, with one
+            warning.
+        max_utterances: Maximum number of utterances in a batch.
+        rank: Rank of this process, 0..ranks - 1.
+        ranks: Number of processes that evaluate together.
 
     Raises:
-        ConfigError: a limit is below 1, or the ranks cannot have equally many batches.
+        ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
     """
 
     def __init__(
@@ -160,22 +163,22 @@ def _warn_about_long_utterances(lengths: Integers, max_frames: int) -> None:
     longer = lengths[lengths > max_frames]
     if longer.size:
         logger.warning(
-            "max_frames=%d: %d of %d utterances are longer (up to %d frames), and each makes a batch of its own. "
+            "max_frames=%d: %d of %d utterances are longer (up to %d frames), and each forms a batch of its own. "
             "If memory runs short, cut them, in training with batching.crop_frames, in prediction with window_s.",
             *(max_frames, longer.size, lengths.size, longer.max()),
         )
 
 
 class BucketLoader(DataLoader[Any]):
-    """A data loader whose dataset takes a `BatchIndices`, and which goes on where a checkpoint was written.
+    """Data loader whose dataset takes `BatchIndices`, and which can resume within an epoch.
 
-    Its state counts the batches that were handed out, not those that workers have fetched ahead.
+    Its state counts the batches that it has yielded, not those that workers have prefetched.
 
     Args:
-        dataset: its items are whole batches, asked for by a `BatchIndices`.
-        sampler: of the draws.
-        num_workers: processes that fetch; 0 fetches in this one.
-        pin_memory: put batches into page-locked memory, for a GPU.
+        dataset: Dataset whose items are whole batches, indexed by `BatchIndices`.
+        sampler: Sampler of the `BatchIndices`.
+        num_workers: Number of worker processes; 0 loads in this process.
+        pin_memory: Whether to put batches into page-locked memory, for a GPU.
     """
 
     sampler: PlannedSampler
@@ -194,8 +197,8 @@ class BucketLoader(DataLoader[Any]):
             batch_size=None,
             num_workers=num_workers,
             pin_memory=pin_memory,
-            # A pass draws a seed for its workers. Taken from torch's own generator, that would shift the
-            # dropout of a resumed run, which makes one pass more.
+            # Each pass draws a seed for its workers. With torch's global generator, this would change the
+            # dropout of a resumed run, which has one more pass.
             generator=torch.Generator(),
         )
         self._epoch = 0
@@ -203,10 +206,10 @@ class BucketLoader(DataLoader[Any]):
         self._resumes = False
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its own iterator class
-        """Batches of the sampler's epoch, less those that a loaded state has had.
+        """Yield the batches of the sampler's epoch, without those before a loaded state.
 
-        A generator, because Lightning asks a resumed run for the iterator before it sets the epoch: so workers
-        begin to draw with the first batch that is wanted.
+        This is a generator, because Lightning asks a resumed run for the iterator before it sets the epoch; so
+        workers start when the first batch is requested.
         """
         if not (self._resumes and self._epoch == self.sampler.epoch):
             self._handed_out = 0
@@ -218,14 +221,14 @@ class BucketLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch, how many of its batches were handed out, and the fingerprint of the plan."""
+        """Return the epoch, the number of its batches that were yielded, and the fingerprint of the plan."""
         return {"epoch": self._epoch, "batches": self._handed_out, **self.sampler.fingerprint}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Leave out what was handed out before, should the next pass be in the state's epoch.
+        """Skip the batches that were yielded before, if the next pass is in the state's epoch.
 
         Raises:
-            CheckpointError: the checkpoint belongs to other batches.
+            CheckpointError: The checkpoint belongs to other batches.
         """
         _check_same_plan(state, self.sampler.fingerprint)
         self._epoch, self._handed_out = state["epoch"], state["batches"]

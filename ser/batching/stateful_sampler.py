@@ -1,4 +1,4 @@
-"""Batches for stateful training: each row follows one recording after the other, sequence by sequence."""
+"""Yield batches for stateful training, in which each row follows one recording after the other."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,21 +12,22 @@ from ser.errors import ConfigError
 
 
 class StatefulSampler(PlannedSampler):
-    """Draws so that row r of a batch goes on where row r of the batch before has ended, or begins a recording.
+    """Yield batches whose row r continues row r of the previous batch, or starts a recording.
 
-    Recordings are dealt out to lanes, one a row, of about equal length; the order within a lane is drawn anew in
-    every epoch. Lanes that are at their end leave the batch, the last rows first, so that rows keep their place.
+    Recordings are assigned to rows so that all rows have about the same length; their order within a row is drawn
+    anew in every epoch. Rows that have ended leave the batch, the last rows first, so that the others keep their
+    index.
 
     Args:
-        lengths: [N] frames of each sequence, those of a recording one after the other.
-        begins: [N] bool, whether a sequence is the first of its recording.
-        max_utterances: lanes, at most.
-        seed: of the run, 0 or more.
-        rank: of this process; there is but one.
-        ranks: likewise.
+        lengths: Number of frames of each sequence [N]; the sequences of a recording follow one another.
+        begins: Whether each sequence is the first of its recording [N] bool.
+        max_utterances: Maximum number of rows in a batch.
+        seed: Seed of the run, 0 or more.
+        rank: Rank of this process; only 0 is possible.
+        ranks: Number of processes; only 1 is possible.
 
     Raises:
-        ConfigError: several processes train together, or there is no lane.
+        ConfigError: Several processes train together, or there is no row.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class StatefulSampler(PlannedSampler):
         super().__init__(lengths, rank, {**limits, "seed": seed, "ranks": ranks})
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch; Lightning calls this before each."""
+        """Set the epoch; Lightning calls this before each epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[BatchIndices]:
@@ -71,7 +72,7 @@ class StatefulSampler(PlannedSampler):
 
 
 def _rows(sizes: list[int], most: int) -> list[list[int]]:
-    """Recordings in lanes, the longest first into the shortest lane; the longest lane comes first."""
+    """Assign recordings to rows, the longest first to the shortest row; the longest row comes first."""
     lanes: list[list[int]] = [[] for _ in range(min(most, len(sizes)))]
     filled = np.zeros(len(lanes), dtype=np.int64)
     for index in np.argsort([-size for size in sizes], kind="stable").tolist():

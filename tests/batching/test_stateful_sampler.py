@@ -46,7 +46,7 @@ def test_lanes_are_about_equally_long_and_drawn_anew_in_every_epoch():
 
 
 def test_a_batch_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match=r"batching\.max_utterances=0: a batch of nothing"):
+    with pytest.raises(ConfigError, match=r"batching\.max_utterances=0: expected 1 or more"):
         StatefulSampler([50, 50], begins=[True, True], max_utterances=0, seed=0)
 
 
