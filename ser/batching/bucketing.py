@@ -157,7 +157,8 @@ def _num_batches(needed: int, lengths: Integers, budget: Budget, ranks: int) -> 
         raise ConfigError(
             f"trainer.devices={ranks}: {len(lengths)} utterances in batches of {budget.max_utterances} at most "
             f"(batching.max_utterances) and {budget.max_frames} padded frames (batching.max_frames) cannot be "
-            "split into the same number of batches for each device. Use fewer devices, more utterances or larger batches."
+            "split into the same number of batches for each device. Use fewer devices, more utterances or larger "
+            "batches."
         )
     return total
 

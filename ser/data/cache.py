@@ -1,8 +1,8 @@
-"""Stores of files that were read before: a later start maps them and reads nothing.
+"""Cache the stores that files were read into; a later start maps them and reads no file.
 
-The folder holds stores, named by the fingerprint of their content, and notes, named by the hash of what was
-asked for: which store the files were read into, and a digest of the sizes and times they had then. All of it can
-be deleted at any time.
+The folder holds stores, named by the fingerprint of their content, and notes, named by the hash of the request. A
+note names the store, and a digest of the sizes and times of the files when they were read. Everything in the folder
+can be deleted at any time.
 """
 
 import json
@@ -24,11 +24,11 @@ State = list[list[int] | None]
 
 
 class ReadResult(NamedTuple):
-    """What reading files gives.
+    """Result of reading files.
 
     Args:
-        store: what is kept of them.
-        remarks: what else is worth knowing at every start, in plain values that JSON can hold.
+        store: Store with the content of the files.
+        remarks: Facts to report at every start, as plain values for JSON.
     """
 
     store: Store
@@ -38,16 +38,16 @@ class ReadResult(NamedTuple):
 def cached_store(
     files: Sequence[Path], cache_dir: Path, read: Callable[[StoreWriter], ReadResult], *, key: str
 ) -> ReadResult:
-    """Return what was made of some files; they are read only if the cache has not got them as they are now.
+    """Return the store and remarks for some files; the files are read only if the cache lacks their current state.
 
     Args:
-        files: all that `read` opens; one that is not there is for `read` to complain of.
-        cache_dir: folder of the cache; made if it is not there.
-        read: fills a writer from the files and commits it.
-        key: whatever else decides what `read` makes of the files, their paths and a digest of its code included.
+        files: All files that `read` opens; `read` reports a missing one.
+        cache_dir: Folder of the cache; created if it does not exist.
+        read: Function that fills a writer from the files and commits it.
+        key: Everything else that determines the result, such as the paths and a digest of the code of `read`.
 
     Raises:
-        DataError: a file was changed meanwhile, or the cache cannot be written.
+        DataError: A file changed while it was read, or the cache cannot be written.
     """
     note = cache_dir / f"{sha256(os.fsencode(key)).hexdigest()}.json"
     state = _state(files)
@@ -79,12 +79,12 @@ def _state(files: Sequence[Path]) -> State:
 
 
 def _file_state(path: Path) -> list[int] | None:
-    """Size and times; None where there is no such file, which is a state like any other."""
+    """Return size and times of a file, or None if it does not exist."""
     try:
         stat = path.stat()
     except OSError:
         return None
-    # The change time too: `cp -p` and `mv` can bring other content of the same age and size.
+    # Including the change time: `cp -p` and `mv` can bring other content of the same size and modification time.
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
@@ -100,7 +100,7 @@ def _read_cached(path: Path, state: State) -> ReadResult | None:
             return None
         remarks = note["remarks"]
     except (OSError, ValueError, LookupError, TypeError):
-        return None  # never read, or the note is damaged: reading again is all it costs
+        return None  # never read, or the note is damaged: the files are read again
     try:
         return ReadResult(open_store(folder), remarks)
     except DamagedStoreError as error:

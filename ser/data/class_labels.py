@@ -1,4 +1,4 @@
-"""Between the labels of the data and a target: which utterances belong to it."""
+"""Select the utterances whose labels a target can use, and encode these labels."""
 
 import logging
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ def labelled(stores: Mapping[str, Store]) -> dict[str, Store]:
 
 
 def complete_target(spec: Mapping[str, Any], stores: Mapping[str, Store]) -> dict[str, Any]:
-    """Return a target's spec with what its config leaves open and the data tells.
+    """Complete a target's spec with what its config leaves open, such as class names, from the data.
 
     Args:
-        spec: of a target.
-        stores: all splits, by name.
+        spec: Spec of a target.
+        stores: Stores of all splits, by name.
 
     Raises:
-        SerError: the data lacks what the target needs.
+        SerError: The data lacks what the target needs.
     """
     completed: dict[str, Any] = find_class(spec, slot="target").complete(spec, labelled(stores))
     return completed
 
 
 def encoded(store: Store, target: Target) -> Tensor:
-    """Return the labels of all utterances as the target encodes them [N, ...].
+    """Encode the labels of all utterances for the target [N, ...].
 
     Raises:
-        SerError: the labels are not those of the target.
+        SerError: The labels are not those of the target.
     """
     try:
         return target.encode(label_columns(target.label_names, store))
@@ -47,15 +47,15 @@ def encoded(store: Store, target: Target) -> Tensor:
 
 
 def select_labelled(store: Store, target: Target, *, name: str = "") -> tuple[Store, Tensor | None]:
-    """Select the utterances that the target can learn from, with their encoded labels [N, ...]; None without labels.
+    """Select the utterances with a label, and encode their labels [N, ...]; None if the store has no labels.
 
     Args:
-        store: of a split.
-        target: which reads the labels.
-        name: of the split, for remarks that are logged.
+        store: Store of a split.
+        target: Target that encodes the labels.
+        name: Name of the split, for remarks in the log.
 
     Raises:
-        SerError: the labels are not those of the target.
+        SerError: The labels are not those of the target.
     """
     if store.labels is None:
         return store, None

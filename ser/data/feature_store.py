@@ -1,6 +1,6 @@
-"""The features of a manifest's recordings: decoded and computed once, and kept in a store from then on.
+"""Compute the features of a manifest's recordings once, and keep them in a store.
 
-What cannot be read is remembered too, so that a later start reports the same without opening a file.
+Recordings that cannot be read are stored, too, so that a later start reports the same without opening a file.
 """
 
 import json
@@ -32,23 +32,24 @@ if TYPE_CHECKING:
 
 OnError = Literal["raise", "skip"]
 SKIPPING = ", or set on_error=skip, which train.py calls data.on_error=skip"
-"""Part of a message: what else can be done about recordings that cannot be used."""
+"""Part of a message: the alternative to fixing recordings that cannot be used."""
 
 _TARGETS = re.compile(r'"_target_": "([\w.]+)"')
-_MOST_THREADS = 8  # each may hold a waveform of hours
-_BAR_FROM_UTTERANCES = 200  # fewer are read in about a second
+_MOST_THREADS = 8  # each thread may hold a waveform of hours
+_BAR_FROM_UTTERANCES = 200  # fewer utterances are read in about a second
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ExtractedFeatures:
-    """What could be read of a manifest.
+    """Features of the recordings of a manifest that could be read.
 
     Args:
-        store: features of N utterances in the manifest's order, without labels: those change, features do not.
-        kept: [N] int64, where they stand in the manifest.
-        skipped: id and reason of each utterance that could not be read.
+        store: Features of N utterances in the manifest's order, without labels, as labels may change and features do
+            not.
+        kept: Indices of these utterances in the manifest [N] int64.
+        skipped: Id and reason of each utterance that could not be read.
     """
 
     store: Store
@@ -64,17 +65,18 @@ def read_features(
     settings: str,
     on_error: OnError = "raise",
 ) -> ExtractedFeatures:
-    """Return the features of all recordings; no file is opened if the cache has got them.
+    """Return the features of all recordings; if they are cached, no file is opened.
 
     Args:
-        manifest: ids, files and segments.
-        extractor: makes features of waveforms.
-        cache_dir: folder of the cache; made if it is not there.
-        settings: all that decides what the extractor makes of a waveform, but for its code, as text.
-        on_error: "raise" where a recording is missing, damaged or too short, or "skip" it with a warning.
+        manifest: Ids, files and segments of the utterances.
+        extractor: Feature extractor.
+        cache_dir: Folder of the cache; created if it does not exist.
+        settings: All settings of the extractor, as text.
+        on_error: What to do if a recording is missing, damaged or too short: "raise" an error, or "skip" it with a
+            warning.
 
     Raises:
-        DataError: a recording cannot be read, none can, or the cache cannot be written.
+        DataError: A recording cannot be read, no recording can, or the cache cannot be written.
     """
     files = [*dict.fromkeys(utterance.path for utterance in manifest)]
     store, remarks = cached_store(
@@ -98,7 +100,7 @@ def read_features(
 
 
 def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
-    """Everything but the content of the files. Absolute paths: the same words mean other files elsewhere."""
+    """Return everything that determines the features but the content of the files; paths are absolute."""
     spans = [(u.id, str(u.path.absolute()), u.start, u.end) for u in manifest]
     named = [target.rpartition(".")[0] for target in _TARGETS.findall(settings)]
     code = digest_of_code(__name__, type(extractor).__module__, *named)
@@ -106,7 +108,7 @@ def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
 
 
 class _Features(NamedTuple):
-    """Of one utterance: features [T, F], which frames are speech [T], whether every sample of it is zero."""
+    """Features [T, F] of an utterance, speech mask [T], and whether every sample is zero."""
 
     frames: np.ndarray
     speech: np.ndarray | None
@@ -136,10 +138,10 @@ def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") 
 
 
 class _FeatureReader:
-    """Reads utterances in several threads: decoding, resampling and torch let the others run meanwhile.
+    """Read utterances in several threads; decoding, resampling and torch release the interpreter lock.
 
     Args:
-        extractor: makes features of waveforms.
+        extractor: Feature extractor.
     """
 
     def __init__(self, extractor: "Extractor") -> None:
@@ -147,7 +149,7 @@ class _FeatureReader:
         self._files: dict[Path, AudioInfo] = {}
 
     def read(self, manifest: Manifest) -> Iterator[_Features | DataError]:
-        """Features of each utterance or why there are none, in order, holding only a few of them."""
+        """Yield the features of each utterance, or the error, in order, holding only a few of them."""
         with _one_thread_per_operation() as threads, ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[_Features | DataError]] = deque()
             for utterance in _with_bar(manifest.utterances, manifest.source):
@@ -158,7 +160,7 @@ class _FeatureReader:
                 yield waiting.popleft().result()
 
     def report(self, source: str) -> None:
-        """Say once how many files were not as the extractor wants them."""
+        """Log how many files were resampled or mixed down to mono."""
         rate = self._extractor.sample_rate
         resampled = sum(info.sample_rate != rate for info in self._files.values())
         mixed = sum(info.channels > 1 for info in self._files.values())
@@ -218,10 +220,10 @@ def extract_features(
 
 @contextmanager
 def _one_thread_per_operation() -> Iterator[int]:
-    """Turn torch's threads, so many of which it gives, from parts of an operation to whole utterances.
+    """Set torch to one thread per operation; yield the number of utterances to process in parallel.
 
-    Whole utterances side by side are faster than one operation in several threads, whose parts are too small;
-    and what an utterance gives depends on no number of threads, so equal recordings get equal features.
+    Whole utterances in parallel are faster than one operation in several threads, whose parts are too small. Besides,
+    the result then does not depend on the number of threads, so equal recordings get equal features.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -235,7 +237,7 @@ def _unusable_error(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> D
     listed = _summarize_skipped(manifest, skipped, "cannot be used")
     are_missing = any(": no such file. " in reason for _, reason in skipped)
     elsewhere = ", or give the folder that paths in a manifest are relative to with data.root=FOLDER"
-    return DataError(f"{listed}\nMend these or take them out{SKIPPING}{elsewhere if are_missing else ''}.")
+    return DataError(f"{listed}\nFix or remove these{SKIPPING}{elsewhere if are_missing else ''}.")
 
 
 def _summarize_skipped(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:
@@ -248,13 +250,13 @@ def _milliseconds(samples: int, sample_rate: int) -> str:
 
 
 def _with_bar(utterances: Sequence[Utterance], source: str) -> Iterable[Utterance]:
-    """The same utterances; with a progress bar if they are many and somebody is watching."""
+    """Return the utterances, with a progress bar if there are many and the output is a terminal."""
     long = len(utterances) > _BAR_FROM_UTTERANCES and sys.stderr.isatty()
     return _bar(utterances, source) if long else utterances
 
 
 def _bar(utterances: Sequence[Utterance], source: str) -> Iterator[Utterance]:
-    from rich.console import Console  # here, because a start from the cache shows no bar
+    from rich.console import Console  # imported here, because a start from the cache shows no bar
     from rich.markup import escape
     from rich.progress import track
 

@@ -1,7 +1,7 @@
-"""The utterances of a challenge file as raw JSON, one at a time, in one pass and constant memory.
+"""Read the utterances of a challenge file as raw JSON, one at a time, in one pass and constant memory.
 
-A file holds an object keyed by utterance id, `{"0": {...}, ...}`, or a list of records with an `id` field.
-Only the outline is read here: what is inside an utterance stays bytes. Nothing here takes long to import.
+A file holds an object keyed by utterance id, `{"0": {...}, ...}`, or a list of records with an `id` field. Only this
+outline is parsed here; the content of an utterance stays bytes. The module is quick to import.
 """
 
 import json
@@ -19,23 +19,23 @@ Layout = Literal["object", "records"]
 """An object keyed by utterance id, or a list of records with an `id` field."""
 
 LABEL_NAMES = ("valence", "activation")
-"""The fields of an utterance that are predicted, each 0 or 1."""
+"""Label fields of an utterance, each 0 or 1."""
 
 _CHUNK_BYTES = 1 << 19
 _NOT_SPACE = re.compile(rb"[^ \t\r\n]")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-# A quote that no whole string begins at is matched alone: that string ends beyond the bytes at hand.
+# A quote that does not begin a complete string is matched alone: its string ends beyond the bytes in memory.
 _STRING_OR_BRACE = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["{}]', re.DOTALL)
 
 
 class RawUtterance(NamedTuple):
-    """One utterance as the file has it.
+    """Raw JSON of one utterance.
 
     Args:
-        key: what it is keyed by; None in a list of records, where the id is a field inside.
-        content: its JSON object, braces included.
-        number: 0, 1, ... in the order of the file.
-        position: of its opening brace, in bytes from the start of the file.
+        key: Key of the utterance; None in a list of records, where the id is a field of the record.
+        content: Its JSON object, including the braces.
+        number: Position in the file, from 0.
+        position: Offset of its opening brace in the file, in bytes.
     """
 
     key: str | None
@@ -45,20 +45,20 @@ class RawUtterance(NamedTuple):
 
     @property
     def layout(self) -> Layout:
-        """The layout of the file it comes from."""
+        """Return the layout of its file."""
         return "records" if self.key is None else "object"
 
     @property
     def label(self) -> str:
-        """What error messages call it before its id is known."""
+        """Return its name for messages before its id is known."""
         return f"record {self.number}" if self.key is None else f"utterance {self.key!r}"
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
-    """The bytes of a file, 1 MiB at a time.
+    """Yield the bytes of a file in chunks of 0.5 MiB.
 
     Raises:
-        DataError: it is not there, is a folder, or cannot be read.
+        DataError: The file is missing, is a folder, or cannot be read.
     """
     if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
         raise DataError(f"{path}: is a pipe, socket or device, not a file. Give the path of a file.")
@@ -71,7 +71,7 @@ def read_chunks(path: Path) -> Iterator[bytes]:
 
 
 def unreadable_error(path: Path, error: OSError) -> DataError:
-    """What to tell a user whose file could not be opened."""
+    """Return the error for a file that cannot be opened."""
     if isinstance(error, FileNotFoundError):
         siblings = [file.name for file in path.parent.glob("*.json")]
         hint = did_you_mean(path.name, siblings) if siblings else "Check the path."
@@ -82,20 +82,20 @@ def unreadable_error(path: Path, error: OSError) -> DataError:
 
 
 def split_utterances(chunks: Iterable[bytes], name: str) -> Iterator[RawUtterance]:
-    """Cut the file into utterances, holding no more of it than a chunk and the longest utterance.
+    """Split a file into utterances, holding in memory only a chunk and the longest utterance.
 
     Args:
-        chunks: the bytes of the file, cut anywhere.
-        name: of the file, for messages.
+        chunks: Bytes of the file, cut anywhere.
+        name: Name of the file, for messages.
 
     Raises:
-        DataError: the file is empty, cut off, or no object or list of objects.
+        DataError: The file is empty, cut off, or neither an object nor a list of objects.
     """
     return iter(_Splitter(chunks, name))
 
 
 def shorten_json(value: Any) -> str:
-    """A JSON value as a file would show it, shortened to 40 characters."""
+    """Format a value as JSON, shortened to 40 characters."""
     try:
         text = json.dumps(value)
     except RecursionError:
@@ -104,10 +104,10 @@ def shorten_json(value: Any) -> str:
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The fields of a JSON object, as an `object_pairs_hook` that refuses a name that occurs twice.
+    """Return the fields of a JSON object, as an `object_pairs_hook` that refuses duplicate names.
 
     Raises:
-        ValueError: naming it.
+        ValueError: A name occurs twice.
     """
     fields = dict(pairs)
     if len(fields) < len(pairs):
@@ -119,10 +119,10 @@ def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def load_fields(raw: RawUtterance, name: str) -> dict[str, Any]:
-    """The fields of one utterance, by the standard library: slow and exact.
+    """Parse the fields of one utterance with the standard library: slow and exact.
 
     Raises:
-        DataError: it is not valid JSON.
+        DataError: It is not valid JSON.
     """
     try:
         fields: dict[str, Any] = json.loads(raw.content, object_pairs_hook=unique_fields)
@@ -133,10 +133,10 @@ def load_fields(raw: RawUtterance, name: str) -> dict[str, Any]:
 
 
 class IdRegister:
-    """The ids of a file in its order; refuses a second utterance of the same id, and ids of a second type.
+    """Ids of a file, in its order; refuses duplicates and ids of a second type.
 
     Args:
-        name: of the file, for messages.
+        name: Name of the file, for messages.
     """
 
     def __init__(self, name: str) -> None:
@@ -145,18 +145,18 @@ class IdRegister:
 
     @property
     def ids(self) -> "list[UtteranceId]":
-        """All ids so far, original type kept."""
+        """Return all ids so far, in their original type."""
         return list(self._numbers)
 
     def add(self, raw: RawUtterance, field: Any) -> "UtteranceId":
-        """Return the id of the next utterance: its key, or in a list of records its field `id`.
+        """Add the id of the next utterance and return it: its key, or the field `id` of a record.
 
         Args:
-            raw: the utterance.
-            field: its field `id`, None where it has none.
+            raw: The utterance.
+            field: Its field `id`; None if it has none.
 
         Raises:
-            DataError: the id is no string or integer, occurs twice, or differs in type from the others.
+            DataError: The id is neither a string nor an integer, occurs twice, or differs in type from the others.
         """
         found: UtteranceId = field if raw.key is None else raw.key
         where = f"{self._name}, {raw.label}"
@@ -180,10 +180,10 @@ class IdRegister:
 
 
 def read_ids(path: Path) -> "tuple[Layout, list[UtteranceId]]":
-    """The layout of a challenge file and its ids in order, without looking at features.
+    """Return the layout of a challenge file and its ids in order, without parsing features.
 
     Raises:
-        DataError: the file cannot be read, or an id is missing or occurs twice.
+        DataError: The file cannot be read, or an id is missing or occurs twice.
     """
     register = IdRegister(path.name)
     layout: Layout = "object"
@@ -194,12 +194,12 @@ def read_ids(path: Path) -> "tuple[Layout, list[UtteranceId]]":
 
 
 def record_id(raw: RawUtterance, name: str) -> Any:
-    """The field `id` of a record, None where it has none; 17 times as fast as `load_fields`.
+    """Return the field `id` of a record, None if it has none; 17 times as fast as `load_fields`.
 
     Raises:
-        DataError: the record is not valid JSON.
+        DataError: The record is not valid JSON.
     """
-    import simdjson  # here, because the other layout needs no parser
+    import simdjson  # imported here, because the other layout needs no parser
 
     try:
         found = simdjson.Parser().parse(raw.content).get("id")  # type: ignore[union-attr]  # starts with a brace
@@ -209,10 +209,10 @@ def record_id(raw: RawUtterance, name: str) -> Any:
 
 
 class _Window:
-    """The part of the file that is in memory, and a place in it.
+    """Part of a file in memory, with a current position.
 
     Args:
-        chunks: the bytes of the file, cut anywhere.
+        chunks: Bytes of the file, cut anywhere.
     """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
@@ -223,11 +223,11 @@ class _Window:
 
     @property
     def position(self) -> int:
-        """Of the next byte, from the start of the file."""
+        """Return the offset of the next byte from the start of the file."""
         return self._dropped + self._at
 
     def peek(self) -> bytes:
-        """The next byte that is not white space, without passing it; nothing at the end of the file."""
+        """Return the next byte that is not white space, without consuming it; b"" at the end of the file."""
         while not (found := _NOT_SPACE.search(self._data, self._at)):
             self._at = len(self._data)
             if not self._grow():
@@ -236,14 +236,14 @@ class _Window:
         return found[0]
 
     def skip(self) -> None:
-        """Pass the byte that `peek` returned."""
+        """Consume the byte that `peek` returned."""
         self._at += 1
 
     def take(self, find_end: Callable[[bytes, int], int]) -> bytes | None:
-        """Pass and return what begins here; None if the file ends before it does.
+        """Consume and return the item that begins here; None if the file ends before it does.
 
         Args:
-            find_end: (bytes, start) -> end of what begins at `start`, negative if it lies beyond the bytes.
+            find_end: Function (bytes, start) -> end of the item at `start`, negative if it ends beyond the bytes.
         """
         while (end := find_end(self._data, self._at)) < 0:
             if not self._grow():
@@ -254,7 +254,7 @@ class _Window:
         return taken
 
     def _grow(self) -> bool:
-        """Drop what was passed and at least double the rest, so that long utterances take linear time."""
+        """Drop the consumed bytes and at least double the rest, so that long utterances take linear time."""
         rest = self._data[self._at :]
         pieces, size = [rest], len(rest)
         for chunk in self._chunks:
@@ -268,7 +268,7 @@ class _Window:
 
 
 class _Splitter:
-    """Walks through the outline of a file: keys, colons, commas, and objects passed as a whole."""
+    """Parse the outline of a file: keys, colons, commas, and whole objects."""
 
     def __init__(self, chunks: Iterable[bytes], name: str) -> None:
         self._window = _Window(chunks)
@@ -374,7 +374,7 @@ def _object_end(data: bytes, start: int) -> int:
 
 
 def _is_flat(data: bytes, start: int, end: int) -> bool:
-    """Whether the first closing brace ends the object: no brace opens before it, and it is in no string.
+    """Return whether the first closing brace ends the object: no brace opens before it, and it is not in a string.
 
     Three passes at the speed of memchr take 0.1 s for 870 MB; matching strings and braces takes 2 s.
     """

@@ -1,6 +1,6 @@
-"""From the labels that a corpus has to those a model learns: renamed, merged, split into fields, dropped.
+"""Map a corpus's labels to the labels of a model: rename, merge, split into fields, or drop them.
 
-Nothing is dropped in silence: a raw label that occurs is mapped or listed as dropped, or it is an error.
+No label is dropped silently: a raw label that occurs must be mapped or listed as dropped, else it is an error.
 """
 
 import logging
@@ -23,22 +23,22 @@ from ser.errors import DataError, did_you_mean, setting
 from ser.files import read_text
 from ser.names import find_lookalikes, is_missing, normalize_name
 
-_MOST_NUMBERS = 20  # labels that are numbers; more are likely to be ratings
+_MOST_NUMBERS = 20  # different numeric labels; more of them are probably ratings
 
 _log = logging.getLogger(__name__)
 
 LabelMap = Mapping[str, Label | Mapping[str, Label] | None]
-"""Raw label -> label, or -> labels of several fields such as {valence: 0, activation: 1}, or -> None: dropped."""
+"""Raw label -> label, or labels of several fields such as {valence: 0, activation: 1}, or None to drop it."""
 
 
 @dataclass(frozen=True)
 class LabelCount:
-    """What became of one raw label.
+    """Result of mapping one raw label.
 
     Args:
-        raw: as the manifest has it.
-        mapped: what it is now, to be shown; None = dropped.
-        utterances: how many carry it; 0 where only the map knows it.
+        raw: Raw label, as in the manifest.
+        mapped: New label, for display; None if it is dropped.
+        utterances: Number of utterances with it; 0 if only the map contains it.
     """
 
     raw: str
@@ -47,20 +47,20 @@ class LabelCount:
 
 
 def map_labels(manifest: Manifest, field: str, mapping: LabelMap | None) -> tuple[Manifest, list[LabelCount]]:
-    """Return the manifest with new labels, without what the map drops, and what became of each raw label.
+    """Apply a label map; return the manifest without the dropped utterances, and the count of each raw label.
 
-    Utterances without a label in the field stay as they are: `require_labels` refuses them. Raw labels and those of
-    the map are compared as `normalize_name` writes them.
+    Utterances without a label in the field are kept as they are; `require_labels` refuses them. Raw labels are
+    compared in the form of `normalize_name`.
 
     Args:
-        manifest: utterances with raw labels.
-        field: label field that holds them; a label takes the raw one's place, labels of several fields
-            are added beside it.
-        mapping: of every raw label that occurs; None = the labels stay as they are.
+        manifest: Utterances with raw labels.
+        field: Label field with the raw labels. A new label replaces the raw one; labels of several fields are added
+            beside it.
+        mapping: New label of every raw label that occurs; None keeps all labels.
 
     Raises:
-        DataError: nothing has the field, a raw label is not in the map, the map is not of this form, or it
-            drops everything.
+        DataError: No utterance has the field, a raw label is not in the map, the map is malformed, or it drops all
+            utterances.
     """
     _check_field(manifest, field)
     counts = Counter(str(utterance.labels[field]) for utterance in manifest if field in utterance.labels)
@@ -79,10 +79,10 @@ def map_labels(manifest: Manifest, field: str, mapping: LabelMap | None) -> tupl
 
 
 def read_label_map(path: str | Path) -> LabelMap:
-    """Return a label map from YAML; raw labels are text, however YAML would read them.
+    """Read a label map from YAML; raw labels are read as text.
 
     Raises:
-        DataError: the file cannot be read, or is no mapping, or a raw label occurs twice.
+        DataError: The file cannot be read or holds no mapping, or a raw label occurs twice.
     """
     path = Path(path)
     text = read_text(path)
@@ -101,13 +101,13 @@ def read_label_map(path: str | Path) -> LabelMap:
 
 
 def require_labels(manifest: Manifest, field: str, mapping: LabelMap | None = None) -> None:
-    """Make sure that every utterance has a label in the field, and that it can be a class.
+    """Check that every utterance has a label in the field, and that it can be a class.
 
-    A word for nothing, such as nan, is no label, and a number with a fraction is no class, unless the map names it.
+    A placeholder such as nan is not a label, and a number with a fraction is not a class, unless the map contains it.
 
     Raises:
-        DataError: some have none; it lists the first ten, the count and the words for nothing. Or labels are numbers
-            with fractions or no text.
+        DataError: Labels are missing (with the first ten utterances, the count and the placeholders), are numbers
+            with fractions, or are not text.
     """
     _check_field(manifest, field)
     known = {normalize_name(str(raw)) for raw in mapping or ()}
@@ -128,7 +128,7 @@ def require_labels(manifest: Manifest, field: str, mapping: LabelMap | None = No
 
 
 def warn_about_lookalikes(manifest: Manifest, field: str) -> None:
-    """Log labels, speakers and groups that differ only in case, spacing or number format, which may be slips."""
+    """Log labels, speakers and groups that differ only in case, spacing or number format, as possible typing errors."""
     found = {
         f"labels of '{field}'": [str(u.labels[field]) for u in manifest if field in u.labels],
         "speakers": [u.speaker for u in manifest if u.speaker is not None],
@@ -147,7 +147,7 @@ def warn_about_lookalikes(manifest: Manifest, field: str) -> None:
 
 
 def single_speaker_classes(manifest: Manifest, field: str) -> list[str]:
-    """The labels that one speaker alone carries: no split by speaker can both train and test them."""
+    """Return the labels that only one speaker has, which a split by speaker cannot both train on and test."""
     speakers = defaultdict(set)
     for utterance in manifest:
         if field in utterance.labels:
@@ -158,7 +158,7 @@ def single_speaker_classes(manifest: Manifest, field: str) -> list[str]:
 
 
 def _pairs(node: yaml.Node | None, path: Path) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
-    """The lines of a mapping as YAML's nodes: only they still tell a repeated key, and 'no' from false."""
+    """Return the entries of a mapping as YAML nodes, which preserve repeated keys and the text 'no'."""
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
     if not pairs or not all(isinstance(key, yaml.ScalarNode) for key, _ in pairs):
         raise DataError(
@@ -168,7 +168,7 @@ def _pairs(node: yaml.Node | None, path: Path) -> list[tuple[yaml.ScalarNode, ya
 
 
 Target = dict[str, Label] | None
-"""New labels by field; None = dropped."""
+"""New labels by field; None if the utterance is dropped."""
 
 
 def _parse_map(mapping: LabelMap, field: str) -> dict[str, Target]:
@@ -191,7 +191,7 @@ def _parse_map(mapping: LabelMap, field: str) -> dict[str, Target]:
         (first, one), (second, other), *_ = forms.items()
         raise DataError(
             f"Label map of '{field}': {one!r} sets {', '.join(first)}, but {other!r} sets {', '.join(second)}. "
-            "Let all labels set the same fields."
+            "Make all labels set the same fields."
         )
     return targets
 
@@ -232,7 +232,7 @@ def _describe_target(target: Target, field: str) -> str | None:
 
 
 def _check_label_values(manifest: Manifest, field: str, known: Container[str]) -> None:
-    """Refuse labels that are no text or integer, and those that are numbers with fractions, one class each."""
+    """Refuse labels that are neither text nor numbers, and numbers with fractions."""
     for utterance in manifest:
         label: Any = utterance.labels[field]
         if type(label) not in (str, int, float):

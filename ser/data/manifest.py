@@ -1,7 +1,7 @@
-"""Our own table of utterances: which audio, who speaks, what is said, and which labels it carries.
+"""Manifest: a table of utterances with audio file, speaker, text and labels.
 
-A manifest is read from CSV, from JSON lines or from a folder per class; `ser.corpora.published` reads published
-corpora into the same shape. Nothing here opens audio.
+A manifest is read from CSV, from JSON lines, or from a folder with one subfolder per class; `ser.corpora.published`
+reads published corpora into the same form. No audio is opened here.
 """
 
 import csv
@@ -29,25 +29,25 @@ _SPLITS = MappingProxyType(
 )
 
 _NAMES = ("speaker", "group", "split", "text")
-"""Columns in which a word for nothing, such as nan, counts as an empty cell."""
+"""Columns in which a placeholder such as nan counts as an empty cell."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One stretch of speech and what is known about it; names are kept as `normalize_name` writes them.
+    """One segment of speech with its metadata; names have the form of `normalize_name`.
 
     Args:
-        id: unique in its manifest; kept verbatim.
-        path: of the audio file, absolute or relative to the working directory.
-        start: in the file, in seconds.
-        end: in the file, in seconds; None = to the end of the file.
-        speaker: who talks.
-        group: what must not be split, such as a video or a dialogue.
-        split: predefined: "train", "validation" or "test".
-        labels: label field -> label, e.g. {"emotion": "anger"}.
-        text: what is said, or the corpus's code for it: equal texts are equal sentences.
+        id: Id, unique in its manifest and kept verbatim.
+        path: Audio file, absolute or relative to the working directory.
+        start: Start in the file, in seconds.
+        end: End in the file, in seconds; None for the end of the file.
+        speaker: Speaker.
+        group: Name of what must stay in one split, such as a video or a dialogue.
+        split: Predefined split: "train", "validation" or "test".
+        labels: Label of each label field, such as {"emotion": "anger"}.
+        text: Words spoken, or the corpus's code for them: equal texts are equal sentences.
         language: ISO 639 code.
     """
 
@@ -63,7 +63,7 @@ class Utterance:
     language: str | None = None
 
     def __post_init__(self) -> None:
-        """Write names in one form, whoever read them, so that equal-looking ones are equal everywhere."""
+        """Normalise names, so that equal-looking names are equal, whatever reader made them."""
         for name in ("speaker", "group", "split", "language"):
             value = getattr(self, name)
             if value is not None:
@@ -83,8 +83,8 @@ class Manifest:
     """Utterances in a fixed order.
 
     Args:
-        utterances: N of them, ids unique.
-        source: the file or folder they come from, as the user gave it; for messages.
+        utterances: Utterances, N, with unique ids.
+        source: File or folder they come from, as the user gave it; for messages.
     """
 
     utterances: tuple[Utterance, ...]
@@ -97,23 +97,23 @@ class Manifest:
         return iter(self.utterances)
 
     def select(self, indices: Iterable[int]) -> "Manifest":
-        """The utterances at these places, in this order."""
+        """Select the utterances at these indices, in this order."""
         return Manifest(tuple(self.utterances[index] for index in indices), self.source)
 
 
 def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manifest:
-    """Return the utterances that a CSV file or a file of JSON lines lists.
+    """Read the utterances of a CSV file or a file of JSON lines.
 
-    Empty cells count as absent, white space around a cell is not part of it, and an utterance without an id
-    is named by its path. A speaker, group, split or text that is a word such as nan counts as absent, with a
-    warning. Columns beyond those of `Utterance` are label fields.
+    An empty cell counts as missing, and white space around a cell is stripped. An utterance without an id gets its
+    path as id. A speaker, group, split or text that is a placeholder such as nan counts as missing, with a warning.
+    Columns other than those of `Utterance` are label fields.
 
     Args:
-        path: `.csv` with a header, or `.jsonl` with one object a line; UTF-8. Only `path` is required.
-        root: folder that the paths in it are relative to; None = the file's own.
+        path: `.csv` with a header, or `.jsonl` with one object per line; UTF-8. Only the column `path` is required.
+        root: Folder that the paths are relative to; None for the folder of the file.
 
     Raises:
-        DataError: the file cannot be read, or a row is wrong. Whether the audio is there, `check_files` tells.
+        DataError: The file cannot be read, or a row is wrong. `check_files` checks whether the audio exists.
     """
     path = Path(path)
     folder = _Root(path.parent if root is None else Path(root))
@@ -137,14 +137,15 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
 
 
 def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
-    """Return the audio below a folder that holds one folder per class, sorted by path.
+    """Read the audio files below a folder with one subfolder per class, sorted by path.
 
     Args:
-        root: every folder in it is a class of that name, and holds audio at any depth.
-        label: label field that the class is kept in.
+        root: Folder whose subfolders are classes; each holds audio at any depth.
+        label: Label field for the class.
 
     Raises:
-        DataError: there is no such folder, no class folder in it or one without audio, or audio beside them.
+        DataError: The folder or its class folders are missing, a class folder has no audio, or audio lies beside the
+            class folders.
     """
     root = Path(root)
     files = find_audio(root)
@@ -181,15 +182,15 @@ def _refuse_bare_classes(root: Path, classes: set[str]) -> None:
 
 
 def write_manifest(path: str | Path, manifest: Manifest, *, root: str | Path | None = None) -> None:
-    """Write a CSV file that `read_manifest` reads back; integer labels come back as text.
+    """Write a CSV file that `read_manifest` can read; integer labels are then read as text.
 
     Args:
-        path: of the file; its folder must exist.
-        manifest: what to write.
-        root: folder that the paths are written relative to; None = the file's own.
+        path: Path of the file; its folder must exist.
+        manifest: Manifest to write.
+        root: Folder that the paths are written relative to; None for the folder of the file.
 
     Raises:
-        DataError: audio lies outside the root, or the file cannot be written.
+        DataError: Audio lies outside the root, or the file cannot be written.
     """
     path = Path(path)
     folder = path.parent if root is None else Path(root)
@@ -205,10 +206,10 @@ def write_manifest(path: str | Path, manifest: Manifest, *, root: str | Path | N
 
 
 def check_files(manifest: Manifest) -> None:
-    """Make sure that every audio file is there, without opening any.
+    """Check that every audio file exists, without opening any.
 
     Raises:
-        DataError: some are missing; it lists the first ten and the count.
+        DataError: Files are missing; the message lists the first ten and the count.
     """
     paths = dict.fromkeys(str(utterance.path) for utterance in manifest)
     missing = [path for path in paths if not os.path.isfile(path)]  # noqa: PTH113  Path takes three times as long
@@ -220,15 +221,15 @@ def check_files(manifest: Manifest) -> None:
 
 
 def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str) -> None:
-    """Make sure that ids are unique, and look so.
+    """Check that ids are unique after normalisation.
 
     Args:
-        manifest: N utterances.
-        places: where each of them was found, for the message.
-        remedy: how to put it right, a sentence.
+        manifest: Manifest of N utterances.
+        places: Where each of them was found, for the message.
+        remedy: How to fix it, as a sentence.
 
     Raises:
-        DataError: naming the first id that occurs twice, and its first two places.
+        DataError: An id occurs twice; the message names the first such id and its first two places.
     """
     first: dict[str, str] = {}
     for utterance, place in zip(manifest, places, strict=True):
@@ -241,24 +242,24 @@ def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str)
 
 
 def speaker_remedy(manifest: Manifest, columns: str) -> str:
-    """Return how to say who speaks, where some columns are empty, as the beginning of a sentence."""
+    """Return how to add missing speakers, as the beginning of a sentence."""
     if not Path(manifest.source).is_dir():
         return f"Fill in {columns}"
     pattern = setting("data.speaker", "(.+)_[0-9]+")
-    return f"Tell by data.speaker where file names hold the speaker, as in {pattern} for s1_07.wav"
+    return f"Set data.speaker to a pattern of the speaker in file names, as in {pattern} for s1_07.wav"
 
 
 def first_ten(items: Sequence[object]) -> str:
-    """The first ten, each on a line of its own, and how many more there are."""
+    """Format the first ten items, one per line, and the number of the others."""
     lines = "".join(f"\n  {item}" for item in items[:10])
     return lines + (f"\n  ... and {len(items) - 10} more" if len(items) > 10 else "")
 
 
 class _Root:
-    """The folder that paths are relative to.
+    """Folder that the paths of a manifest are relative to.
 
     Args:
-        folder: as the user gave it.
+        folder: Folder as the user gave it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -266,10 +267,10 @@ class _Root:
         self._prefix = _absolute_path(folder).rstrip("/") + "/"
 
     def normalize_separators(self, path: str, where: str) -> str:
-        """Write a path with slashes if it is one of Windows; a name here may have a backslash, but hardly any does.
+        """Replace the backslashes of a Windows path by slashes, unless a file of this name exists.
 
         Raises:
-            DataError: no file can have the path, or it begins with a drive.
+            DataError: No file can have this path, or it begins with a drive.
         """
         if "\0" in path or not (path.isascii() or _has_bytes(path)):
             raise DataError(
@@ -285,13 +286,13 @@ class _Root:
         return path.replace("\\", "/")
 
     def locate(self, path: str, where: str) -> Path:
-        """The file that a path in a row stands for.
+        """Return the file that the path of a row refers to.
 
         Raises:
-            DataError: it leads out of the folder, which a manifest from elsewhere must not do.
+            DataError: The path leads out of the folder, which a manifest from elsewhere must not do.
         """
         file = self._folder / path
-        # Other paths cannot lead out; to look closely at all takes a quarter of the time of reading.
+        # Other paths cannot lead out; checking all of them would take a quarter of the time of reading.
         suspicious = path[0] == "/" or ".." in path
         if suspicious and not _absolute_path(file).startswith(self._prefix):
             raise DataError(

@@ -1,5 +1,7 @@
-"""Tables of text: CSV with a header, or JSON lines, as rows of cells. What the cells mean is not known here,
-but for how columns are spelled: a 'Speaker ' that became a label unseen would hide every leak of speakers.
+"""Read tables in CSV or JSON lines as rows of cells.
+
+The only meaning that is known here is the spelling of columns: if 'Speaker ' became a label field, speaker leaks
+would go unnoticed.
 """
 
 import csv
@@ -16,24 +18,24 @@ from ser.files import read_text
 from ser.names import normalize_name
 
 COLUMNS = ("id", "path", "start", "end", "speaker", "group", "split", "text", "language")
-"""Columns with a meaning, found in any case; every other column of a manifest is a label field."""
+"""Columns with a fixed meaning, in any case; every other column of a manifest is a label field."""
 
 TIMES = ("start", "end")
-"""The columns that hold numbers."""
+"""Columns that hold numbers."""
 
 Cells = dict[str, Any]
-"""Column -> text without white space around it, None where it is empty. `path` is always there.
+"""Column -> text without surrounding white space, or None for an empty cell. `path` is always present.
 
-From JSON, labels may be anything: a column that nobody reads may hold what it likes. A whole number is an integer,
-NaN is None, and times may be numbers.
+From JSON, labels may have any type, because unused columns are not checked. A whole number is an integer, NaN is
+None, and times may be numbers.
 """
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Cells]]:
-    """The rows of a `.csv` or `.jsonl` file, each with the number of its line.
+    """Yield the rows of a `.csv` or `.jsonl` file, each with its line number.
 
     Raises:
-        DataError: the file cannot be read or holds something else, or a row has no path.
+        DataError: The file cannot be read or has another format, or a row has no path.
     """
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     if path.suffix.lower() not in readers:
@@ -85,7 +87,7 @@ def _column(name: str) -> str:
 
 
 def _text(cell: str) -> str | None:
-    """The text without white space around it; None where nothing can be seen."""
+    """Strip surrounding white space; return None if no visible character is left."""
     return cell.strip() if normalize_name(cell) else None
 
 
@@ -127,11 +129,13 @@ def _json_cells(content: str, where: str) -> Cells:
 def _json_cell(column: str, value: Any, where: str) -> Any:
     if isinstance(value, str):
         return _text(value)
-    if value is None or value != value:  # NaN, as pandas writes where a cell is empty
+    if value is None or value != value:  # NaN, which pandas writes for an empty cell
         return None
     if column in TIMES and type(value) in (int, float):
         return value
-    if type(value) is float and value.is_integer():  # of a column with empty cells pandas makes floats
+    if (
+        type(value) is float and value.is_integer()
+    ):  # pandas turns integers of a column with empty cells into floats
         value = int(value)
     if column not in COLUMNS:
         return value

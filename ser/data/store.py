@@ -1,4 +1,4 @@
-"""Features of many utterances in one array, which is mapped from disk."""
+"""Store: features of many utterances in one array that is mapped from disk."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from ser.models.normalize import SMALLEST_STD
 
 @dataclass(frozen=True, eq=False)
 class ZScores:
-    """Features on the scale of the group that an utterance belongs to, such as its speaker's recordings.
+    """Z-scores of features by group, such as the recordings of a speaker.
 
     Args:
-        groups: [N] int64, of each utterance.
-        mean: [G, F] of each group's frames.
-        std: [G, F], above 0.
-        floor: smaller values are raised to it first; None leaves them.
+        groups: Group of each utterance [N] int64.
+        mean: Mean of each group's frames [G, F].
+        std: Standard deviation of each group's frames [G, F], above 0.
+        floor: Floor applied to values first; None for none.
     """
 
     groups: np.ndarray
@@ -32,7 +32,7 @@ class ZScores:
     floor: float | None
 
     def __call__(self, index: int, frames: np.ndarray) -> np.ndarray:
-        """Frames [T, F] of the utterance at `index`, on its group's scale."""
+        """Normalise the frames [T, F] of the utterance at `index` by its group."""
         if self.floor is not None:
             frames = np.maximum(frames, np.float32(self.floor))
         group = self.groups[index]
@@ -42,21 +42,21 @@ class ZScores:
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """N utterances: features, and labels where there are any. A split is a selection of what is stored.
+    """N utterances with features and optional labels. A split is a selection of the stored utterances.
 
     Args:
-        ids: N utterance ids in the order of file or manifest, type kept.
-        audio: [sum of T, F] float32, read-only, mapped from disk: of all M stored utterances, selected or not.
-        offsets: [M+1] int64; stored utterance m is `audio[offsets[m] : offsets[m + 1]]`.
-        labels: [N, K] numbers, or words as a manifest has them, in the order of `label_names`; None where there are
-            none.
-        label_names: K names.
-        layout: of the file; answers have to follow it.
-        fingerprint: SHA-256 of all content; a selection and other labels have their own.
-        digests: [N, 16] uint8, equal where the features are; None where they were never written.
-        rows: [N] int64, which of the stored utterances these are; None for all of them.
-        zscores: applied to whatever is taken out; None = features as they are stored.
-        speech: [sum of T] bool, whether a frame is speech; None where nobody asked.
+        ids: Utterance ids, N, in the order of the file or manifest, in their original type.
+        audio: Features [sum of T, F] float32, read-only, mapped from disk, of all M stored utterances, selected or
+            not.
+        offsets: Offsets [M+1] int64; stored utterance m is `audio[offsets[m] : offsets[m + 1]]`.
+        labels: Labels [N, K], numbers or words as in a manifest, in the order of `label_names`; None without labels.
+        label_names: Names of the K label fields.
+        layout: Layout of the file, which predictions follow.
+        fingerprint: SHA-256 of all content; a selection and other labels have another one.
+        digests: Digests of the features [N, 16] uint8, equal for equal features; None if they were never computed.
+        rows: Indices of these utterances among the stored ones [N] int64; None for all of them.
+        zscores: Z-scores applied to features that are read; None for features as stored.
+        speech: Whether each frame is speech [sum of T] bool; None without silence detection.
     """
 
     ids: list[UtteranceId]
@@ -76,21 +76,21 @@ class Store:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """[N] int64, frames of each utterance."""
+        """Return the number of frames of each utterance [N] int64."""
         return self._select_rows(np.diff(self.offsets))
 
     @cached_property
     def firsts(self) -> np.ndarray:
-        """[N] int64, where in `audio` each utterance begins."""
+        """Return the index in `audio` of each utterance's first frame [N] int64."""
         return self._select_rows(self.offsets[:-1])
 
     @property
     def feature_dim(self) -> int:
-        """F, values of a frame."""
+        """Return the number of values of a frame, F."""
         return int(self.audio.shape[1])
 
     def select(self, indices: np.ndarray) -> "Store":
-        """The utterances at `indices` [n], in that order; their features stay where they are mapped."""
+        """Select the utterances at `indices` [n], in that order; their features stay on disk."""
         return replace(
             self,
             ids=[self.ids[index] for index in indices.tolist()],
@@ -102,17 +102,17 @@ class Store:
         )
 
     def with_labels(self, labels: np.ndarray, names: Sequence[str]) -> "Store":
-        """The same utterances with labels [N, K] of K names: a manifest's labels change, its audio does not."""
+        """Replace the labels by [N, K] labels with K names; the features stay the same."""
         content = json.dumps([[*names], labels.tolist()]).encode()
         fingerprint = sha256_of(self.fingerprint.encode(), content)
         return replace(self, labels=labels, label_names=tuple(names), fingerprint=fingerprint)
 
     def with_zscores(self, groups: np.ndarray, *, floor: float | None) -> "Store":
-        """The same utterances, each on the scale of its group: z-scores by the frames of all that are in it.
+        """Normalise each utterance by its group: z-scores over all frames of the group.
 
         Args:
-            groups: [N] int64, 0..G-1.
-            floor: smaller values are raised to it first; None leaves them.
+            groups: Group of each utterance [N] int64, 0..G-1.
+            floor: Floor applied to values first; None for none.
         """
         moments = np.zeros((2, int(groups.max()) + 1, self.feature_dim))
         counts = np.bincount(groups, weights=self.lengths)[:, None]
@@ -127,7 +127,7 @@ class Store:
         return replace(self, zscores=zscores, fingerprint=sha256_of(self.fingerprint.encode(), content))
 
     def chunks(self, frames: int) -> Iterator[np.ndarray]:
-        """Copies [n, F] float32 of all utterances' frames, one after the other, n = `frames` in all but the last."""
+        """Yield copies [n, F] float32 of the frames of all utterances in order; n = `frames` in all but the last."""
         ends = np.cumsum(self.lengths)
         begins = ends - self.lengths
         for start in range(0, int(self.lengths.sum()), frames):
@@ -141,15 +141,15 @@ class Store:
             )
 
     def gather(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor:
-        """Return a stretch of each of B utterances, padded with zeros: [B, T, F] float32.
+        """Read a segment of each of B utterances, padded with zeros: [B, T, F] float32.
 
         Args:
-            indices: [B] which utterances.
-            starts: [B] first frame of each stretch, counted from the utterance's own.
-            lengths: [B] frames of each stretch.
+            indices: Indices of the utterances [B].
+            starts: First frame of each segment [B], relative to its utterance.
+            lengths: Number of frames of each segment [B].
         """
-        # Copying slices: 0.3 ms for 64 utterances of mixed length. One np.take over [B, T] takes 1.3 ms there, as
-        # it fetches the padding too, and is no faster where lengths are alike.
+        # Copying slices takes 0.3 ms for 64 utterances of mixed length. One np.take over [B, T] takes 1.3 ms, as it
+        # reads the padding, too, and it is no faster for equal lengths.
         batch = np.empty((len(indices), int(lengths.max()), self.feature_dim), dtype=np.float32)
         firsts = self.firsts[indices] + starts
         spans = zip(batch, indices.tolist(), firsts.tolist(), lengths.tolist(), strict=True)
@@ -160,7 +160,7 @@ class Store:
         return torch.from_numpy(batch)
 
     def gather_speech(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor | None:
-        """Whether each frame of such a stretch is speech, [B, T] bool, false for padding; None where it is unknown."""
+        """Read the mask of speech of such segments [B, T] bool, false on padding; None if it is unknown."""
         if self.speech is None:
             return None
         flags = np.zeros((len(indices), int(lengths.max())), dtype=bool)
@@ -171,7 +171,7 @@ class Store:
 
     @cached_property
     def spoken(self) -> np.ndarray:
-        """[N] int64, frames of speech of each utterance; all, where nothing is known of silence."""
+        """Return the number of speech frames of each utterance [N] int64; all frames if silence is unknown."""
         if self.speech is None:
             return self.lengths
         before = np.concatenate([[0], np.cumsum(self.speech, dtype=np.int64)])
@@ -179,9 +179,9 @@ class Store:
         return counts
 
     def cut(self, frames: int) -> "Store":
-        """The same utterances, longer ones in sequences of so many frames, `<id>#<number>` each, the last one shorter.
+        """Cut longer utterances into sequences of `frames` frames, `<id>#<number>`, the last one shorter.
 
-        Nothing is joined, so that no sequence holds frames of two utterances.
+        Utterances are not joined, so that no sequence holds frames of two utterances.
         """
         if not len(self) or self.lengths.max() <= frames:
             return self
@@ -209,18 +209,18 @@ class Store:
         )
 
     def _frames(self, index: int) -> np.ndarray:
-        """Utterance's frames [T, F]: where they are mapped, if they need no change."""
+        """Return the frames [T, F] of an utterance, without a copy if they are not normalised."""
         first = self.firsts[index]
         frames: np.ndarray = self.audio[first : first + self.lengths[index]]
         return frames if self.zscores is None else self.zscores(index, frames)
 
     def _select_rows(self, stored: np.ndarray) -> np.ndarray:
-        """Of one value a stored utterance [M, ...], those of this selection [N, ...]."""
+        """Select the values [N, ...] of these utterances from the values of all stored ones [M, ...]."""
         return stored if self.rows is None else stored[self.rows]
 
 
 def sha256_of(*parts: bytes | np.ndarray) -> str:
-    """Of all parts, one after the other, in hexadecimal digits."""
+    """Compute the SHA-256 of all parts in sequence, in hexadecimal."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else part)

@@ -1,8 +1,8 @@
-"""Stores on disk: written all or nothing, checked whenever they are opened.
+"""Write stores completely or not at all, and check them whenever they are opened.
 
-A folder holds `audio.f32` (little-endian float32 [sum of T, F]), `offsets.npy`, `digests.npy`, `labels.npy`
-where there are labels, `speech.npy` where speech is told from silence, and `index`: a line with format and checksum,
-then JSON with ids and the others' checksums.
+A folder holds `audio.f32` (little-endian float32 [sum of T, F]), `offsets.npy`, `digests.npy`, `labels.npy` if there
+are labels, `speech.npy` if silence is detected, and `index`: a line with format and checksum, then JSON with the ids
+and the checksums of the other files.
 """
 
 import hashlib
@@ -25,19 +25,19 @@ from ser.errors import DataError
 from ser.files import temporary_folder
 
 _FORMAT = b"ser-store 2"
-_DIGEST_BYTES = 16  # two of a million utterances are alike by chance once in 10^26
-_BLOCKS, _BLOCK_BYTES = 16, 1 << 16  # of the audio are checked at every start: 1 MiB, 1 ms
+_DIGEST_BYTES = 16  # probability that two of a million different utterances have equal digests: 10^-26
+_BLOCKS, _BLOCK_BYTES = 16, 1 << 16  # blocks of the audio that are checked at every start: 1 MiB, 1 ms
 
 
 class DamagedStoreError(DataError):
-    """A store that was cut, changed, or written by another version; it has to be written again."""
+    """A store that is incomplete, changed, or of another version, and must be written again."""
 
 
 def open_store(folder: Path) -> Store:
-    """Map the store in a folder, after checking all sizes, the small files and 1 MiB of the large one.
+    """Map the store in a folder, after checking all sizes, the small files, and 1 MiB of the large one.
 
     Raises:
-        DamagedStoreError: a file is missing, cut, changed, or of another version of the format.
+        DamagedStoreError: A file is missing, incomplete, changed, or of another version of the format.
     """
     try:
         index = _read_index(folder / "index")
@@ -63,10 +63,10 @@ def open_store(folder: Path) -> Store:
 
 
 def discard_store(folder: Path) -> None:
-    """Remove a store in one step; processes that have mapped it keep what they see.
+    """Remove a store in one step; processes that have mapped it keep their data.
 
     Raises:
-        OSError: the folder is not ours to change.
+        OSError: The folder cannot be changed.
     """
     aside = _temporary(folder.parent)
     with suppress(FileNotFoundError):  # another process discarded it first
@@ -76,24 +76,24 @@ def discard_store(folder: Path) -> None:
 
 @contextmanager
 def new_store(parent: Path) -> "Iterator[StoreWriter]":
-    """A writer that works under a temporary name; what is not committed is deleted at the end.
+    """Open a writer in a temporary folder, which is deleted at the end unless it was committed.
 
     Args:
-        parent: folder in which the store gets a folder named by its fingerprint; made if it is not there.
+        parent: Folder in which the store gets a folder named by its fingerprint; created if it does not exist.
 
     Raises:
-        OSError: the folder cannot be written to, or the disk is full.
+        OSError: The folder cannot be written to, or the disk is full.
     """
     with temporary_folder(parent) as folder, (folder / "audio.f32").open("wb", buffering=1 << 20) as audio:
         yield StoreWriter(folder, audio)
 
 
 class StoreWriter:
-    """Takes one utterance after the other, holding none of them; made by `new_store`.
+    """Write utterances one after the other without holding them in memory; created by `new_store`.
 
     Args:
-        folder: temporary, beside where the store will be.
-        audio: `audio.f32` in it, open for writing.
+        folder: Temporary folder, beside the future store.
+        audio: Its file `audio.f32`, open for writing.
     """
 
     def __init__(self, folder: Path, audio: BinaryIO) -> None:
@@ -105,16 +105,16 @@ class StoreWriter:
         self._feature_dim = 0
 
     def append(self, frames: np.ndarray, speech: np.ndarray | None = None) -> None:
-        """Add the features [T, F] of the next utterance, and whether each frame is speech [T] bool, or never.
+        """Append the features [T, F] of the next utterance and, for all utterances or none, its mask of speech [T].
 
-        F is the same for all.
+        F is the same for all utterances.
 
         Raises:
-            OSError: the disk is full.
+            OSError: The disk is full.
         """
         data = np.ascontiguousarray(frames, dtype="<f4").data
         self._audio.write(data)
-        # With the processor's own instructions, SHA-256 takes 0.27 ms for 500 KB, and BLAKE2b 0.52 ms.
+        # With the processor's SHA instructions, SHA-256 takes 0.27 ms for 500 KB, and BLAKE2b 0.52 ms.
         self._digests.append(hashlib.sha256(data).digest()[:_DIGEST_BYTES])
         self._lengths.append(len(frames))
         if speech is not None:
@@ -129,16 +129,16 @@ class StoreWriter:
         label_names: Sequence[str],
         layout: Layout,
     ) -> Store:
-        """Move the store to its place and open it; one of equal content that is there is used instead.
+        """Move the store to its place and open it; an existing store with equal content is used instead.
 
         Args:
-            ids: N, in the order in which utterances were appended.
-            labels: [N, K] integers, or None.
-            label_names: K names.
-            layout: of the file that was read.
+            ids: Ids, N, in the order in which utterances were appended.
+            labels: Labels [N, K], integers, or None.
+            label_names: Names of the K label fields.
+            layout: Layout of the file that was read.
 
         Raises:
-            OSError: the disk is full.
+            OSError: The disk is full.
         """
         self._audio.close()
         arrays: dict[str, np.ndarray] = {
@@ -206,7 +206,7 @@ def _read_array(path: Path, checksum: int) -> np.ndarray:
 
 
 def _block_checksums(audio: np.ndarray) -> list[int]:
-    """The size in bytes, and the CRC-32 of evenly spaced blocks, the first and the last included."""
+    """Return the size in bytes and the CRC-32 of evenly spaced blocks, including the first and the last one."""
     data = audio.view(np.uint8)
     starts = np.linspace(0, max(0, data.size - _BLOCK_BYTES), _BLOCKS).astype(np.int64)
     return [data.size, *(zlib.crc32(data[start : start + _BLOCK_BYTES].data) for start in starts.tolist())]

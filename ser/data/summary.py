@@ -1,4 +1,4 @@
-"""What the splits of a run hold: how much, how long, how balanced."""
+"""Summarise the splits of a run: size, lengths and class counts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,19 +13,19 @@ from ser.errors import DataError
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """The size of a split.
+    """Size of a split.
 
     Args:
-        name: of the split.
-        utterances: how many.
-        frames_mean: of an utterance; the other three likewise.
-        frames_std: of the population, not an estimate from a sample.
-        frames_min: at least 1.
-        frames_max: the longest utterance.
-        class_counts: class name -> utterances, in the order of class indices; None without labels.
-        speakers: how many; None where they are unknown.
-        minutes: of speech; None where only frames are known.
-        labels: row of the table -> what is known of labels that are no classes.
+        name: Name of the split.
+        utterances: Number of utterances.
+        frames_mean: Mean number of frames of an utterance.
+        frames_std: Standard deviation of the number of frames, of the population.
+        frames_min: Smallest number of frames, at least 1.
+        frames_max: Largest number of frames.
+        class_counts: Number of utterances of each class name, in the order of class indices; None without labels.
+        speakers: Number of speakers; None if unknown.
+        minutes: Minutes of speech; None if only frames are known.
+        labels: Description of labels that are not classes, by row of the table.
     """
 
     name: str
@@ -41,13 +41,13 @@ class SplitSummary:
 
     @property
     def majority_floor(self) -> float | None:
-        """Share of the most frequent class: what an answer that never listens gets. None without labels."""
+        """Return the share of the most frequent class, the accuracy without any input. None without labels."""
         if self.class_counts is None:
             return None
         return max(self.class_counts.values()) / self.utterances
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values for JSON, floor included."""
+        """Convert to plain values for JSON, including the majority floor."""
         return asdict(self) | {"majority_floor": self.majority_floor}
 
 
@@ -61,19 +61,19 @@ def summarize(
     minutes: float | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> SplitSummary:
-    """The summary of a split.
+    """Summarise a split.
 
     Args:
-        name: of the split.
-        lengths: [N] frames of each utterance.
-        classes: [N] class indices, None without labels.
-        class_names: [C], by class index.
-        speakers: how many, where they are known.
-        minutes: of speech, where they are known.
-        labels: as in SplitSummary.
+        name: Name of the split.
+        lengths: Number of frames of each utterance [N].
+        classes: Class indices [N]; None without labels.
+        class_names: Class names [C].
+        speakers: Number of speakers, if known.
+        minutes: Minutes of speech, if known.
+        labels: See SplitSummary.
 
     Raises:
-        DataError: there is no utterance in it.
+        DataError: The split has no utterances.
     """
     if not len(lengths):
         raise DataError(f"split '{name}': has no utterances. Give a file with at least one.")
@@ -95,7 +95,7 @@ def summarize(
 
 
 def table(summaries: Sequence[SplitSummary]) -> Table:
-    """The splits side by side, for the console."""
+    """Return the splits side by side, as a table for the console."""
     header, *rows = _cells(summaries)
     grid = Table(box=box.SIMPLE_HEAD, title="Splits", title_justify="left", title_style="bold")
     grid.add_column(header[0])
@@ -107,19 +107,19 @@ def table(summaries: Sequence[SplitSummary]) -> Table:
 
 
 def markdown(summaries: Sequence[SplitSummary]) -> str:
-    """The same table in Markdown."""
+    """Return the splits side by side, as a table in Markdown."""
     header, *rows = _cells(summaries)
     return markdown_table(header, rows)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its first column to the left and the others, numbers, to the right."""
+    """Return a table in Markdown; the first column is left-aligned, the others, numbers, right-aligned."""
     rule = ["---", *("---:" for _ in header[1:])]
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
 
 
 def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:
-    """One column a split: there are few splits and, in other jobs than this, many classes."""
+    """Return one column per split: there are few splits, but may be many classes."""
     rows = [
         ["", *(split.name for split in summaries)],
         ["utterances", *(str(split.utterances) for split in summaries)],
@@ -142,7 +142,7 @@ def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:
 
 
 def _count(split: SplitSummary, name: str) -> str:
-    """A class's utterances and their share, the shares of a column below each other."""
+    """Format a class's number of utterances and its share, so that shares in a column are aligned."""
     if split.class_counts is None:
         return "-"
     count = split.class_counts.get(name, 0)

@@ -128,7 +128,7 @@ def test_mistakes_end_as_messages(recordings: Path, tmp_path: Path) -> None:
     place = (f"corpora_root={tmp_path}", "folders.ravdess=cut", "hydra.run.dir=out", *QUICK)
     damaged = run("corpora=[ravdess]", *place, cwd=tmp_path, code=1).stderr
     assert "1 of 48 recordings cannot be used" in damaged
-    assert damaged.endswith("Mend these or take them out.\n")
+    assert damaged.endswith("Fix or remove these.\n")
     assert (
         "corpora_root=nowhere" in run("corpora=[savee]", "corpora_root=nowhere", cwd=tmp_path, code=1).stderr
     )
