@@ -1,4 +1,4 @@
-"""The recordings in a folder: told by their content, so that no suffix leaves one out."""
+"""Find recordings in a folder by their content, not by their suffix."""
 
 import logging
 import os
@@ -8,22 +8,22 @@ from pathlib import Path
 from ser.audio.reader import AUDIO_SUFFIXES, is_audio
 from ser.errors import DataError
 
-_NAMED = 5  # files of each kind; all of them may be thousands
+_NAMED = 5  # files that a message lists; there may be thousands
 
 _log = logging.getLogger(__name__)
 
 
 def find_audio(root: Path) -> list[Path]:
-    """Find all recordings at any depth, sorted, and log how many other files are passed over.
+    """Find all recordings at any depth, sorted, and log how many other files are skipped.
 
-    A file with a suffix of audio counts even if it cannot be read, so that reading it says so. Hidden files and folders
-    are passed over, links are followed.
+    A file with an audio suffix counts even if it cannot be read, so that reading it raises an error. Hidden files and
+    folders are skipped, links are followed.
 
     Args:
-        root: where to begin.
+        root: Folder to search.
 
     Raises:
-        DataError: there is no such folder, or part of it cannot be read.
+        DataError: The folder does not exist, or part of it cannot be read.
     """
     hidden: list[str] = []
     found: list[str] = []
@@ -42,32 +42,32 @@ def find_audio(root: Path) -> list[Path]:
 
 
 def find_files(root: Path, suffix: str) -> list[Path]:
-    """Find regular files at any depth, sorted; hidden files and folders are passed over, links are followed.
+    """Find regular files at any depth, sorted; hidden files and folders are skipped, links are followed.
 
     Args:
-        root: where to begin.
-        suffix: that a file must have, in any case.
+        root: Folder to search.
+        suffix: Suffix of the files, in any case.
 
     Raises:
-        DataError: there is no such folder, or part of it cannot be read.
+        DataError: The folder does not exist, or part of it cannot be read.
     """
     files = (Path(file) for file in sorted(_walk(root, [])) if file.lower().endswith(suffix))
     return [file for file in files if file.is_file()]
 
 
 def recording_name(place: Path) -> str:
-    """Name a recording by its path without the suffix, if it is one of audio."""
+    """Return the path of a recording without its suffix, if this is an audio suffix."""
     return (place.with_suffix("") if place.suffix.lower() in AUDIO_SUFFIXES else place).as_posix()
 
 
 def _walk(root: Path, hidden: list[str]) -> Iterator[str]:
-    """Yield the visible files; hidden files and folders are appended to a list."""
+    """Yield the visible files, and append hidden files and folders to a list."""
     if not root.is_dir():
         raise DataError(f"{root}: {'is no folder' if root.exists() else 'no such folder'}. Check data.root.")
     seen: set[str] = set()
     for folder, subfolders, files in os.walk(root, onerror=_refuse_folder, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link back up the tree would have us walk in circles
+        if real in seen:  # a link to a parent folder would lead to an endless loop
             subfolders.clear()
             continue
         seen.add(real)

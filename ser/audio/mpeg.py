@@ -1,7 +1,7 @@
-"""MPEG audio (MP3): count its frames, because the length in its header is missing or wrong in many files.
+"""Count the frames of MPEG audio (MP3), because the length in its header is missing or wrong in many files.
 
 libsndfile takes the length from a Xing or Info tag, or estimates it from the size of the file and the first frames,
-and stops reading there: of a file of variable rate without a tag it may lose three quarters.
+and stops reading there: it may lose three quarters of a file of variable bit rate without a tag.
 """
 
 import io
@@ -20,23 +20,23 @@ _KBPS = {  # by (is MPEG-1, layer)
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES = (44_100, 48_000, 32_000)  # of MPEG-1; half of them in MPEG-2, a quarter in MPEG-2.5
-_SAME_STREAM = 0xFFFE0C00  # bits of a header that no frame changes: sync, version, layer and sample rate
+_SAME_STREAM = 0xFFFE0C00  # header bits that are equal in all frames: sync, version, layer and sample rate
 _TAGS = (b"Xing", b"Info")
-_BEYOND = 1 << 36  # bytes that a file without a length claims to have
+_BEYOND = 1 << 36  # bytes that an `EndlessFile` claims to have
 _ID3V1_BYTES = 128
-_RESYNC_BYTES = 1 << 20  # so far is a frame looked for behind what is none
-_SURE_FRAMES = 4  # as many in a row are no accident
+_RESYNC_BYTES = 1 << 20  # maximum distance to the next frame after other data
+_SURE_FRAMES = 4  # consecutive valid headers that cannot be chance
 
 
 class MpegLength(NamedTuple):
-    """What the frames of a file say of its length.
+    """Length of an MPEG file according to its frames.
 
     Args:
-        samples: of each channel, estimated to a frame.
-        is_declared: whether the tag in the first frame tells the length, and agrees with the frames.
-        wrong_tag: bytes from the start of the file to a tag that contradicts the frames; None where there is none.
-        first: bytes from the start of the file to the first frame.
-        stop: bytes from the start of the file to what follows the last frame.
+        samples: Number of samples of each channel, accurate to one frame.
+        is_declared: Whether the tag in the first frame contains the length, and it agrees with the frames.
+        wrong_tag: Offset in bytes of a tag that contradicts the frames; None if there is none.
+        first: Offset in bytes of the first frame.
+        stop: Offset in bytes after the last frame.
     """
 
     samples: int
@@ -47,12 +47,12 @@ class MpegLength(NamedTuple):
 
 
 def measure_length(path: Path) -> MpegLength:
-    """Count the frames of a file, 0.2 s for an hour, and compare them with its tag."""
+    """Count the frames of a file, in 0.2 s per hour of audio, and compare them with its tag."""
     stat = path.stat()
     return _measure(path, stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=4096)  # segments of one file are read one by one
+@lru_cache(maxsize=4096)  # the segments of a file are read one by one
 def _measure(path: Path, _size: int, _changed_ns: int) -> MpegLength:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return _compare_with_tag(content)
@@ -79,9 +79,9 @@ def _compare_with_tag(content: mmap.mmap) -> MpegLength:
 
 
 def _count_frames(content: mmap.mmap, first: int) -> tuple[int, int]:
-    """Count the whole frames from the first one on, and find where they end.
+    """Count the complete frames from the first one on, and find where they end.
 
-    What lies between them, such as tags, is passed over. Frames of another kind that follow at once count, too: their
+    Other data between them, such as tags, is skipped. Frames of another kind that follow directly count, too: another
     recording was appended.
     """
     kind = int.from_bytes(content[first : first + 4]) & _SAME_STREAM
@@ -103,7 +103,7 @@ def _count_frames(content: mmap.mmap, first: int) -> tuple[int, int]:
 
 
 def _kind_of_run(content: mmap.mmap, place: int) -> int | None:
-    """Return what all frames of a run share that begins at a place; None where there are too few to be sure."""
+    """Return the common header bits of the run of frames at an offset; None if there are too few to be sure."""
     kind = int.from_bytes(content[place : place + 4]) & _SAME_STREAM
     for _ in range(_SURE_FRAMES):
         size = _frame_bytes(content, place, kind)
@@ -114,7 +114,7 @@ def _kind_of_run(content: mmap.mmap, place: int) -> int | None:
 
 
 def _next_frame(content: mmap.mmap, place: int, kind: int | None) -> int | None:
-    """Find the next frame that another one or the end of the file follows."""
+    """Find the next frame that is followed by another one or by the end of the file."""
     stop = place + _RESYNC_BYTES
     while (place := content.find(b"\xff", place, stop)) >= 0:
         if size := _frame_bytes(content, place, kind):
@@ -127,7 +127,7 @@ def _next_frame(content: mmap.mmap, place: int, kind: int | None) -> int | None:
 
 
 def _frame_bytes(content: mmap.mmap, place: int, kind: int | None) -> int:
-    """Compute the size of the frame that begins at a place; 0 where none, or none of this kind, does."""
+    """Compute the size of the frame at an offset; 0 if there is no frame, or none of this kind."""
     header = int.from_bytes(content[place : place + 4])
     version, layer = header >> 19 & 3, 4 - (header >> 17 & 3)
     kbps, rate = header >> 12 & 15, header >> 10 & 3
@@ -145,7 +145,7 @@ def _frame_bytes(content: mmap.mmap, place: int, kind: int | None) -> int:
 
 
 def _samples_per_frame(header: int) -> int:
-    """Of a frame, in each channel."""
+    """Return the number of samples per channel in a frame."""
     layer = 4 - (header >> 17 & 3)
     return 384 if layer == 1 else 576 if layer == 3 and header >> 19 & 3 != 3 else 1152
 
@@ -156,7 +156,7 @@ def _side_info_bytes(header: int) -> int:
 
 
 def _id3v2_bytes(content: mmap.mmap, place: int) -> int:
-    """Compute the size of the ID3v2 tag that begins at a place; 0 where none does."""
+    """Compute the size of the ID3v2 tag at an offset; 0 if there is none."""
     head = content[place : place + 10]
     if head[:3] != b"ID3" or len(head) < 10:
         return 0
@@ -167,11 +167,11 @@ def _id3v2_bytes(content: mmap.mmap, place: int) -> int:
 
 
 class EndlessFile(io.RawIOBase):
-    """The frames of a file, which claims to be longer than it is: libsndfile's estimate of its length cuts nothing off.
+    """Frames of a file that claims to be very long, so that libsndfile's estimate of the length truncates nothing.
 
     Args:
-        path: of the file.
-        length: says where its frames lie; a tag that tells a wrong length reads as zeros.
+        path: Path of the file.
+        length: Location of its frames; a tag with a wrong length reads as zeros.
     """
 
     def __init__(self, path: Path, length: MpegLength) -> None:
@@ -182,24 +182,24 @@ class EndlessFile(io.RawIOBase):
         self._place = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place; the end is far beyond what can be read."""
+        """Move to an offset; the end is far beyond the last frame."""
         self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: _BEYOND}[whence]
         return self._place
 
     def tell(self) -> int:
-        """The place that is read next."""
+        """Return the current offset."""
         return self._place
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer; the tag that mpg123 looks for at the end reads as zeros."""
+        """Read bytes into a buffer; the tag that mpg123 looks for at the end reads as zeros."""
         if self._place >= _BEYOND - _ID3V1_BYTES:
             content = bytes(min(len(buffer), max(0, _BEYOND - self._place)))
         else:

@@ -1,4 +1,4 @@
-"""Noises and rooms from a folder, for augmentation."""
+"""Read noises and room impulse responses from a folder, for augmentation."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ from ser.features.augment_waveforms import WaveformBank
 
 
 class FolderBank(WaveformBank):
-    """All recordings below a folder, in memory: 0.23 GB an hour at 16 kHz.
+    """All recordings below a folder, held in memory: 0.23 GB per hour at 16 kHz.
 
-    Which of them an utterance gets follows from its key and their order, which is that of their paths.
+    Which recording an utterance gets depends on its key and on the order of the recordings' paths.
 
     Args:
-        root: folder with recordings in any format, at any depth.
-        sample_rate: that of the speech, in Hz; recordings of another are resampled.
+        root: Folder with recordings in any format, at any depth.
+        sample_rate: Sample rate of the speech, in Hz; recordings are resampled to it.
 
     Raises:
-        DataError: there is no such folder or no audio in it, or a file cannot be read.
+        DataError: The folder does not exist or holds no audio, or a file cannot be read.
     """
 
     def __init__(self, root: str | Path, sample_rate: int) -> None:

@@ -1,8 +1,8 @@
-"""Audio files as waveforms: whatever libsndfile reads, at any rate, mixed to mono.
+"""Read audio files as waveforms: any format of libsndfile, any sample rate, mixed to mono.
 
-A file is decoded, mixed and resampled block by block: hours of 96 kHz stereo need twice the memory of the
-waveform that comes out, and no more. What a header says of the length is believed only of formats where it must be
-right; the others are read to their end.
+A file is decoded, mixed and resampled block by block: hours of 96 kHz stereo need only twice the memory of the
+resulting waveform. The length in a header is trusted only for formats in which it must be right; other files are read
+to their end.
 """
 
 import os
@@ -40,30 +40,33 @@ AUDIO_SUFFIXES = (
     *(".rf64", ".bwf", ".mp2", ".mpga", ".voc", ".sph"),
     *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".ac3", ".ape", ".wv", ".spx", ".mka", ".raw", ".pcm"),
 )
-"""Suffixes of recordings, in lower case; those from .m4a on are of formats that cannot be read, which is said."""
+"""Audio suffixes, in lower case; formats from .m4a on cannot be read, which reading them reports."""
 
 _BLOCK = 1 << 19  # values decoded at a time: 2 MB
-OVERSHOOT_S = 0.5  # annotated ends may lie so far beyond the file, as in Kaldi's extract-segments
-_UNKNOWN_SAMPLES = 1 << 62  # what libsndfile says where the header has no length, or more
-RATES = 1_000, 1_000_000  # Hz; a damaged header may claim 1 Hz, and a waveform becomes 16,000 times as long
+OVERSHOOT_S = 0.5  # annotated ends may lie up to this beyond the end, as in Kaldi's extract-segments
+_UNKNOWN_SAMPLES = 1 << 62  # length that libsndfile reports if the header has none, or more
+RATES = (
+    1_000,
+    1_000_000,
+)  # Hz; with 1 Hz from a damaged header, resampling would make a file 16,000 times as long
 _MOST_HOURS = 24  # of a waveform in memory: 5.5 GB at 16 kHz
-# Other encodings seek beside the mark, such as Vorbis (libsndfile issue 885), or not at all: decoding the way there
-# never fails. Frames of MP3 hold bits of up to 22 later ones, 1.6 s.
+# Other encodings seek inexactly, such as Vorbis (libsndfile issue 885), or not at all; decoding up to the position
+# never fails. Frames of MP3 hold bits of up to 22 later frames, 1.6 s.
 _EXACT_SEEKS = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
 _SEEKABLE = {"AIFF", "AU", "CAF", "FLAC", "NIST", "RF64", "W64", "WAV", "WAVEX"}
 _MP3_RUN_UP_S = 5
-_MP3_LOST_SAMPLES = 6_000  # of delay, padding and frames without sound
+_MP3_LOST_SAMPLES = 6_000  # delay, padding and frames without sound
 _FETCH_AGAIN = "Copy or download it again, or leave it out."
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a file says of itself.
+    """Sample rate, channels and length of a file.
 
     Args:
-        sample_rate: in Hz.
-        channels: 1 or more.
-        samples: of each channel.
+        sample_rate: Sample rate in Hz.
+        channels: Number of channels, 1 or more.
+        samples: Number of samples of each channel.
     """
 
     sample_rate: int
@@ -72,7 +75,7 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float:
-        """Of the whole file, in seconds."""
+        """Return the duration in seconds."""
         return self.samples / self.sample_rate
 
 
@@ -80,10 +83,10 @@ class _Source(NamedTuple):
     """An open file.
 
     Args:
-        path: of the file.
-        file: a SoundFile at its beginning.
-        samples: of each channel; an estimate where `is_exact` is false, None where not even that is known.
-        is_exact: whether the file is damaged where it has fewer samples.
+        path: Path of the file.
+        file: SoundFile at its beginning.
+        samples: Number of samples of each channel; an estimate if `is_exact` is false, None if unknown.
+        is_exact: Whether the number of samples is exact, so that a file with fewer samples is damaged.
     """
 
     path: Path
@@ -93,39 +96,39 @@ class _Source(NamedTuple):
 
 
 def probe(path: Path) -> AudioInfo:
-    """Read rate, channels and length of a file; only a file without a length in its header is decoded for that.
+    """Read sample rate, channels and length of a file; it is decoded only if its header has no length.
 
     Raises:
-        DataError: it is missing, or no audio that libsndfile knows.
+        DataError: The file is missing, or is not audio that libsndfile can read.
     """
     with _open_audio(path) as source:
         return _info(source)
 
 
 def is_audio(path: Path) -> bool:
-    """Tell by the content whether a file is audio that can be read."""
+    """Return whether the content of a file is audio that can be read."""
     try:
         with _open_audio(path):
             return True
     except DataError:
-        _libraries()  # whose absence says nothing about the file
+        _libraries()  # raises if they are missing, which is not a property of the file
         return False
 
 
 def read_audio(path: Path, sample_rate: int, *, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """The waveform [samples] of a file or of a segment of it, float32, mono by the mean of the channels.
+    """Read the waveform [samples] of a file or a segment, float32, mono by the mean of the channels.
 
-    Full scale is -1..1. What lies beyond it in a file of floats, or overshoots in resampling, is not clipped.
+    Full scale is -1..1. Values beyond, from files of floats or from resampling, are not clipped.
 
     Args:
-        path: of the file; its format is told by its content.
-        sample_rate: of the result, in Hz.
-        start: in seconds; what lies before is decoded only in formats that do not seek exactly.
-        end: in seconds; None, or up to 0.5 s too late, for the end of the file.
+        path: Path of the file; its format is detected by its content.
+        sample_rate: Sample rate of the result, in Hz.
+        start: Start in seconds; the samples before are decoded only in formats without exact seeking.
+        end: End in seconds, or up to 0.5 s later; None for the end of the file.
 
     Raises:
-        DataError: the file is missing, damaged, empty or no audio, longer than a day, the segment lies outside, or a
-            sample is no finite number.
+        DataError: The file is missing, damaged, empty, not audio, or longer than a day; the segment lies outside the
+            file; or a sample is not finite.
     """
     with _open_audio(path) as source:
         first, stop = _segment_samples(source, start, end)
@@ -142,10 +145,10 @@ def read_audio(path: Path, sample_rate: int, *, start: float = 0.0, end: float |
 
 
 def decoder_versions() -> str:
-    """The libraries that decode and resample: what they make of a file may change with them.
+    """Return the versions of the libraries that decode and resample, on which waveforms depend.
 
     Raises:
-        DataError: they are not installed.
+        DataError: They are not installed.
     """
     soundfile, soxr = _libraries()
     return (
@@ -155,11 +158,11 @@ def decoder_versions() -> str:
 
 
 def _libraries() -> tuple[ModuleType, ModuleType]:
-    """Import soundfile and soxr, here because training from features needs neither."""
+    """Import soundfile and soxr, only when needed, as training from features needs neither."""
     try:
         import soundfile
         import soxr
-    except (ImportError, OSError) as error:  # OSError: soundfile is there, but libsndfile is not
+    except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
         raise DataError(
             f"Audio files: the packages that decode and resample them cannot be imported ({error}). "
             f"Run: {install_command('audio')}"
@@ -169,11 +172,11 @@ def _libraries() -> tuple[ModuleType, ModuleType]:
 
 @contextmanager
 def _open_audio(path: Path) -> Iterator[_Source]:
-    """Open a file; whatever goes wrong with it becomes a message to the user."""
+    """Open a file, and turn all errors into messages to the user."""
     soundfile, _ = _libraries()
     head = _read_head(path)
     try:
-        # A name may be bytes that are no UTF-8, which soundfile cannot encode; on Windows, names are text.
+        # soundfile cannot encode a name with bytes that are not UTF-8; on Windows, names are text.
         file = _forward_reader()(str(path) if os.name == "nt" else os.fsencode(path))
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
         raise _no_audio_error(path, head, getattr(error, "error_string", str(error))) from error
@@ -194,7 +197,7 @@ def _open_audio(path: Path) -> Iterator[_Source]:
 
 @contextmanager
 def _open_mpeg(path: Path, file: Any) -> Iterator[_Source]:
-    """Open MPEG frames, bare or in a wav, so that they are read to their end, whatever a header says."""
+    """Open MPEG frames, alone or in a wav, so that they are read to their end, whatever the header says."""
     length = mpeg.measure_length(path)
     if not length.samples:
         raise _no_audio_error(path, _read_head(path), "no MPEG frames")
@@ -208,16 +211,16 @@ def _open_mpeg(path: Path, file: Any) -> Iterator[_Source]:
 
 @lru_cache(maxsize=1)
 def _forward_reader() -> Any:
-    """Make the class of SoundFiles that do not seek behind what they have read, which some formats cannot."""
+    """Create a SoundFile class that never seeks backwards, which some formats cannot do."""
     soundfile, _ = _libraries()
     return type("ForwardFile", (soundfile.SoundFile,), {"seekable": lambda _: False})
 
 
 def _read_head(path: Path) -> bytes:
-    """The first bytes of a file.
+    """Read the first bytes of a file.
 
     Raises:
-        DataError: it is missing, unreadable or empty, or no regular file.
+        DataError: The file is missing, unreadable, empty, or not a regular file.
     """
     try:
         mode = path.stat().st_mode
@@ -240,7 +243,7 @@ def _read_head(path: Path) -> bytes:
 
 
 def _suggest_path(path: Path) -> str:
-    """A hint found in a few steps: thousands of files may be missing, among thousands of others."""
+    """Suggest a similar path in a few steps, because thousands of files may be missing."""
     if not path.parent.is_dir():
         return f"Nor is there the folder {path.parent}: check the path."
     namesakes = [path.with_suffix(suffix) for suffix in AUDIO_SUFFIXES]
@@ -262,7 +265,7 @@ def _no_audio_error(path: Path, head: bytes, reason: str) -> DataError:
 
 
 def _clean_reason(reason: str) -> str:
-    """What libsndfile says, to be put in brackets."""
+    """Shorten a message of libsndfile, to be put in brackets."""
     return reason.removeprefix("Error : ").rstrip(".")
 
 
@@ -286,16 +289,16 @@ def _count_samples(source: _Source) -> int:
 
 @lru_cache(maxsize=4096)
 def _decoded_samples(path: Path, _size: int, _changed_ns: int) -> int:
-    """Decode a file, because only that tells how long it is."""
+    """Count the samples of a file by decoding it."""
     with _open_audio(path) as source:
         return sum(map(len, _mono_blocks(source, 0, None)))
 
 
 def _segment_samples(source: _Source, start: float, end: float | None) -> tuple[int, int | None]:
-    """The first sample of a segment and the one after its last; None = the end of the file, wherever that is.
+    """Return the first sample of a segment and the one after its last; None for the end of the file.
 
     Raises:
-        DataError: the segment lies outside the file, or is longer than a day.
+        DataError: The segment lies outside the file, or is longer than a day.
     """
     if (start, end) == (0.0, None) and not source.is_exact:
         return 0, None
@@ -333,7 +336,7 @@ def _no_samples_error(path: Path) -> DataError:
 
 
 def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.ndarray]:
-    """The samples first..stop of an open file, [n] at a time; None = to its end."""
+    """Yield the samples first..stop of an open file in blocks [n]; None for its end."""
     path, file = source.path, source.file
     mix = np.full(file.channels, 1 / file.channels, dtype=np.float32)
     rows = max(1, _BLOCK // file.channels)
@@ -343,8 +346,8 @@ def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.n
         size = min(rows, last - place)
         block = file.read(size, dtype="float32", always_2d=True)
         place += len(block)
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are found at the end
-            yield block @ mix  # for 20 s of stereo at 48 kHz 0.3 ms, where block.mean(axis=1) takes 14 ms
+        with np.errstate(over="ignore", invalid="ignore"):  # `read_audio` checks for NaN and infinity
+            yield block @ mix  # 0.3 ms for 20 s of stereo at 48 kHz; block.mean(axis=1) takes 14 ms
         if len(block) < size and source.is_exact:
             raise DataError(
                 f"{path}: is damaged or cut off, {place} of {source.samples} samples can be decoded. {_FETCH_AGAIN}"
@@ -357,7 +360,7 @@ def _mono_blocks(source: _Source, first: int, stop: int | None) -> Iterator[np.n
 
 
 def _refuse_short_mpeg(source: _Source, place: int) -> None:
-    """Refuse a file whose frames go on behind the last sample that is decoded."""
+    """Refuse a file with further frames after the last sample that could be decoded."""
     if source.file.format == "MP3" and source.samples and place < source.samples - _MP3_LOST_SAMPLES:
         raise DataError(
             f"{source.path}: {place} of about {source.samples} samples can be decoded: it is damaged, or holds "
@@ -367,7 +370,7 @@ def _refuse_short_mpeg(source: _Source, place: int) -> None:
 
 
 def _skip_to(file: Any, first: int, rows: int) -> None:
-    """Go from the beginning of an open file to a sample."""
+    """Move from the beginning of an open file to a sample."""
     reached = 0
     if file.format == "MP3":
         reached = max(0, first - _MP3_RUN_UP_S * file.samplerate)
@@ -391,7 +394,7 @@ def resample(waveform: np.ndarray, source: int, target: int) -> np.ndarray:
 
 
 def _resample(blocks: Iterable[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:
-    """The same waveform at another rate in Hz, to the bit what resampling it in one piece gives."""
+    """Resample blocks to another rate in Hz, with bit-identical results to resampling in one piece."""
     _, soxr = _libraries()
     stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
     for block in blocks:

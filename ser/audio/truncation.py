@@ -1,6 +1,6 @@
-"""Find files of which libsndfile reads a part without a word: they were cut off, or hold several recordings.
+"""Detect files of which libsndfile reads only a part without an error: truncated or chained recordings.
 
-Its log repeats what the header claims; the claim is compared with what is there.
+The log of libsndfile repeats the length in the header, which is compared with the actual length.
 """
 
 import re
@@ -11,7 +11,7 @@ from ser.errors import DataError
 
 _CLAIMED_BYTES = re.compile(
     r"^ *(data|SSND|BODY|Data Size|Data length|riff|Riff size) *:? *(\d+) \(?should be (\d+)\)?", re.MULTILINE
-)  # wav, CAF, AIFF, SVX, AU, WVE; the whole file of W64 and RF64
+)  # in wav, CAF, AIFF, SVX, AU, WVE; for W64 and RF64 the size of the whole file
 _CLAIMED_SAMPLES = re.compile(  # AIFF, AVR, MPC2K, SVX; the last matrix of MAT5; RF64
     r"^ *(?:(?:Frames|OneShotHiSamples) *: |Rows : \d+ +Cols : |\*\*\* .* 'ds64' chunk of )(\d+)",
     re.MULTILINE,
@@ -22,20 +22,20 @@ _SIGNS = re.compile(
     re.MULTILINE,
 )  # AIFF, MAT4, PAF; VOC; Ogg
 _NIST_SAMPLES = re.compile(rb"^sample_count -i (\d+)", re.MULTILINE)
-_UNKNOWN_BYTES = 0x7FFFF000  # what files that were written to a pipe claim, or more
-_SDS_SAMPLES = {"PCM_S8": 60, "PCM_16": 40, "PCM_24": 30}  # in a packet of 127 bytes
+_UNKNOWN_BYTES = 0x7FFFF000  # files that were written to a pipe have this length in the header, or more
+_SDS_SAMPLES = {"PCM_S8": 60, "PCM_16": 40, "PCM_24": 30}  # samples in a packet of 127 bytes
 _FETCH_AGAIN = "Copy or download it again, or leave it out."
 
 
 def refuse_truncated(path: Path, file: Any) -> None:
-    """Refuse a file whose header claims more than is there, or that holds more than is read.
+    """Refuse a file whose header claims more than it contains, or that contains more than is read.
 
     Args:
-        path: of the file.
-        file: the same as an open SoundFile.
+        path: Path of the file.
+        file: Open SoundFile of the same file.
 
     Raises:
-        DataError: it is cut off, or is a chain of recordings.
+        DataError: The file is truncated, or is a chain of recordings.
     """
     log: str = file.extra_info
     for what, claimed, present in _CLAIMED_BYTES.findall(log):
@@ -66,21 +66,21 @@ def refuse_truncated(path: Path, file: Any) -> None:
 
 
 def _missing_caf_bytes(path: Path) -> int:
-    """Compute by how much the chunks of a CAF file reach beyond its end; its log names a few missing bytes nowhere."""
+    """Compute how far the chunks of a CAF file reach beyond its end; its log does not show a few missing bytes."""
     place, size = 8, path.stat().st_size
     with path.open("rb") as file:
         while place < size:
             file.seek(place)
             head = file.read(12)
             length = int.from_bytes(head[4:], signed=True)
-            if len(head) < 12 or length < 0:  # -1: written to a pipe
+            if len(head) < 12 or length < 0:  # -1 if the file was written to a pipe
                 return 0
             place += 12 + length
     return place - size
 
 
 def _count_ogg_streams(path: Path) -> int:
-    """Count the recordings of an Ogg file: each begins with pages of first packets."""
+    """Count the recordings of an Ogg file, each of which begins with pages of first packets."""
     links, place, is_beginning = 0, 0, False
     with path.open("rb") as file:
         while (head := file.read(27))[:4] == b"OggS":

@@ -1,7 +1,7 @@
-"""Waveforms in .npy files: the four of the language identification assignment, and unlabelled ones to predict.
+"""Read waveforms from .npy files: those of the language identification assignment, and unlabelled ones to predict.
 
-Nothing is copied: a store is a view of the mapped file, float16 as it lies there. What is taken out of a store is
-float32, and nothing is summed before: 40,000 values of float16 overflow.
+Nothing is copied: a store is a view of the mapped file, in its float16. Values read from a store are float32, and are
+not summed before: the sum of 40,000 values overflows float16.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from ser.splits.rules import Assignment, Rule
 CLASS_NAMES = ("de", "en", "es", "fr", "nl", "pt")
 """Languages of the assignment, in the order of its targets."""
 
-_ROWS = 256  # looked through at a time: 20 MB of 5 s at 8 kHz
+_ROWS = 256  # rows checked at a time: 20 MB of 5 s at 8 kHz
 _DIGEST_BYTES = 16
 _REASON_LETTERS = 100
 _EXPORT = "Export the array again with np.save(path, array)."
@@ -45,32 +45,32 @@ _log = logging.getLogger(__name__)
 
 
 def inputs_name(split: str) -> str:
-    """The file of a split's waveforms."""
+    """Return the file name of a split's waveforms."""
     return f"inputs_{split}_fp16.npy"
 
 
 def targets_name(split: str) -> str:
-    """The file of a split's class indices."""
+    """Return the file name of a split's class indices."""
     return f"targets_{split}_int8.npy"
 
 
 class ArrayCorpus:
-    """The assignment's files: inputs_train_fp16.npy [N, samples], targets_train_int8.npy [N], and likewise of test.
+    """Corpus of the assignment: inputs_train_fp16.npy [N, samples], targets_train_int8.npy [N], and the same for test.
 
-    Beside them, speakers_train.json and texts_train.json may list who talks and what is said, N texts or nulls, and
-    likewise of test. Where there is no inputs_test_fp16.npy there is no test split.
+    Optional files beside them, speakers_train.json and texts_train.json, and the same for test, list speakers and
+    texts as N strings or nulls. Without inputs_test_fp16.npy there is no test split.
 
     Args:
-        root: folder of the files, or of a folder `dataset` that holds them.
-        split: rule that deals the train file out to train and validation.
-        sample_rate: of the waveforms, in Hz; the files do not tell it.
-        class_names: by class index; numbers are read as text.
-        field: what the label is called in answers.
-        declared_leaks: kinds of leaks that are known and accepted, so that results are not stamped with them.
+        root: Folder of the files, or of a folder `dataset` that holds them.
+        split: Rule that splits the training file into train and validation.
+        sample_rate: Sample rate of the waveforms, in Hz; the files do not contain it.
+        class_names: Class names by class index; numbers are read as text.
+        field: Name of the label field in predictions.
+        declared_leaks: Kinds of leaks that are known and accepted, with which results are not stamped.
     """
 
     stamps: tuple[str, ...] = ()
-    """What a reader of the results must know about the data."""
+    """Warnings that every report must show."""
 
     def __init__(
         self,
@@ -88,17 +88,18 @@ class ArrayCorpus:
         self.class_names = tuple(normalize_name(str(name)) for name in class_names)
         self.field = normalize_name(field)
         self.declared_leaks = tuple(declared_leaks or ())
-        undeclared_leaks([], self.declared_leaks)  # refuses unknown kinds now
+        undeclared_leaks([], self.declared_leaks)  # refuse unknown kinds early
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
-        """Map the files, look through every waveform once, split and check everything.
+        """Map the files, check every waveform once, split, and look for leaks.
 
         Args:
-            features: spec of an extractor; only its sample rate matters here.
+            features: Spec of an extractor; only its sample rate is used.
 
         Raises:
-            ConfigError: the features are of another sample rate, or the rule makes a test split beside the test file.
-            DataError: a file is missing, damaged or not as described above, or train lacks a class.
+            ConfigError: The features have another sample rate, or the rule makes a test split although there is a
+                test file.
+            DataError: A file is missing, damaged or not as described above, or train lacks a class.
         """
         self._check_sample_rate(features)
         folder = _find_folder(self.root)
@@ -113,7 +114,7 @@ class ArrayCorpus:
         return self._checked(stores, manifests)
 
     def _checked(self, stores: Mapping[str, Store], manifests: Mapping[str, Manifest]) -> Splits:
-        """The splits, with what is known about them and what they share."""
+        """Build the splits with facts about them and their leaks."""
         everything = Manifest(tuple(u for manifest in manifests.values() for u in manifest), str(self.root))
         digests = np.concatenate([store.digests for store in stores.values() if store.digests is not None])
         ends = np.cumsum([len(store) for store in stores.values()])
@@ -147,7 +148,7 @@ class ArrayCorpus:
         )
 
     def _read(self, folder: Path, split: str) -> tuple[Store, Manifest]:
-        """A file's waveforms with their labels, and what is known about them."""
+        """Read a file's waveforms with their labels, and build their manifest."""
         inputs = folder / inputs_name(split)
         waveforms = _map_waveforms(inputs, ("float16",))
         labels = self._read_labels(folder / targets_name(split), inputs, len(waveforms))
@@ -160,7 +161,7 @@ class ArrayCorpus:
             Utterance(
                 name,
                 inputs,
-                # where it lies in the file, so that no two seem to be the same stretch of it
+                # the row's own time in the file, so that no two utterances overlap
                 start=row * samples / self.sample_rate,
                 end=(row + 1) * samples / self.sample_rate,
                 speaker=speakers[row],
@@ -172,10 +173,10 @@ class ArrayCorpus:
         return store.with_labels(labels[:, None], (self.field,)), Manifest(tuple(utterances), str(inputs))
 
     def _read_labels(self, path: Path, inputs: Path, count: int) -> np.ndarray:
-        """[N] class names.
+        """Read the class names [N] of a split.
 
         Raises:
-            DataError: the file is missing, or does not hold a class index for each waveform.
+            DataError: The file is missing, or does not hold a class index for each waveform.
         """
         if not path.exists():
             raise DataError(
@@ -234,14 +235,14 @@ class ArrayCorpus:
 
 
 def read_clips(path: str | Path, sample_rate: int) -> Store:
-    """The waveforms of an array to predict, without labels; ids are "0" to "N-1".
+    """Read the unlabelled waveforms of an array to predict; their ids are "0" to "N-1".
 
     Args:
-        path: a .npy file of float16 or float32, [N, samples], or [samples] of a single waveform.
-        sample_rate: what the waveforms are taken for, in Hz, and what the log tells: the file does not say it.
+        path: A .npy file of float16 or float32, [N, samples], or [samples] of a single waveform.
+        sample_rate: Assumed sample rate in Hz, which is logged; the file does not contain it.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind, or a value is no finite number.
+        DataError: The file is missing, damaged or of another kind, or a value is not finite.
     """
     path = Path(path)
     waveforms = _map_waveforms(path, ("float16", "float32"), single=True)
@@ -251,7 +252,7 @@ def read_clips(path: str | Path, sample_rate: int) -> Store:
 
 
 def _find_folder(root: Path) -> Path:
-    """The folder of the four files."""
+    """Find the folder of the four files."""
     for folder in (root, root / "dataset"):
         if (folder / inputs_name("train")).exists():
             return folder
@@ -272,8 +273,8 @@ def _find_folder(root: Path) -> Path:
 
 
 def _map(path: Path) -> np.ndarray:
-    """The array of a .npy file, where it lies."""
-    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+    """Map the array of a .npy file."""
+    if path.exists() and not path.is_file() and not path.is_dir():  # opening a pipe would block
         raise DataError(f"{path}: is no regular file. Give the path of a .npy file.")
     try:
         _refuse_odd_header(path)
@@ -292,10 +293,10 @@ def _map(path: Path) -> np.ndarray:
 
 
 def _refuse_odd_header(path: Path) -> None:
-    """Refuse shapes and types that numpy does not check: some of them end the process.
+    """Refuse shapes and types that numpy does not check, as some of them end the process.
 
     Raises:
-        ValueError: the file does not hold numbers, or fewer than its header says.
+        ValueError: The file does not hold numbers, or fewer than its header says.
     """
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     with path.open("rb") as file:
@@ -311,13 +312,13 @@ def _refuse_odd_header(path: Path) -> None:
 
 
 def _map_waveforms(path: Path, dtypes: Sequence[str], *, single: bool = False) -> np.ndarray:
-    """The waveforms [N, samples] of a file, or its `single` one."""
+    """Map the waveforms [N, samples] of a file, or its `single` waveform."""
     array = _map(path)
     if single and array.ndim == 1:
         array = array[None]
     if array.ndim != 2 or not array.size or array.dtype.name not in dtypes or not array.dtype.isnative:
         expected = " or ".join(dtypes) + " [N, samples]" + " or [samples]" * single
-        is_integer = array.dtype.kind == "i"  # whose full scale is not 1
+        is_integer = array.dtype.kind == "i"  # full scale of integers is not 1
         values = f"(array / {np.iinfo(array.dtype).max + 1})" if is_integer else "array"
         raise DataError(
             f"{path}: holds {_shown(array)}, expected {expected}, none of them 0. Export the array again with "
@@ -325,7 +326,7 @@ def _map_waveforms(path: Path, dtypes: Sequence[str], *, single: bool = False) -
         )
     if not array.flags.c_contiguous:
         raise DataError(
-            f"{path}: is stored column by column, so that no waveform lies in one piece. Export the array again with "
+            f"{path}: is stored column by column, so that no waveform is contiguous. Export the array again with "
             "np.save(path, np.ascontiguousarray(array))."
         )
     return array
@@ -336,10 +337,10 @@ def _shown(array: np.ndarray) -> str:
 
 
 def _store(path: Path, waveforms: np.ndarray, ids: list[str]) -> Store:
-    """A view of waveforms [N, samples]; every row is looked at once.
+    """Build a store that views waveforms [N, samples], after checking every row once.
 
     Raises:
-        DataError: a value is no finite number.
+        DataError: A value is not finite.
     """
     digests, is_silent, is_finite = _scan(waveforms)
     if not is_finite.all():
@@ -363,8 +364,9 @@ def _store(path: Path, waveforms: np.ndarray, ids: list[str]) -> Store:
 
 
 def _scan(waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each row [N, samples]: a digest [N, 16], and whether it is silent and whether it is finite, [N] bool."""
-    # Bits without the sign order like magnitudes, from zero to infinity and on to NaN: 20 times faster for float16.
+    """Compute the digest of each row [N, 16], and whether each row is silent and whether it is finite, [N] bool."""
+    # Without the sign, bit patterns have the order of magnitudes, from zero to infinity to NaN. Comparing them is
+    # 20 times faster than comparing float16.
     bits = waveforms.view(f"u{waveforms.itemsize}")
     infinity = np.array(np.inf, waveforms.dtype).view(bits.dtype)
     magnitude = np.iinfo(bits.dtype).max >> 1
@@ -382,17 +384,17 @@ def _scan(waveforms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _rows(mask: np.ndarray) -> str:
-    """How many rows of a mask [N] are true, and the first of them."""
+    """Format how many rows of a mask [N] are true, and the first of them."""
     found = np.flatnonzero(mask)
     listed = ", ".join(map(str, found[:5])) + ", ..." * (len(found) > 5)
     return f"{len(found)} of {len(mask)} rows: {listed}"
 
 
 def _read_list(path: Path, count: int) -> list[str | None]:
-    """N texts or nulls, a word for nothing such as nan among these; all null where there is no such file.
+    """Read N strings or nulls; placeholders such as nan become null, and a missing file gives nulls only.
 
     Raises:
-        DataError: the file holds anything else.
+        DataError: The file holds anything else.
     """
     try:
         found = json.loads(path.read_text())

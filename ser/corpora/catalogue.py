@@ -1,7 +1,7 @@
-"""Published corpora: where each is to be had, how large it is, and what its file names say. Only data here.
+"""Catalogue of published corpora: source, size, and meaning of their file names. It contains data only.
 
-A further corpus is one more entry. Names were taken from each corpus's own page or README and compared with
-lists of the real files, oddities included.
+To add a corpus, add an entry. Names are taken from each corpus's own page or README and were compared with lists of
+the real files, including irregular ones.
 """
 
 from collections.abc import Mapping
@@ -14,28 +14,28 @@ HAPPINESS, NEUTRAL, SADNESS, SURPRISE = "happiness", "neutral", "sadness", "surp
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """What is known about a corpus before any of its files is read.
+    """Description of a published corpus.
 
     Args:
-        name: what a config calls it.
-        title: in full.
+        name: Name in a config.
+        title: Full title.
         language: ISO 639 code.
-        url: where to get it.
-        licence: in a word.
-        utterances: that the reader finds in a complete copy.
-        speakers: in a complete copy.
-        example: the name of one file, for messages.
-        grammar: regular expression of the end of a file's path without its suffix; what it matches becomes
-            the id. Its groups: `emotion`, `speaker`, `text` and `group`, and any that `speaker` names.
-        emotions: code in the group `emotion`, or in `label_line` -> emotion.
-        speaker: how the speaker is put together from groups.
-        fields: groups that are kept as further label fields.
-        skip: regular expression, as `grammar`, of files that are no utterances of the corpus.
-        label_files: regular expression, as `grammar`, of the .txt files that hold the emotions, where the
-            names of the audio do not.
-        label_line: regular expression of a line in them, with the groups `id` and `emotion`. Utterances
-            with a code that is not among `emotions`, or without one, are left out.
-        declared_leaks: what speakers share by design, so that no split can avoid it.
+        url: Web page from which to get it.
+        licence: Licence in short.
+        utterances: Number of utterances that the reader finds in a complete copy.
+        speakers: Number of speakers in a complete copy.
+        example: Name of one file, for messages.
+        grammar: Regular expression for the end of a file's path without its suffix; the match is the id. Its groups:
+            `emotion`, `speaker`, `text` and `group`, and any group that `speaker` refers to.
+        emotions: Emotion of each code in the group `emotion` or in `label_line`.
+        speaker: Format of the speaker's name from groups.
+        fields: Groups that become further label fields.
+        skip: Regular expression, like `grammar`, for files that are not utterances of the corpus.
+        label_files: Regular expression, like `grammar`, for the .txt files with the emotions, if the names of the
+            audio do not contain them.
+        label_line: Regular expression for a line in these files, with the groups `id` and `emotion`. Utterances with
+            a code that is not among `emotions`, or without one, are left out.
+        declared_leaks: Kinds of leaks that the corpus has by design, so that no split can avoid them.
     """
 
     name: str
@@ -175,8 +175,8 @@ IEMOCAP = Corpus(
     utterances=5531,  # four classes, excitement counted as happiness
     speakers=10,
     example="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
-    # README: session, who wears the markers, dialogue, who talks, number. SERAB took the wearer for the
-    # speaker. The group is the session: its two actors answer each other in every dialogue.
+    # README: session, wearer of the markers, dialogue, speaker, number. SERAB took the wearer for the speaker.
+    # The group is the session: its two actors speak with each other in every dialogue.
     grammar=r"Ses(?P<serab_speaker>(?P<group>\d\d)[FM])_\w+_(?P<talker>[FM])\d{3}",
     speaker="{group}{talker}",
     fields=("serab_speaker",),
@@ -266,8 +266,8 @@ SHEMO = Corpus(
     utterances=3000,
     speakers=87,
     example="female/F03S02.wav",
-    # README: gender and number of the speaker, emotion, which utterance of the speaker in this emotion. SERAB
-    # took the last for the speaker.
+    # README: gender and number of the speaker, emotion, number of the utterance of this speaker and emotion.
+    # SERAB took the last number for the speaker.
     grammar=r"(?P<speaker>[FM]\d\d)(?P<emotion>[AFHNSW])(?P<serab_speaker>\d\d)",
     fields=("serab_speaker",),
     emotions={"A": ANGER, "F": FEAR, "H": HAPPINESS, "N": NEUTRAL, "S": SADNESS, "W": SURPRISE},
@@ -305,7 +305,7 @@ TESS = Corpus(
     utterances=2800,
     speakers=2,
     example="OAF_angry/OAF_back_angry.wav",
-    # Older or younger adult female, word, emotion ('ps': pleasant surprise). One is 'OA_bite_neutral'.
+    # Older or younger adult female, word, emotion ('ps': pleasant surprise). One file is 'OA_bite_neutral'.
     grammar=r"(?P<age>[OY])AF?_(?P<text>[a-z]+)_(?P<emotion>[a-z]+)",
     speaker="{age}AF",
     emotions={

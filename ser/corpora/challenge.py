@@ -1,4 +1,4 @@
-"""The course challenge: JSON files of log-mel frames, one file per split."""
+"""Corpus of the course challenge: JSON files of log-mel frames, one file per split."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,24 +11,24 @@ from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.splits.base import Splits
 
-_CHALLENGE_DIM = 26  # of features=challenge, the default, which says nothing about a file of another width
+_CHALLENGE_DIM = 26  # of features=challenge, the default; files may have another width
 
 
 class ChallengeCorpus:
-    """The course challenge's JSON files; train and validation are labelled.
+    """Corpus of the course challenge's JSON files; train and validation are labelled.
 
     Args:
-        root: their folder.
-        train: file of the training split.
-        validation: file of the validation split.
-        test: file to score after training; None = no test split.
-        test_labels: file with the test split's labels, where they are not in `test` itself.
-        feature_dim: values of a frame; None = as in the first frame.
-        cache_dir: where parsed files are kept.
+        root: Folder of the files.
+        train: File of the training split.
+        validation: File of the validation split.
+        test: File of the test split, scored after training; None for no test split.
+        test_labels: File with the test split's labels, if `test` does not contain them.
+        feature_dim: Number of values of a frame; None for that of the first frame.
+        cache_dir: Folder for parsed files.
     """
 
     stamps: tuple[str, ...] = ()
-    """What a reader of the results must know about the data."""
+    """Warnings that every report must show."""
 
     def __init__(
         self,
@@ -50,14 +50,14 @@ class ChallengeCorpus:
         self.cache_dir = Path(cache_dir)
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
-        """Read the files; they hold features, whatever an extractor would make of waveforms.
+        """Read the files, which hold features.
 
         Args:
-            features: spec of an extractor, not used.
+            features: Spec of an extractor, which must make features of the same width.
 
         Raises:
-            ConfigError: waveforms are asked for.
-            DataError: a file is missing, damaged, of the wrong shape or without labels.
+            ConfigError: The settings need waveforms.
+            DataError: A file is missing, damaged, of the wrong shape or without labels.
         """
         if str(features["_target_"]).endswith(".Waveform"):
             raise ConfigError(

@@ -1,7 +1,7 @@
-"""The course challenge's JSON files: every utterance is checked, once, and kept in a store from then on.
+"""Read the course challenge's JSON files: check every utterance once, and keep it in a store.
 
-A frame that is short, a number that is none, a label that is missing: everything that would spoil a training
-much later is answered here with the file, the utterance and the frame.
+Errors that would spoil a training much later, such as an incomplete frame, an invalid number or a missing label, are
+reported here with the file, the utterance and the frame.
 """
 
 import logging
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 Labels = Literal["required", "optional"]
 
 _BAR_FROM_BYTES = 50_000_000  # smaller files are read in 0.1 s
-_FLOAT32_LIMIT = 2.0**128 - 2.0**103  # from here on float32 rounds to infinity
+_FLOAT32_LIMIT = 2.0**128 - 2.0**103  # float32 rounds this and larger numbers to infinity
 
 
 def read_challenge(
@@ -48,17 +48,17 @@ def read_challenge(
     labels: Labels = "required",
     width_setting: str | None = None,
 ) -> Store:
-    """Return the utterances of a file; its JSON is read only if the cache has not got them.
+    """Return the utterances of a file; if they are cached, its JSON is not read.
 
     Args:
-        path: an object keyed by utterance id, or a list of records with an `id` field.
-        cache_dir: folder of parsed files; made if it is not there.
-        feature_dim: F, values that a frame must have; None = as the first frame of the file.
-        labels: "required" for training and validation, "optional" where a file need not have any.
-        width_setting: the setting that `feature_dim` comes from, named where all frames have another width.
+        path: File with an object keyed by utterance id, or a list of records with an `id` field.
+        cache_dir: Folder for parsed files; created if it does not exist.
+        feature_dim: Required number of values of a frame, F; None for that of the first frame.
+        labels: "required" for training and validation, "optional" if the file may have none.
+        width_setting: Setting that `feature_dim` comes from, for the message if all frames have another width.
 
     Raises:
-        DataError: the file is missing, damaged or of the wrong shape, or the cache cannot be written.
+        DataError: The file is missing, damaged or of the wrong shape, or the cache cannot be written.
     """
     path = Path(path)
     store, _ = cached_store(
@@ -69,7 +69,7 @@ def read_challenge(
         ),
         key=f"{digest_of_code(__name__)} {os.path.realpath(path)}",
     )
-    # Not in the cache's key: both are asked of a sound store, whoever had it written.
+    # Both are checked on the store, not part of the cache's key: they do not change its content.
     _check_width(store, path.name, feature_dim, width_setting)
     if labels == "required":
         _check_labels(store, path.name)
@@ -77,12 +77,12 @@ def read_challenge(
 
 
 def read_labels(path: str | Path, ids: Sequence[UtteranceId]) -> np.ndarray:
-    """Labels [N, 2] int64 of the utterances `ids`, from a file that may hold nothing else.
+    """Read labels [N, 2] int64 of the utterances `ids` from a file that may hold nothing else.
 
-    Its ids may be of the other type: an object can only be keyed by strings, "3" stands for 3.
+    Its ids may be of the other type: keys of a JSON object are strings, so "3" stands for 3.
 
     Raises:
-        DataError: the file cannot be read, or an utterance is missing or has no labels.
+        DataError: The file cannot be read, or an utterance is missing or has no labels.
     """
     path = Path(path)
     register = IdRegister(path.name)
@@ -174,7 +174,7 @@ def _check_labels(store: Store, name: str) -> None:
 
 
 def _with_bar(chunks: Iterable[bytes], path: Path) -> Iterable[bytes]:
-    """The same chunks; with a progress bar if they are many and somebody is watching."""
+    """Return the chunks, with a progress bar if the file is large and the output is a terminal."""
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -183,7 +183,7 @@ def _with_bar(chunks: Iterable[bytes], path: Path) -> Iterable[bytes]:
 
 
 def _bar(chunks: Iterable[bytes], size: int, name: str) -> Iterator[bytes]:
-    from rich.console import Console  # here, because a start that reads no JSON shows no bar
+    from rich.console import Console  # imported here, because a start that reads no JSON shows no bar
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
     columns = TextColumn(f"Reading {name}"), BarColumn(), DownloadColumn()
@@ -195,26 +195,26 @@ def _bar(chunks: Iterable[bytes], size: int, name: str) -> Iterator[bytes]:
 
 
 class _UtteranceReader:
-    """Reads utterances: fast as long as all is well, exactly where anything is unusual.
+    """Read utterances, fast as long as they are regular, else with an exact check.
 
     Args:
-        name: of the file, for messages.
-        feature_dim: F; None = as the first frame has it.
-        width_setting: as in `read_challenge`.
+        name: Name of the file, for messages.
+        feature_dim: Number of values of a frame, F; None for that of the first frame.
+        width_setting: See `read_challenge`.
     """
 
     def __init__(self, name: str, feature_dim: int | None, width_setting: str | None) -> None:
         self._name = name
         self._feature_dim = feature_dim
         self._width_setting = width_setting
-        self._lengths: set[int] = set()  # of the utterances so far, in frames
+        self._lengths: set[int] = set()  # lengths of the utterances so far, in frames
         self._parser = simdjson.Parser()
 
     def read(self, raw: RawUtterance) -> tuple[dict[str, Any], np.ndarray]:
-        """The fields beside the features, and the frames [T, F] float32.
+        """Read the fields other than the features, and the frames [T, F] float32.
 
         Raises:
-            DataError: it is not valid JSON, or its features are no T x F finite numbers.
+            DataError: It is not valid JSON, or its features are not T x F finite numbers.
         """
         fields, frames = self._read_fast(raw) or self._read_exactly(raw)
         self._feature_dim = frames.shape[1]
@@ -222,7 +222,7 @@ class _UtteranceReader:
         return fields, frames
 
     def _read_fast(self, raw: RawUtterance) -> tuple[dict[str, Any], np.ndarray] | None:
-        """None if anything is unusual; whether it is wrong, the exact way finds out."""
+        """Read a regular utterance; return None for an irregular one, which `_read_exactly` checks."""
         try:
             record: Any = self._parser.parse(raw.content)
             features = record["features"]
@@ -233,7 +233,7 @@ class _UtteranceReader:
             regular = (
                 frames.size == len(features) * width > 0
                 and set(map(len, features)) == {width}
-                and _count_brackets(raw.content) == 1 + len(features)  # as_buffer flattens what lies deeper
+                and _count_brackets(raw.content) == 1 + len(features)  # as_buffer flattens deeper lists
                 and len(record) == len(set(record))
                 and all(type(value) in (str, int) for value in fields.values())
                 and np.isfinite(frames).all()
@@ -266,7 +266,7 @@ class _UtteranceReader:
         return fields, _to_float32(np.array(features, dtype=np.float64))
 
     def _wrong_width(self, where: str, features: list[Any], number: int, expected: int) -> DataError:
-        """Say that a frame has another width than expected; a file that is transposed is recognised."""
+        """Return the error for a frame of another width; a transposed file is recognised."""
         rows, found = len(features), len(features[number])
         is_even = all(isinstance(frame, list) and len(frame) == found for frame in features)
         of_equal_rows = rows == expected or (self._lengths == {rows} and rows < expected)
@@ -279,10 +279,10 @@ class _UtteranceReader:
 
 
 def _checked_width(frame: Any, where: str) -> int:
-    """The number of values of a frame, all of which are finite in float32.
+    """Return the number of values of a frame, after checking that all are finite in float32.
 
     Raises:
-        DataError: it is no such frame.
+        DataError: It is not a list of finite numbers.
     """
     if not isinstance(frame, list) or not frame:
         raise DataError(f"{where} is {shorten_json(frame)}, expected a list of numbers. Re-export the file.")
@@ -296,7 +296,7 @@ def _checked_width(frame: Any, where: str) -> int:
 
 
 def _to_float32(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what overflows becomes infinite, and is found by that
+    with np.errstate(over="ignore"):  # an overflow becomes infinity, which the callers check for
         return values.astype(np.float32)
 
 

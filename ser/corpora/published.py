@@ -1,6 +1,6 @@
-"""Published corpora as manifests: the files of a copy, read by the grammar of their names.
+"""Read published corpora as manifests, from the file names of a copy.
 
-What is known about each corpus is in `ser.corpora.catalogue`.
+`ser.corpora.catalogue` describes each corpus.
 """
 
 import logging
@@ -20,17 +20,17 @@ _log = logging.getLogger(__name__)
 
 
 class Size(NamedTuple):
-    """How large a complete corpus is."""
+    """Size of a complete corpus."""
 
     utterances: int
     speakers: int
 
 
 def find_corpus(name: str) -> Corpus:
-    """What is known about a corpus.
+    """Return the description of a corpus.
 
     Raises:
-        ConfigError: no corpus of this name can be read.
+        ConfigError: There is no reader for a corpus of this name.
     """
     if name not in CORPORA:
         raise ConfigError(f"There is no reader for a corpus '{name}'. {did_you_mean(name, CORPORA)}")
@@ -38,27 +38,27 @@ def find_corpus(name: str) -> Corpus:
 
 
 def expected_size(name: str) -> Size:
-    """How many utterances and speakers `read_corpus` finds in a complete copy.
+    """Return how many utterances and speakers `read_corpus` finds in a complete copy.
 
     Raises:
-        ConfigError: no corpus of this name can be read.
+        ConfigError: There is no reader for a corpus of this name.
     """
     corpus = find_corpus(name)
     return Size(corpus.utterances, corpus.speakers)
 
 
 def read_corpus(name: str, root: str | Path) -> Manifest:
-    """Return the utterances of a corpus, sorted by path; their label field is `emotion`.
+    """Read the utterances of a corpus, sorted by path; their label field is `emotion`.
 
-    A copy may be in any audio format we read and in any folders. It need not be complete; that is logged.
+    A copy may have any audio format that can be read, and any folders. It may be incomplete, which is logged.
 
     Args:
-        name: such as "ravdess".
-        root: folder of the copy.
+        name: Name of the corpus, such as "ravdess".
+        root: Folder of the copy.
 
     Raises:
-        ConfigError: no corpus of this name can be read.
-        DataError: the folder does not hold the corpus, or holds other audio too, or some of it twice.
+        ConfigError: There is no reader for a corpus of this name.
+        DataError: The folder does not hold the corpus, or also holds other audio, or holds an utterance twice.
     """
     corpus, root = find_corpus(name), Path(root)
     files = _find_audio(corpus, root)
@@ -67,7 +67,7 @@ def read_corpus(name: str, root: str | Path) -> Manifest:
     refuse_duplicates(
         manifest,
         [str(utterance.path) for utterance in manifest],
-        remedy="Two copies lie there: give the folder of one with data.root=FOLDER.",
+        remedy="The folder holds two copies: give the folder of one with data.root=FOLDER.",
     )
     _report_size(corpus, manifest)
     return manifest
@@ -92,7 +92,7 @@ def _find_audio(corpus: Corpus, root: Path) -> list[Path]:
 def _utterances(
     corpus: Corpus, root: Path, files: list[Path], *, codes: Mapping[str, str] | None
 ) -> list[Utterance]:
-    """What the names say, in the order of the files; `codes` has the emotion by id where the names do not."""
+    """Build utterances from the file names, in their order; `codes` maps ids to emotions if names lack them."""
     grammar = _end_of_path(corpus.grammar)
     utterances, strange = [], []
     for file in files:
@@ -134,7 +134,7 @@ def _utterance(corpus: Corpus, file: Path, match: re.Match[str], emotion: str) -
 
 
 def _read_codes(corpus: Corpus, root: Path) -> dict[str, str]:
-    """Id -> code of its emotion, from the corpus's text files."""
+    """Read the emotion code of each id from the corpus's text files."""
     names, line = _end_of_path(corpus.label_files or ""), re.compile(corpus.label_line or "")
     files = [file for file in find_files(root, ".txt") if names.fullmatch(_without_suffix(file))]
     codes = {match["id"]: match["emotion"] for file in files for match in line.finditer(read_text(file))}
@@ -151,7 +151,9 @@ def _end_of_path(pattern: str) -> re.Pattern[str]:
 
 
 def _without_suffix(file: Path) -> str:
-    return normalize_name(file.as_posix().removesuffix(file.suffix))  # macOS writes an accent apart
+    return normalize_name(
+        file.as_posix().removesuffix(file.suffix)
+    )  # macOS writes an accent as a separate character
 
 
 def _utterance_id(match: re.Match[str]) -> str:

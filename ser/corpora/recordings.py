@@ -1,6 +1,6 @@
-"""Recordings as a run's data: a manifest, its labels, an honest split, a leak check, and features.
+"""Turn recordings into the data of a run: manifest, labels, splits, leak check and features.
 
-Each corpus gives a manifest in its own way; everything after that is the same for all.
+Each corpus makes its manifest in its own way; the other steps are the same for all.
 """
 
 import json
@@ -44,16 +44,16 @@ _log = logging.getLogger(__name__)
 
 
 class AudioCorpus(ABC):
-    """Recordings with labels.
+    """Base class of corpora of labelled recordings.
 
     Args:
-        split: rule that deals utterances out to the splits.
-        label: label field that is predicted, or that the label map translates.
-        label_map: raw label -> label, or -> labels of several fields, or -> null to drop it; or a YAML file of
-            that; None leaves labels as they are.
-        declared_leaks: kinds of leaks that are known and accepted, so that results are not stamped with them.
-        on_error: what to do about recordings that cannot be used.
-        cache_dir: where features are kept.
+        split: Rule that assigns utterances to splits.
+        label: Label field that is predicted, or that the label map translates.
+        label_map: New label of each raw label, or labels of several fields, or null to drop it; or a YAML file with
+            such a map; None keeps the labels.
+        declared_leaks: Kinds of leaks that are known and accepted, with which results are not stamped.
+        on_error: What to do about recordings that cannot be used: raise or skip.
+        cache_dir: Folder for cached features.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class AudioCorpus(ABC):
         self.label = normalize_name(label)
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
         self.declared_leaks = tuple(declared_leaks or ())
-        undeclared_leaks([], self.declared_leaks)  # refuses unknown kinds now, before hours of reading
+        undeclared_leaks([], self.declared_leaks)  # refuse unknown kinds before hours of reading
         self.on_error: OnError = on_error
         self.cache_dir = cache_dir
 
     @abstractmethod
     def utterances(self) -> Manifest:
-        """All utterances with their raw labels.
+        """Return all utterances with their raw labels.
 
         Raises:
-            DataError: the corpus is not there, or is not as it should be.
+            DataError: The corpus is missing or malformed.
         """
 
     def labelled(self) -> tuple[Manifest, list[dict[str, Any]]]:
@@ -97,13 +97,13 @@ class AudioCorpus(ABC):
         return manifest, [asdict(count) for count in counts]
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
-        """Read, split and check everything.
+        """Read the corpus, split it, look for leaks, and compute features.
 
         Args:
-            features: spec of an extractor.
+            features: Spec of an extractor.
 
         Raises:
-            SerError: files, labels, rule or settings do not fit together.
+            SerError: Files, labels, rule or settings do not fit together.
         """
         manifest, counts = self.labelled()
         extractor: Extractor = build(features, slot="features")
@@ -154,15 +154,16 @@ class AudioCorpus(ABC):
 def cut_into_windows(
     manifest: Manifest, store: Store, frames: int, frame_shift_s: float
 ) -> tuple[Manifest, Store]:
-    """Utterances and features cut into windows; what is known of an utterance holds for its windows.
+    """Cut utterances and their features into windows, which keep the utterance's metadata.
 
-    Where no group is known, the utterance is that of its windows, so that a leak between them is found.
+    If the group is unknown, the utterance's id becomes the group of its windows, so that a leak between them is
+    found.
 
     Args:
-        manifest: N utterances.
-        store: their features.
-        frames: of a window; the last one of an utterance is shorter.
-        frame_shift_s: seconds from one frame to the next.
+        manifest: Manifest of N utterances.
+        store: Store of their features.
+        frames: Number of frames of a window; the last one of an utterance is shorter.
+        frame_shift_s: Distance from one frame to the next, in seconds.
     """
     windows = []
     grouped = (replace(utterance, group=utterance.group or utterance.id) for utterance in manifest)
@@ -177,27 +178,27 @@ def cut_into_windows(
 
 
 def speaker_names(manifest: Manifest) -> list[str] | None:
-    """Names of the speakers, sorted; None where they are not all known."""
+    """Return the names of the speakers, sorted; None if some are unknown."""
     names = {utterance.speaker for utterance in manifest}
     return None if None in names else sorted(map(str, names))
 
 
 def describe_size(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:
-    """Speakers, None where they are not all known, and minutes of a split."""
+    """Return the number of speakers, None if some are unknown, and the minutes of a split."""
     speakers = speaker_names(manifest)
     minutes = float(store.lengths.sum()) * frame_shift_s / 60
     return {"speakers": None if speakers is None else len(speakers), "minutes": round(minutes, 2)}
 
 
 class PublishedCorpus(AudioCorpus):
-    """A published corpus, read by the grammar of its file names.
+    """Published corpus, read from its file names.
 
     Args:
-        corpus: its name, such as ravdess.
-        root: folder of its copy.
-        label: emotion, or another field that the names hold.
-        declared_leaks: None for those that the corpus has by design.
-        settings: of AudioCorpus.
+        corpus: Name of the corpus, such as ravdess.
+        root: Folder of a copy.
+        label: `emotion`, or another field that the names contain.
+        declared_leaks: Kinds of leaks that are accepted; None for those that the corpus has by design.
+        settings: Further arguments of AudioCorpus.
     """
 
     def __init__(
@@ -216,18 +217,18 @@ class PublishedCorpus(AudioCorpus):
         self.root = root
 
     def utterances(self) -> Manifest:
-        """What the file names say."""
+        """Read the utterances from the file names."""
         return read_corpus(self.corpus, self.root)
 
 
 class FolderCorpus(AudioCorpus):
-    """A folder per class.
+    """Corpus with one folder per class.
 
     Args:
-        root: folder of the class folders.
-        speaker: regular expression whose first group is the speaker in an utterance's path below its class
-            folder, without suffix; None where speakers are unknown.
-        settings: of AudioCorpus.
+        root: Folder of the class folders.
+        speaker: Regular expression that matches an utterance's path below its class folder, without suffix; its first
+            group is the speaker. None if speakers are unknown.
+        settings: Further arguments of AudioCorpus.
     """
 
     def __init__(self, root: str, *, speaker: str | None = None, **settings: Any) -> None:
@@ -236,7 +237,7 @@ class FolderCorpus(AudioCorpus):
         self.speaker = None if speaker is None else _pattern(speaker)
 
     def utterances(self) -> Manifest:
-        """What lies in the folders."""
+        """Read the utterances from the folders."""
         manifest = read_folder(self.root, label=self.label)
         if self.speaker is None:
             return manifest
@@ -245,12 +246,12 @@ class FolderCorpus(AudioCorpus):
 
 
 class ManifestCorpus(AudioCorpus):
-    """Recordings that a table lists.
+    """Corpus of recordings that a table lists.
 
     Args:
-        path: CSV or JSON lines.
-        root: folder that paths are relative to; None = the table's own.
-        settings: of AudioCorpus.
+        path: Table in CSV or JSON lines.
+        root: Folder that paths are relative to; None for the folder of the table.
+        settings: Further arguments of AudioCorpus.
     """
 
     def __init__(self, path: str, *, root: str | None = None, **settings: Any) -> None:
@@ -259,12 +260,12 @@ class ManifestCorpus(AudioCorpus):
         self.root = root
 
     def utterances(self) -> Manifest:
-        """What the table says."""
+        """Read the utterances from the table."""
         return read_manifest(self.path, root=self.root)
 
 
 def label_fields(label_map: LabelMap | None, label: str) -> tuple[str, ...]:
-    """The fields that hold labels once the map is applied: those that it sets, else the one it reads."""
+    """Return the label fields after the label map: those that it sets, else the one that it reads."""
     targets = [target for target in (label_map or {}).values() if isinstance(target, Mapping)]
     return tuple(map(normalize_name, targets[0])) if targets else (label,)
 
@@ -273,7 +274,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(unicodedata.normalize("NFC", text))
     except re.error as error:
-        raise ConfigError(f"data.speaker={text}: no regular expression ({error}). Mend it.") from error
+        raise ConfigError(f"data.speaker={text}: no regular expression ({error}). Correct it.") from error
     if pattern.groups < 1:
         raise ConfigError(f"data.speaker={text}: has no group. Put what names the speaker in brackets.")
     return pattern

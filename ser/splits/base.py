@@ -1,4 +1,4 @@
-"""What a corpus returns: one store of utterances per split, with what is known about them."""
+"""Splits: the result of a corpus, one store per split with what is known about them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +11,13 @@ from ser.splits.leaks import compare_stores, describe_leaks, leak_stamps
 
 @dataclass(frozen=True)
 class Splits:
-    """What a corpus gives.
+    """Stores of the splits, with facts about the data.
 
     Args:
-        stores: split -> features, ids and labels; `test` need not be there.
-        stamps: what a reader of the results must know, such as a leak; they stand on every report.
-        facts: plain values that a run keeps beside the table of splits.
-        manifests: split -> what is known about its utterances, in the order of its store; none of bare features.
+        stores: Features, ids and labels of each split; `test` is optional.
+        stamps: Warnings that every report must show, such as a leak.
+        facts: Facts that the run stores beside the summary of splits, as plain values.
+        manifests: Manifest of each split, in the order of its store; empty if only features are known.
         hold_waveforms: whether the stores hold waveforms, of which features are made in every step.
     """
 
@@ -29,7 +29,7 @@ class Splits:
 
 
 def compare_splits(splits: Splits) -> Splits:
-    """Look for utterances that stand in two splits, where the corpus has not: stamp them, and keep them as facts."""
+    """Find utterances that are in two splits, if the corpus did not; add the leaks to stamps and facts."""
     leaks = None if "leaks" in splits.facts else compare_stores(splits.stores)
     if leaks is None:
         return splits

@@ -1,6 +1,6 @@
-"""What two splits share and should not: scores on the second then come out too good.
+"""Find what two splits share and should not: shared speakers or audio make scores too good.
 
-Leaks are looked for whatever rule made the splits. Those that a corpus has by design can be declared.
+Leaks are searched for whatever rule made the splits. Leaks that a corpus has by design can be declared.
 """
 
 import os
@@ -25,7 +25,7 @@ KINDS = {
     "text": "texts",
     "overlap": "stretches of files",
 }
-"""Kind of leak -> what is shared."""
+"""Kind of leak -> its plural noun for messages."""
 
 _EXAMPLES = 5
 _LONGEST_EXAMPLE = 40  # characters: a text may be a paragraph
@@ -33,15 +33,15 @@ _LONGEST_EXAMPLE = 40  # characters: a text may be a paragraph
 
 @dataclass(frozen=True)
 class Leak:
-    """Something that two splits share.
+    """Leak between two splits.
 
     Args:
-        kind: of KINDS.
-        splits: the two, the one that is learnt from first.
-        shared: how many different speakers, groups, recordings, texts or files stand in both.
-        touched: utterances of the second split that have one of them.
-        total: utterances of the second split.
-        examples: up to five of what is shared.
+        kind: Kind of leak, of KINDS.
+        splits: Names of the two splits; the first one is used earlier, for training or selection.
+        shared: Number of different speakers, groups, recordings, texts or files that are in both.
+        touched: Number of utterances of the second split that have one of them.
+        total: Number of utterances of the second split.
+        examples: Up to five shared items.
     """
 
     kind: str
@@ -53,11 +53,11 @@ class Leak:
 
     @property
     def share(self) -> float:
-        """Share of the second split's utterances that are touched, 0..1."""
+        """Return the share of the second split's utterances that are affected, 0..1."""
         return self.touched / self.total
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values for JSON, share included."""
+        """Convert to plain values for JSON, including the share."""
         lists = {"splits": [*self.splits], "examples": [*self.examples]}
         return asdict(self) | lists | {"share": self.share}
 
@@ -69,16 +69,16 @@ class Leak:
 def find_leaks(
     manifest: Manifest, assignment: Mapping[str, np.ndarray], digests: np.ndarray | None
 ) -> list[Leak]:
-    """All leaks between any two splits; what the manifest does not tell, nobody can look for.
+    """Find all leaks between any two splits, as far as the manifest and the digests show them.
 
     Args:
-        manifest: N utterances.
-        assignment: split -> indices [n] into it, in the order train, validation, test.
-        digests: [N, 16] uint8, equal where features are; None where there are none.
+        manifest: Manifest of N utterances.
+        assignment: Indices [n] into the manifest for each split, in the order train, validation, test.
+        digests: Digests of the features [N, 16] uint8, equal for equal features; None if there are none.
     """
     codes = _codes_by_kind(manifest, digests)
     touching = {kind: partial(_share_code, codes[kind]) for kind in KINDS}
-    # Two cuts of one file are no leak unless they hold the same stretch of it.
+    # Two segments of one file are a leak only if they overlap.
     touching["overlap"] = partial(_overlap, _spans(manifest, codes["overlap"]))
     leaks = []
     for splits in combinations(assignment, 2):
@@ -93,20 +93,20 @@ def find_leaks(
 
 
 def compare_stores(stores: Mapping[str, Store]) -> list[Leak] | None:
-    """Find equal utterances in two splits of which nothing is known but their features.
+    """Find equal utterances in two splits of which only features are known.
 
     Args:
-        stores: split -> features, in the order train, validation, test.
+        stores: Stores of the splits, in the order train, validation, test.
 
     Returns:
-        Leaks of equal audio; None where there are no digests to compare.
+        Leaks of equal audio; None if there are no digests to compare.
     """
     digests = [store.digests for store in stores.values() if store.digests is not None]
     if len(digests) < len(stores) or len({array.shape[1] for array in digests}) > 1:
         return None
     each = [np.unique(_as_values(array)) for array in digests]
     if len(np.unique(np.concatenate(each))) == sum(map(len, each)):
-        return []  # 7,800 utterances in 5 ms; to look for examples takes longer
+        return []  # 5 ms for 7,800 utterances; finding examples takes longer
     ends = np.cumsum([len(store) for store in stores.values()])
     assignment = {
         name: np.arange(end - len(stores[name]), end) for name, end in zip(stores, ends.tolist(), strict=True)
@@ -120,11 +120,11 @@ def compare_stores(stores: Mapping[str, Store]) -> list[Leak] | None:
 
 
 def describe_lookalike_speakers(manifest: Manifest, assignment: Mapping[str, np.ndarray]) -> list[str]:
-    """Say which speakers of two splits may be one, as their names look alike.
+    """Describe speakers of two splits that may be the same person, as their names look alike.
 
     Args:
-        manifest: N utterances.
-        assignment: split -> indices [n] into it.
+        manifest: Manifest of N utterances.
+        assignment: Indices [n] into the manifest for each split.
     """
     by_split = {
         split: {manifest.utterances[index].speaker for index in indices.tolist()} - {None}
@@ -148,37 +148,37 @@ def describe_lookalike_speakers(manifest: Manifest, assignment: Mapping[str, np.
 
 
 def describe_leaks(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
-    """A line on every leak, for console and report; one line where there is none.
+    """Describe each leak in one line for console and report; one line if there is none.
 
     Args:
-        leaks: that were found.
-        declared: kinds that are known and accepted.
+        leaks: Leaks that were found.
+        declared: Kinds of leaks that are known and accepted.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: There is no such kind.
     """
     _check_kinds(declared)
     return [_describe_leak(leak, declared) for leak in leaks] or ["Leaks: none between the splits."]
 
 
 def leak_stamps(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
-    """What has to stand on every result: the leaks that nobody declared.
+    """Return the stamps for every result: the undeclared leaks.
 
     Args:
-        leaks: that were found.
-        declared: kinds that are known and accepted.
+        leaks: Leaks that were found.
+        declared: Kinds of leaks that are known and accepted.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: There is no such kind.
     """
     return [f"LEAK: {leak}" for leak in undeclared_leaks(leaks, declared)]
 
 
 def undeclared_leaks(leaks: Iterable[Leak], declared: Sequence[str]) -> list[Leak]:
-    """The leaks of other kinds than those that are known and accepted.
+    """Select the leaks whose kind is not declared as known and accepted.
 
     Raises:
-        ConfigError: there is no such kind.
+        ConfigError: There is no such kind.
     """
     _check_kinds(declared)
     return [leak for leak in leaks if leak.kind not in declared]
@@ -197,7 +197,7 @@ def _check_kinds(declared: Sequence[str]) -> None:
 
 
 def _codes_by_kind(manifest: Manifest, digests: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Kind -> [N] int64, equal where utterances share what it is about, -1 where that is not known."""
+    """Return for each kind codes [N] int64 that are equal if utterances share the item, and -1 if it is unknown."""
     audio: Sequence[bytes | None] = [None] * len(manifest)
     if digests is not None:
         audio = _as_values(digests).tolist()
@@ -211,7 +211,7 @@ def _codes_by_kind(manifest: Manifest, digests: np.ndarray | None) -> dict[str, 
 
 
 def _as_values(digests: np.ndarray) -> np.ndarray:
-    """Digests [N, D] as N values that can be compared."""
+    """View digests [N, D] as N comparable values."""
     values: np.ndarray = np.ascontiguousarray(digests).view(f"V{digests.shape[1]}")[:, 0]
     return values
 
@@ -224,27 +224,27 @@ def _codes(values: Iterable[Hashable | None]) -> np.ndarray:
 
 
 def _normalize_text(text: str | None) -> str | None:
-    """Without regard to capitals, white space and what is invisible; None where nothing is left."""
+    """Normalise a text for comparison: case, white space and invisible characters; None if nothing is left."""
     return normalize_name(text).casefold() or None if text else None
 
 
 def _normalize_paths(manifest: Manifest) -> list[str]:
-    """Paths of which two are equal if they lead to one file by other words, links apart."""
-    here = os.getcwd()  # noqa: PTH109  as abspath does, which asks for it anew each time, 7 ms for 10,000 paths
+    """Normalise paths, so that equal paths lead to the same file; links are not resolved."""
+    here = os.getcwd()  # noqa: PTH109  once, because abspath gets it for each path, 7 ms for 10,000 paths
     return [os.path.normpath(os.path.join(here, utterance.path)) for utterance in manifest]  # noqa: PTH118
 
 
 def _share_code(codes: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[n] whether each utterance of the second split has a code that also stands in the first."""
+    """Return whether each utterance of the second split has a code that is also in the first split, [n] bool."""
     present = np.zeros(codes.max(initial=-1) + 2, dtype=bool)
     present[codes[first]] = True
-    present[-1] = False  # the place of what is not known
+    present[-1] = False  # the code -1 means unknown
     recurs: np.ndarray = present[codes[second]]
     return recurs
 
 
 def _spans(manifest: Manifest, files: np.ndarray) -> np.ndarray:
-    """[2, N] where utterances begin and end, as places on one axis on which the files lie one after the other."""
+    """Return the begin and end of each utterance, [2, N], on one axis on which the files follow one another."""
     ends = [np.inf if utterance.end is None else utterance.end for utterance in manifest]
     times = np.array([[utterance.start for utterance in manifest], ends])
     ordered, places = np.unique(times, return_inverse=True)
@@ -253,8 +253,9 @@ def _spans(manifest: Manifest, files: np.ndarray) -> np.ndarray:
 
 
 def _overlap(spans: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """[n] whether each utterance of the second split overlaps one of the first: more of those begin before it ends
-    than have ended when it begins.
+    """Return whether each utterance of the second split overlaps one of the first, [n] bool.
+
+    It does if more utterances of the first begin before its end than have ended before its begin.
     """
     begins, ends = np.sort(spans[:, first])
     begun = np.searchsorted(begins, spans[1, second])
@@ -264,7 +265,7 @@ def _overlap(spans: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.nda
 
 
 def _first_pairs(codes: np.ndarray, first: np.ndarray, touched: np.ndarray) -> list[tuple[int, int]]:
-    """For every code that is shared, the first utterance of each split that has it, in the second split's order."""
+    """Return for every shared code the first utterance of each split that has it, in the order of the second split."""
     codes_of_first, place = np.unique(codes[first], return_index=True)
     shared, place_touched = np.unique(codes[touched], return_index=True)
     partners = first[place[np.searchsorted(codes_of_first, shared)]]

@@ -1,7 +1,7 @@
-"""Which utterances are trained on and which are scored: rules that deal a manifest out to splits.
+"""Rules that split a manifest into train, validation and test.
 
-Who goes where follows from names and a seed, never from the order of a manifest's rows. Rules are settings in
-`data.split`; what two splits share in spite of a rule, `ser.splits.leaks` finds.
+The assignment depends on names and a seed, never on the order of the rows. Rules are settings in `data.split`;
+`ser.splits.leaks` finds what two splits share nevertheless.
 """
 
 import logging
@@ -19,38 +19,38 @@ from ser.splits.stratify import best_draw, blocks_of
 SPLITS = ("train", "validation", "test")
 
 Assignment = dict[str, np.ndarray]
-"""Split -> indices [n] int64 into a manifest, ascending. Train and validation are always there, test may be absent."""
+"""Split -> ascending indices [n] int64 into a manifest. Train and validation are always present, test is optional."""
 
-_COLUMNS = ("speaker", "group", "split")  # of a manifest; other names are label fields
+_COLUMNS = ("speaker", "group", "split")  # columns of a manifest; other names are label fields
 _AT_RANDOM = "ask by name for a random split, through which speakers leak: split=random"
 
-_MOST_NAMED = 10  # classes, in a message
+_MOST_NAMED = 10  # classes that a message lists
 
 _log = logging.getLogger(__name__)
 
 
 class Rule(Protocol):
-    """How utterances come to splits."""
+    """Rule that assigns utterances to splits."""
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Deal every utterance out to exactly one split.
+        """Assign every utterance to exactly one split.
 
         Raises:
-            SerError: the manifest does not have what the rule needs.
+            SerError: The manifest lacks what the rule needs.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Serab:
-    """The split of the SERAB benchmark: speakers in alphabetical order, shuffled by RandomState(0), then cut.
+    """Split of the SERAB benchmark: speakers in alphabetical order, shuffled by RandomState(0), then cut.
 
     Args:
-        train: share of the speakers.
-        validation: share of the speakers; the rest are the test split.
-        key: what is taken for a speaker: `speaker`, `group`, or a label field such as `serab_speaker`, by which the
-            benchmark divided IEMOCAP and ShEMO, and which does not tell who talks.
-        label: label field of which train must hold every class; None = it need not.
+        train: Share of the speakers for training.
+        validation: Share of the speakers for validation; the rest are the test split.
+        key: Field that stands for the speaker: `speaker`, `group`, or a label field such as `serab_speaker`, by which
+            the benchmark split IEMOCAP and ShEMO, and which is not the actual speaker.
+        label: Label field of which train must contain every class; None for no such check.
 
     Source: Scheidwasser-Clow et al., "SERAB: a multi-lingual benchmark for speech emotion recognition", ICASSP 2022.
     """
@@ -64,7 +64,7 @@ class Serab:
         _check_shares(train=self.train, validation=self.validation)
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Divide as published: by speakers, not by utterances, and without regard to groups."""
+        """Assign speakers as published: shares count speakers, not utterances, and groups are ignored."""
         if self.key not in ("speaker", "group"):
             _check_field(manifest, "key", self.key)
         owners = _field_values(manifest, self.key)
@@ -81,21 +81,21 @@ class Serab:
 
 @dataclass(frozen=True, kw_only=True)
 class _RandomRule:
-    """What rules that draw have in common.
+    """Base class of rules that draw splits at random.
 
     Args:
-        seed: of what is drawn.
-        label: label field whose classes are balanced, and of which train must hold every class; None = neither.
+        seed: Seed of the draw.
+        label: Label field whose classes are balanced, and of which train must contain every class; None for neither.
     """
 
     seed: int = 0
     label: str | None = None
 
     def _stratify(self, manifest: Manifest, fields: Sequence[str], shares: Sequence[float]) -> np.ndarray:
-        """[N] the part each utterance is dealt to, of P that hold about these shares [P] of all and of each class.
+        """Assign utterances to P parts with about these shares [P] of all utterances and of each class: [N].
 
         Raises:
-            DataError: what must stay together makes fewer blocks than parts.
+            DataError: There are fewer sets of utterances that must stay together than parts.
         """
         blocks = blocks_of(manifest, fields)
         number = len(np.unique(blocks))
@@ -111,27 +111,27 @@ class _RandomRule:
         return parts
 
     def _suggest_fewer_parts(self, blocks: int) -> str:
-        """A sentence on how to do with so many sets of utterances that must stay together, if that can be."""
+        """Return a sentence that suggests settings for so few sets of utterances; empty if there are none."""
         return ""
 
     def _hold_out(
         self, manifest: Manifest, is_test: np.ndarray, fields: Sequence[str], validation: float
     ) -> Assignment:
-        """Test on the utterances of a mask [N], and give a share of the others to validation."""
+        """Use the utterances of a mask [N] as test split, and a share of the others as validation split."""
         rest = np.flatnonzero(~is_test)
         parts = self._stratify(manifest.select(rest.tolist()), fields, [1 - validation, validation])
-        names = np.full(len(manifest), "test", dtype=object)  # a dtype of text would cut longer names
+        names = np.full(len(manifest), "test", dtype=object)  # a text dtype would truncate longer names
         names[rest] = np.array(SPLITS)[parts]
         return _make_assignment(manifest, names, self.label)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _RuleWithShares(_RandomRule):
-    """What rules that divide by shares have in common.
+    """Base class of rules that split by shares.
 
     Args:
-        validation: share of the utterances.
-        test: share of the utterances; 0 = no test split. Train is the rest.
+        validation: Share of the utterances for validation.
+        test: Share of the utterances for test; 0 for no test split. The rest is train.
     """
 
     validation: float = 0.2
@@ -145,12 +145,12 @@ class _RuleWithShares(_RandomRule):
 
 
 class SpeakerDisjoint(_RuleWithShares):
-    """Random over speakers, the best balanced of many draws; no speaker, and no group, is in two splits."""
+    """Random split by speaker, the best balanced of many draws; no speaker and no group is in two splits."""
 
     _required: ClassVar[str] = "speaker"
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Deal speakers out, those who share a group together."""
+        """Assign speakers at random; those who share a group stay together."""
         _field_values(manifest, self._required)
         shares = [1 - self.validation - self.test, self.validation, self.test]
         parts = self._stratify(manifest, ("speaker", "group"), shares if self.test else shares[:2])
@@ -158,16 +158,16 @@ class SpeakerDisjoint(_RuleWithShares):
 
 
 class GroupDisjoint(SpeakerDisjoint):
-    """Random over groups, such as videos; of speakers, those who are known are not in two splits either."""
+    """Random split by group, such as a video; known speakers are not in two splits either."""
 
     _required = "group"
 
 
 class RandomSplit(_RuleWithShares):
-    """Random over utterances, class by class, whoever talks: scores come out too good."""
+    """Random split of the utterances of each class, without regard to speakers: scores are too good."""
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Deal utterances out; train gets at least one of each class."""
+        """Assign utterances at random; train gets at least one of each class."""
         by_id = sorted(range(len(manifest)), key=lambda index: manifest.utterances[index].id)
         order = np.random.default_rng(self.seed).permutation(by_id)
         classes = _class_of_each(manifest, self.label)[order]
@@ -184,12 +184,13 @@ class RandomSplit(_RuleWithShares):
 
 @dataclass(frozen=True, kw_only=True)
 class Predefined(_RandomRule):
-    """The splits that the manifest's column `split` names; where it names no validation, that is drawn from train.
+    """Splits named by the manifest's column `split`; a missing validation split is drawn from train.
 
-    It is drawn by speaker or group where all are known and there are two, else at random, class by class.
+    It is drawn by speaker or group if these are known for all utterances and there are at least two, else at random
+    within each class.
 
     Args:
-        validation: share of train that is drawn.
+        validation: Share of train that is drawn.
     """
 
     validation: float = 0.2
@@ -198,7 +199,7 @@ class Predefined(_RandomRule):
         _check_shares(validation=self.validation)
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Take the splits as they are."""
+        """Assign utterances as the column says."""
         names = _field_values(manifest, "split").astype(object)
         if "train" in names and "validation" not in names:
             train = np.flatnonzero(names == "train")
@@ -207,7 +208,7 @@ class Predefined(_RandomRule):
         return _make_assignment(manifest, names, self.label, remedy=remedy)
 
     def _draw(self, manifest: Manifest) -> np.ndarray:
-        """[n] indices of the validation utterances among those of train."""
+        """Draw the indices [n] of validation utterances from those of train."""
         fields = [
             name for name in ("speaker", "group") if all(getattr(u, name) is not None for u in manifest)
         ]
@@ -227,12 +228,13 @@ class Predefined(_RandomRule):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSplit(_RuleWithShares):
-    """Windows of the same recordings in train and validation: validation scores come out too good, and are stamped.
+    """Windows of the same recordings in train and validation: validation scores are too good, and are stamped.
 
-    Recordings are cut into windows first. Test is as by `Default`, so that both scores stand side by side.
+    Recordings are first cut into windows. The test split is that of `Default`, so that both kinds of scores can be
+    compared.
 
     Args:
-        window_frames: frames of a window.
+        window_frames: Number of frames of a window.
     """
 
     window_frames: int = 500
@@ -245,7 +247,7 @@ class WindowSplit(_RuleWithShares):
             )
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Deal out windows: those that are not tested at random, class by class."""
+        """Assign windows outside the test split to train and validation at random, class by class."""
         apart = Default(validation=self.validation, test=self.test, seed=self.seed, label=self.label)
         tested = apart.assign(manifest).get("test", np.zeros(0, dtype=np.int64))
         rest = np.setdiff1d(np.arange(len(manifest)), tested)
@@ -256,20 +258,20 @@ class WindowSplit(_RuleWithShares):
 
 
 class Default(_RuleWithShares):
-    """The manifest's own splits where it has any, else by speaker, else by group; never at random."""
+    """Use the manifest's own splits if it has any, else split by speaker, else by group; never at random."""
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Choose the rule and follow it; which one is logged.
+        """Choose the rule, log it, and apply it.
 
         Raises:
-            DataError: neither splits nor all speakers nor all groups are known.
+            DataError: Neither splits nor all speakers nor all groups are known.
         """
         rule, why = self._choose(manifest)
         _log.info("%s: %s", manifest.source, why)
         return rule.assign(manifest)
 
     def _choose(self, manifest: Manifest) -> tuple[Rule, str]:
-        # Where only some utterances have one, Predefined refuses: to pass over them in silence would be worse.
+        # If only some utterances have a split, Predefined raises an error; ignoring these splits would be worse.
         if any(utterance.split is not None for utterance in manifest):
             rule = Predefined(validation=self.validation, seed=self.seed, label=self.label)
             return rule, "its column 'split' says who is in which split"
@@ -286,12 +288,12 @@ class Default(_RuleWithShares):
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerKFold(_RandomRule):
-    """Speakers in folds of like size: one fold is the test split, another validation, the others train.
+    """Speakers in folds of similar size: one fold is the test split, another one validation, the others train.
 
     Args:
-        folds: how many.
-        fold: which one is the test split, from 0.
-        validation: share of the other folds' utterances; None = the next fold.
+        folds: Number of folds.
+        fold: Index of the fold that is the test split, from 0.
+        validation: Share of the other folds' utterances for validation; None for the next fold.
     """
 
     folds: int = 5
@@ -313,7 +315,7 @@ class SpeakerKFold(_RandomRule):
         return f"Make as many folds: data.split.folds={blocks}. " if least <= blocks < self.folds else ""
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Deal speakers out to folds, those who share a group together; over all folds, everybody is tested once."""
+        """Assign speakers to folds; those who share a group stay together, and each is tested in one fold."""
         _field_values(manifest, "speaker")
         fields = ("speaker", "group")
         folds = self._stratify(manifest, fields, [1 / self.folds] * self.folds)
@@ -325,11 +327,11 @@ class SpeakerKFold(_RandomRule):
 
 @dataclass(frozen=True, kw_only=True)
 class _LeaveOneOut(_RandomRule):
-    """What rules that test on one speaker or one group have in common.
+    """Base class of rules that test on one speaker or one group.
 
     Args:
-        fold: which of them in alphabetical order, from 0, where none is named.
-        validation: share of the other utterances; at least one speaker or group.
+        fold: Index of the speaker or group in alphabetical order, from 0, if none is named.
+        validation: Share of the other utterances for validation; at least one speaker or group.
     """
 
     fold: int = 0
@@ -355,40 +357,40 @@ class _LeaveOneOut(_RandomRule):
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveOneSpeakerOut(_LeaveOneOut):
-    """One speaker is the test split, others validation, the rest train.
+    """Leave-one-speaker-out: one speaker is the test split, others validation, the rest train.
 
     Args:
-        speaker: who is tested on; None = the one that `fold` counts to.
+        speaker: Speaker to test on; None for the one with index `fold`.
     """
 
     speaker: str | int | None = None
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Leave the speaker out, and draw validation from the others, those who share a group together."""
+        """Hold out the speaker, and draw validation from the others; those who share a group stay together."""
         return self._leave_out(manifest, ("speaker", "group"), self.speaker)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeaveOneGroupOut(_LeaveOneOut):
-    """One group, such as a session, is the test split, others validation, the rest train.
+    """Leave-one-group-out: one group, such as a session, is the test split, others validation, the rest train.
 
-    A speaker may stand in several groups; then the leak check says so.
+    A speaker may be in several groups; then the leak check reports it.
 
     Args:
-        group: what is tested on; None = the one that `fold` counts to.
+        group: Group to test on; None for the one with index `fold`.
     """
 
     group: str | int | None = None
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Leave the group out, and draw validation from the others."""
+        """Hold out the group, and draw validation from the others."""
         return self._leave_out(manifest, ("group",), self.group)
 
 
 def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
     """Return the settings of a sweep that tests every speaker once.
 
-    Empty where the rule is such a fold already, or where speakers are unknown or too few.
+    The list is empty if the rule is such a fold already, or if speakers are unknown or too few.
     """
     if isinstance(rule, SpeakerKFold | _LeaveOneOut) or any(u.speaker is None for u in manifest):
         return []
@@ -400,10 +402,10 @@ def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
 
 
 def _field_values(manifest: Manifest, field: str) -> np.ndarray:
-    """[N] speakers, groups, predefined splits or labels.
+    """Return the speaker, group, predefined split or label of each utterance [N].
 
     Raises:
-        DataError: some utterances have none; it lists the first ten and the count.
+        DataError: Utterances have none; the message lists the first ten and the count.
     """
     field = normalize_name(field)
     is_column = field in _COLUMNS
@@ -420,7 +422,7 @@ def _field_values(manifest: Manifest, field: str) -> np.ndarray:
 
 
 def _class_of_each(manifest: Manifest, label: str | None) -> np.ndarray:
-    """[N] the class of each utterance; all the same without a label field."""
+    """Return the class of each utterance [N]; all are equal without a label field."""
     if label is None:
         return np.zeros(len(manifest), dtype=np.int64)
     label = normalize_name(label)
@@ -431,10 +433,10 @@ def _class_of_each(manifest: Manifest, label: str | None) -> np.ndarray:
 def _make_assignment(
     manifest: Manifest, names: np.ndarray, label: str | None, *, remedy: str = "Choose another rule."
 ) -> Assignment:
-    """What every rule gives, from the name [N] of each utterance's split; disjoint, because each has one name.
+    """Build an assignment from the name of each utterance's split [N].
 
     Raises:
-        DataError: train or validation is empty, or train lacks a class.
+        DataError: Train or validation is empty, or train lacks a class.
     """
     found = {name: np.flatnonzero(names == name) for name in SPLITS}
     for name in ("train", "validation"):
@@ -464,12 +466,12 @@ def _check_field(manifest: Manifest, option: str, field: str) -> None:
 
 
 def _check_shares(**shares: float) -> None:
-    """Refuse shares, by option, that are not above 0 (`test` may be 0) or that leave nothing for what remains."""
+    """Refuse shares that are not above 0 (`test` may be 0) or whose sum is not below 1."""
     positive = all(share > 0 or (option == "test" and share == 0) for option, share in shares.items())
     if not (positive and sum(shares.values()) < 1):
         given = ", ".join(f"data.split.{option}={share}" for option, share in shares.items())
         raise ConfigError(
-            f"{given}: expected shares above 0 that leave some of 1 for the others; only test may be 0. Correct them."
+            f"{given}: expected shares above 0 whose sum is below 1; only test may be 0. Correct them."
         )
 
 

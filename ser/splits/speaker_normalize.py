@@ -1,6 +1,7 @@
-"""Normalisation by speaker: z-scores over all recordings of a speaker within a split, as SERAB has it.
+"""Normalise by speaker, as SERAB does: z-scores over all recordings of a speaker within a split.
 
-It needs no label, but it does need the other test recordings of a test speaker: it is transductive, and says so.
+It needs no labels, but it needs the other test recordings of a test speaker: it is transductive, and results are
+stamped with that.
 """
 
 from collections.abc import Mapping
@@ -18,22 +19,22 @@ STAMP = "transductive: each speaker's features are normalised with all recording
 
 
 def uses_speaker_normalization(frontend: Mapping[str, Any]) -> bool:
-    """Whether a frontend's spec asks for it."""
+    """Return whether a frontend's spec sets normalisation by speaker."""
     return frontend.get("normalize") == "speaker"
 
 
 def normalize_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
-    """Every split as a frontend's spec asks for it, stamped where that is by speaker.
+    """Normalise all splits by speaker if a frontend's spec sets it, and stamp them.
 
     Raises:
-        ConfigError: the corpus has no recordings, so nothing is known about speakers.
-        DataError: the speakers of some are unknown.
+        ConfigError: The corpus has no manifest, so speakers are unknown.
+        DataError: The speakers of some utterances are unknown.
     """
     if not uses_speaker_normalization(frontend):
         return splits
     if not splits.manifests:
         raise ConfigError(
-            "frontend.normalize=speaker: nobody knows who speaks in these files. Use global, utterance or none."
+            "frontend.normalize=speaker: the speakers of these files are unknown. Use global, utterance or none."
         )
     for manifest in splits.manifests.values():
         remedy = speaker_remedy(manifest, "the column 'speaker'")
@@ -46,15 +47,15 @@ def normalize_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
 
 
 def normalize_by_speaker(store: Store, manifest: Manifest, floor: float | None) -> Store:
-    """The same utterances as z-scores by speaker.
+    """Normalise the features of each utterance by its speaker.
 
     Args:
-        store: N utterances.
-        manifest: the same N, in that order.
-        floor: smaller values are raised to it first; None leaves them.
+        store: Store of N utterances.
+        manifest: Manifest of the same N utterances, in that order.
+        floor: Floor applied to values first; None for none.
 
     Raises:
-        DataError: the speakers of some are unknown.
+        DataError: The speakers of some utterances are unknown.
     """
     _refuse_unknown(manifest, "Give a manifest with a column speaker")
     _, groups = np.unique([utterance.speaker for utterance in manifest], return_inverse=True)

@@ -1,4 +1,4 @@
-"""Dealing utterances out to parts of wanted sizes: what belongs together stays together, and classes are balanced."""
+"""Assign sets of utterances to parts of given sizes, with balanced classes."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from ser.data.manifest import Manifest
 
-_DRAWS = 1000  # 40 ms for 10 to 100 speakers; more would balance hardly better
+_DRAWS = 1000  # 40 ms for 10 to 100 speakers; more draws hardly improve the balance
 
 
 def blocks_of(manifest: Manifest, fields: Sequence[str]) -> np.ndarray:
-    """[N] the block of each utterance, numbered in alphabetical order.
+    """Return the block of each utterance [N]: utterances that must stay together, numbered in alphabetical order.
 
-    Utterances of one speaker or of one group are of one block, and so are those that are linked by way of others.
+    Utterances of the same speaker or group are in one block, directly or through other utterances.
     """
     parent: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -24,7 +24,7 @@ def blocks_of(manifest: Manifest, fields: Sequence[str]) -> np.ndarray:
     nodes = [[(field, name) for field in fields if (name := getattr(u, field)) is not None] for u in manifest]
     for first, *others in nodes:
         for other in others:
-            # The smaller becomes the root, so that a block is called the same whatever the order of rows.
+            # The smaller name becomes the root, so that names of blocks do not depend on the order of rows.
             small, large = sorted((root(first), root(other)))
             parent[large] = small
     roots = [root(first) for first, *_ in nodes]
@@ -33,12 +33,12 @@ def blocks_of(manifest: Manifest, fields: Sequence[str]) -> np.ndarray:
 
 
 def best_draw(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
-    """[B] the part of each block: of many random orders, each cut into parts, the one that is balanced best.
+    """Assign blocks to parts, [B]: of many random orders that are cut into parts, return the best balanced one.
 
     Args:
-        counts: [B, C] utterances of each class in each block.
-        shares: [P] that the parts should have, the first being train.
-        seed: of the orders.
+        counts: Number of utterances of each class in each block [B, C].
+        shares: Shares of the parts [P]; the first part is train.
+        seed: Seed of the random orders.
     """
     generator = np.random.default_rng(seed)
     counts = np.column_stack([counts.sum(1), counts])
@@ -51,21 +51,21 @@ def best_draw(counts: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _cuts(sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """[P] where in a row of blocks of these sizes [B] each part begins; none is empty."""
+    """Return where each part begins, [P], in a row of blocks of the given sizes [B]; no part is empty."""
     middles = np.cumsum(sizes) - sizes / 2
     cuts = np.searchsorted(middles, (np.cumsum(shares) - shares) * sizes.sum())
-    ahead = np.arange(len(shares))  # blocks that the parts before need at least
+    ahead = np.arange(len(shares))  # minimum number of blocks before each part
     return np.clip(np.maximum.accumulate(cuts - ahead), 0, len(sizes) - len(shares)) + ahead
 
 
 def _imbalance(table: np.ndarray, shares: np.ndarray) -> tuple[int, int, float]:
-    """How bad parts are: classes that train lacks, then those that any part lacks, then distance from the shares.
+    """Measure imbalance: classes missing in train, then classes missing in any part, then distance from the shares.
 
     Args:
-        table: [P, 1 + C] utterances of each part, then those of each class.
-        shares: [P] wanted.
+        table: Number of utterances of each part and of each of its classes [P, 1 + C].
+        shares: Wanted shares [P].
     """
     lacking = (table == 0).sum(1)
-    in_train = lacking[shares == shares[0]].sum()  # of equally large folds, each is in train at times
+    in_train = lacking[shares == shares[0]].sum()  # folds of equal size all serve as train at some time
     distance = np.abs(table / table.sum(0) - shares[:, None]).sum(0)
     return int(in_train), int(lacking.sum()), float(distance[0] + distance[1:].mean())

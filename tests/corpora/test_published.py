@@ -332,7 +332,7 @@ def test_files_of_another_corpus_are_listed_ten_at_most(tmp_path: Path) -> None:
 
 def test_a_second_copy_in_the_folder_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, ["Actor_01/03-01-01-01-01-01-01", "speech/Actor_01/03-01-01-01-01-01-01"])
-    message = r"id '03-01-01-01-01-01-01' occurs twice: .*Two copies lie there: give the folder of one"
+    message = r"id '03-01-01-01-01-01-01' occurs twice: .*The folder holds two copies: give the folder of one"
     with pytest.raises(DataError, match=message):
         read_corpus("ravdess", tmp_path)
 
