@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests import remedies
 from tests.conftest import REPOSITORY
 
 TINY = (
@@ -60,6 +61,7 @@ def run(
     else:
         result = _run_in_fork(command, cwd)
     assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
+    remedies.record_output(command, result.stdout, result.stderr)
     return result
 
 

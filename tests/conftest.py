@@ -1,6 +1,7 @@
 """Shared pieces of the tests: small speech-like features, and where real speech may lie."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from hypothesis import settings
 
 from ser.batch import Padded
+from tests import remedies
 
 settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("untimed")
@@ -22,6 +24,15 @@ def _same_start() -> None:
     """Begin with the same numbers, and with the small ones that a training in this process may have switched off."""
     torch.manual_seed(0)
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def _typed_remedies() -> Iterator[None]:
+    """Type in bash what the messages that a test provokes tell to type, and check it as Hydra and ser read it."""
+    yield
+    faults = remedies.take_faults()
+    if faults:
+        pytest.fail("\n".join(["a remedy does not work as printed:", *faults]), pytrace=False)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from ser.config.validate import known_keys
 from tests.commands import TINY, run
 from tests.config.test_validate import options_of
 from tests.conftest import REPOSITORY
+from tests.remedies import find_faults, find_remedies
 
 CONF = REPOSITORY / "conf"
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -119,8 +120,8 @@ PREDICTION = (
     *("ser/data/manifest_io.py", "ser/data/cache.py", "ser/data/store_io.py", "ser/inference/checkpoint.py"),
 )
 """What predict.py runs: it has no settings of the data."""
-TRANSLATED = {"data", "data.root", "data.cache_dir"}
-"""predict.py prints `root` and `cache_dir` for these."""
+TRANSLATED = {"data", "data.root", "data.cache_dir", "data.on_error"}
+"""predict.py prints them without `data.`."""
 
 
 def test_messages_of_predictions_name_settings_of_predict(keys: dict[str, set[str]]) -> None:
@@ -147,6 +148,72 @@ def test_packages_to_install_are_of_this_distribution() -> None:
         assert name in (project["name"], "espeakng-loader"), place
         assert extra is None or extra in project["optional-dependencies"], place
     assert "pip install ser[" not in " ".join(text for _, text in MESSAGES)
+
+
+# ---- every message that a test provokes: conftest.py types its remedies; here, that this can fail ----
+
+WORKING = {
+    "a setting": ("x: is wrong. Set optimizer.lr=1e-3.", ["optimizer.lr=1e-3"]),
+    "a placeholder": (
+        "x: is wrong. Set data.root=FOLDER, or give input=FILE.",
+        ["data.root=FOLDER", "input=FILE"],
+    ),
+    "quotes": ("x: is wrong. Write 'data.label=\"a b\"'.", ["'data.label=\"a b\"'"]),
+    "an option": ("x: is wrong. Use model=lstm, or logger=null.", ["model=lstm", "logger=null"]),
+    "a place": ("optimizer.lr=[a: is wrong. Leave it out.", []),
+    "a list": ("x: is wrong. Set model.channels=[8,16].", ["model.channels=[8,16]"]),
+    "a command": (
+        "x: is wrong. Run python train.py -m model=lstm seed=0,1. Or not.",
+        ["python train.py -m model=lstm seed=0,1"],
+    ),
+    "lines": (
+        "Predict:\n  python predict.py \\\n    ckpt=a input=FILE\n",
+        ["python predict.py \\\n    ckpt=a input=FILE"],
+    ),
+    "a command of ser": (
+        "x: is wrong (ser serab select=test).",
+        ["ser serab select=test"],
+    ),
+    "pip": ('x: is gone. Run: python -m pip install "soxr>=0.5"', ['python -m pip install "soxr>=0.5"']),
+    "curves": ("Curves: tensorboard --logdir logs", ["tensorboard --logdir logs"]),
+}
+
+
+@pytest.mark.parametrize("case", WORKING)
+def test_a_remedy_that_works_is_found_and_accepted(case: str) -> None:
+    message, remedies = WORKING[case]
+    assert [remedy.text for remedy in find_remedies(message)] == remedies
+    assert find_faults(message) == []
+
+
+PLANTED = {
+    "an unknown key": ("Set optimizer.rate=1e-3.", "has no setting optimizer.rate"),
+    "a key of another script": ("Set data.root=FOLDER.", "predict has no setting data.root"),
+    "an unknown option": ("Use model=lstn.", "no option lstn of the group model"),
+    "a text for a number": ("Set trainer.max_epochs=many.", "does not take the text 'many'"),
+    "an unknown choice": ("Set on_error=raze.", "does not take the text 'raze'"),
+    "an unquoted list": ("Set model.channels=[8, 16].", "Hydra cannot read it"),
+    "unquoted braces": ("Set data.label_map={a:b,c:d}.", "is 2 words of bash"),
+    "an unquoted parenthesis": ("Set ckpt=run(1).", "bash cannot read"),
+    "an open quote": ("Set data.label='it's'.", "bash cannot read"),
+    "a sweep without -m": ("Set seed=0,1.", "is a sweep, without -m"),
+    "a key of Hydra": ("Set hydra.run.folder=x.", "Hydra has no hydra.run.folder"),
+    "a setting of a command": ("Run python predict.py chkpt=x.", "predict has no setting chkpt"),
+    "a missing command": ("Run python -m ser.bundle ckpt=x.", "there is no such command"),
+    "another project's package": (
+        'Run: pip install "ser[audio]"\nor python -m pip install "ser[audio]"',
+        "no package",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_a_planted_remedy_that_does_not_work_is_found(case: str) -> None:
+    remedy, reason = PLANTED[case]
+    config = {"a key of another script": "predict", "an unknown choice": "predict"}.get(case, "train")
+    faults = find_faults(f"x: is wrong. {remedy}", config)
+    assert len(faults) == 1
+    assert reason in faults[0]
 
 
 # ---- typed and run ----

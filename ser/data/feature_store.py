@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ser.features.extractors import Extractor
 
 OnError = Literal["raise", "skip"]
-SKIPPING = ", or set on_error=skip, which train.py calls data.on_error=skip"
+SKIPPING = ", or set data.on_error=skip"
 """Part of a message: the alternative to fixing recordings that cannot be used."""
 
 _TARGETS = re.compile(r'"_target_": "([\w.]+)"')

@@ -86,7 +86,7 @@ def remedies() -> Iterator[None]:
     try:
         yield
     except SerError as error:
-        raise type(error)(re.sub(r"\bdata\.(root|cache_dir)\b", r"\1", str(error))) from error
+        raise type(error)(re.sub(r"\bdata\.(root|cache_dir|on_error)\b", r"\1", str(error))) from error
 
 
 def find_recordings(

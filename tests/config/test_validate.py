@@ -176,9 +176,9 @@ def test_check_reports_all_problems_at_once():
             "a.max_epochs=1000.0: expected int or null, found the number 1000.0. Write 1000.",
         ),
         (
-            {"a": {"_target_": "lightning.pytorch.Trainer", "accelerator": 3}},
-            "a.accelerator=3: expected str (default 'auto'), found the number 3."
-            " To mean the text, quote it: 'a.accelerator=\"3\"'.",
+            {"trainer": {"_target_": "lightning.pytorch.Trainer", "accelerator": 3}},
+            "trainer.accelerator=3: expected str (default 'auto'), found the number 3."
+            " To mean the text, quote it: 'trainer.accelerator=\"3\"'.",
         ),
         (
             {"a": {"_target_": "lightning.pytorch.Trainer", "precision": "16-mixd"}},

@@ -247,8 +247,8 @@ def test_all_bad_recordings_are_found_and_named_in_one_error(manifest: Manifest,
     assert "1.wav: is empty (0 bytes)" in reasons[0]
     assert "4.wav: no such file" in reasons[1]
     assert (
-        last == "Fix or remove these, or set on_error=skip, which train.py calls data.on_error=skip, or give "
-        "the folder that paths in a manifest are relative to with data.root=FOLDER."
+        last == "Fix or remove these, or set data.on_error=skip, or give the folder that paths in a manifest "
+        "are relative to with data.root=FOLDER."
     )
 
 

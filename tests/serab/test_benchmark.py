@@ -33,6 +33,7 @@ from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
 from ser.serab.normalize import Problem, Problems
 from ser.serab.published import published
 from ser.serab.scores import bootstrap
+from tests import remedies
 from tests.commands import documented, environment
 from tests.conftest import REPOSITORY
 from tests.serab.test_scores import corpus as results_of
@@ -45,8 +46,9 @@ SETTINGS = {
 
 
 def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = ["-m", "ser", "serab", *arguments]
     result = subprocess.run(
-        [sys.executable, "-m", "ser", "serab", *arguments],
+        [sys.executable, *command],
         cwd=cwd,
         env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
@@ -55,6 +57,7 @@ def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProces
     )
     assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
     assert "Traceback" not in result.stderr
+    remedies.record_output(command, result.stdout, result.stderr)
     return result
 
 

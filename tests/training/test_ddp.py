@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from ser.inference import checkpoint
+from tests import remedies
 from tests.commands import REPOSITORY, TINY, environment, run
 from tests.training.test_plot_callbacks import fitted, pieces
 
@@ -59,6 +60,8 @@ def ended(child: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
     finally:
         child.kill()
     assert child.returncode == code, f"{out}\n{err}"
+    assert isinstance(child.args, list)
+    remedies.record_output([str(word) for word in child.args[1:]], out, err)
     return out, err
 
 
