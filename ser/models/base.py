@@ -1,4 +1,4 @@
-"""What an encoder is, and what one that can stream is besides."""
+"""Interfaces of encoders, with and without streaming."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,17 +9,17 @@ from ser.batch import Padded
 from ser.errors import DataError
 
 State = Any
-"""What a model remembers of a stream: tensors [B, ...], in nested tuples. A value: nothing changes it."""
+"""State of a stream: tensors [B, ...] in nested tuples. It is a value: no function modifies it."""
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Padded [B, T, F] -> Padded [B, ceil(T / subsampling), D]; padding and batch mates change nothing."""
+    """Map Padded [B, T, F] to Padded [B, ceil(T / subsampling), D]; padding and batch mates change nothing."""
 
     out_dim: int
-    """D, width of an output step."""
+    """Number of values of an output step, D."""
     subsampling: int
-    """Input steps to one output step."""
+    """Number of input steps per output step."""
 
     def __call__(self, audio: Padded) -> Padded:
         """Encode the sequences."""
@@ -28,37 +28,37 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class CausalEncoder(Encoder, Protocol):
-    """An encoder whose steps depend on nothing that comes later, so that it can follow a stream.
+    """Encoder whose output depends on no future step, so that it can process a stream.
 
-    However a stream is cut into chunks, their outputs are those of the whole.
+    The outputs do not depend on how a stream is cut into chunks.
     """
 
     def initial_state(self, batch_size: int) -> State:
-        """Nothing heard yet.
+        """Return the state before the first frame.
 
         Raises:
-            ConfigError: with these settings the encoder looks ahead.
+            ConfigError: With these settings, the encoder needs future steps.
         """
         ...
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
-        """The next frames [B, n, F], n >= 0 and no padding -> the steps [B, m, D] they complete, and what to remember.
+        """Process the next frames [B, n, F] without padding, n >= 0; return completed steps [B, m, D] and the state.
 
         Raises:
-            DataError: the state is of another batch size.
+            DataError: The state has another batch size.
         """
         ...
 
     def finish(self, state: State) -> Tensor:
-        """The steps [B, m, D] that frames still waiting in the state make at the end of a stream."""
+        """Return the steps [B, m, D] of the frames that are still in the state at the end of a stream."""
         ...
 
 
 def check_batch_size(chunk: Tensor, remembered: Tensor) -> None:
-    """Refuse a state that belongs to other streams.
+    """Refuse a state of other streams.
 
     Raises:
-        DataError: chunk [B, ...] and remembered [B', ...] are not of one batch size.
+        DataError: chunk [B, ...] and remembered [B', ...] have different batch sizes.
     """
     if len(chunk) != len(remembered):
         raise DataError(
@@ -68,5 +68,5 @@ def check_batch_size(chunk: Tensor, remembered: Tensor) -> None:
 
 
 def no_steps(chunk: Tensor, dim: int) -> Tensor:
-    """No steps, [B, 0, dim], beside a chunk [B, ...]."""
+    """Return an empty tensor [B, 0, dim] with the type and device of a chunk [B, ...]."""
     return torch.empty(len(chunk), 0, dim, dtype=chunk.dtype, device=chunk.device)

@@ -1,4 +1,4 @@
-"""Dilated convolutions over time that see nothing of the future, for streams."""
+"""Causal dilated convolutions over time, for streams."""
 
 from collections.abc import Sequence
 
@@ -12,21 +12,21 @@ from ser.models.base import State, check_batch_size, no_steps
 
 
 class CausalCNNEncoder(nn.Module):
-    """A linear layer, then residual blocks of one dilated convolution each; nothing looks ahead.
+    """A linear layer, then residual blocks of one causal dilated convolution each.
 
-    An output step depends on its own frame and the `receptive_field - 1` before it, where
-    receptive_field = 1 + (kernel - 1) * sum(dilations): 125 steps by default.
+    An output step depends on its own frame and the `receptive_field - 1` frames before it, where receptive_field = 1
+    + (kernel - 1) * sum(dilations): 125 steps by default.
 
     Args:
-        in_dim: F, all channels together.
-        in_channels: not used; the linear layer sees all values of a step alike.
-        channels: D, width of a block.
-        kernel: steps that a convolution joins.
-        dilations: how far apart they are, in steps, block by block.
-        dropout: on the output of each convolution, 0..1.
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Unused, as the linear layer treats all values of a step alike.
+        channels: Number of values of a step in each block, D.
+        kernel: Number of steps that a convolution combines.
+        dilations: Distance between these steps, for each block.
+        dropout: Dropout on the output of each convolution, 0..1.
 
     Raises:
-        ConfigError: there is no dilation, so no block.
+        ConfigError: There is no dilation, so no block.
 
     Source: Bai, Kolter, Koltun, "An empirical evaluation of generic convolutional and recurrent networks for
     sequence modeling", 2018; the order within a block is that of He et al., "Identity mappings in deep residual
@@ -56,20 +56,20 @@ class CausalCNNEncoder(nn.Module):
         self.receptive_field = 1 + (kernel - 1) * sum(dilations)
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, T, channels]."""
+        """Encode [B, T, F] to [B, T, channels]."""
         steps, _ = self.step(audio.values, self.initial_state(len(audio.values)))
         return audio.with_values(steps)
 
     def initial_state(self, batch_size: int) -> State:
-        """For each block zeros [B, (kernel - 1) * dilation, channels], in place of steps before the first."""
+        """Return zeros [B, (kernel - 1) * dilation, channels] for each block, in place of earlier steps."""
         weight = self.project.weight
         return tuple(weight.new_zeros(batch_size, block.reach, self.out_dim) for block in self._blocks())
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, F] -> [B, n, channels], and what to remember.
+        """Encode the next frames [B, n, F] to [B, n, channels], and return the new state.
 
         Raises:
-            DataError: the state is of another batch size.
+            DataError: The state has another batch size.
         """
         check_batch_size(chunk, state[0])
         if not chunk.shape[1]:
@@ -82,7 +82,7 @@ class CausalCNNEncoder(nn.Module):
         return self.norm(values), tuple(after)
 
     def finish(self, state: State) -> Tensor:
-        """No steps [B, 0, channels]: none was waiting."""
+        """Return no steps [B, 0, channels], as no frame is waiting."""
         return no_steps(state[0], self.out_dim)
 
     def _blocks(self) -> "list[_Block]":
@@ -90,7 +90,7 @@ class CausalCNNEncoder(nn.Module):
 
 
 class _Block(nn.Module):
-    """Norm, SiLU and a convolution, added to what came in."""
+    """Layer norm, SiLU and a convolution, added to the input."""
 
     def __init__(self, channels: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -100,11 +100,11 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        """Values [B, n, D] and the convolution's inputs before them [B, reach, D] -> the same for the next block."""
+        """Process values [B, n, D] after earlier convolution inputs [B, reach, D]; return values and the new inputs."""
         count = values.shape[1]
         seen = torch.cat([before, functional.silu(self.norm(values))], 1)
         if count == 1:
-            # One step of nn.Conv1d takes 140 us, a dot product 20 us.
+            # For one step, nn.Conv1d takes 140 us, a dot product 20 us.
             taps = seen[:, :: self.convolution.dilation[0]].transpose(1, 2).flatten(1)
             found = functional.linear(taps, self.convolution.weight.flatten(1), self.convolution.bias)[
                 :, None
@@ -112,5 +112,5 @@ class _Block(nn.Module):
         else:
             found = self.convolution(seen.transpose(1, 2)).transpose(1, 2)
         after = seen[:, count:]
-        # A long chunk is not kept alive by the few steps of it that are remembered.
+        # The copy lets the memory of a long chunk be freed; a view would keep all of it.
         return values + self.dropout(found), after if count == 1 else after.clone()

@@ -1,4 +1,4 @@
-"""A Transformer encoder whose attention goes a fixed time back and never ahead, for streams."""
+"""Causal Transformer encoder with a limited left context, for streams."""
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +10,24 @@ from ser.models.base import State, check_batch_size, no_steps
 
 
 class CausalTransformerEncoder(nn.Module):
-    """A linear layer, then pre-norm Transformer layers; a step sees itself and `left_context` steps before it.
+    """A linear layer, then pre-norm Transformer layers; a step attends to itself and `left_context` steps before.
 
-    Layer on layer an output step depends on its own frame and the `receptive_field - 1` before it, where
-    receptive_field = 1 + num_layers * left_context: 301 steps by default. Attention knows distances, not places,
-    so that a stream may be endless; time and memory grow linearly with it.
+    Over all layers, an output step depends on its own frame and the `receptive_field - 1` frames before it, where
+    receptive_field = 1 + num_layers * left_context: 301 steps by default. Attention uses distances, not absolute
+    positions, so that a stream may be endless; time and memory grow linearly with its length.
 
     Args:
-        in_dim: F, all channels together.
-        in_channels: not used; the linear layer sees all values of a step alike.
-        model_dim: D, width of a layer.
-        num_layers: how many layers.
-        num_heads: H, attention heads; they divide model_dim.
-        feedforward_dim: width of the hidden layer of a feed-forward block.
-        left_context: L, steps before its own that a step sees in each layer, at least 0.
-        dropout: on the output of each block, 0..1.
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Unused, as the linear layer treats all values of a step alike.
+        model_dim: Number of values of a step in each layer, D.
+        num_layers: Number of layers.
+        num_heads: Number of attention heads, H; it divides model_dim.
+        feedforward_dim: Number of hidden units of a feed-forward block.
+        left_context: Number of earlier steps to which a step attends in each layer, L, at least 0.
+        dropout: Dropout on the output of each block, 0..1.
 
     Raises:
-        ConfigError: there is no layer, the heads do not divide model_dim, or the context is negative.
+        ConfigError: There is no layer, the heads do not divide model_dim, or the context is negative.
     """
 
     def __init__(
@@ -65,15 +65,15 @@ class CausalTransformerEncoder(nn.Module):
         self.receptive_field = 1 + num_layers * left_context
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, T, model_dim]."""
+        """Encode [B, T, F] to [B, T, model_dim]."""
         steps, _ = self.step(audio.values, self.initial_state(len(audio.values)))
         return audio.with_values(steps)
 
     def initial_state(self, batch_size: int) -> State:
-        """How many steps were heard [B], up to L; and for each layer keys and values of the last L [B, L, 2 * D].
+        """Return the number of earlier steps [B], up to L, and for each layer their keys and values [B, L, 2 * D].
 
-        The place of steps that never were is kept by zeros, which attention does not see: so the streams of a batch
-        may have begun at different times.
+        Missing earlier steps are zeros, to which attention is masked: so the streams of a batch may have begun at
+        different times.
         """
         weight = self.project.weight
         remembered = weight.new_zeros(batch_size, self.left_context, 2 * self.out_dim)
@@ -81,10 +81,10 @@ class CausalTransformerEncoder(nn.Module):
         return heard, (remembered,) * len(self.layers)
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, F] -> [B, n, model_dim], and what to remember.
+        """Encode the next frames [B, n, F] to [B, n, model_dim], and return the new state.
 
         Raises:
-            DataError: the state is of another batch size.
+            DataError: The state has another batch size.
         """
         heard, before = state
         check_batch_size(chunk, heard)
@@ -101,13 +101,13 @@ class CausalTransformerEncoder(nn.Module):
         return self.norm(values), ((heard + count).clamp_max(self.left_context), tuple(after))
 
     def finish(self, state: State) -> Tensor:
-        """No steps [B, 0, model_dim]: none was waiting."""
+        """Return no steps [B, 0, model_dim], as no frame is waiting."""
         _, layers = state
         return no_steps(layers[0], self.out_dim)
 
 
 class _Layer(nn.Module):
-    """Attention and feed-forward, each normalised before and added after."""
+    """Attention and feed-forward blocks, each with layer norm before and a residual connection."""
 
     def __init__(
         self, dim: int, num_heads: int, feedforward_dim: int, left_context: int, dropout: float
@@ -124,12 +124,12 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, before: Tensor, absent: Tensor) -> tuple[Tensor, Tensor]:
-        """The next steps, and what to remember of them.
+        """Process the next steps, and return them with the new keys and values.
 
         Args:
-            values: [B, n, D].
-            before: keys and values of the L steps before them [B, L, 2 * D].
-            absent: [B, 1, 1, L + n], or of the first block, true where there was no step.
+            values: Values [B, n, D].
+            before: Keys and values of the L steps before [B, L, 2 * D].
+            absent: Mask [B, 1, 1, L + n], or of the first block only, true where there was no step.
         """
         count, dim = values.shape[1:]
         queries, own = self.queries_keys_values(self.attention_norm(values)).split([dim, 2 * dim], -1)
@@ -137,13 +137,13 @@ class _Layer(nn.Module):
         values = values + self.dropout(self.attention_out(self._attend(queries, seen, absent)))
         values = values + self.dropout(self.feedforward(values))
         after = seen[:, count:]
-        # A long chunk is not kept alive by the few steps of it that are remembered.
+        # The copy lets the memory of a long chunk be freed; a view would keep all of it.
         return values, after if count == 1 else after.clone()
 
     def _attend(self, queries: Tensor, seen: Tensor, absent: Tensor) -> Tensor:
-        """Queries [B, n, D] that each see L + 1 of keys and values [B, L + n, 2 * D] -> [B, n, D].
+        """Attend from queries [B, n, D] to L + 1 steps each of keys and values [B, L + n, 2 * D]: [B, n, D].
 
-        Queries go in blocks of L, which see 2 L keys; only the first block can look where there was no step.
+        Queries are processed in blocks of L, each with 2 L keys; only the first block can contain missing steps.
         """
         batch, count, dim = queries.shape
         context = self.bias.shape[1] - 1
@@ -161,7 +161,7 @@ class _Layer(nn.Module):
         return torch.cat([first, rest.view(batch, -1, dim)], 1)[:, :count]
 
     def _mix(self, queries: Tensor, seen: Tensor, scores: Tensor) -> Tensor:
-        """Queries [N, n, D], keys and values [N, L + n, 2 * D], scores [N or 1, H, n, L + n] to add -> [N, n, D]."""
+        """Attend from queries [N, n, D] to keys and values [N, L + n, 2 * D]; add scores [N or 1, H, n, L + n]."""
         heads = self.num_heads
         queries = queries.reshape(*queries.shape[:2], heads, -1).transpose(1, 2)
         keys, contents = seen.reshape(*seen.shape[:2], 2, heads, -1).permute(2, 0, 3, 1, 4)
@@ -181,5 +181,5 @@ class _Layer(nn.Module):
 
 
 def _block(context: int) -> int:
-    """Queries that are answered together."""
+    """Return the number of queries that are processed together."""
     return max(context, 1)

@@ -1,4 +1,4 @@
-"""Frontend, encoder, pooling and head: features in, logits out."""
+"""Complete model: frontend, encoder, pooling and head map features to logits."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,14 +16,14 @@ from ser.models.pooling import Pooling
 
 
 class Head(nn.Module):
-    """From an embedding to logits.
+    """Map an embedding to logits.
 
     Args:
-        in_dim: D, width of the embedding.
-        out_dim: logits, as the target asks.
-        dropout: before the logits, 0..1.
-        hidden_dims: widths of ReLU layers before that.
-        normalize: the embedding by batch norm first, or not at all.
+        in_dim: Size of the embedding, D.
+        out_dim: Number of logits, set by the target.
+        dropout: Dropout before the logits, 0..1.
+        hidden_dims: Sizes of hidden ReLU layers.
+        normalize: `batch` to normalise the embedding by batch norm, or `none`.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class Head(nn.Module):
 
     @property
     def output(self) -> nn.Linear:
-        """The last layer, which has a row for each logit."""
+        """Return the last layer, which has a row for each logit."""
         return self._linears[-1]
 
     def forward(self, embedding: Tensor) -> Tensor:
-        """[B, D] -> [B, out_dim]."""
+        """Map embeddings [B, D] to logits [B, out_dim]."""
         logits: Tensor = self.layers(embedding)
         return logits
 
     def step(self, steps: Tensor) -> Tensor:
-        """[B, m, D] -> [B, m, out_dim], of streams.
+        """Map the steps [B, m, D] of streams to logits [B, m, out_dim].
 
-        Without dropout and norm there is little to compute, and calls of modules would take twice as long as that.
+        Without dropout and norm there is little to compute, and calling the modules would take twice as long as this.
         """
         if self.training or not isinstance(self.layers[0], nn.Identity):
             logits: Tensor = self(steps.flatten(0, 1))
@@ -67,7 +67,7 @@ class Head(nn.Module):
 
 
 class _Norm(nn.BatchNorm1d):
-    """Batch norm that takes its running statistics for a batch of one, which has no deviation of its own."""
+    """Batch norm that uses its running statistics for a batch of one, which has no variance."""
 
     def forward(self, embedding: Tensor) -> Tensor:
         if len(embedding) > 1:
@@ -78,10 +78,10 @@ class _Norm(nn.BatchNorm1d):
 
 
 class Classifier(nn.Module):
-    """One answer an utterance; or, where nothing is pooled, one a frame.
+    """Compute logits for each utterance, or for each frame if there is no pooling.
 
     Raises:
-        ConfigError: every frame is to be answered, but the encoder joins some of them to a step.
+        ConfigError: The output is per frame, but the encoder subsamples.
     """
 
     def __init__(self, frontend: Frontend, encoder: Encoder, pooling: Pooling, head: Head) -> None:
@@ -97,25 +97,25 @@ class Classifier(nn.Module):
         self.head = head
 
     def embed(self, audio: Padded) -> Tensor:
-        """[B, T, F] as stored -> embeddings [B, D]."""
+        """Compute embeddings [B, D] from features [B, T, F] as stored."""
         frames = self.frontend(audio)
         return self.pooling(self.encoder(frames.with_values(frames.values.to(self._dtype))))
 
     @property
     def _dtype(self) -> torch.dtype:
-        """Of the weights: with trainer.precision=16-true another one than that of features."""
+        """Return the type of the weights; with trainer.precision=16-true it differs from that of features."""
         return next(self.head.parameters()).dtype
 
     def forward(self, audio: Padded) -> Tensor:
-        """[B, T, F] as stored -> logits [B, out_dim]."""
+        """Compute logits [B, out_dim] from features [B, T, F] as stored."""
         logits: Tensor = self.head(self.embed(audio).to(self._dtype))
         return logits
 
     def initial_state(self, batch_size: int) -> State:
-        """What is remembered of streams of which nothing was heard yet.
+        """Return the state of streams before the first frame.
 
         Raises:
-            ConfigError: a part of the model needs more than has been heard.
+            ConfigError: A part of the model needs future frames.
         """
         if not isinstance(self.encoder, CausalEncoder):
             raise ConfigError(
@@ -129,26 +129,26 @@ class Classifier(nn.Module):
         )
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
-        """The next frames as stored [B, n, F] -> logits [B, m, out_dim] after each step, and what to remember.
+        """Process the next frames as stored [B, n, F]; return the logits [B, m, out_dim] of each step and the state.
 
-        Logits are those of the step, or of all steps so far where these are pooled.
+        Logits are those of the step, or of all steps so far if these are pooled.
 
         Args:
-            chunk: no padding, any n.
-            state: as the chunk before has left it; it stays as it is.
+            chunk: Frames without padding, any n.
+            state: State after the chunk before; it is not modified.
 
         Raises:
-            DataError: the state is of another batch size.
+            DataError: The state has another batch size.
         """
         frontend, encoder, pooling = state
         frames, frontend = self.frontend.step(chunk, frontend)
-        causal: Any = self.encoder  # or there would be no state
+        causal: Any = self.encoder  # a state exists for causal encoders only
         steps, encoder = causal.step(frames.to(self._dtype), encoder)
         pooled, pooling = self.pooling.step(steps, pooling)
         return self.head.step(pooled.to(self._dtype)), (frontend, encoder, pooling)
 
     def finish(self, state: State) -> Tensor:
-        """Logits [B, m, out_dim] of the steps that are still waiting for frames when a stream ends."""
+        """Return the logits [B, m, out_dim] of the frames that are still in the state at the end of a stream."""
         _, encoder, pooling = state
         causal: Any = self.encoder
         return self.head.step(self.pooling.step(causal.finish(encoder), pooling)[0].to(self._dtype))

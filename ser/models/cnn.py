@@ -1,4 +1,4 @@
-"""A two-dimensional CNN over time and frequency, alone or before an LSTM."""
+"""Two-dimensional CNN over time and frequency, alone or before an LSTM."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -11,17 +11,17 @@ from ser.models.lstm import LSTMEncoder
 
 
 class CNNEncoder(nn.Module):
-    """Stages of 3x3 convolutions; each halves frequency, most halve time; frequency is then flattened.
+    """Stages of 3x3 convolutions; each stage halves frequency, most halve time; frequency is flattened at the end.
 
-    Two-dimensional kernels share what they learn over frequency: on 1,000 utterances they beat kernels that
-    span all bands by about 5 points of accuracy.
+    Two-dimensional kernels share weights over frequency: on 1,000 utterances their accuracy is about 5 points higher
+    than that of kernels that span all bands.
 
     Args:
-        in_dim: F, all channels together.
-        in_channels: how many channels the features hold, such as log-mels and their deltas.
-        channels: output channels of each stage; the first kernel is 5x5.
-        time_strides: time stride of each stage, 1 or 2.
-        dropout: on whole channels, after each stage, 0..1.
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Number of channels of the features, such as log-mels and their deltas.
+        channels: Number of output channels of each stage; the first kernel is 5x5.
+        time_strides: Time stride of each stage, 1 or 2.
+        dropout: Dropout of whole channels after each stage, 0..1.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class CNNEncoder(nn.Module):
             self.subsampling *= stride
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, ceil(T / subsampling), channels[-1] * bands]."""
+        """Encode [B, T, F] to [B, ceil(T / subsampling), channels[-1] * bands]."""
         batch, steps, _ = audio.values.shape
         image = Padded(
             audio.values.reshape(batch, steps, self.in_channels, -1).transpose(1, 2), audio.lengths
@@ -59,7 +59,7 @@ class CNNEncoder(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Strided convolution, then (but in the first stage) a residual one; values are [B, C, T, F] here."""
+    """A strided convolution, then, except in the first stage, a residual one; values are [B, C, T, F] here."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, *, first: bool, dropout: float) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def _convolution(in_channels: int, channels: int, kernel: int, stride: tuple[int
 
 
 def _time_mask(values: Tensor, lengths: Tensor) -> Tensor:
-    """[B, 1, T, 1], one on real steps: what follows must meet zeros beyond an end, as in a batch of one."""
+    """Return a mask [B, 1, T, 1] that is 1 on real steps, so that convolutions see zeros beyond an end."""
     steps = torch.arange(values.shape[2], device=values.device)
     return (steps < lengths[:, None])[:, None, :, None].to(values.dtype)
 
@@ -97,15 +97,15 @@ class CNNLSTMEncoder(nn.Module):
     """A CNN, then an LSTM over its steps.
 
     Args:
-        in_dim: F, all channels together.
-        in_channels: how many channels the features hold.
-        channels: stages of the CNN, see `CNNEncoder`.
-        time_strides: time stride of each stage.
-        hidden_dim: units of the LSTM, a direction.
-        num_layers: layers of the LSTM.
-        bidirectional: whether the LSTM reads both ways.
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Number of channels of the features.
+        channels: Output channels of each CNN stage, see `CNNEncoder`.
+        time_strides: Time stride of each stage.
+        hidden_dim: Number of units of the LSTM per direction.
+        num_layers: Number of LSTM layers.
+        bidirectional: Whether the LSTM reads in both directions.
         cell: `lstm` or `gru`.
-        dropout: before the LSTM and between its layers, 0..1.
+        dropout: Dropout before the LSTM and between its layers, 0..1.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class CNNLSTMEncoder(nn.Module):
         self.subsampling = self.cnn.subsampling
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, ceil(T / subsampling), out_dim]."""
+        """Encode [B, T, F] to [B, ceil(T / subsampling), out_dim]."""
         steps = self.cnn(audio)
         out: Padded = self.lstm(steps.with_values(self.dropout(steps.values)))
         return out

@@ -1,4 +1,4 @@
-"""From the stored features to what an encoder sees; part of the model, so it travels in the checkpoint."""
+"""Normalise features and append deltas, as a part of the model that is stored in the checkpoint."""
 
 from collections.abc import Iterable
 from typing import Literal, get_args
@@ -13,24 +13,24 @@ from ser.precision import KeepsPrecision
 
 Align = Literal["centered", "causal"]
 
-_REACH = 2  # steps on each side of the one in the middle of a slope
+_REACH = 2  # steps on each side of the middle one, for the slope
 _NORM = 2 * sum(n * n for n in range(1, _REACH + 1))
 
 
 class Frontend(KeepsPrecision):
-    """Floor, normalise, add deltas.
+    """Apply a floor, normalise features, and append deltas.
 
     Args:
-        feature_dim: F, values of a stored frame.
-        normalize: `global` z-scores with statistics of the training split, `utterance` with its own; `speaker`
-            expects features that are raised to the floor and z-scored with the speaker's, see
+        feature_dim: Number of values of a stored frame, F.
+        normalize: Statistics of the z-scores: of the training split (`global`) or of the utterance (`utterance`), or
+            `none`; `speaker` expects features that are floored and normalised by speaker already, see
             ser.splits.speaker_normalize.
-        floor: log-mels below are raised to it, in the unit of the stored features; None leaves them. Digital
-            silence is stored as -36 and would dominate the z-score.
-        delta_scale: deltas times this are added as a second channel; 0 adds none. Deltas of normalised
-            log-mels have a deviation near 1/3, so 3 brings both channels to one scale.
-        delta_align: a step's delta is the slope around it (centered), or over it and the four before (causal),
-            which a stream can compute.
+        floor: Smallest log-mel, in the unit of the stored features; lower values are raised to it. None for no floor.
+            Digital silence is stored as -36 and would dominate the z-scores.
+        delta_scale: Factor of deltas, which are appended as a second channel; 0 for no deltas. Deltas of normalised
+            log-mels have a deviation of about 1/3, so a factor of 3 gives both channels the same scale.
+        delta_align: Steps over which the slope is computed: around the step (centered), or the step and the four
+            before it (causal), for streams.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class Frontend(KeepsPrecision):
         self.out_dim = feature_dim * self.num_channels
 
     def fit(self, frames: Iterable[Tensor]) -> None:
-        """Learn the normaliser's statistics from chunks of training frames [N, F]."""
+        """Compute the normaliser's statistics from chunks of training frames [N, F]."""
         self.normalizer.fit(self._apply_floor(chunk) for chunk in frames)
 
     def forward(self, stored: Padded) -> Padded:
-        """[B, T, F] -> [B, T, num_channels * F], channel by channel, padding zeroed."""
+        """Map features [B, T, F] to [B, T, num_channels * F], channel by channel; padding is 0."""
         audio: Padded = self.normalizer(stored.with_values(self._apply_floor(stored.values)))
         if self.delta_scale:
             audio = audio.with_values(
@@ -70,23 +70,23 @@ class Frontend(KeepsPrecision):
         return audio.zeroed()
 
     def initial_state(self, batch_size: int = 1) -> Tensor:
-        """What a stream remembers before its first step, see `step`.
+        """Return the state before the first step, see `step`.
 
         Raises:
-            ConfigError: a setting needs more than has been heard.
+            ConfigError: A setting needs future frames.
         """
         self.check_streamable()
         return torch.empty(batch_size, 0, self.normalizer.feature_dim)
 
     def step(self, chunk: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """What `forward` makes of the next steps, and the state from then on.
+        """Process the next steps as `forward` does, and return the new state.
 
         Args:
-            chunk: [B, n, F], any number of steps of B streams.
-            state: [B, k, F], up to four normalised steps before these; it is left as it was.
+            chunk: The next steps [B, n, F] of B streams, any n.
+            state: Up to four normalised steps before these [B, k, F]; it is not modified.
 
         Returns:
-            [B, n, num_channels * F], and the state.
+            Features [B, n, num_channels * F] and the new state.
         """
         values = self.normalizer.normalize_steps(self._apply_floor(chunk))
         if not self.delta_scale:
@@ -103,15 +103,15 @@ class Frontend(KeepsPrecision):
         return self._append_deltas(values, slope / _NORM), known[:, count:]
 
     def check_streamable(self) -> None:
-        """Refuse what needs more than has been heard.
+        """Refuse settings that need future frames.
 
         Raises:
-            ConfigError: statistics of a whole utterance or speaker, or deltas that look ahead.
+            ConfigError: Normalisation is by utterance or speaker, or deltas are centered.
         """
         if self.normalize in ("utterance", "speaker"):
             raise ConfigError(
-                f"frontend.normalize={self.normalize}: the statistics of all that the {self.normalize} says are known "
-                "at the end only. Train with frontend.normalize=global."
+                f"frontend.normalize={self.normalize}: the statistics of the {self.normalize} are known only at the "
+                "end. Train with frontend.normalize=global."
             )
         if self.delta_scale and self.delta_align == "centered":
             raise ConfigError(
@@ -127,13 +127,13 @@ class Frontend(KeepsPrecision):
 
 
 def deltas(audio: Padded, *, align: Align = "centered") -> Padded:
-    """The slope of a straight line through five steps; beyond an end, its last step is repeated.
+    """Compute deltas: the slope of a line fitted to five steps; beyond an end, the last step is repeated.
 
     Source: Young et al., "The HTK Book", equation 5.16.
 
     Args:
-        audio: [B, T, F].
-        align: the step is in the middle of the five (centered), or the last of them (causal).
+        audio: Features [B, T, F].
+        align: Position of the step among the five: in the middle (centered), or last (causal).
     """
     middle = torch.arange(audio.values.shape[1], device=audio.values.device)
     if align == "causal":
@@ -148,5 +148,5 @@ def deltas(audio: Padded, *, align: Align = "centered") -> Padded:
 
 
 def _take(values: Tensor, steps: Tensor) -> Tensor:
-    """Values [B, T, F] at the steps [B, T'] of each sequence."""
+    """Select the steps [B, T'] of each sequence from values [B, T, F]."""
     return values.gather(1, steps.unsqueeze(-1).expand(-1, -1, values.shape[-1]))

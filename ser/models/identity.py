@@ -1,4 +1,4 @@
-"""No encoder: what is pooled are the features themselves."""
+"""No encoder: pooling is applied to the features themselves."""
 
 from torch import nn
 
@@ -6,11 +6,11 @@ from ser.batch import Padded
 
 
 class IdentityEncoder(nn.Module):
-    """Leaves the features as they are: with pooling=functionals, logistic regression over functionals.
+    """Return the features unchanged; with pooling=functionals, the model is a logistic regression over functionals.
 
     Args:
-        in_dim: F, all channels together.
-        in_channels: how many channels these are; not looked at.
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Unused number of channels.
     """
 
     def __init__(self, in_dim: int, in_channels: int = 1) -> None:
@@ -19,5 +19,5 @@ class IdentityEncoder(nn.Module):
         self.subsampling = 1
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> the same."""
+        """Return [B, T, F] unchanged."""
         return audio

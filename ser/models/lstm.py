@@ -1,4 +1,4 @@
-"""Recurrent encoders. Packed sequences are not used: see `reverse`."""
+"""Recurrent encoders without packed sequences, which are slower: see `reverse`."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,20 +12,20 @@ from ser.models.base import State, check_batch_size, no_steps
 
 
 class LSTMEncoder(nn.Module):
-    """Layers of LSTM or GRU, in both directions or forwards only.
+    """Layers of LSTM or GRU, bidirectional or causal.
 
     Args:
-        in_dim: F, all channels together.
-        in_channels: not used; a recurrent layer sees all values of a step alike.
-        hidden_dim: units of a layer and direction; a list gives those of each layer.
-        num_layers: how many layers.
-        bidirectional: true reads both ways; false is causal, for streams.
-        cell: `lstm`, or `gru` with a quarter fewer parameters.
-        dropout: on the input of every layer but the first, 0..1.
-        subsampling: so many neighbouring steps are joined to one before the first layer; 2 halves the time.
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Unused, as a recurrent layer treats all values of a step alike.
+        hidden_dim: Number of units per layer and direction; a list sets those of each layer.
+        num_layers: Number of layers.
+        bidirectional: Whether to read in both directions; false is causal, for streams.
+        cell: `lstm`, or `gru`, which has a quarter fewer parameters.
+        dropout: Dropout on the input of every layer but the first, 0..1.
+        subsampling: Number of neighbouring steps that are joined to one before the first layer; 2 halves the time.
 
     Raises:
-        ConfigError: a list of units is not one a layer.
+        ConfigError: The list of units does not have one entry per layer.
     """
 
     def __init__(
@@ -58,17 +58,17 @@ class LSTMEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, ceil(T / subsampling), hidden_dim, twice that if bidirectional]."""
+        """Encode [B, T, F] to [B, ceil(T / subsampling), hidden_dim], or 2 * hidden_dim if bidirectional."""
         steps = join_steps(audio, self.subsampling)
         for depth, layer in enumerate(self.layers):
             steps = layer(steps if depth == 0 else steps.with_values(self.dropout(steps.values)))
         return steps
 
     def initial_state(self, batch_size: int) -> State:
-        """Frames that wait to be joined [B, 0, F], and zeros for each layer.
+        """Return the frames that wait to be joined [B, 0, F], and zeros for each layer.
 
         Raises:
-            ConfigError: the encoder reads both ways.
+            ConfigError: The encoder is bidirectional.
         """
         if self.bidirectional:
             raise ConfigError(
@@ -80,10 +80,10 @@ class LSTMEncoder(nn.Module):
         return waiting, tuple(layer.initial_state(batch_size) for layer in self._forwards())
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, F] -> [B, m, hidden_dim], and what to remember.
+        """Encode the next frames [B, n, F] to [B, m, hidden_dim], and return the new state.
 
         Raises:
-            DataError: the state is of another batch size.
+            DataError: The state has another batch size.
         """
         waiting, layers = state
         check_batch_size(chunk, waiting)
@@ -100,14 +100,14 @@ class LSTMEncoder(nn.Module):
                 self.dropout(chunk) if depth and self.training else chunk, layers[depth]
             )
             after.append(remembered)
-        # Of a single step, the output is what the last layer remembers, and whoever gets it may write into it.
+        # The output of a single step is also the state of the last layer; the copy protects it from changes.
         return chunk.clone() if chunk.shape[1] == 1 else chunk, (waiting, tuple(after))
 
     def _forwards(self) -> "list[_Forwards]":
         return [layer for layer in self.layers if isinstance(layer, _Forwards)]
 
     def finish(self, state: State) -> Tensor:
-        """[B, m, hidden_dim] of frames that still wait to be joined: zeros stand for those that never came."""
+        """Encode the frames that still wait to be joined, padded with zeros, to [B, m, hidden_dim]."""
         waiting = state[0]
         if not waiting.shape[1]:
             return no_steps(waiting, self.out_dim)
@@ -116,7 +116,7 @@ class LSTMEncoder(nn.Module):
 
 
 class _Forwards(nn.Module):
-    """One causal layer."""
+    """One causal recurrent layer."""
 
     def __init__(self, cell: str, in_dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -131,8 +131,8 @@ class _Forwards(nn.Module):
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
         if chunk.shape[1] == 1 and not self.training:
-            # One step of nn.LSTM takes 170 us, of a cell 15 us: what is around it is made for long sequences.
-            weights: Any = self.cell._flat_weights  # `all_weights` builds the same list anew, in 6 us
+            # One step of nn.LSTM takes 170 us, one of lstm_cell 15 us: nn.LSTM has overhead for long sequences.
+            weights: Any = self.cell._flat_weights  # `all_weights` builds the same list each time, in 6 us
             if len(state) == 2:
                 state = torch.lstm_cell(chunk[:, 0], state, *weights)
             else:
@@ -145,7 +145,7 @@ class _Forwards(nn.Module):
 
 
 class _BothWays(nn.Module):
-    """Two causal layers, one on reversed sequences."""
+    """Two causal recurrent layers, one of them on reversed sequences."""
 
     def __init__(self, cell: str, in_dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -159,10 +159,10 @@ class _BothWays(nn.Module):
 
 
 def reverse(steps: Padded) -> Padded:
-    """Turn each sequence [B, T, F] around within its own length; padding stays behind it.
+    """Reverse each sequence [B, T, F] within its own length; padding stays at the end.
 
-    An LSTM on this equals the backward half of a packed bidirectional one to 1e-7, is 6 to 10 times faster on
-    a CPU, and compiles and exports, which packed sequences do not.
+    With an LSTM on the result, this equals the backward half of a packed bidirectional LSTM to 1e-7, is 6 to 10 times
+    faster on a CPU, and can be compiled and exported, which packed sequences cannot.
     """
     positions = torch.arange(steps.values.shape[1], device=steps.values.device)
     mirrored = steps.lengths[:, None] - 1 - positions
@@ -171,7 +171,7 @@ def reverse(steps: Padded) -> Padded:
 
 
 def join_steps(steps: Padded, count: int) -> Padded:
-    """Put `count` neighbouring steps side by side: [B, T, F] -> [B, ceil(T / count), count * F]."""
+    """Concatenate `count` neighbouring steps: [B, T, F] to [B, ceil(T / count), count * F]."""
     if count == 1:
         return steps
     values = steps.zeroed().values
@@ -181,7 +181,7 @@ def join_steps(steps: Padded, count: int) -> Padded:
 
 
 def _recurrent(cell: str, in_dim: int, hidden_dim: int) -> nn.LSTM | nn.GRU:
-    """A layer with orthogonal recurrent weights, and for an LSTM a forget gate that starts open."""
+    """Create a layer with orthogonal recurrent weights and, for an LSTM, a forget-gate bias of 1."""
     layer: nn.LSTM | nn.GRU = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](in_dim, hidden_dim, batch_first=True)
     recurrent, bias = layer.get_parameter("weight_hh_l0"), layer.get_parameter("bias_ih_l0")
     for gate in torch.split(recurrent, hidden_dim):

@@ -1,4 +1,4 @@
-"""Normalisation: the same scale for every feature. What is fitted is fitted on the training split and nothing else."""
+"""Normalise features; statistics are computed on the training split only."""
 
 from collections.abc import Iterable
 
@@ -11,26 +11,26 @@ SMALLEST_STD = 1e-5  # a constant feature would divide by zero; its normalised v
 
 
 class Normalizer(nn.Module):
-    """Leaves features as they are (`features/normalizer=none`), and is the interface of the others."""
+    """Return features unchanged (frontend.normalize=none); base class of the other normalisers."""
 
     def __init__(self, feature_dim: int) -> None:
         super().__init__()
         self.feature_dim = feature_dim
 
     def fit(self, frames: Iterable[Tensor]) -> None:
-        """Learn statistics from chunks of frames [N, F] of the training split."""
+        """Compute statistics from chunks of frames [N, F] of the training split."""
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, T, F]."""
+        """Normalise features [B, T, F]."""
         return audio.with_values(self.normalize_steps(audio.values))
 
     def normalize_steps(self, values: Tensor) -> Tensor:
-        """[..., F] -> [..., F], each step by itself, as in streams."""
+        """Normalise steps [..., F] independently of each other, as in streams."""
         return values
 
 
 class GlobalNormalizer(Normalizer):
-    """Z-score each feature with the training split's mean and standard deviation."""
+    """Compute z-scores with the mean and standard deviation of the training split."""
 
     mean: Tensor
     std: Tensor
@@ -41,7 +41,7 @@ class GlobalNormalizer(Normalizer):
         self.register_buffer("std", torch.ones(feature_dim))
 
     def fit(self, frames: Iterable[Tensor]) -> None:
-        """Pool the chunks' moments in float64, as the log-mels' sums outgrow float32 on a large corpus."""
+        """Compute the statistics in float64, as sums of log-mels exceed the precision of float32 on a large corpus."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for chunk in frames:
             chunk = chunk.double()
@@ -53,15 +53,15 @@ class GlobalNormalizer(Normalizer):
         self.std.copy_((squares / count - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_STD))
 
     def normalize_steps(self, values: Tensor) -> Tensor:
-        """[..., F] -> [..., F]."""
+        """Normalise steps [..., F]."""
         return (values - self.mean) / self.std
 
 
 class UtteranceNormalizer(Normalizer):
-    """Z-score each feature with the utterance's own mean and deviation: removes loudness and the channel."""
+    """Compute z-scores with the utterance's own mean and deviation, which removes loudness and channel."""
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, T, F]."""
+        """Normalise features [B, T, F]."""
         mask = audio.mask.unsqueeze(-1)
         count = audio.lengths[:, None, None]
         mean = (audio.values * mask).sum(1, keepdim=True) / count
@@ -71,7 +71,7 @@ class UtteranceNormalizer(Normalizer):
 
 
 class SpeakerNormalizer(Normalizer):
-    """Leaves features that come as z-scores over all recordings of a speaker, see ser.splits.speaker_normalize."""
+    """Return features unchanged that are already normalised by speaker, see ser.splits.speaker_normalize."""
 
 
 NORMALIZERS = {

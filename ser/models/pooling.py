@@ -1,4 +1,4 @@
-"""From a sequence of steps to one vector. All sums run in float32 and over real steps only."""
+"""Pool a sequence of steps to one vector, in float32 and over real steps only."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from ser.precision import KeepsPrecision, in_float32
 
 
 class Pooling(KeepsPrecision):
-    """Interface: Padded [B, T, D] -> [B, out_dim].
+    """Base class: map Padded [B, T, D] to [B, out_dim].
 
     Args:
-        in_dim: D.
+        in_dim: Number of values of a step, D.
     """
 
     resolution: ClassVar[Literal["utterance", "frame"]] = "utterance"
@@ -29,14 +29,14 @@ class Pooling(KeepsPrecision):
         self.out_dim = in_dim
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> [B, out_dim]."""
+        """Pool steps [B, T, D] to [B, out_dim]."""
         raise NotImplementedError
 
     def initial_state(self, batch_size: int) -> State:
-        """Nothing pooled yet.
+        """Return the state before the first step.
 
         Raises:
-            ConfigError: this pooling weighs steps by what comes later.
+            ConfigError: This pooling weights steps depending on later ones.
         """
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__.removesuffix("Pooling")).lower()
         raise ConfigError(
@@ -45,33 +45,33 @@ class Pooling(KeepsPrecision):
         )
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
-        """The next steps [B, n, D] -> what is pooled after each of them [B, n, out_dim], and what to remember.
+        """Process the next steps [B, n, D]; return the pooled value after each of them [B, n, out_dim], and the state.
 
         Raises:
-            DataError: the state is of another batch size.
+            DataError: The state has another batch size.
         """
         raise NotImplementedError
 
     def __call__(self, steps: Padded) -> Tensor:
-        """Pool in float32, whatever autocast does around it: half precision loses long sums."""
+        """Pool in float32 even under autocast, because long sums lose precision in half precision."""
         with in_float32(steps.values.device):
             pooled: Tensor = super().__call__(steps.with_values(steps.values.float()))
         return pooled
 
 
 class MeanPooling(Pooling):
-    """The mean over time."""
+    """Mean over time."""
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> [B, D]."""
+        """Pool steps [B, T, D] to [B, D]."""
         return masked_mean(steps)
 
     def initial_state(self, batch_size: int) -> State:
-        """Sums, in float64: those of a day of frames outgrow float32; and their number."""
+        """Return sums in float64, as sums over a day of frames exceed the precision of float32, and counts."""
         return torch.zeros(batch_size, self.in_dim, dtype=torch.float64), _zeros(batch_size)
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, D] -> [B, n, D]."""
+        """Return the mean after each step [B, n, D], and the state."""
         if not steps.shape[1]:
             return steps.float(), state
         sums, count = _check_state(steps, state)
@@ -81,18 +81,18 @@ class MeanPooling(Pooling):
 
 
 class MaxPooling(Pooling):
-    """The largest value over time."""
+    """Maximum over time."""
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> [B, D]."""
+        """Pool steps [B, T, D] to [B, D]."""
         return steps.values.masked_fill(~steps.mask.unsqueeze(-1), -torch.inf).amax(1)
 
     def initial_state(self, batch_size: int) -> State:
-        """Less than anything."""
+        """Return minus infinity."""
         return (torch.full((batch_size, self.in_dim), -torch.inf),)
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, D] -> [B, n, D]."""
+        """Return the maximum after each step [B, n, D], and the state."""
         if not steps.shape[1]:
             return steps.float(), state
         (before,) = _check_state(steps, state)
@@ -101,38 +101,38 @@ class MaxPooling(Pooling):
 
 
 class LastPooling(Pooling):
-    """The last step: what a causal encoder knows once it has heard everything."""
+    """Last step of a sequence, for causal encoders."""
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> [B, D]."""
+        """Select the last steps [B, D] of [B, T, D]."""
         last = (steps.lengths - 1)[:, None, None].expand(-1, 1, steps.values.shape[2])
         return steps.values.gather(1, last).squeeze(1)
 
     def initial_state(self, batch_size: int) -> State:
-        """Nothing is remembered."""
+        """Return an empty state."""
         return ()
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, D] -> the same."""
+        """Return the steps [B, n, D] unchanged."""
         return steps.float(), state
 
 
 class FunctionalsPooling(Pooling):
-    """Mean, standard deviation and quantiles of each dimension: nothing to learn.
+    """Mean, standard deviation and quantiles of each dimension, without parameters.
 
     Args:
-        in_dim: D.
-        quantiles: Q of them, 0..1; between two steps they are interpolated.
+        in_dim: Number of values of a step, D.
+        quantiles: Quantiles, Q of them, 0..1; interpolated between two steps.
 
     Raises:
-        ConfigError: a quantile is not within 0..1.
+        ConfigError: A quantile is not within 0..1.
     """
 
     def __init__(self, in_dim: int, quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)) -> None:
         super().__init__(in_dim)
         if not all(0 <= quantile <= 1 for quantile in quantiles):
             raise ConfigError(
-                f"pooling.quantiles={[*quantiles]}: are shares of the steps, 0 to 1. "
+                f"pooling.quantiles={[*quantiles]}: expected shares of the steps, 0 to 1. "
                 "Write 0.05 for the fifth percentile."
             )
         self.out_dim = (2 + len(quantiles)) * in_dim
@@ -141,7 +141,7 @@ class FunctionalsPooling(Pooling):
     quantiles: Tensor
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> [B, (2 + Q) * D]."""
+        """Pool steps [B, T, D] to [B, (2 + Q) * D]."""
         mean = masked_mean(steps)
         deviation = masked_mean(steps.with_values((steps.values - mean[:, None]).square())).add(1e-5).sqrt()
         ordered = steps.values.masked_fill(~steps.mask.unsqueeze(-1), torch.inf).sort(1).values
@@ -155,11 +155,11 @@ class FunctionalsPooling(Pooling):
 
 
 class AttentionPooling(Pooling):
-    """A weighted mean; a small network scores each step.
+    """Weighted mean; a small network computes the weight of each step.
 
     Args:
-        in_dim: D.
-        hidden_dim: width of the scoring network.
+        in_dim: Number of values of a step, D.
+        hidden_dim: Number of hidden units of the scoring network.
 
     Source: Mirsamadi, Barsoum, Zhang, "Automatic speech emotion recognition using recurrent neural networks
     with local attention", ICASSP 2017.
@@ -170,23 +170,23 @@ class AttentionPooling(Pooling):
         self.score = nn.Sequential(nn.Linear(in_dim, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, 1))
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> [B, D]."""
+        """Pool steps [B, T, D] to [B, D]."""
         return (masked_softmax(self.score(steps.values), steps) * steps.values).sum(1)
 
     def initial_state(self, batch_size: int) -> State:
-        """The logarithm of all weights' sum, and the mean so far: however high scores are, both stay finite."""
+        """Return the logarithm of the sum of weights, and the mean so far, which are finite for any scores."""
         mean = torch.zeros(batch_size, self.in_dim, dtype=torch.float64)
         return torch.full((batch_size,), -torch.inf, dtype=torch.float64), mean
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, D] -> [B, n, D]."""
+        """Return the weighted mean after each step [B, n, D], and the state."""
         if not steps.shape[1]:
             return steps.float(), state
         log_sum, mean = _check_state(steps, state)
         with torch.autocast(steps.device.type, enabled=False):
             scores = self.score(steps.float())[..., 0].double()
         pooled = []
-        # Means of n steps take n * n weights: 64 at a time, so that a long chunk needs little memory.
+        # Means after n steps need n * n weights: steps are processed 64 at a time to save memory.
         for values, logs in zip(torch.split(steps.double(), 64, 1), torch.split(scores, 64, 1), strict=True):
             log_sums = torch.logaddexp(log_sum[:, None], logs.logcumsumexp(1))
             weights = (logs[:, None] - log_sums[..., None]).exp().tril()
@@ -200,11 +200,11 @@ class AttentionPooling(Pooling):
 class AttentiveStatisticsPooling(Pooling):
     """Weighted mean and weighted standard deviation, with weights for each dimension.
 
-    The scoring network sees, beside the step, the plain mean and deviation of the whole utterance.
+    The scoring network takes the step, and the plain mean and deviation of the whole utterance.
 
     Args:
-        in_dim: D.
-        hidden_dim: width of the scoring network.
+        in_dim: Number of values of a step, D.
+        hidden_dim: Number of hidden units of the scoring network.
 
     Source: Okabe, Koshinaka, Shinoda, "Attentive statistics pooling for deep speaker embedding", Interspeech
     2018; context: Desplanques, Thienpondt, Demuynck, "ECAPA-TDNN", Interspeech 2020.
@@ -218,7 +218,7 @@ class AttentiveStatisticsPooling(Pooling):
         self.weight = nn.Linear(hidden_dim, in_dim)
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> [B, 2 * D]."""
+        """Pool steps [B, T, D] to [B, 2 * D]."""
         mean = masked_mean(steps)
         deviation = masked_mean(steps.with_values((steps.values - mean[:, None]).square())).add(1e-5).sqrt()
         context = self.context_score(torch.cat([mean, deviation], -1))
@@ -230,30 +230,30 @@ class AttentiveStatisticsPooling(Pooling):
 
 
 class EveryStep(Pooling):
-    """No pooling: every step is answered on its own."""
+    """No pooling: the head is applied to every step."""
 
     resolution: ClassVar[Literal["utterance", "frame"]] = "frame"
 
     def forward(self, steps: Padded) -> Tensor:
-        """[B, T, D] -> rows [N, D] of all real steps, utterance after utterance."""
+        """Return all real steps of [B, T, D] as rows [N, D], utterance after utterance."""
         return steps.values[steps.mask]
 
     def initial_state(self, batch_size: int) -> State:
-        """Nothing is remembered."""
+        """Return an empty state."""
         return ()
 
     def step(self, steps: Tensor, state: State) -> tuple[Tensor, State]:
-        """[B, n, D] -> the same."""
+        """Return the steps [B, n, D] unchanged."""
         return steps.float(), state
 
 
 def masked_mean(steps: Padded) -> Tensor:
-    """[B, T, D] -> [B, D], the mean over real steps."""
+    """Compute the mean over the real steps of [B, T, D]: [B, D]."""
     return (steps.values * steps.mask.unsqueeze(-1)).sum(1) / steps.lengths[:, None]
 
 
 def masked_softmax(scores: Tensor, steps: Padded) -> Tensor:
-    """Scores [B, T, N] -> weights that sum to 1 over each sequence's real steps and are 0 on padding."""
+    """Compute weights from scores [B, T, N] that sum to 1 over the real steps and are 0 on padding."""
     return scores.masked_fill(~steps.mask.unsqueeze(-1), -torch.inf).softmax(1)
 
 
@@ -262,11 +262,11 @@ def _zeros(batch_size: int) -> Tensor:
 
 
 def _copy_last_step(values: Tensor) -> Tensor:
-    """[B, n, ...] -> [B, ...] in memory of its own: what is remembered neither changes with an output nor holds it."""
+    """Copy the last step [B, ...] of [B, n, ...], so that the state shares no memory with an output."""
     return values[:, -1].clone()
 
 
 def _check_state(steps: Tensor, state: State) -> State:
-    """The state on the device of the steps, if it is that of as many streams."""
+    """Move the state to the device of the steps, after checking its batch size."""
     check_batch_size(steps, state[0])
     return tuple(part.to(steps.device) for part in state)

@@ -1,4 +1,4 @@
-"""A Transformer encoder on top of a small CNN."""
+"""Transformer encoder on top of a small CNN."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,19 @@ from ser.models.cnn import CNNEncoder
 
 
 class TransformerEncoder(nn.Module):
-    """A CNN stem that shortens time, convolutional positions, pre-norm Transformer layers.
+    """A CNN stem that subsamples time, a convolutional position encoding, and pre-norm Transformer layers.
 
     Args:
-        in_dim: F, all channels together.
-        in_channels: how many channels the features hold.
-        stem_channels: stages of the CNN stem, each of which halves time and frequency.
-        model_dim: D, width of a layer.
-        num_layers: how many layers.
-        num_heads: attention heads; they divide model_dim.
-        feedforward_dim: width of the hidden layer of a feed-forward block.
-        dropout: on the output of each block and of the stem, 0..1.
-        position_kernel: steps seen by the convolution that stands in for position vectors; odd. It sees
-            neighbours, not absolute places, so that no utterance is too long.
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Number of channels of the features.
+        stem_channels: Output channels of each stage of the stem; each stage halves time and frequency.
+        model_dim: Number of values of a step in each layer, D.
+        num_layers: Number of layers.
+        num_heads: Number of attention heads; it divides model_dim.
+        feedforward_dim: Number of hidden units of a feed-forward block.
+        dropout: Dropout on the output of each block and of the stem, 0..1.
+        position_kernel: Kernel of the convolutional position encoding, odd. It uses neighbouring steps, not absolute
+            positions, so that no utterance is too long.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         if position_kernel < 1 or position_kernel % 2 == 0:
             raise ConfigError(
-                f"model.position_kernel={position_kernel}: a step is in the middle of an odd number. "
+                f"model.position_kernel={position_kernel}: expected an odd number of 1 or more. "
                 f"Set model.position_kernel={2 * (max(position_kernel, 0) // 2) + 1}."
             )
         self.stem = CNNEncoder(
@@ -61,7 +61,7 @@ class TransformerEncoder(nn.Module):
         self.subsampling = self.stem.subsampling
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, ceil(T / subsampling), model_dim]."""
+        """Encode [B, T, F] to [B, ceil(T / subsampling), model_dim]."""
         stem: Padded = self.stem(audio)
         steps = stem.with_values(self.project(stem.values)).zeroed()
         position = functional.gelu(self.position(steps.values.transpose(1, 2)).transpose(1, 2))
@@ -73,7 +73,7 @@ class TransformerEncoder(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Attention and feed-forward, each normalised before and added after."""
+    """Attention and feed-forward blocks, each with layer norm before and a residual connection."""
 
     def __init__(self, dim: int, num_heads: int, feedforward_dim: int, dropout: float) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, attend: Tensor) -> Tensor:
-        """Values [B, T, D], attend [B, 1, 1, T] true where a step may be looked at."""
+        """Process values [B, T, D]; `attend` [B, 1, 1, T] is true on steps that can be attended to."""
         values = values + self.dropout(self._attention(self.attention_norm(values), attend))
         out: Tensor = values + self.dropout(self.feedforward(values))
         return out

@@ -1,4 +1,4 @@
-"""A one-dimensional CNN on raw waveforms."""
+"""One-dimensional CNN on raw waveforms."""
 
 import logging
 from collections.abc import Sequence
@@ -14,19 +14,19 @@ _log = logging.getLogger(__name__)
 
 
 class WaveformCNNEncoder(nn.Module):
-    """A wide strided convolution that acts as a filterbank, then short ones; each stage ends in max pooling.
+    """A wide strided convolution as a filterbank, then short ones; each stage ends with max pooling.
 
-    An output step sees `receptive_field` samples. Shorter waveforms are repeated until they are as long, with a
-    warning: padded with zeros, most of what a step sees would be silence that training never showed.
+    An output step covers `receptive_field` samples. Shorter waveforms are repeated up to this length, with a warning:
+    padded with zeros, a step would cover mostly silence, unlike in training.
 
     Args:
-        in_dim: values of a sample, 1 for mono.
-        in_channels: how many channels these are; not looked at.
-        channels: output channels of each stage.
-        kernel: of the first stage, in samples; the others have 3 steps.
-        stride: of the first stage.
-        pool: steps that each stage's max pooling makes one of.
-        dropout: on whole channels, after each stage but the last, 0..1.
+        in_dim: Number of values of a sample, 1 for mono.
+        in_channels: Unused number of channels.
+        channels: Number of output channels of each stage.
+        kernel: Kernel of the first stage, in samples; the others have 3 steps.
+        stride: Stride of the first stage.
+        pool: Number of steps that the max pooling of each stage combines.
+        dropout: Dropout of whole channels after each stage but the last, 0..1.
 
     Source: Dai et al., "Very deep convolutional neural networks for raw waveforms", ICASSP 2017, network M5.
     """
@@ -58,7 +58,7 @@ class WaveformCNNEncoder(nn.Module):
         self._has_warned = False
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, ceil(T / subsampling), channels[-1]]; T of short waveforms is as repeated."""
+        """Encode [B, T, F] to [B, ceil(T / subsampling), channels[-1]], where T includes repetitions."""
         shortest = int(audio.lengths.min())
         if shortest < self.receptive_field:
             self._warn(shortest)
@@ -71,7 +71,7 @@ class WaveformCNNEncoder(nn.Module):
     def _warn(self, shortest: int) -> None:
         if not self._has_warned:
             _log.warning(
-                "A waveform of %d samples is shorter than the %d that the network sees at once: such are repeated.",
+                "A waveform of %d samples is shorter than the network's receptive field of %d: such are repeated.",
                 *(shortest, self.receptive_field),
             )
         self._has_warned = True
@@ -81,11 +81,11 @@ class WaveformCNNLSTMEncoder(nn.Module):
     """A CNN on waveforms, then an LSTM over its steps.
 
     Args:
-        in_dim: values of a sample, 1 for mono.
-        in_channels: how many channels these are; not looked at.
-        hidden_dim: units of the LSTM, a direction.
-        bidirectional: whether the LSTM reads both ways.
-        settings: of WaveformCNNEncoder.
+        in_dim: Number of values of a sample, 1 for mono.
+        in_channels: Unused number of channels.
+        hidden_dim: Number of units of the LSTM per direction.
+        bidirectional: Whether the LSTM reads in both directions.
+        settings: Further arguments of WaveformCNNEncoder.
     """
 
     def __init__(
@@ -106,20 +106,20 @@ class WaveformCNNLSTMEncoder(nn.Module):
         self.subsampling = self.cnn.subsampling
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, ceil(T / subsampling), out_dim]; T of short waveforms is as repeated."""
+        """Encode [B, T, F] to [B, ceil(T / subsampling), out_dim], where T includes repetitions."""
         out: Padded = self.lstm(self.cnn(audio))
         return out
 
 
 class _Stage(nn.Module):
-    """Convolution, batch norm, ReLU, max pooling; values are [B, C, T] here, zero beyond an end."""
+    """Convolution, batch norm, ReLU and max pooling; values are [B, C, T] here, and zero beyond an end."""
 
     def __init__(
         self, in_channels: int, channels: int, kernel: int, stride: int, pool: int, dropout: float
     ) -> None:
         super().__init__()
         self.stride, self.pool = stride, pool
-        before = (kernel - stride) // 2  # negative where samples are passed over
+        before = (kernel - stride) // 2  # negative if the kernel skips samples
         self.pad = nn.ConstantPad1d((before, kernel + max(-before, 0)), 0.0)
         self.convolution = nn.Conv1d(in_channels, channels, kernel, stride, bias=False)
         self.norm = nn.BatchNorm1d(channels)
@@ -131,12 +131,12 @@ class _Stage(nn.Module):
         values = self.convolution(self.pad(steps.values))[..., : -(-steps.values.shape[2] // self.stride)]
         values = self.norm(values).relu() * _mask(
             values, lengths
-        )  # never negative: pooling may meet the zeros
+        )  # never negative, so that max pooling may include zeros
         return Padded(self.dropout(self.pooling(values)), -(-lengths // self.pool))
 
 
 def repeat_short(audio: Padded, shortest: int) -> Padded:
-    """Sequences [B, T, F], those below `shortest` steps repeated from their start until they have as many."""
+    """Repeat sequences [B, T, F] of fewer than `shortest` steps from their start until they have `shortest`."""
     lengths = audio.lengths.clamp_min(shortest)
     steps = torch.arange(int(lengths.max()), device=audio.values.device)
     sources = (steps % audio.lengths[:, None]).where(steps < lengths[:, None], 0)
@@ -145,6 +145,6 @@ def repeat_short(audio: Padded, shortest: int) -> Padded:
 
 
 def _mask(values: Tensor, lengths: Tensor) -> Tensor:
-    """[B, 1, T], one on real steps."""
+    """Return a mask [B, 1, T] that is 1 on real steps."""
     steps = torch.arange(values.shape[2], device=values.device)
     return (steps < lengths[:, None])[:, None].to(values.dtype)
