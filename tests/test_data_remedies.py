@@ -1,19 +1,31 @@
 """Settings that messages about data print, typed in bash as they stand, on data small enough to read at once."""
 
+import copy
 import csv
+import functools
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
+from ser.config.consistency import check_augment, check_training
+from ser.config.validate import check
 from ser.errors import SerError
+from ser.export.step import Step
+from ser.inference import checkpoint
 from ser.splits.base import Splits
 from ser.training import setup
 from tests.config.test_composed import composed
 from tests.conftest import write_challenge
+from tests.remedies import CONF, GROUPS, alternatives
 
 Table = Callable[..., list[str]]
 FEATURES = ("features.num_mel_bins=8",)
@@ -156,3 +168,148 @@ def test_a_mapped_class_without_training_data_is_left_unbalanced(table: Table) -
     mapped = [*words, f"data.label_map={{{pairs}}}", "target=quadrant"]
     remedy = typed(refused(mapped), r"data\.split\.label=null")
     assert len(read([*mapped, *remedy]).stores) == 3
+
+
+# ---- settings that lead on: one after the other until it works, and no message twice ----
+
+Attempt = Callable[[list[str]], None]
+
+
+def refusal(attempt: Attempt, words: list[str]) -> str | None:
+    try:
+        attempt(words)
+    except SerError as error:
+        return str(error)
+    return None
+
+
+def with_settings(words: list[str], settings: list[str]) -> list[str]:
+    """A command with settings in place of those of the same key, and of those of a rule for splits that is replaced."""
+    keys = {word.partition("=")[0] for word in settings}
+    kept = [word for word in words if word.partition("=")[0] not in keys]
+    return [*(word for word in kept if "split" not in keys or not word.startswith("data.split.")), *settings]
+
+
+def assert_all_lead_on(attempt: Attempt, words: list[str]) -> None:
+    """Type each alternative that a refusal prints, then the first of each further refusal, until nothing is refused."""
+    first = refusal(attempt, words)
+    assert first is not None
+    assert alternatives(first), first
+    for settings in alternatives(first):
+        tried, messages = with_settings(words, settings), [first]
+        while (message := refusal(attempt, tried)) is not None:
+            assert message not in messages, f"{tried}: {message}"
+            assert alternatives(message), f"{tried}: {message}"
+            messages.append(message)
+            tried = with_settings(tried, alternatives(message)[0])
+
+
+@functools.cache
+def of_groups(words: tuple[str, ...]) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", [*words])
+
+
+def configured(words: list[str]) -> dict[str, Any]:
+    """The checked config of a command line; groups are composed once, as that takes 0.1 s."""
+    are_groups = {word: word.partition("=")[0] in GROUPS for word in words}
+    cfg = copy.deepcopy(of_groups(tuple(word for word in words if are_groups[word])))
+    for word in words:
+        if not are_groups[word]:
+            override = OverridesParser.create().parse_override(word)
+            OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True, force_add=True)
+    return check(cfg)
+
+
+def begin(words: list[str]) -> None:
+    """Do what train.py does up to the first step."""
+    config = configured(words)
+    check_training(config)
+    check_augment(config)
+    setup.build_trainer(config)
+    setup.make_task(config, setup.make_data(config, setup.read_splits(config)))
+
+
+def stream(words: list[str]) -> None:
+    """Build the model that a training would leave, and follow a stream with it as a bundle does."""
+    config = configured(words)
+    dim = config["features"]["num_mel_bins"]
+    description = checkpoint.describe(config, feature_dim=dim)
+    model, target = checkpoint.assemble(description)
+    model.frontend.fit([torch.randn(50, dim)])
+    parts = (description["features"], description["frontend"])
+    Step(checkpoint.Trained(model.eval(), target, dim, *parts, Path("best.ckpt")))
+
+
+BEGUN = {
+    "silence": "silence=class",
+    "pooling": "pooling=none",
+    "carried": "model=lstm batching.carry_state=true target=frame_classes pooling=none",
+    "classes": "balance=oversample loss.class_weights=balanced",
+    "worst": "monitor=validation/loss",
+    "fsdp": "trainer.strategy=fsdp trainer.accelerator=cpu",
+    "speakers": "frontend.normalize=speaker waveform_augment=noise_and_speed",
+    "cut": "batching.cut_frames=20 waveform_augment=noise_and_speed batching.crop_frames=null",
+    "level": "waveform_augment=noise_and_speed waveform_augment.noise_snr_db=[30,10]",
+    "share": "waveform_augment=noise_and_speed waveform_augment.speed=3",
+    "threshold": "silence=remove features.silence.detector.relative_db=null",
+    "frames": "features.frame_length_ms=0",
+    "floor": "features.floor=0",
+    "emphasis": "features.preemphasis=2",
+    "folds": "split=speaker_kfold data.split.folds=90",
+    "kernel": "model=transformer model.position_kernel=4",
+    "dilations": "model=causal_cnn model.dilations=[]",
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One folder of features for all attempts."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.mark.parametrize("case", BEGUN)
+def test_settings_printed_before_training_lead_on(
+    case: str, recordings: Path, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SER_CACHE_DIR", cache)
+    assert_all_lead_on(begin, ["data=ravdess", f"data.root={recordings}", *FEATURES, *BEGUN[case].split()])
+
+
+STREAMED = {
+    "the default": "model=cnn",
+    "an lstm": "model=lstm",
+    "joined steps": "model=lstm_stream model.subsampling=2 pooling=mean",
+    "causal deltas": "model=causal_cnn frontend.delta_align=causal pooling=mean",
+    "quiet": "model=gru_tiny silence=mute pooling=mean",
+    "loudness": "model=gru_tiny silence=remove pooling=last features.top_db=80",
+    "centered": "model=gru_tiny features.align=centered pooling=max",
+    "speaker": "model=gru_tiny frontend.normalize=speaker",
+    "every step": "model=cnn pooling=none target=frame_classes",
+}
+
+
+@pytest.mark.parametrize("case", STREAMED)
+def test_settings_printed_for_a_stream_lead_to_one(case: str) -> None:
+    named = ["target.class_names=[a,b]", "target.field=emotion"]
+    assert_all_lead_on(stream, ["features=log_mel", "target=classes", *named, *STREAMED[case].split()])
+
+
+@pytest.mark.parametrize("given", ["features.sample_rate=16000", "split=default", "data.split.test=0.3"])
+def test_settings_printed_for_arrays_lead_on(
+    given: str, arrays: Path, cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SER_CACHE_DIR", cache)
+    assert_all_lead_on(begin, ["data=language_id_arrays", f"data.root={arrays}", given])
+
+
+def test_one_of_two_copies_of_a_corpus_is_typed(
+    recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SER_CACHE_DIR", str(tmp_path / "cache"))
+    for name in ("one", "two"):
+        shutil.copytree(recordings, tmp_path / "both" / name)
+    words = ["data=ravdess", f"data.root={tmp_path / 'both'}", *FEATURES]
+    (remedy,) = typed(refused(words), r"data\.root=\w+")
+    chosen = remedy.replace("FOLDER", str(tmp_path / "both" / "two"))
+    assert len(read(with_settings(words, [chosen])).stores) == 3

@@ -312,13 +312,14 @@ def test_audio_of_a_table_that_lies_elsewhere_is_found_by_root(folder: Path, rec
 
 
 TRAININGS = {
-    "accelerator": (["trainer.accelerator=gpu"], r"trainer=cpu", ("trainer.accelerator",)),
+    "accelerator": (["trainer.accelerator=gpu"], r"trainer\.accelerator=auto trainer\.devices=1", ()),
     "mode": (["monitor=validation/loss"], r"(?<=Set )mode=\w+", ()),
     "fast_dev_run": (["trainer.fast_dev_run=true"], r"debug=\w+", ("trainer.fast_dev_run",)),
     "sweep": (["optimizer.lr=1e-3,2e-3", "hydra.sweep.dir=SWEEP"], r"(?<=Add )-m", ("hydra.run.dir",)),
     "text": (["experiment_name=true"], r"(?<=quote it: )\S+(?=\.)", ()),
     "silence": (["silence=mask"], r"silence=remove", ()),
     "carried": (["batching.carry_state=true"], r"batching\.carry_state=false", ()),
+    "rate": (["init=REC", "features.sample_rate=8000"], r"features\.sample_rate=\d+", ()),
 }
 
 
@@ -331,7 +332,7 @@ def test_a_remedy_of_train_works_as_printed(
     given, pattern, without = TRAININGS[case]
     data = (
         ["data=ravdess", f"data.root={recordings}"]
-        if case == "silence"
+        if case in ("silence", "rate")
         else ["data=challenge", f"data.root={challenge}"]
     )
     words = instead([*data, *TINY, "trainer.max_epochs=1", f"hydra.run.dir=train_{case}"], given)

@@ -224,9 +224,10 @@ class ArrayCorpus:
 
     def _refuse_second_test(self, assignment: Assignment) -> None:
         if "test" in assignment:
+            remedy = "data.split.test=0" if hasattr(self.split, "test") else "split=random or split=speaker"
             raise ConfigError(
                 f"data.split: makes a test split of {inputs_name('train')}, but {inputs_name('test')} is the test "
-                "split. Set data.split.test=0, or choose split=random or split=speaker."
+                f"split. Set {remedy}."
             )
 
     def _label_counts(self, manifest: Manifest) -> list[dict[str, Any]]:

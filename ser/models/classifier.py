@@ -1,5 +1,6 @@
 """Complete model: frontend, encoder, pooling and head map features to logits."""
 
+import inspect
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal
@@ -87,9 +88,11 @@ class Classifier(nn.Module):
     def __init__(self, frontend: Frontend, encoder: Encoder, pooling: Pooling, head: Head) -> None:
         super().__init__()
         if pooling.resolution == "frame" and encoder.subsampling != 1:
+            takes_it = "subsampling" in inspect.signature(type(encoder)).parameters
             raise ConfigError(
                 f"pooling=none: {type(encoder).__name__} joins {encoder.subsampling} frames to a step, but every "
-                "frame needs an answer. Set model.subsampling=1, or choose another model."
+                f"frame needs an answer. Set {'model.subsampling=1' if takes_it else 'model=causal_cnn'}, or choose "
+                "another model."
             )
         self.frontend = frontend
         self.encoder = encoder

@@ -351,7 +351,8 @@ def _refused(node: Config, error: Exception) -> ConfigError:
     place = f"trainer.accelerator={node.get('accelerator')}, trainer.devices={node.get('devices')}"
     if "devices" not in reason and "accelerator" not in reason and "backend found" not in reason:
         return ConfigError(f"trainer: {reason}. Leave that setting out.")
-    return ConfigError(f"{place}: {reason}. Use trainer=cpu, or trainer.accelerator=auto trainer.devices=1.")
+    strategy = "" if node.get("strategy") in (None, "auto") else " trainer.strategy=auto"
+    return ConfigError(f"{place}: {reason}. Use trainer.accelerator=auto trainer.devices=1{strategy}.")
 
 
 def record(config: Config, run: RunFolder, data: SpeechData) -> None:
