@@ -76,7 +76,12 @@ SLOTS: dict[str, Slot] = {
     ),
     "pooling": Slot("a pooling", ("ser.models.pooling.",), "forward"),
     "head": Slot("a head", ("ser.models.classifier.Head",)),
-    "target": Slot("a target", ("ser.targets.classification.", "ser.targets.frames."), "encode"),
+    "target": Slot(
+        "a target",
+        ("ser.targets.",),
+        "encode",
+        without=("ser.targets.base.",),
+    ),
     "loss": Slot("a loss", ("ser.targets.losses.",), "forward", without=("ser.targets.losses.Objective",)),
     "optimizer": Slot("an optimiser", ("torch.optim.",), "add_param_group"),
     "schedule": Slot("a schedule of the learning rate", ("ser.training.schedules.",), None),

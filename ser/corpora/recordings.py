@@ -21,6 +21,7 @@ from ser.data.label_map import (
     LabelMap,
     map_labels,
     read_label_map,
+    require_fields,
     require_labels,
     single_speaker_classes,
     warn_about_lookalikes,
@@ -38,7 +39,7 @@ from ser.splits.leaks import (
     leak_stamps,
     undeclared_leaks,
 )
-from ser.splits.rules import Rule, WindowSplit, cross_validation
+from ser.splits.rules import Rule, WindowSplit, cross_validation, without_label
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class AudioCorpus(ABC):
         label: Label field that is predicted, or that the label map translates.
         label_map: New label of each raw label, or labels of several fields, or null to drop it; or a YAML file with
             such a map; None keeps the labels.
+        fields: Label fields to read in place of these, gaps allowed, because the target asks for them; None reads
+            `label`, or the fields of the label map.
         declared_leaks: Kinds of leaks that are known and accepted, with which results are not stamped.
         on_error: What to do about recordings that cannot be used: raise or skip.
         cache_dir: Folder for cached features.
@@ -62,6 +65,7 @@ class AudioCorpus(ABC):
         split: Rule,
         label: str,
         label_map: LabelMap | str | None = None,
+        fields: Sequence[str] | None = None,
         declared_leaks: Sequence[str] | None = None,
         on_error: OnError = "raise",
         cache_dir: str = ".cache/ser",
@@ -69,6 +73,7 @@ class AudioCorpus(ABC):
         self.split = split
         self.label = normalize_name(label)
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
+        self.fields = tuple(map(normalize_name, fields or ()))
         self.declared_leaks = tuple(declared_leaks or ())
         undeclared_leaks([], self.declared_leaks)  # refuse unknown kinds before hours of reading
         self.on_error: OnError = on_error
@@ -82,6 +87,11 @@ class AudioCorpus(ABC):
             DataError: The corpus is missing or malformed.
         """
 
+    @property
+    def reads_label(self) -> bool:
+        """Whether `label` is read: where it is predicted, or the label map translates it."""
+        return not self.fields or self.label_map is not None or self.label in self.fields
+
     def labelled(self) -> tuple[Manifest, list[dict[str, Any]]]:
         """The utterances that the label map keeps, and what became of each raw label.
 
@@ -89,9 +99,14 @@ class AudioCorpus(ABC):
             DataError: the labels do not fit the map, or some are missing.
         """
         manifest = self.utterances()
-        require_labels(manifest, self.label, self.label_map)
+        if not self.reads_label:
+            require_fields(manifest, self.fields)
+            return manifest, []
+        if not self.fields:
+            require_labels(manifest, self.label, self.label_map)
         warn_about_lookalikes(manifest, self.label)
         manifest, counts = map_labels(manifest, self.label, self.label_map)
+        require_fields(manifest, self.fields)
         for name in single_speaker_classes(manifest, self.label):
             _log.warning("%s: one speaker alone has the label %r", manifest.source, name)
         return manifest, [asdict(count) for count in counts]
@@ -119,11 +134,14 @@ class AudioCorpus(ABC):
             manifest, store = cut_into_windows(
                 manifest, store, self.split.window_frames, extractor.frame_shift_s
             )
-        assignment = self.split.assign(manifest)
+        rule = self.split if self.reads_label else without_label(self.split)
+        assignment = rule.assign(manifest)
         leaks = find_leaks(manifest, assignment, store.digests)
         doubts = [] if "speaker" in self.declared_leaks else describe_lookalike_speakers(manifest, assignment)
-        fields = label_fields(self.label_map, self.label)
-        labels = np.array([[str(utterance.labels[field]) for field in fields] for utterance in manifest])
+        fields = self.fields or label_fields(self.label_map, self.label)
+        labels = np.array(
+            [[str(utterance.labels.get(field, "")) for field in fields] for utterance in manifest]
+        )
         store = store.with_labels(labels, fields)
         stores = {name: store.select(indices) for name, indices in assignment.items()}
         manifests = {name: manifest.select(indices.tolist()) for name, indices in assignment.items()}
@@ -138,6 +156,7 @@ class AudioCorpus(ABC):
                 "speakers": {name: speaker_names(manifests[name]) for name in stores},
                 "cross_validation": cross_validation(manifest, self.split),
                 "remarks": [
+                    *self._remarks(),
                     *describe_leaks(leaks, self.declared_leaks),
                     *doubts,
                     *_unknown_speakers(manifest),
@@ -149,6 +168,13 @@ class AudioCorpus(ABC):
             },
             manifests=manifests,
         )
+
+    def _remarks(self) -> list[str]:
+        if self.reads_label:
+            return []
+        return [
+            f"Splits: speakers or groups are drawn without regard to {', '.join(self.fields)}, which are values."
+        ]
 
 
 def cut_into_windows(

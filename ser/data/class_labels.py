@@ -62,6 +62,11 @@ def select_labelled(store: Store, target: Target, *, name: str = "") -> tuple[St
     targets = encoded(store, target)
     kept = target.is_labelled(targets)
     if not kept.all():
+        if target.requested_fields:
+            _log.warning(
+                "%s: %d of %d utterances have no label in %s, and are left out",
+                *(name or "labels", int((~kept).sum()), len(kept), ", ".join(target.requested_fields)),
+            )
         chosen = kept.nonzero()[:, 0]
         store, targets = store.select(chosen.numpy()), targets[chosen]
     for remark in target.remarks(targets, store.ids):

@@ -8,7 +8,7 @@ import math
 import re
 import reprlib
 from collections import Counter, defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -127,6 +127,16 @@ def require_labels(manifest: Manifest, field: str, mapping: LabelMap | None = No
     _check_label_values(manifest, field, known)
 
 
+def require_fields(manifest: Manifest, fields: Sequence[str]) -> None:
+    """Make sure that some utterances have a label in each field; gaps are allowed.
+
+    Raises:
+        DataError: with the first field that nothing has.
+    """
+    for field in fields:
+        _check_field(manifest, field)
+
+
 def warn_about_lookalikes(manifest: Manifest, field: str) -> None:
     """Log labels, speakers and groups that differ only in case, spacing or number format, as possible typing errors."""
     found = {
@@ -207,7 +217,7 @@ def _parse_target(value: Any, field: str, raw: str) -> Target:
         for name, label in target.items()
     }
     for name, label in target.items():
-        if type(name) is not str or type(label) not in (str, int):
+        if type(name) is not str or type(label) not in (str, int, float):
             raise DataError(
                 f"Label map of '{field}': {raw!r} is mapped to {reprlib.repr(value)}, expected a label, labels of "
                 "several fields such as {valence: 0, activation: 1}, or null to drop it. Put words such as yes and no "

@@ -22,7 +22,7 @@ from ser.errors import DataError, did_you_mean, setting
 from ser.files import write_atomic
 from ser.names import is_missing, normalize_name
 
-Label = str | int
+Label = str | int | float
 
 _SPLITS = MappingProxyType(
     {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")

@@ -78,6 +78,50 @@ def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
     return figure
 
 
+def scatter(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    fields: Sequence[str],
+    *,
+    ccc: Sequence[float | None],
+    title: str,
+) -> "Figure":
+    """Prediction against truth, a panel a field; on the dashed line both are equal.
+
+    Args:
+        truth: [N, K], NaN where a value is not labelled.
+        predicted: [N, K].
+        fields: [K] names.
+        ccc: [K] of each field, None where nothing is labelled.
+        title: above all.
+    """
+    marks = ("no labels" if value is None else f"CCC {value:.2f}" for value in ccc)
+    titles = [f"{field}: {mark}" for field, mark in zip(fields, marks, strict=True)]
+    columns = min(len(fields), 3)
+    blank = -len(fields) % columns
+    size = (4.2 * columns, 4.6 * (len(fields) + blank) / columns)
+    figure, panels = panels_of(*titles, *[""] * blank, size=size, columns=columns)
+    for place, axes in enumerate(panels):
+        if place >= len(fields):
+            axes.set_axis_off()
+            continue
+        known = ~np.isnan(truth[:, place])
+        x, y = truth[known, place], predicted[known, place]
+        if len(x):
+            low, high = min(x.min(), y.min()), max(x.max(), y.max())
+            pad = 0.05 * (high - low) or 1.0
+            axes.plot(
+                [low - pad, high + pad], [low - pad, high + pad], color=_FAINT, linestyle="--", linewidth=1.2
+            )
+            area = float(np.clip(12_000 / len(x), 4, 36))
+            axes.scatter(x, y, s=area, color=PALETTE[0], alpha=0.5, linewidths=0)
+            axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
+            axes.set_aspect("equal")
+        axes.set(xlabel=f"true {fields[place]}", ylabel=f"predicted {fields[place]}")
+    figure.suptitle(title, fontsize=_SIZES["title"], color=_INK)
+    return figure
+
+
 def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
     """How balanced the splits are: the share of each class, the majority floor of each split as a line.
 

@@ -10,6 +10,7 @@ import torch
 from ser.data.summary import markdown_table
 from ser.report import plots
 from ser.targets.metrics import precision, recall
+from ser.targets.value_metrics import MEASURES, measures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +61,65 @@ class ClassSection:
         ]
 
 
-SECTIONS: dict[str, type[Section]] = {"classes": ClassSection}
+class ValueSection:
+    """Truth against prediction, and scores of each field."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        self.stem = "_".join(["scatter", *[result.name] * bool(result.name)])
+
+    def picture(self, title: str) -> "Figure":
+        """Draw prediction against truth, a panel a field."""
+        concordances = [
+            values["ccc"] if values else None
+            for values in map(self._measures, range(len(self.result.fields)))
+        ]
+        return plots.scatter(
+            self.result.truth, self.result.predicted, self.result.fields, ccc=concordances, title=title
+        )
+
+    def blocks(self, split: str, picture: str, metrics: Mapping[str, float]) -> list[str]:
+        """Return the table of the fields and the picture."""
+        rows = []
+        for place, field in enumerate(self.result.fields):
+            found = self._measures(place)
+            cells = [f"{found[name]:.3f}" if found else "-" for name in MEASURES]
+            floors = [
+                f"{metrics[name]:.3f}" if (name := f"{measure}_floor_{field}") in metrics else "-"
+                for measure in ("mse", "mae")
+            ]
+            labelled = str(int((~np.isnan(self.result.truth[:, place])).sum()))
+            rows.append([field, *cells, *floors, labelled])
+        header = [
+            "",
+            "CCC",
+            "PCC",
+            "MSE",
+            "MAE",
+            "MSE of the training mean",
+            "MAE of the training mean",
+            "labelled",
+        ]
+        of_task = f" ({self.result.name})" if self.result.name else ""
+        return [
+            f"## Values of {split}{of_task}",
+            markdown_table(header, rows),
+            "The floor of CCC and PCC is 0: a constant answer agrees with nothing.",
+            f"![Prediction against truth of {split}{of_task}]({picture})",
+        ]
+
+    def _measures(self, place: int) -> dict[str, float]:
+        """Compute the scores of a field; empty where nothing is labelled."""
+        truth, predicted = (
+            torch.from_numpy(part[:, place]) for part in (self.result.truth, self.result.predicted)
+        )
+        known = ~truth.isnan()
+        if not known.any():
+            return {}
+        return {name: float(value) for name, value in measures(truth[known], predicted[known]).items()}
+
+
+SECTIONS: dict[str, type[Section]] = {"classes": ClassSection, "values": ValueSection}
 """Kind of a result -> what a report shows of it."""
 
 

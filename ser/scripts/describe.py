@@ -29,7 +29,11 @@ def describe(config: dict[str, Any]) -> None:
     console = Console()
     console.print(summary.table(data.summaries()))
     for name, manifest in splits.manifests.items():
-        print(f"{name}, by speaker", *by_speaker(manifest, data.target.label_names), sep="\n  ")
+        print(
+            f"{name}, by speaker",
+            *by_speaker(manifest, data.target.label_names if data.target.class_names else ()),
+            sep="\n  ",
+        )
     for label in splits.facts.get("labels", ()):
         print(f"label {label['raw']}: {label['utterances']} utterances, {label['mapped'] or 'dropped'}")
     for line in (*splits.facts.get("remarks", ()), *splits.stamps):
@@ -47,14 +51,14 @@ def describe(config: dict[str, Any]) -> None:
 
 
 def by_speaker(manifest: Manifest, fields: tuple[str, ...]) -> Iterator[str]:
-    """A line for each speaker: utterances, and how many of each class."""
+    """A line for each speaker: utterances, and how many of each class where there are classes."""
     counts: dict[str, Counter[str]] = {}
     for utterance in manifest:
-        label = "/".join(str(utterance.labels[field]) for field in fields)
+        label = "/".join(str(utterance.labels.get(field, "no label")) for field in fields)
         counts.setdefault(utterance.speaker or "unknown", Counter())[label] += 1
     for speaker, classes in sorted(counts.items()):
         listed = ", ".join(f"{label} {count}" for label, count in sorted(classes.items()))
-        yield f"{speaker}: {classes.total()} utterances ({listed})"
+        yield f"{speaker}: {classes.total()} utterances{f' ({listed})' if fields else ''}"
 
 
 def draw(

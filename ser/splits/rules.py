@@ -6,8 +6,8 @@ The assignment depends on names and a seed, never on the order of the rows. Rule
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Protocol
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -385,6 +385,12 @@ class LeaveOneGroupOut(_LeaveOneOut):
     def assign(self, manifest: Manifest) -> Assignment:
         """Hold out the group, and draw validation from the others."""
         return self._leave_out(manifest, ("group",), self.group)
+
+
+def without_label(rule: Rule) -> Rule:
+    """Return a rule that balances no classes, for labels that are values."""
+    is_ours = is_dataclass(rule) and not isinstance(rule, type) and hasattr(rule, "label")
+    return cast(Rule, replace(cast(Any, rule), label=None)) if is_ours else rule
 
 
 def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:

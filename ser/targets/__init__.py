@@ -3,18 +3,23 @@
 from ser.targets.base import Scores, Target
 from ser.targets.classification import Binary, Classes, MultiView, Quadrant, TwoBinary
 from ser.targets.frames import FrameClasses
-from ser.targets.losses import CrossEntropy, Focal, Loss
+from ser.targets.losses import AbsoluteError, ConcordanceLoss, CrossEntropy, Focal, Loss, SquaredError
+from ser.targets.regression import Regression
 
 __all__ = [
+    "AbsoluteError",
     "Binary",
     "Classes",
+    "ConcordanceLoss",
     "CrossEntropy",
     "Focal",
     "FrameClasses",
     "Loss",
     "MultiView",
     "Quadrant",
+    "Regression",
     "Scores",
+    "SquaredError",
     "Target",
     "TwoBinary",
 ]

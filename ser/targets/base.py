@@ -60,6 +60,8 @@ class Target(ABC):
     """Label fields that are read."""
     logit_names: tuple[str, ...]
     """Name of each output: heads of other targets are compared by it."""
+    requested_fields: tuple[str, ...] = ()
+    """Label fields that a corpus has to read for it; none where the corpus's own are meant."""
     class_names: tuple[str, ...] = ()
     """Names of the classes; none where there are no classes, and then nothing can be balanced."""
     resolution: ClassVar[Resolution] = "utterance"

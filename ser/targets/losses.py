@@ -12,6 +12,9 @@ from ser.errors import ConfigError
 from ser.precision import KeepsPrecision
 from ser.targets.base import Quantity, Target
 
+_TINY = 1e-8
+"""Keeps a batch of constants from dividing by 0; labels have a deviation of about 1."""
+
 
 class Loss(nn.Module):
     """Base class of losses: outputs [R, ...] and labels [R, ...] in, a number a row out."""
@@ -87,6 +90,55 @@ class Focal(CrossEntropy):
         return unknown**self.gamma * super().forward(logits, labels)
 
 
+class SquaredError(Loss):
+    """Squared error of values; each labelled value counts alike."""
+
+    measures: ClassVar[Quantity] = "values"
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Outputs [B, K] and values [B, K], NaN where one is not labelled -> [B]."""
+        return labelled_errors(outputs, labels).square().mean(-1)
+
+
+class AbsoluteError(Loss):
+    """Absolute error of values; each labelled value counts alike."""
+
+    measures: ClassVar[Quantity] = "values"
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Outputs [B, K] and values [B, K], NaN where one is not labelled -> [B]."""
+        return labelled_errors(outputs, labels).abs().mean(-1)
+
+
+class ConcordanceLoss(Loss):
+    """1 - CCC over the batch, the mean over its fields; a field with fewer than two labels in a batch is left out.
+
+    Each process takes its own part of a batch. A batch has to be large enough to estimate a correlation: 16 or more.
+
+    Source: Trigeorgis et al., "Adieu features? End-to-end speech emotion recognition using a deep convolutional
+    recurrent network", ICASSP 2016.
+    """
+
+    measures: ClassVar[Quantity] = "values"
+    is_per_utterance: ClassVar[bool] = False
+
+    def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Outputs [B, K] and values [B, K], NaN where one is not labelled -> [B], the same number in each row."""
+        known = ~labels.isnan()
+        counts = known.sum(0)
+        share = known / counts.clamp_min(1)
+        truth = labels.where(known, 0.0)
+        means = (outputs * share).sum(0), (truth * share).sum(0)
+        own, other = (outputs - means[0]), (truth - means[1])
+        covariance = (own * other * share).sum(0)
+        variances = ((own.square() + other.square()) * share).sum(0)
+        distance = (means[0] - means[1]).square()
+        concordance = 2 * covariance / (variances + distance + _TINY)
+        usable = counts > 1
+        loss = ((1 - concordance) * usable).sum() / usable.sum().clamp_min(1)
+        return loss.expand(len(outputs))
+
+
 class Objective(KeepsPrecision):
     """The loss of a target, with class weights where a criterion asks for them.
 
@@ -122,6 +174,11 @@ class Objective(KeepsPrecision):
             return losses
         weights = self.class_weights(name)
         return losses * (labels @ weights if labels.is_floating_point() else weights[labels])
+
+
+def labelled_errors(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Subtract labels from outputs; 0, also in gradients, where a label is NaN."""
+    return (outputs - labels.nan_to_num()) * ~labels.isnan()
 
 
 def inverse_frequency(counts: Tensor) -> Tensor:

@@ -88,7 +88,7 @@ def read_splits(config: Config) -> Splits:
     for monitor in monitors(config):
         names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
         check_monitor(monitor.name, names, key=monitor.key("monitor"))
-    corpus = build(config["data"], slot="data")
+    corpus = build(_with_fields(config["data"], target), slot="data")
     if config.get("waveform_augment"):
         splits: Splits = replace(corpus.splits(waveforms_of(config)), hold_waveforms=True)
     else:
@@ -102,6 +102,13 @@ def read_splits(config: Config) -> Splits:
             "statistics of a speaker. Use frontend.normalize=utterance or global."
         )
     return splits
+
+
+def _with_fields(data: Config, target: Target) -> Config:
+    """Let a corpus that can read several label fields read those of the target."""
+    if "fields" not in data or data["fields"] is not None or not target.requested_fields:
+        return data
+    return {**data, "fields": [*target.requested_fields]}
 
 
 def waveforms_of(config: Config) -> Config:
