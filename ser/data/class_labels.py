@@ -8,8 +8,7 @@ from torch import Tensor
 
 from ser.config.instantiate import find_class
 from ser.data.store import Store
-from ser.errors import DataError
-from ser.targets.base import LabelError, Target, label_columns
+from ser.targets.base import Target, encode_labels
 
 _log = logging.getLogger(__name__)
 
@@ -33,19 +32,6 @@ def complete_target(spec: Mapping[str, Any], stores: Mapping[str, Store]) -> dic
     return completed
 
 
-def encoded(store: Store, target: Target) -> Tensor:
-    """Encode the labels of all utterances for the target [N, ...].
-
-    Raises:
-        SerError: The labels are not those of the target.
-    """
-    try:
-        return target.encode(label_columns(target.label_names, store))
-    except LabelError as error:
-        name = store.ids[error.row]
-        raise DataError(f"utterance {name!r}: {error.problem}. {error.remedy}") from error
-
-
 def select_labelled(store: Store, target: Target, *, name: str = "") -> tuple[Store, Tensor | None]:
     """Select the utterances with a label, and encode their labels [N, ...]; None if the store has no labels.
 
@@ -59,7 +45,7 @@ def select_labelled(store: Store, target: Target, *, name: str = "") -> tuple[St
     """
     if store.labels is None:
         return store, None
-    targets = encoded(store, target)
+    targets = encode_labels(target, store)
     kept = target.is_labelled(targets)
     if not kept.all():
         if target.requested_fields:

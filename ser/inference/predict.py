@@ -16,7 +16,6 @@ from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
 from ser.config.instantiate import build
 from ser.corpora.arrays import read_clips
-from ser.data.class_labels import encoded
 from ser.data.feature_store import OnError, read_features
 from ser.data.manifest import Label, Manifest
 from ser.data.store import Store
@@ -26,7 +25,7 @@ from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.checkpoint import Trained
 from ser.names import is_missing
 from ser.splits.speaker_normalize import normalize_by_speaker, uses_speaker_normalization
-from ser.targets.base import Target, label_columns, numbers
+from ser.targets.base import Target, encode_labels, label_columns, numbers
 
 # Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
 # activations stay in the cache, and 2.6 times with 64,000. A GPU wants large batches.
@@ -274,7 +273,7 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
     """
     if store.labels is None or not {*target.label_names} <= {*store.label_names}:
         return
-    targets = encoded(store, target)
+    targets = encode_labels(target, store)
     labelled = target.is_labelled(targets)
     known = labelled & ~scores.isnan().any(-1)
     if not known.all():

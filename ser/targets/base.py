@@ -262,6 +262,11 @@ class Labels(Protocol):
     """Labels of a split."""
 
     @property
+    def ids(self) -> Sequence[object]:
+        """[N] utterance ids."""
+        ...
+
+    @property
     def labels(self) -> np.ndarray | None:
         """[N, K], None where there are none."""
         ...
@@ -309,3 +314,16 @@ def label_columns(fields: Sequence[str], labels: Labels) -> np.ndarray:
             f"{', '.join(labels.label_names) or 'none'}. Use target=classes, or give these labels with data.label_map."
         )
     return labels.labels[:, [labels.label_names.index(field) for field in fields]]
+
+
+def encode_labels(target: Target, labels: Labels) -> Tensor:
+    """Return the labels of all utterances of a split as a target encodes them [N, ...].
+
+    Raises:
+        SerError: The labels are not those of the target.
+    """
+    try:
+        return target.encode(label_columns(target.label_names, labels))
+    except LabelError as error:
+        name = labels.ids[error.row]
+        raise DataError(f"utterance {name!r}: {error.problem}. {error.remedy}") from error

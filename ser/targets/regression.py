@@ -11,7 +11,7 @@ from torch import Tensor
 from ser.batch import Batch
 from ser.errors import ConfigError
 from ser.names import is_missing, normalize_name
-from ser.targets.base import Compare, LabelError, Labels, Quantity, Target, label_columns
+from ser.targets.base import Compare, LabelError, Labels, Quantity, Target, encode_labels
 from ser.targets.value_metrics import ValueScores
 
 
@@ -49,9 +49,9 @@ class Regression(Target):
         self.logit_names = names
         self.out_dim = len(names)
         self.requested_fields = names
-        self.mean = torch.tensor([0.0] * len(names) if mean is None else list(mean))
-        self.std = torch.tensor([1.0] * len(names) if std is None else list(std))
-        if not len(self.mean) == len(self.std) == len(names) or not (self.std > 0).all():
+        self.mean = tuple(mean if mean is not None else [0.0] * len(names))
+        self.std = tuple(std if std is not None else [1.0] * len(names))
+        if not len(self.mean) == len(self.std) == len(names) or min(self.std) <= 0:
             raise ConfigError(
                 f"target.mean={mean}, target.std={std}: expected a number for each of {', '.join(names)}, std above 0. "
                 "Leave both out: they are computed from the training split."
@@ -65,7 +65,7 @@ class Regression(Target):
             SerError: a label is no number, or a field has less than two values that differ in train.
         """
         target = cls(spec["fields"])
-        values = target.encode(label_columns(target.label_names, labels["train"])).double()
+        values = encode_labels(target, labels["train"]).double()
         moments: dict[str, list[float]] = {"mean": [], "std": []}
         for field, column in zip(target.label_names, values.T, strict=True):
             known = column[~column.isnan()]
@@ -111,12 +111,12 @@ class Regression(Target):
 
     def scores(self, outputs: Tensor) -> Tensor:
         """Turn outputs [..., K] into values in units of the labels."""
-        return outputs * self.std.to(outputs.device) + self.mean.to(outputs.device)
+        return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
 
     def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
         """Return the losses [B] in units of the training split's deviation."""
         labels: Any = batch.targets
-        return compare(outputs, (labels - self.mean.to(outputs.device)) / self.std.to(outputs.device))
+        return compare(outputs, (labels - labels.new_tensor(self.mean)) / labels.new_tensor(self.std))
 
     def metrics(self) -> ValueScores:
         """CCC, PCC, MSE and MAE."""

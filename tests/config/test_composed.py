@@ -21,6 +21,13 @@ CASES = {
     "predict": ("predict", ["ckpt=best.ckpt", "input=file.json"]),
     **{f"model_{name}": ("train", [f"model={name}"]) for name in ("lstm", "transformer", "cnn_lstm")},
     **{
+        f"target_{name}": ("train", [f"target={name}", *more])
+        for name, more in {
+            "regression": ("data=ravdess", "data.root=DIR", "label_map=arousal_valence"),
+        }.items()
+    },
+    **{f"loss_{name}": ("train", ["target=regression", f"loss={name}"]) for name in ("mse", "l1")},
+    **{
         f"{group}_{path.stem}": ("train", [f"{group}={path.stem}"])
         for group in ("experiment", "debug")
         for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml"))

@@ -21,6 +21,7 @@ SPEC = {"_target_": "ser.targets.Regression", "fields": ["arousal", "valence"], 
 class Table:
     labels: np.ndarray | None
     label_names: tuple[str, ...] = ("valence", "arousal")
+    ids: tuple[str, ...] = ("u0", "u1", "u2")
 
 
 def test_numbers_are_read_and_empty_cells_are_gaps():

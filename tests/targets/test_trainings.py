@@ -1,0 +1,149 @@
+"""One tiny training a target on recordings that a table lists: trained, resumed, predicted, reported."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ser.batching.datamodule import SpeechData
+from ser.errors import ConfigError, DataError
+from ser.training import setup
+from tests.commands import TINY, run
+from tests.fits import composed, fit
+
+PLACES = {
+    "01": ("neutral", 0.0, 0.0),
+    "03": ("joy", 0.8, 0.8),
+    "04": ("sadness", -0.7, -0.6),
+    "05": ("anger", 0.9, -0.8),
+}
+SHORT = ("features.num_mel_bins=16", "batching.crop_frames=null", *TINY)
+
+
+def rows_of(recordings: Path) -> list[dict[str, str]]:
+    """The recordings with their emotion, and arousal and valence with gaps, each speaker's own take on them."""
+    rows = []
+    for place, path in enumerate(sorted(recordings.rglob("*.wav"))):
+        code, speaker = path.stem.split("-")[2], path.stem.split("-")[-1]
+        emotion, arousal, valence = PLACES[code]
+        rows.append(
+            {
+                "path": path.relative_to(recordings).as_posix(),
+                "speaker": speaker,
+                "emotion": "" if place % 7 == 0 else emotion,
+                "arousal": f"{arousal + 0.01 * int(speaker):.2f}",
+                "valence": "" if place % 5 == 0 else f"{valence:.2f}",
+                "rater_1": emotion,
+                "rater_2": "neutral" if place % 3 == 0 else emotion,
+                **{
+                    f"p_{name}": str(float(name == emotion))
+                    for name in ("neutral", "joy", "sadness", "anger")
+                },
+            }
+        )
+    return rows
+
+
+def write(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def table(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("table") / "table.csv", rows_of(recordings))
+
+
+def train_resume_predict(
+    recordings: Path, table: Path, cwd: Path, *overrides: str
+) -> tuple[Path, list[dict[str, str]]]:
+    """Train for two epochs, at once and with a break, compare both, and predict the table."""
+    settings = (f"data.path={table}", *SHORT, *overrides, "schedule=none")
+    for epochs in (1, 2):
+        fit(recordings, cwd / "cut", *settings, f"trainer.max_epochs={epochs}", data="manifest")
+    source = ("data=manifest", f"data.root={recordings}")
+    run("train.py", *source, *settings, "trainer.max_epochs=2", "hydra.run.dir=run", cwd=cwd)
+    whole, resumed = (
+        torch.load(cwd / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("run", "cut")
+    )
+    for name, tensor in whole.items():
+        torch.testing.assert_close(resumed[name], tensor, msg=name)
+    run("predict.py", "ckpt=run", f"input={table}", f"root={recordings}", "output=pred.csv", cwd=cwd)
+    with (cwd / "pred.csv").open(newline="") as file:
+        return cwd / "run", list(csv.DictReader(file))
+
+
+def make_data(recordings: Path, table: Path, *overrides: str) -> SpeechData:
+    """Read the splits and put batches together, as a training does before its first step."""
+    config = composed("data=manifest", f"data.root={recordings}", f"data.path={table}", *SHORT, *overrides)
+    return setup.make_data(config, setup.read_splits(config))
+
+
+REGRESSION = ("target=regression", "target.fields=[arousal,valence]")
+
+
+def test_regression_trains_resumes_and_predicts(recordings: Path, table: Path, tmp_path: Path) -> None:
+    folder, rows = train_resume_predict(recordings, table, tmp_path, *REGRESSION)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {f"test/{name}" for name in ("ccc", "ccc_arousal", "mae_valence", "mse_floor")} <= metrics.keys()
+    assert "test/accuracy" not in metrics
+    assert [*rows[0]] == ["id", "arousal", "valence", "path", "start_s", "end_s"]
+    assert len(rows) == 48
+    assert len({row["arousal"] for row in rows}) > 10
+    text = (folder / "report.md").read_text()
+    assert text.startswith("# manifest: CNNEncoder\n\n**Test CCC ")
+    assert "## Values of test" in text
+    assert "![Prediction against truth of test](scatter.png)" in text
+    assert (folder / "scatter.png").is_file()
+    assert not (folder / "confusion.png").exists()
+    kept = json.loads((folder / "splits.json").read_text())
+    assert kept["splits"][0]["class_counts"] is None
+    assert any("without regard to arousal, valence, which are values" in line for line in kept["remarks"])
+
+
+def test_a_text_among_values_is_named_with_its_row_and_column(
+    recordings: Path, table: Path, tmp_path: Path
+) -> None:
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[3]["valence"] = "high"
+    rows = [{**row, "id": f"u{place}"} for place, row in enumerate(rows)]
+    with pytest.raises(DataError, match=r"utterance 'u3': valence is 'high', expected a number\. Correct it"):
+        make_data(recordings, write(tmp_path / "wrong.csv", rows), *REGRESSION)
+
+
+def test_a_field_that_the_table_lacks_is_named(recordings: Path, table: Path) -> None:
+    with pytest.raises(DataError, match=r"has no labels 'arousl'\. Did you mean 'arousal'\?"):
+        make_data(recordings, table, "target=regression", "target.fields=[arousl]")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("balance=oversample", r"batching.balance=oversample: needs classes.*Set balance=none"),
+        ("balance=ensemble", r"ensemble=auto: needs classes.*Set ensemble=null"),
+        ("loss=cross_entropy", r"loss=CrossEntropy: measures classes, but the target predicts values"),
+        ("augment.mixup=0.2", r"augment.mixup: .*Set augment.mixup=0"),
+    ],
+)
+def test_what_needs_classes_is_refused_for_values(
+    recordings: Path, table: Path, setting: str, words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        make_data(recordings, table, *REGRESSION, setting)
+
+
+def test_values_may_come_from_a_map_of_emotions(recordings: Path) -> None:
+    config = composed(
+        "data=ravdess", f"data.root={recordings}", "label_map=arousal_valence", "target=regression"
+    )
+    data = setup.make_data(config, setup.read_splits(config))
+    assert data.target.label_names == ("arousal", "valence")
+    found = data.datasets["train"].targets.unique(dim=0)
+    torch.testing.assert_close(found, torch.tensor([[-0.7, -0.6], [0.0, 0.0], [0.8, 0.8], [0.9, -0.8]]))
