@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.measure import ROOT, Options, parse_options
 from ser.data.summary import markdown_table
 from ser.files import write_atomic
-from ser.runs.environment import commit, dirty
+from ser.runs.environment import git_commit, has_local_changes
 
 NAMES = ("ingest", "start", "padding", "features", "train", "lstm", "predict", "streaming", "gpu", "growth")
 REPORT = ROOT / "docs" / "benchmarks.md"
@@ -46,7 +46,7 @@ def main() -> None:
     results = {name: run(name, sys.argv[1:]) for name in chosen}
     if not options.quick:
         stamp = {
-            "commit": f"{commit()}{', with changes' if dirty() else ''}",
+            "commit": f"{git_commit()}{', with changes' if has_local_changes() else ''}",
             "repetitions": options.repetitions,
         }
         stamp["date"] = datetime.now(UTC).date().isoformat()

@@ -299,7 +299,7 @@ def test_a_member_is_not_resumed_alone(tmp_path: Path) -> None:
         file.touch()
     with (
         pytest.raises(ConfigError, match=r"is a member of an ensemble\. Resume that: resume="),
-        RunFolder(member).claimed(resuming=True),
+        RunFolder(member).hold(resuming=True),
     ):
         pass
 

@@ -256,8 +256,8 @@ def test_a_used_folder_is_refused_and_left_as_it_is(finished: Path, challenge: P
 
 def test_two_runs_at_once_in_one_folder_are_refused(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    with folder.claimed(resuming=False), pytest.raises(ConfigError, match="another run is writing there"):  # noqa: SIM117
-        with RunFolder(tmp_path / "run").claimed(resuming=False):
+    with folder.hold(resuming=False), pytest.raises(ConfigError, match="another run is writing there"):  # noqa: SIM117
+        with RunFolder(tmp_path / "run").hold(resuming=False):
             pass
 
 

@@ -167,7 +167,7 @@ def _interrupted() -> int:
 
 def _run_job(run: Callable[[], float | None]) -> float | None:
     try:
-        return sweep.finite(run())
+        return sweep.finite_objective(run())
     except BrokenPipeError:
         sys.exit(_piped_to_nobody())
     except Exception as error:
@@ -200,7 +200,7 @@ def _run_job_of_sweep(
         folder.config.unlink(missing_ok=True)  # of a job that was killed in its first epoch
         return run(None)
 
-    return sweep.attempt(
+    return sweep.run_job(
         resume_or_run,
         run_dir,
         sweep_dir=sweep_dir,

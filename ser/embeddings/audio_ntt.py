@@ -1,4 +1,4 @@
-"""The convolutional encoder of BYOL-A and BYOL-S, with published weights or with none.
+"""Convolutional encoder of BYOL-A and BYOL-S (AudioNTT), with published or random weights.
 
 Source: Niizumi et al., "BYOL for Audio: Self-Supervised Learning for General-Purpose Audio Representation" (2021);
 Scheidwasser-Clow et al., "SERAB: A multi-lingual benchmark for speech emotion recognition" (2022).
@@ -33,21 +33,21 @@ PUBLISHED: Mapping[str, tuple[float, float]] = MappingProxyType(
         "shemo": (-3.5331912041, 4.0278716087),
     }
 )
-"""Mean and deviation of the log-mels of nine corpora, as published with SERAB."""
+"""Mean and standard deviation of the log-mels of nine corpora, as published with SERAB."""
 
 _CHANNELS = 64
-_STAGES = (0, 4, 8)  # where the convolutions stand in `features`; the published state_dicts count so
+_STAGES = (0, 4, 8)  # indices of the convolutions in `features`, as in the published state_dicts
 
 
 class AudioNTT(nn.Module):
-    """Three convolutions, each of which halves time and frequency, and two layers that see one step each.
+    """Three convolutions that each halve time and frequency, and two layers that are applied to each step.
 
-    Where a sequence has an odd number of steps, pooling leaves out the last one: T steps become T // 8.
+    Pooling drops the last step of an odd number of steps: T steps become T // 8.
 
     Args:
-        width: D, of an output step.
-        num_mel_bins: F, a multiple of 8.
-        dropout: between the two layers, 0..1.
+        width: Number of values of an output step, D.
+        num_mel_bins: Number of mel bins, F, a multiple of 8.
+        dropout: Dropout between the two layers, 0..1.
     """
 
     subsampling = 8
@@ -66,21 +66,23 @@ class AudioNTT(nn.Module):
         )
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, T // 8, D]; every sequence has 8 steps or more."""
+        """Encode [B, T, F] to [B, T // 8, D]; every sequence has 8 steps or more."""
         image = audio.zeroed().values.transpose(1, 2).unsqueeze(1)  # [B, 1, F, T]
-        # Channels last in memory, which pooling and convolutions keep: three times as fast on a CPU.
+        # The memory format "channels last" is kept by pooling and convolutions: three times as fast on a CPU.
         image = image.contiguous(memory_format=torch.channels_last)
         lengths = audio.lengths
         for start in _STAGES:
-            # pooled before the ReLU, which gives the same and leaves it a quarter of the work
+            # Pooling before the ReLU gives the same result, and leaves a quarter of the values to the ReLU.
             image = functional.relu(functional.max_pool2d(self._convolve(start, image), 2))
             lengths = lengths // 2
             steps = torch.arange(image.shape[-1], device=image.device)
-            image = image * (steps < lengths[:, None])[:, None, None]  # zeros beyond an end, as if alone
+            image = (
+                image * (steps < lengths[:, None])[:, None, None]
+            )  # zeros beyond an end, as without batch mates
         return Padded(self.fc(image.permute(0, 3, 2, 1).flatten(2)), lengths)
 
     def _convolve(self, start: int, image: Tensor) -> Tensor:
-        """Convolution and batch norm; in evaluation one convolution does both, the same to 2e-7."""
+        """Apply convolution and batch norm; in evaluation mode as one convolution, equal to 2e-7."""
         layers: Any = self.features
         convolution, norm = layers[start], layers[start + 1]
         if self.training:
@@ -102,24 +104,24 @@ def _stage(in_channels: int) -> tuple[nn.Module, ...]:
 
 
 def mean_plus_max(steps: Padded) -> Tensor:
-    """The mean over time plus the maximum over time: [B, T, D] -> [B, D]."""
+    """Pool [B, T, D] to [B, D]: the mean over time plus the maximum over time."""
     real = steps.mask.unsqueeze(-1)
     mean = steps.values.where(real, 0).sum(1) / steps.lengths[:, None]
     return mean + steps.values.where(real, -torch.inf).amax(1)
 
 
 class _AudioNTTEmbedder(Embedder):
-    """Log-mels on the scale of their corpus, AudioNTT, mean plus maximum over time.
+    """Log-mels normalised by their corpus, AudioNTT, then mean plus maximum over time.
 
     Args:
-        network: in evaluation mode from now on.
-        statistics: `corpus` takes the mean and the deviation of the log-mels from the training split of each
-            corpus, `published` those that came with SERAB; or two numbers of your own.
+        network: Network, which is set to evaluation mode.
+        statistics: Mean and deviation of the log-mels: `corpus` computes them from the training split of each corpus,
+            `published` takes those of SERAB; or two numbers.
     """
 
     needs_statistics = True
     min_steps = AudioNTT.subsampling
-    max_frames = 2_000  # what a convolution gives, 16 KB a frame, then stays near the processor
+    max_frames = 2_000  # the output of a convolution, 16 KB per frame, then fits into the processor's cache
 
     mean: Tensor
     std: Tensor
@@ -135,10 +137,10 @@ class _AudioNTTEmbedder(Embedder):
         self.eval()
 
     def fit(self, train: Iterable[Tensor], *, corpus: str | None = None) -> None:
-        """Take the mean and the deviation of log-mels from the training split, or the published ones.
+        """Compute the mean and the deviation of log-mels from the training split, or take the published ones.
 
         Raises:
-            ConfigError: statistics of this corpus were never published.
+            ConfigError: There are no published statistics of this corpus.
         """
         if self.statistics == "corpus":
             mean, std = corpus_statistics(train)
@@ -150,7 +152,7 @@ class _AudioNTTEmbedder(Embedder):
         self.std.fill_(std)
 
     def encode(self, features: Padded) -> Tensor:
-        """[B, T, 64] -> [B, D]."""
+        """Embed log-mels [B, T, 64] to [B, D]."""
         if self.mean.isnan():
             raise RuntimeError("statistics are not known yet: call fit() first")
         scores = features.with_values((features.values - self.mean) / self.std)
@@ -158,15 +160,15 @@ class _AudioNTTEmbedder(Embedder):
 
 
 class BYOLS(_AudioNTTEmbedder):
-    """The encoder of BYOL-S or BYOL-A, from a published state_dict.
+    """Encoder of BYOL-S or BYOL-A with published weights.
 
     Args:
-        weights: file of the state_dict; the width, 512, 1024 or 2048 in those published, is read from it.
-        statistics: of log-mels, see above: corpus, published, or a mean and a deviation.
+        weights: File of the state_dict; the width, 512, 1024 or 2048 in the published ones, is read from it.
+        statistics: Statistics of log-mels: `corpus`, `published`, or a mean and a deviation.
 
     Raises:
-        CheckpointError: there is no such file, or it holds other weights.
-        ConfigError: the statistics are not two numbers, the second above 0.
+        CheckpointError: The file does not exist, or holds other weights.
+        ConfigError: The statistics are not two numbers, the second above 0.
     """
 
     def __init__(self, weights: str, *, statistics: Statistics = "corpus") -> None:
@@ -174,12 +176,12 @@ class BYOLS(_AudioNTTEmbedder):
 
 
 class RandomAudioNTT(_AudioNTTEmbedder):
-    """The same encoder untrained: what its architecture alone is worth.
+    """The same encoder with random weights, as a baseline for the architecture.
 
     Args:
-        width: D.
-        seed: of the weights.
-        statistics: of log-mels, see above: corpus, published, or a mean and a deviation.
+        width: Size of an embedding, D.
+        seed: Seed of the weights.
+        statistics: Statistics of log-mels: `corpus`, `published`, or a mean and a deviation.
     """
 
     def __init__(self, *, width: int = 512, seed: int = 0, statistics: Statistics = "corpus") -> None:
@@ -190,13 +192,13 @@ class RandomAudioNTT(_AudioNTTEmbedder):
 
 
 def corpus_statistics(train: Iterable[Tensor]) -> tuple[float, float]:
-    """The mean of the utterances' means, and the mean of their standard deviations, each over all bands.
+    """Compute the mean of the utterances' means, and the mean of their standard deviations, over all bands.
 
     Args:
-        train: log-mels [T, F] of each utterance.
+        train: Log-mels [T, F] of each utterance.
 
     Raises:
-        ConfigError: there is no utterance, or all are silent.
+        ConfigError: There is no utterance, or all are silent.
     """
     moments = torch.tensor([[u.double().mean(), u.double().std(correction=0)] for u in train])
     if not len(moments) or not moments[:, 1].any():
@@ -209,10 +211,10 @@ def corpus_statistics(train: Iterable[Tensor]) -> tuple[float, float]:
 
 
 def load_audio_ntt(path: str | Path) -> AudioNTT:
-    """The network that a file of weights belongs to.
+    """Load the network from a file of weights.
 
     Raises:
-        CheckpointError: there is no such file, it is damaged or holds other weights.
+        CheckpointError: The file does not exist, is damaged, or holds other weights.
     """
     path = Path(path)
     weights = _read(path)

@@ -1,4 +1,4 @@
-"""What an embedder is: a frozen model that turns a recording of any length into one vector."""
+"""Base class of embedders: frozen models that map a recording of any length to one vector."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from ser.sources import digest_of_code
 WAVEFORM: Mapping[str, Any] = MappingProxyType(
     {"_target_": "ser.features.Waveform", "sample_rate": 16_000, "normalize": "none"}
 )
-"""Spec of the waveform as it is, for embedders that make features of their own."""
+"""Spec of the raw waveform, for embedders that compute their own features."""
 
 SERAB: Mapping[str, Any] = MappingProxyType(
     {
@@ -37,26 +37,26 @@ SERAB: Mapping[str, Any] = MappingProxyType(
         "floor_by": "add",
     }
 )
-"""Spec of 64 log-mels as the benchmark has them, the same as in conf/features/serab.yaml."""
+"""Spec of the 64 log-mels of the SERAB benchmark, the same as in conf/features/serab.yaml."""
 
 
 class Embedder(nn.Module, ABC):
-    """Waveforms [B, samples, 1] in -1..1 to embeddings [B, D], the same alone and in a batch.
+    """Map waveforms [B, samples, 1] in -1..1 to embeddings [B, D], the same alone and in a batch.
 
-    A subclass says what it starts from, which is kept in a cache, and goes on from there in `encode`.
+    A subclass sets the features to compute, which are cached, and computes embeddings from them in `encode`.
 
     Args:
-        features: spec of the extractor whose features `encode` takes.
-        dim: D.
-        options: plain values that change the embeddings, are no weights and do not stand in `features`.
+        features: Spec of the extractor of the features that `encode` takes.
+        dim: Size of an embedding, D.
+        options: Plain values that change the embeddings and are neither weights nor part of `features`.
     """
 
     needs_statistics = False
-    """Whether `fit` has to be called before anything is embedded."""
+    """Whether `fit` must be called before `encode`."""
     min_steps = 1
-    """Of an utterance's features, at least."""
+    """Minimum number of feature steps of an utterance."""
     max_frames = 16_000
-    """Padded steps of features in a batch, at most, on a CPU."""
+    """Maximum number of padded feature steps in a batch, on a CPU."""
 
     def __init__(
         self, features: Mapping[str, Any], dim: int, *, options: Mapping[str, Any] | None = None
@@ -69,27 +69,27 @@ class Embedder(nn.Module, ABC):
 
     @property
     def sample_rate(self) -> int:
-        """Of the waveforms, in Hz."""
+        """Return the sample rate of the waveforms, in Hz."""
         return self.extractor.sample_rate
 
     def fit(self, train: Iterable[Tensor], *, corpus: str | None = None) -> None:
-        """Take the statistics of a corpus.
+        """Compute the statistics of a corpus.
 
         Args:
-            train: features [T, F] of each utterance of the training split, and of no other.
-            corpus: name of the corpus, such as ravdess; None where it has none.
+            train: Features [T, F] of each utterance of the training split only.
+            corpus: Name of the corpus, such as ravdess; None if it has none.
         """
 
     @abstractmethod
     def encode(self, features: Padded) -> Tensor:
-        """[B, T, F] -> [B, D] float32; neither padding nor batch mates change anything."""
+        """Embed features [B, T, F] to [B, D] float32; neither padding nor batch mates change the result."""
 
     @torch.no_grad()
     def forward(self, waveforms: Padded) -> Tensor:
-        """[B, samples, 1] -> [B, D] float32.
+        """Embed waveforms [B, samples, 1] to [B, D] float32.
 
         Raises:
-            DataError: a waveform is too short.
+            DataError: A waveform is too short.
         """
         features = self.extractor(waveforms)
         shortest = int(features.lengths.min())
@@ -101,7 +101,7 @@ class Embedder(nn.Module, ABC):
         return self.encode(features)
 
     def settings(self) -> str:
-        """All that decides what is made of a waveform, with digests of the weights and of the code."""
+        """Return everything that determines an embedding, with digests of the weights and of the code."""
         described = {
             "embedder": f"{type(self).__module__}.{type(self).__qualname__}",
             "code": digest_of_code(type(self).__module__),
@@ -113,7 +113,7 @@ class Embedder(nn.Module, ABC):
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of tensors, with their names and shapes."""
+    """Compute the SHA-256 of tensors with their names and shapes."""
     sha = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         sha.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())

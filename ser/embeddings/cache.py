@@ -1,4 +1,4 @@
-"""Embeddings of a whole manifest: computed once, in batches of like length, and kept from then on."""
+"""Embed all utterances of a manifest once, in batches of similar length, and cache the result."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ from ser.files import write_atomic
 from ser.sources import digest_of_code
 
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_TIMES_ON_GPU = 4  # as many frames in a batch as on a CPU
+_TIMES_ON_GPU = 4  # frames in a batch on a GPU / on a CPU
 _MAX_UTTERANCES = 256
 _BAR_AFTER_S = 2.0
 
@@ -42,20 +42,20 @@ def embed(
     device: torch.device,
     corpus: str | None = None,
 ) -> np.ndarray:
-    """Return the embeddings of all utterances, [N, D] float32 in the manifest's order.
+    """Return the embeddings of all utterances, [N, D] float32, in the manifest's order.
 
     Args:
-        manifest: N utterances.
-        train: [n] places in it; from these alone the embedder takes a corpus's statistics.
-        embedder: it is left on the device, with the statistics of this corpus.
-        cache_dir: folder of the cache; made if it is not there.
-        device: where to compute.
-        corpus: its name, for statistics that were published; None where it has none.
+        manifest: Manifest of N utterances.
+        train: Indices of the training utterances [n], from which alone the embedder computes a corpus's statistics.
+        embedder: Embedder; afterwards it is on the device, with the statistics of this corpus.
+        cache_dir: Folder of the cache; created if it does not exist.
+        device: Device of the computation.
+        corpus: Name of the corpus, for published statistics; None if it has none.
 
     Raises:
-        DataError: a recording cannot be read or is too short, an embedding is not finite, or the cache cannot be
+        DataError: A recording cannot be read or is too short, an embedding is not finite, or the cache cannot be
             written.
-        ConfigError: the corpus has no statistics.
+        ConfigError: There are no statistics of the corpus.
     """
     store = stored_features(manifest, embedder, cache_dir=cache_dir)
     _check_lengths(manifest, store, embedder)
@@ -65,20 +65,20 @@ def embed(
             (_features(utterances, [place]).values[0] for place in range(len(utterances))), corpus=corpus
         )
     path = Path(cache_dir) / f"{_key(store, embedder)}.npy"
-    known = _recall(path, (len(store), embedder.dim))
+    known = _read_cached(path, (len(store), embedder.dim))
     if known is not None:
         return known
     embeddings = _compute(store, embedder, device, manifest.source)
     _check_finite(manifest, embeddings)
-    _keep(path, embeddings)
+    _write_cached(path, embeddings)
     return embeddings
 
 
 def stored_features(manifest: Manifest, embedder: Embedder, *, cache_dir: str) -> Store:
-    """What an embedder starts from, of all utterances; equal recordings have equal digests there.
+    """Return the embedder's input features of all utterances; digests are equal for equal recordings.
 
     Raises:
-        DataError: a recording cannot be read, or the cache cannot be written.
+        DataError: A recording cannot be read, or the cache cannot be written.
     """
     settings = json.dumps(embedder.features, sort_keys=True)
     return read_features(
@@ -98,8 +98,8 @@ def _compute(store: Store, embedder: Embedder, device: torch.device, source: str
         return encoded
 
     with (
-        torch.backends.cudnn.flags(allow_tf32=False),  # whose rounding depends on the shape of a batch
-        _lone_operations(device) as threads,
+        torch.backends.cudnn.flags(allow_tf32=False),  # rounding of TF32 depends on the shape of a batch
+        _one_thread_per_operation(device) as threads,
         ThreadPoolExecutor(threads) as pool,
     ):
         waiting = [pool.submit(encode, batch) for batch in plan]
@@ -107,16 +107,16 @@ def _compute(store: Store, embedder: Embedder, device: torch.device, source: str
             for place, batch in enumerate(_with_bar(plan, len(store), source)):
                 embeddings[batch] = waiting[place].result()
         finally:
-            pool.shutdown(cancel_futures=True)  # or an interrupt would wait for all of them
+            pool.shutdown(cancel_futures=True)  # otherwise an interrupt would wait for all batches
     return embeddings
 
 
 @contextmanager
-def _lone_operations(device: torch.device) -> Iterator[int]:
-    """On a CPU, turn torch's threads, so many of which it gives, from parts of an operation to whole batches.
+def _one_thread_per_operation(device: torch.device) -> Iterator[int]:
+    """Set torch to one thread per operation; yield the number of batches to process in parallel.
 
-    Batches side by side are faster than convolutions in several threads, and what an utterance gives depends on no
-    number of threads.
+    On a CPU, batches in parallel are faster than convolutions in several threads, and the result does not depend on
+    the number of threads.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -127,7 +127,7 @@ def _lone_operations(device: torch.device) -> Iterator[int]:
 
 
 def _features(store: Store, places: list[int]) -> Padded:
-    """Of some utterances, as they are stored."""
+    """Read the features of some utterances as a batch."""
     indices = np.asarray(places)
     lengths = store.lengths[indices]
     return Padded(store.gather(indices, np.zeros_like(lengths), lengths), torch.from_numpy(lengths))
@@ -139,14 +139,14 @@ def _key(store: Store, embedder: Embedder) -> str:
     ).hexdigest()
 
 
-def _keep(path: Path, embeddings: np.ndarray) -> None:
-    """A .npy file as any other, with a digest behind its end."""
+def _write_cached(path: Path, embeddings: np.ndarray) -> None:
+    """Write a .npy file followed by a digest of its content."""
     buffer = io.BytesIO()
     np.save(buffer, embeddings, allow_pickle=False)
     write_atomic(path, buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
 
 
-def _recall(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+def _read_cached(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -184,11 +184,11 @@ def _check_finite(manifest: Manifest, embeddings: np.ndarray) -> None:
 
 
 def _with_bar(plan: Plan, utterances: int, source: str) -> Iterator[list[int]]:
-    """The batches; with a progress bar once they take more than a moment, if somebody is watching."""
+    """Yield the batches, with a progress bar after 2 s if the output is a terminal."""
     if not sys.stderr.isatty():
         yield from plan
         return
-    from rich.console import Console  # here, because a start from the cache shows no bar
+    from rich.console import Console  # imported here, because a start from the cache shows no bar
     from rich.markup import escape
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""Hand-crafted functionals, computed by the package `opensmile`, which is asked for only here."""
+"""Hand-crafted functionals by the package `opensmile`, which is imported only when used."""
 
 from typing import Literal
 
@@ -11,13 +11,13 @@ from ser.errors import ConfigError, install_command
 
 
 class OpenSmile(Embedder):
-    """Functionals of a whole utterance.
+    """Functionals of a whole utterance by openSMILE.
 
     Args:
-        feature_set: `ComParE_2016`, D = 6373, or `eGeMAPSv02`, D = 88.
+        feature_set: `ComParE_2016` with D = 6373, or `eGeMAPSv02` with D = 88.
 
     Raises:
-        ConfigError: the package is not installed.
+        ConfigError: The package is not installed.
     """
 
     max_frames = 16_000 * 40
@@ -39,7 +39,7 @@ class OpenSmile(Embedder):
         self.smile = smile
 
     def encode(self, features: Padded) -> Tensor:
-        """[B, samples, 1] -> [B, D]."""
+        """Compute functionals [B, D] of waveforms [B, samples, 1]."""
         waveforms = features.values[..., 0].cpu()
         signals = (waveforms[row, :length] for row, length in enumerate(features.lengths.tolist()))
         rows = [self._functionals(signal) for signal in signals]

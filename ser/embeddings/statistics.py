@@ -1,4 +1,4 @@
-"""The baseline that needs no training: what the bands of a log-mel filterbank hold, summed up over time."""
+"""Baseline without training: statistics of log-mels over time."""
 
 import torch
 from torch import Tensor
@@ -14,12 +14,10 @@ class LogMelStatistics(Embedder):
         super().__init__(SERAB, 3 * SERAB["num_mel_bins"])
 
     def encode(self, features: Padded) -> Tensor:
-        """[B, T, 64] -> [B, 192]: 64 means, 64 deviations, 64 maxima."""
+        """Compute 64 means, 64 deviations and 64 maxima [B, 192] of log-mels [B, T, 64]."""
         real = features.mask.unsqueeze(-1)
         count = features.lengths[:, None]
-        values = (
-            features.values.double()
-        )  # long sums, of which those of another padding would round otherwise
+        values = features.values.double()  # in float32, the rounding of long sums would depend on padding
         mean = values.where(real, 0).sum(1) / count
         squares = (values - mean[:, None]).square().where(real, 0).sum(1)
         largest = values.where(real, -torch.inf).amax(1)

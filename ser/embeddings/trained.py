@@ -1,4 +1,4 @@
-"""Embeddings of any model that was trained here."""
+"""Embeddings of a model that was trained with this framework."""
 
 import hashlib
 
@@ -13,14 +13,14 @@ from ser.splits.speaker_normalize import uses_speaker_normalization
 
 
 class TrainedModel(Embedder):
-    """What a model's pooling gives to its head, through the features it was trained on.
+    """Output of a trained model's pooling, which is the input of its head.
 
     Args:
-        ckpt: best.ckpt or last.ckpt of a run, or the folder of one.
+        ckpt: best.ckpt or last.ckpt of a run, or the folder of a run.
 
     Raises:
-        CheckpointError: the file cannot be read as a checkpoint.
-        ConfigError: the model was trained on features that cannot be made of a recording alone, or has no pooling.
+        CheckpointError: The file cannot be read as a checkpoint.
+        ConfigError: The model's features cannot be computed from a recording alone, or it has no pooling.
     """
 
     def __init__(self, ckpt: str) -> None:
@@ -36,13 +36,13 @@ class TrainedModel(Embedder):
                 f"{setting('extractor.ckpt', ckpt)}: answers every step, so it has no embedding of an utterance. "
                 "Use a model trained with pooling=mean or another that pools."
             )
-        extractor_of([trained])  # refuses those on frames that are not made so
-        sha = hashlib.sha256(trained.path.read_bytes()).hexdigest()  # its architecture counts, too
+        extractor_of([trained])  # refuses models whose features cannot be computed from recordings
+        sha = hashlib.sha256(trained.path.read_bytes()).hexdigest()  # includes the architecture
         super().__init__(trained.features, trained.model.pooling.out_dim, options={"checkpoint": sha})
         self.model = trained.model
-        # as many samples of a waveform take the time of a frame
+        # 160 samples of a waveform take about as long as a frame
         self.max_frames = 16_000 * (160 if trained.reads_waveforms else 1)
 
     def encode(self, features: Padded) -> Tensor:
-        """[B, T, F] -> [B, D]."""
+        """Embed features [B, T, F] to [B, D]."""
         return self.model.embed(features).float()

@@ -1,6 +1,6 @@
-"""Embeddings of wav2vec 2.0, HuBERT, WavLM and their like by the package `transformers`, imported only here.
+"""Embeddings of wav2vec 2.0, HuBERT, WavLM and similar models by the package `transformers`, imported only here.
 
-Nothing is downloaded: a model is a folder.
+Nothing is downloaded: a model is given as a folder.
 """
 
 import json
@@ -15,23 +15,23 @@ from ser.batch import Padded
 from ser.embeddings.base import WAVEFORM, Embedder
 from ser.errors import CheckpointError, ConfigError, first_line, install_command, setting
 
-_SMALLEST_VARIANCE = 1e-7  # added, as the feature extractors of all these models do
-_UNUSED = "masked_spec_embed"  # stands for masked steps in training, and some folders lack it
-_SHORTEST_S = 0.025  # one step of all published models
+_SMALLEST_VARIANCE = 1e-7  # added to variances, as the feature extractors of all these models do
+_UNUSED = "masked_spec_embed"  # replaces masked steps in training; some folders lack it
+_SHORTEST_S = 0.025  # input of one step, in all published models
 _PROBE_S = (0.5, 0.3)
 
 
 class Transformer(Embedder):
-    """The mean over time of a hidden layer, or of all of them.
+    """Mean over time of one hidden layer, or of all hidden layers.
 
     Args:
-        folder: as `save_pretrained` wrote it: config.json, preprocessor_config.json and the weights.
-        layer: 0 for what enters the first transformer layer, 1 for what leaves it, and so on; -1 for what leaves the
-            last one; `mean` for the mean of all of these.
+        folder: Folder written by `save_pretrained`: config.json, preprocessor_config.json and the weights.
+        layer: 0 for the input of the first transformer layer, 1 for its output, and so on; -1 for the output of the
+            last layer; `mean` for the mean of all of these.
 
     Raises:
-        ConfigError: the package is not installed, or the model has no such layer.
-        CheckpointError: the folder does not hold an encoder of waveforms.
+        ConfigError: The package is not installed, or the model has no such layer.
+        CheckpointError: The folder does not hold an encoder of waveforms.
     """
 
     max_frames = 16_000 * 40
@@ -57,10 +57,10 @@ class Transformer(Embedder):
         self.eval()
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # within WavLM
         self.takes_batches = hasattr(model.config, "conv_kernel") and self._ignores_padding()
-        """False where the model itself depends on padding: then it is given one utterance at a time."""
+        """False if the model's result depends on padding: then utterances are processed one at a time."""
 
     def encode(self, features: Padded) -> Tensor:
-        """[B, samples, 1] -> [B, D]."""
+        """Embed waveforms [B, samples, 1] to [B, D]."""
         waveforms = self._normalized(features)
         if self.takes_batches:
             return self._embed_batch(waveforms)
@@ -68,7 +68,7 @@ class Transformer(Embedder):
         return torch.stack([self._hidden(row[None, :length, 0]).mean(1)[0] for row, length in rows])
 
     def _normalized(self, features: Padded) -> Padded:
-        """Mean 0 and variance 1 of each utterance, if the model was trained on such; padding is zero."""
+        """Normalise each utterance to mean 0 and variance 1, if the model was trained so; padding is 0."""
         waveforms = features.zeroed()
         if not self.normalizes:
             return waveforms
@@ -84,7 +84,7 @@ class Transformer(Embedder):
         return steps.zeroed().values.sum(1) / steps.lengths[:, None]
 
     def _hidden(self, waveforms: Tensor, **inputs: Tensor) -> Tensor:
-        """[B, samples] -> [B, T, D]."""
+        """Compute the hidden layer [B, T, D] of waveforms [B, samples]."""
         states = self.model(waveforms, output_hidden_states=True, **inputs).hidden_states
         hidden: Tensor = torch.stack(states).mean(0) if self.layer == "mean" else states[self.layer]
         return hidden.float()
@@ -97,7 +97,7 @@ class Transformer(Embedder):
 
     @torch.inference_mode()
     def _ignores_padding(self) -> bool:
-        """Try it: those with a group norm over time do not, nor do some that shorten the sequence."""
+        """Test whether padding changes the result, as with group norm over time and with some ways to subsample."""
         longer, shorter = (round(seconds * self.sample_rate) for seconds in _PROBE_S)
         noise = torch.randn(longer, generator=torch.Generator().manual_seed(0))
         pair = Padded.collate([noise[:, None], noise[:shorter, None]])
@@ -107,7 +107,7 @@ class Transformer(Embedder):
 
 
 def _load(folder: str) -> tuple[Any, dict[str, Any]]:
-    """The model, and the settings of its feature extractor."""
+    """Load the model, and the settings of its feature extractor."""
     try:
         import transformers
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Whether a step in a file answers as it does in torch."""
+"""Compare an exported step with the model in torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ser.export.step import Step, leaves
+from ser.export.step import Step, tensors_of_state
 
 _CHUNKS = (1, 7, 100)  # frames
-_FRAMES = 210  # of a comparison: 10 ms each, 2 s
+_FRAMES = 210  # frames of a comparison: 10 ms each, 2 s
 
 
-def difference(path: Path, description: Mapping[str, Any], step: Step) -> float:
-    """How far onnxruntime is from torch, at most, over frames of noise of all levels, whatever the chunks.
+def max_difference(path: Path, description: Mapping[str, Any], step: Step) -> float:
+    """Compute the largest difference between onnxruntime and torch over frames of noise, for several chunk sizes.
 
     Args:
-        path: of step.onnx.
-        description: as `describe` gives it: the stream begins as it says.
-        step: the model.
+        path: Path of step.onnx.
+        description: Description of the bundle by `describe`, which contains the initial state.
+        step: The model.
     """
     import onnxruntime
 
@@ -27,18 +27,18 @@ def difference(path: Path, description: Mapping[str, Any], step: Step) -> float:
     frames = _noise(step)
     with torch.inference_mode():
         logits, state = step.model.step(frames, step.model.initial_state(1))
-        expected = [*(said[None] for said in step.answers(logits[0]).values()), *leaves(state)]
+        expected = [*(said[None] for said in step.answers(logits[0]).values()), *tensors_of_state(state)]
     gaps = []
     for size in _CHUNKS:
         found = _run(session, description, torch.split(frames, size, dim=1))
         gaps += [
             (one.double() - other.double()).abs().max() for one, other in zip(found, expected, strict=True)
         ]
-    return float(torch.stack(gaps).max())  # NaN, if one is
+    return float(torch.stack(gaps).max())  # NaN if any difference is NaN
 
 
 def _run(session: Any, description: Mapping[str, Any], chunks: Sequence[Tensor]) -> list[Tensor]:
-    """All answers of a stream, each [1, n, ...], and the tensors of its last state."""
+    """Run a stream in onnxruntime; return all outputs [1, n, ...] and the tensors of the last state."""
     states = {
         own["input"]: torch.full(own["shape"], float(own["initial"])).to(getattr(torch, own["type"])).numpy()
         for own in description["states"]
@@ -53,7 +53,7 @@ def _run(session: Any, description: Mapping[str, Any], chunks: Sequence[Tensor])
 
 
 def _noise(step: Step) -> Tensor:
-    """Features [1, _FRAMES, F] of white noise between -60 and 0 dB of full scale."""
+    """Compute features [1, _FRAMES, F] of white noise between -60 and 0 dB of full scale."""
     generator = torch.Generator().manual_seed(0)
     extractor = step.extractor
     noise = torch.randn(1, _FRAMES, extractor.framing.length, generator=generator)

@@ -1,7 +1,8 @@
-"""A step as ONNX.
+"""Export a model's step to ONNX.
 
-The file holds a loop over frames around the step of one: so it takes any number of them, whatever the model, and what
-it answers does not depend on how a stream is cut. (The exporter itself can leave the number open for no LSTM.)
+The file contains a loop over frames around the step of one frame: so it takes any number of frames, whatever the
+model, and its output does not depend on how a stream is cut. (The exporter itself cannot leave the number open for an
+LSTM.)
 """
 
 import logging
@@ -14,23 +15,23 @@ from typing import Any
 import torch
 
 from ser.errors import ConfigError
-from ser.export.step import Step, leaves
+from ser.export.step import Step, tensors_of_state
 
-_OPSET = 18  # what torch writes before any conversion, so that the file needs no newer runtime than it must
+_OPSET = 18  # the version that torch writes without conversion, which the oldest possible runtime can read
 
 
 def save_step(step: Step, feature_dim: int, path: Path) -> None:
     """Write step.onnx.
 
     Raises:
-        ConfigError: the model does something that ONNX has no word for.
+        ConfigError: The model uses an operation that ONNX does not have.
     """
     import onnx
 
-    # The exporter takes inputs that are one tensor, as the zeros of an LSTM's two states are, for one input.
-    states = [leaf.clone() for leaf in leaves(step.initial)]
+    # The exporter merges inputs that are the same tensor, such as the zeros of an LSTM's two states.
+    states = [leaf.clone() for leaf in tensors_of_state(step.initial)]
     try:
-        with _quiet(), torch.no_grad():
+        with _silence_exporter(), torch.no_grad():
             program = torch.onnx.export(
                 step.eval(),
                 (*states, torch.zeros(1, feature_dim)),
@@ -44,37 +45,37 @@ def save_step(step: Step, feature_dim: int, path: Path) -> None:
             f"ckpt: {parts} cannot be written as ONNX ({_reason(error)}). Train with another pooling or model, such as "
             "pooling=none or model=lstm_stream."
         ) from error
-    assert program is not None  # as no file was named
-    onnx.save(looped(program.model_proto, step), path)
+    assert program is not None  # None only if a file is named
+    onnx.save(add_frame_loop(program.model_proto, step), path)
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what went wrong at the bottom."""
+    """Return the first line of the error that caused an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).splitlines()[0]
 
 
-def looped(one: Any, step: Step) -> Any:
-    """A model of any number of frames.
+def add_frame_loop(one: Any, step: Step) -> Any:
+    """Add a loop over frames to a model of one frame.
 
     Args:
-        one: ModelProto: state tensors and a frame [1, F] -> state tensors and answers [1, ...] about the frame.
-        step: what it was made of.
+        one: ModelProto: state tensors and a frame [1, F] -> state tensors and outputs [1, ...] for the frame.
+        step: The step that was exported.
 
     Returns:
         ModelProto: `frames` [1, n, F], `state_0`, ... -> `probabilities` [1, n, C], ..., `next_state_0`, ...
     """
     from onnx import helper
 
-    body, count = one.graph, len(leaves(step.initial))
+    body, count = one.graph, len(tensors_of_state(step.initial))
     for node in body.node:
-        node.ClearField("metadata_props")  # lines of the code that it was made of, with their paths
+        node.ClearField("metadata_props")  # source lines with their paths
     befores = [_renamed(value, f"state_{number}") for number, value in enumerate(body.input[:count])]
     afters = [_renamed(value, f"next_state_{number}") for number, value in enumerate(body.output[:count])]
-    frames = _any_number(body.input[count], "frames")
+    frames = _over_frames(body.input[count], "frames")
     names = step.answers(torch.zeros(1, step.target.out_dim))
-    answers = [_any_number(value, name) for value, name in zip(body.output[count:], names, strict=True)]
+    answers = [_over_frames(value, name) for value, name in zip(body.output[count:], names, strict=True)]
     loop = helper.make_node(
         "Scan",
         [value.name for value in (*befores, frames)],
@@ -94,8 +95,8 @@ def _renamed(value: Any, name: str) -> Any:
     return helper.make_value_info(name, value.type)
 
 
-def _any_number(value: Any, name: str) -> Any:
-    """[1, ...] of one frame -> [1, n, ...]."""
+def _over_frames(value: Any, name: str) -> Any:
+    """Change the shape of a value from [1, ...] for one frame to [1, n, ...]."""
     from onnx import helper
 
     kind = value.type.tensor_type
@@ -105,8 +106,8 @@ def _any_number(value: Any, name: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter tells of all that it does, and of its own deprecations."""
+def _silence_exporter() -> Iterator[None]:
+    """Suppress log messages and warnings of the exporter."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A model's step as a function of tensors alone, as a file has to hold it."""
+"""A model's step as a function of tensors only, which a file can hold."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,14 +13,13 @@ from ser.models.base import State
 
 
 class Step(nn.Module):
-    """The next frame of one stream and the tensors of the state before it -> those after it, and the answer.
+    """Map the next frame of one stream and the tensors of the state to the new state and the output.
 
     Args:
-        trained: a model that can stream.
+        trained: A model that can stream.
 
     Raises:
-        ConfigError: the model, or its features, needs more than has been heard; or what it remembers does not keep its
-            shape.
+        ConfigError: The model or its features need future frames, or the shape of the state changes.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -34,13 +33,13 @@ class Step(nn.Module):
         self._check_shapes(trained.feature_dim)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Tensors of a state and a frame [1, F] -> tensors of a state, and what `answers` makes of the frame."""
+        """Map the tensors of a state and a frame [1, F] to those of the new state and the outputs of `answers`."""
         *before, frame = inputs
-        logits, after = self.model.step(frame.unsqueeze(1), rebuilt(self.initial, iter(before)))
-        return *leaves(after), *self.answers(logits[:, 0]).values()
+        logits, after = self.model.step(frame.unsqueeze(1), replace_tensors(self.initial, iter(before)))
+        return *tensors_of_state(after), *self.answers(logits[:, 0]).values()
 
     def answers(self, logits: Tensor) -> dict[str, Tensor]:
-        """Logits [n, out_dim] -> probabilities [n, C]; where silence is a class, also whether it is speech [n]."""
+        """Compute probabilities [n, C] from logits [n, out_dim]; if silence is a class, also is_speech [n]."""
         said = {"probabilities": self.target.scores(logits)}
         if self.hears_silence:
             target: Any = self.target
@@ -50,12 +49,12 @@ class Step(nn.Module):
     def _check_shapes(self, feature_dim: int) -> None:
         with torch.no_grad():
             _, after = self.model.step(torch.zeros(1, 1, feature_dim), self.initial)
-        if shapes(self.initial[0]) != shapes(after[0]):
+        if shapes_of_state(self.initial[0]) != shapes_of_state(after[0]):
             raise ConfigError(
                 f"frontend.delta_scale={self.model.frontend.delta_scale}: deltas remember more at the fifth frame than "
                 "at the first, and step.onnx has one shape for all. Train with frontend.delta_scale=0."
             )
-        if shapes(self.initial) != shapes(after):
+        if shapes_of_state(self.initial) != shapes_of_state(after):
             encoder = self.model.encoder
             raise ConfigError(
                 f"model.subsampling={encoder.subsampling}: {type(encoder).__name__} remembers now more, now fewer "
@@ -63,20 +62,20 @@ class Step(nn.Module):
             )
 
 
-def leaves(state: State) -> list[Tensor]:
-    """The tensors of nested tuples, from left to right; those that hold nothing are left out."""
+def tensors_of_state(state: State) -> list[Tensor]:
+    """Return the tensors of nested tuples, from left to right, without empty ones."""
     if isinstance(state, Tensor):
         return [state] if state.numel() else []
-    return [leaf for part in state for leaf in leaves(part)]
+    return [leaf for part in state for leaf in tensors_of_state(part)]
 
 
-def shapes(state: State) -> list[torch.Size]:
-    """Those of the leaves."""
-    return [leaf.shape for leaf in leaves(state)]
+def shapes_of_state(state: State) -> list[torch.Size]:
+    """Return the shapes of the tensors of nested tuples, without empty ones."""
+    return [leaf.shape for leaf in tensors_of_state(state)]
 
 
-def rebuilt(state: State, tensors: Iterator[Tensor]) -> State:
-    """Nested tuples like these, with other tensors in place of their leaves."""
+def replace_tensors(state: State, tensors: Iterator[Tensor]) -> State:
+    """Return nested tuples of the same structure, with other tensors."""
     if isinstance(state, Tensor):
         return next(tensors) if state.numel() else state
-    return tuple(rebuilt(part, tensors) for part in state)
+    return tuple(replace_tensors(part, tensors) for part in state)

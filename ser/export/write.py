@@ -1,4 +1,4 @@
-"""Write an exported model: all of it, or nothing."""
+"""Write a bundle completely or not at all."""
 
 import json
 import math
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ser.errors import ConfigError, DataError, install_command, setting
-from ser.export.compare import difference
+from ser.export.compare import max_difference
 from ser.export.onnx_export import save_step
-from ser.export.step import Step, leaves
+from ser.export.step import Step, tensors_of_state
 from ser.files import temporary_folder
 from ser.inference.checkpoint import Trained
 from ser.runs.environment import version
@@ -20,41 +20,41 @@ from ser.runs.environment import version
 FORMAT = 1
 STEP, META = "step.onnx", "meta.json"
 TOLERANCE = 1e-4
-"""By how much onnxruntime may differ from torch, in probabilities and in states."""
+"""Largest allowed difference between onnxruntime and torch, in probabilities and in states."""
 
 
 def write(trained: Trained, output: Path, *, overwrite: bool = False) -> float:
-    """Write a folder of step.onnx and meta.json, all or nothing, and return the largest difference from torch.
+    """Write a folder of step.onnx and meta.json, completely or not at all; return the largest difference from torch.
 
     Args:
-        trained: a model that can stream.
-        output: the folder.
-        overwrite: whether an exported model that is there may be replaced.
+        trained: A model that can stream.
+        output: The folder.
+        overwrite: Whether an existing bundle may be replaced.
 
     Raises:
-        ConfigError: the model cannot stream, its state does not keep its shape, packages are missing, or the file
-            answers otherwise than the model.
-        DataError: the folder exists, or cannot be written.
+        ConfigError: The model cannot stream, the shape of its state changes, packages are missing, or the file's
+            output differs from the model's.
+        DataError: The folder exists, or cannot be written.
     """
     check_packages()
     check_folder(output, overwrite=overwrite)
     step = Step(trained)
     try:
         with temporary_folder(output.parent) as temporary:
-            found = _fill(temporary, trained, step)
-            _put(temporary, output)
+            found = _write_files(temporary, trained, step)
+            _move_into_place(temporary, output)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"{output}: cannot be written ({reason}). Give another output.") from error
     return found
 
 
-def _fill(folder: Path, trained: Trained, step: Step) -> float:
-    """Write both files, if they say what the model says."""
+def _write_files(folder: Path, trained: Trained, step: Step) -> float:
+    """Write both files, if the exported step agrees with the model."""
     description = describe(trained, step)
     save_step(step, trained.feature_dim, folder / STEP)
-    found = difference(folder / STEP, description, step)
-    if not found <= TOLERANCE:  # nor NaN
+    found = max_difference(folder / STEP, description, step)
+    if not found <= TOLERANCE:  # also refuses NaN
         raise ConfigError(
             f"{setting('ckpt', trained.path)}: "
             f"{type(trained.model.encoder).__name__} answers otherwise in step.onnx than in "
@@ -67,10 +67,10 @@ def _fill(folder: Path, trained: Trained, step: Step) -> float:
 
 
 def check_packages() -> None:
-    """Refuse to begin without what is needed.
+    """Check that the required packages are installed.
 
     Raises:
-        ConfigError: a package is missing.
+        ConfigError: A package is missing.
     """
     try:
         import onnx  # noqa: F401
@@ -83,10 +83,10 @@ def check_packages() -> None:
 
 
 def check_folder(output: Path, *, overwrite: bool) -> None:
-    """Refuse a path that is no place for an exported model.
+    """Refuse a path to which no bundle can be written.
 
     Raises:
-        DataError: it exists and `overwrite` is false, or it is no exported model, or its folder is missing.
+        DataError: It exists and `overwrite` is false, it is not a bundle, or its parent folder is missing.
     """
     if not output.parent.is_dir():
         raise DataError(f"{output}: its folder is missing. Make the folder, or give another output.")
@@ -103,7 +103,7 @@ def check_folder(output: Path, *, overwrite: bool) -> None:
 
 
 def describe(trained: Trained, step: Step) -> dict[str, Any]:
-    """What a program needs to know beside step.onnx, in plain containers."""
+    """Describe what a program needs besides step.onnx, in plain containers."""
     answers = step.answers(torch.zeros(1, trained.target.out_dim))
     return {
         "format": FORMAT,
@@ -114,13 +114,13 @@ def describe(trained: Trained, step: Step) -> dict[str, Any]:
         "features": trained.features,
         "inputs": {"frames": [1, "n", trained.feature_dim]},
         "outputs": {name: [1, "n", *answer.shape[1:]] for name, answer in answers.items()},
-        "states": [_state(number, leaf) for number, leaf in enumerate(leaves(step.initial))],
+        "states": [_state(number, leaf) for number, leaf in enumerate(tensors_of_state(step.initial))],
         "versions": {name: version(name) for name in ("ser-lightning", "torch", "onnx", "onnxruntime")},
     }
 
 
 def _state(number: int, initial: Tensor) -> dict[str, Any]:
-    """Names, shape and type of a tensor, and the value that it is filled with before the first frame."""
+    """Describe a tensor of the state: names, shape, type, and the value that fills it before the first frame."""
     value = initial.flatten()[0].item()
     return {
         "input": f"state_{number}",
@@ -131,8 +131,8 @@ def _state(number: int, initial: Tensor) -> dict[str, Any]:
     }
 
 
-def _put(temporary: Path, output: Path) -> None:
-    """Rename a folder that is complete, in place of the one that is there."""
+def _move_into_place(temporary: Path, output: Path) -> None:
+    """Rename a complete folder to its final name, replacing an existing bundle."""
     if output.exists():
         old = temporary.with_suffix(".old")
         output.rename(old)

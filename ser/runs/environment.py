@@ -1,4 +1,4 @@
-"""What a run depended on: written as environment.json, so that its numbers can be explained years later."""
+"""Describe everything that a run depends on, for environment.json, so that its results can be explained years later."""
 
 import hashlib
 import json
@@ -27,31 +27,31 @@ PACKAGES = (
     "numpy",
     "scikit-learn",
 )
-TYPED = "SER_TYPED"  # environment variable of the jobs of a sweep that are commands of their own
+TYPED = "SER_TYPED"  # environment variable for jobs of a sweep that run as separate commands
 _typed: dict[str, list[str]] = {}
 _program: list[str] = []  # words that called the command `ser`; empty in a script
 _CHECKOUT = Path(__file__).parents[2]
-_GIT_TIMEOUT_S = 5.0  # it takes some 10 ms; on a stalled network disk a run must not wait for it
+_GIT_TIMEOUT_S = 5.0  # git takes some 10 ms; a run must not wait for a stalled network disk
 
 
-def describe(
+def describe_environment(
     command: Sequence[str], seed: int, data_hashes: Mapping[str, str], *, overrides: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Everything a repetition needs to know, in plain containers for JSON.
+    """Describe everything that is needed to repeat a run, in plain containers for JSON.
 
     Args:
-        command: the words of the command line, such as `["python", *sys.argv]`.
-        seed: of the run.
-        data_hashes: file or split -> hash of its content.
-        overrides: settings that were typed for the run, also before it was resumed.
+        command: Words of the command line, such as `["python", *sys.argv]`.
+        seed: Seed of the run.
+        data_hashes: Hash of the content of each file or split.
+        overrides: Settings typed for the run, including those before it was resumed.
     """
     return {
         "command": " ".join(map(shell_word, command)),
         "overrides": [*overrides],
         "seed": seed,
         "data": dict(data_hashes),
-        "commit": commit(),
-        "dirty": dirty(),
+        "commit": git_commit(),
+        "dirty": has_local_changes(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version(name) for name in PACKAGES},
@@ -62,9 +62,9 @@ def describe(
 
 
 def hash_inputs(config: Mapping[str, Any]) -> dict[str, str]:
-    """Setting -> SHA-256 of the file it names, or of all files below the folder it names, names included.
+    """Compute the SHA-256 of each file that a setting names, or of all files below a folder, including their names.
 
-    Folders below `data` are left out: the fingerprints of the splits tell what was read of them.
+    Folders below `data` are skipped, because the fingerprints of the splits cover what was read from them.
     """
     found = {}
     for key, value in _settings(config):
@@ -75,12 +75,12 @@ def hash_inputs(config: Mapping[str, Any]) -> dict[str, str]:
             elif path.is_dir() and key.rpartition(".")[2] in ("root", "init") and not key.startswith("data."):
                 found[key] = _sha256(sorted(file for file in path.rglob("*") if file.is_file()), below=path)
         except OSError:
-            continue  # too long for a path, or not ours to read: no input of this run
+            continue  # too long for a path, or not readable: not an input of this run
     return found
 
 
 def _settings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Full key and value of every setting that may be a path."""
+    """Yield the full key and the value of every setting that may be a path."""
     if isinstance(node, str) and node and "\0" not in node and key not in ("resume", "experiment_name"):
         yield key, node
     items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else ()
@@ -101,11 +101,11 @@ def _sha256(files: Sequence[Path], below: Path | None = None) -> str:
 
 
 def remember_command(command: Sequence[str], overrides: Sequence[str]) -> None:
-    """Keep what the user typed for this job, which differs from sys.argv in sweeps, resumed runs and child processes.
+    """Store what the user typed for this job, which differs from sys.argv in sweeps, resumed runs and child processes.
 
     Args:
-        command: all words, as `python train.py resume=RUN`.
-        overrides: settings among them, without those of Hydra and `resume`.
+        command: All words, such as `python train.py resume=RUN`.
+        overrides: Settings among them, without those of Hydra and `resume`.
     """
     _typed.update(command=[*command], overrides=[*overrides])
     if inherited := os.environ.get(TYPED):
@@ -115,7 +115,7 @@ def remember_command(command: Sequence[str], overrides: Sequence[str]) -> None:
 
 
 def typed_variable() -> dict[str, str]:
-    """Return the environment variable by which a child process knows what the user typed for its job."""
+    """Return the environment variable that passes the typed command to a child process."""
     return {TYPED: json.dumps(_typed | {"program": _program})}
 
 
@@ -130,20 +130,20 @@ def typed_line() -> str:
 
 
 def typed_overrides(run_dir: Path) -> list[str]:
-    """Return the settings typed for a run: those of its beginning, where it is resumed, and of this command line."""
+    """Return the settings typed for a run: those of its first start, if it is resumed, and of this command line."""
     words = _recorded_overrides(run_dir / "environment.json")
     words += _typed.get("overrides", [])
     return [*{word.partition("=")[0].lstrip("+"): word for word in words}.values()]
 
 
 def is_of_run(word: str) -> bool:
-    """Whether a word of a command line is a setting of a run that another run can repeat."""
+    """Return whether a word of a command line is a setting that another run can repeat."""
     key = word.partition("=")[0].lstrip("+~")
     return key != "resume" and not key.startswith(("hydra.", "hydra/", "-")) and word != key
 
 
 def _recorded_overrides(path: Path) -> list[str]:
-    """Overrides in a run's environment.json; runs that were made before it had them have them in their command."""
+    """Read the overrides of a run's environment.json; for runs of old versions, read them from the command."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if "overrides" in facts:
@@ -187,22 +187,23 @@ def restart() -> list[str]:
     return [sys.executable, *safe, "-m", "ser", _program[-1]]
 
 
-def commit(checkout: Path = _CHECKOUT) -> str | None:
-    """The commit that is checked out, None where there is no git or no checkout."""
+def git_commit(checkout: Path = _CHECKOUT) -> str | None:
+    """Return the commit that is checked out; None without git or a checkout."""
     return _git(checkout, "rev-parse", "--verify", "HEAD")
 
 
-def dirty(checkout: Path = _CHECKOUT) -> bool | None:
-    """Whether code or configs differ from the commit, None where that is not known.
+def has_local_changes(checkout: Path = _CHECKOUT) -> bool | None:
+    """Return whether code or configs differ from the commit; None if unknown.
 
-    New files count: a new model is one. Notes and data do not, they change no number or have their hash.
+    New files count, because one may be a new model. Notes and data do not count, because they change no result or
+    have their own hash.
     """
     changes = _git(checkout, "status", "--porcelain", "--", "*.py", "*.yaml")
     return None if changes is None else changes != ""
 
 
 def _git(checkout: Path, *words: str) -> str | None:
-    """What git prints, None where it fails."""
+    """Run git and return its output; None if it fails."""
     # Only a repository of our own: an installed package may lie in somebody else's. Named outright, as a hook
     # that starts a run sets GIT_DIR. Without the optional locks, a commit at the same time is not disturbed.
     place = [f"--git-dir={checkout / '.git'}", f"--work-tree={checkout}", "--no-optional-locks"]
@@ -222,7 +223,7 @@ def _git(checkout: Path, *words: str) -> str | None:
 
 
 def version(package: str) -> str | None:
-    """Of an installed package; None where it is not installed."""
+    """Return the version of an installed package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -230,7 +231,7 @@ def version(package: str) -> str | None:
 
 
 def _devices() -> list[str]:
-    """Names of the GPUs, where torch is loaded anyway."""
+    """Return the names of the GPUs, if torch is already imported."""
     torch: Any = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return []

@@ -1,4 +1,4 @@
-"""The folder of a run: one run at a time, and never over another's results."""
+"""Folder of a run: it holds one run at a time, and results are never overwritten."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from ser.errors import ConfigError, DataError, setting
 
 try:
     import fcntl
-except ImportError:  # Windows has no advisory locks; there two runs in one folder are not noticed
+except ImportError:  # Windows has no advisory locks; two runs in one folder are not detected there
     fcntl = None  # type: ignore[assignment]
 
 
@@ -17,10 +17,10 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
 
 class RunFolder:
-    """Paths of what a run leaves.
+    """Paths of the files of a run.
 
     Args:
-        path: the folder, such as logs/challenge/2026-01-31_12-00-00.
+        path: The folder, such as logs/challenge/2026-01-31_12-00-00.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,21 +30,21 @@ class RunFolder:
         self.last = path / "checkpoints" / "last.ckpt"
 
     def member(self, number: int) -> "RunFolder":
-        """The folder of one member of an ensemble, from 0."""
+        """Return the folder of one member of an ensemble, from 0."""
         return RunFolder(self.path / f"member_{number}")
 
     @property
     def has_results(self) -> bool:
-        """Whether a run has left anything there that took time: a checkpoint, or scores."""
+        """Return whether the folder contains results of a run: a checkpoint or scores."""
         found = [*self.path.glob("checkpoints/*.ckpt"), *self.path.glob("member_*/checkpoints/*.ckpt")]
         return bool(found) or (self.path / "metrics.json").is_file()
 
     def has_checkpoint(self) -> bool:
-        """Whether a run, or an ensemble, can be resumed here."""
+        """Return whether a run or an ensemble can be resumed here."""
         return self.last.is_file() or self.member(0).last.is_file()
 
     def is_held(self) -> bool:
-        """Whether a process holds the folder now."""
+        """Return whether a process holds the folder now."""
         if fcntl is None or not (self.path / ".lock").is_file():
             return False
         with (self.path / ".lock").open() as file:
@@ -55,15 +55,15 @@ class RunFolder:
         return False
 
     @contextmanager
-    def claimed(self, *, resuming: bool) -> Iterator[None]:
-        """Hold the folder for this run; the lock is gone with the process, however it ends.
+    def hold(self, *, resuming: bool) -> Iterator[None]:
+        """Hold the folder for this run; the lock ends with the process, however it ends.
 
-        A run that was killed before it saved anything begins anew, whether it is resumed or typed again.
+        A run that was killed before it saved anything starts from the beginning, whether it is resumed or repeated.
 
         Raises:
-            ConfigError: another run is in it, or has been and this one does not resume it; or there is nothing
+            ConfigError: Another run uses or has used the folder and this one does not resume it, or there is nothing
                 to resume.
-            DataError: the folder cannot be made or written.
+            DataError: The folder cannot be created or written.
         """
         if resuming and self.has_results and not self.has_checkpoint():
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""Jobs of a sweep: the status each leaves in its folder, and which of them are skipped or resumed."""
+"""Jobs of a sweep: write their status, and find which of them to skip or resume."""
 
 import hashlib
 import itertools
@@ -19,7 +19,7 @@ Status = Literal["running", "completed", "failed"]
 Mode = Literal["max", "min"]
 
 UNSEEN_WORST = 1e6
-"""Stands for the value of a failed job while no other has finished. Metrics and losses stay far within it."""
+"""Value of a failed job as long as no other job has finished; far larger than any metric or loss."""
 
 
 def record_status(
@@ -33,19 +33,19 @@ def record_status(
     mode: Mode | None = None,
     value: float | None = None,
 ) -> None:
-    """Write `status.json` into a run's folder, all or nothing; what is not given stays as it was.
+    """Write `status.json` into a run's folder in one step; arguments that are None leave a value unchanged.
 
-    A process that is killed leaves `running`.
+    The status of a killed process stays `running`.
 
     Args:
-        run_dir: the run's folder.
-        status: `running` forgets what an earlier run in the folder left.
-        overrides: settings given to this job.
-        settings: hash of all settings of this job.
-        error: what went wrong.
-        monitor: name of the compared metric.
-        mode: whether larger (`max`) or smaller (`min`) is better.
-        value: the metric of the best checkpoint, finite.
+        run_dir: Folder of the run.
+        status: Status of the job; `running` discards the status of an earlier run in the folder.
+        overrides: Settings given to this job.
+        settings: Hash of all settings of this job.
+        error: Message of the error.
+        monitor: Name of the metric by which jobs are compared.
+        mode: Whether larger (`max`) or smaller (`min`) is better.
+        value: Metric of the best checkpoint, finite.
     """
     target = Path(run_dir) / STATUS_FILE
     facts = {
@@ -53,7 +53,7 @@ def record_status(
         "error": error,
         "monitor": monitor,
         "mode": mode,
-        "value": finite(value),
+        "value": finite_objective(value),
         "overrides": None if overrides is None else [*overrides],
         "settings": settings,
     }
@@ -64,20 +64,21 @@ def record_status(
 
 
 def hash_settings(settings: Any) -> str:
-    """Return a hash of a job's composed config, interpolations as they are written."""
+    """Compute a hash of a job's composed config, with unresolved interpolations."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def find_folder(run_dir: Path, sweep_dir: Path, *, overrides: Sequence[str], settings: str) -> Path:
-    """Return the folder where a job with these settings has run before, else one that no other job has used.
+    """Return the folder in which a job with these settings ran before, else an unused one.
 
-    A sweep that is repeated or extended in its folder counts its jobs anew, so their numbers may be those of others.
+    A sweep that is repeated or extended in its folder numbers its jobs anew, so that a number may belong to another
+    job.
 
     Args:
-        run_dir: folder that Hydra gives to the job.
-        sweep_dir: folder of all jobs.
-        overrides: settings given to this job.
-        settings: hash of all settings of this job.
+        run_dir: Folder that Hydra assigns to the job.
+        sweep_dir: Folder of all jobs.
+        overrides: Settings given to this job.
+        settings: Hash of all settings of this job.
     """
     statuses = read_statuses(sweep_dir)
     same = [folder for folder, status in statuses.items() if _is_same(status, overrides, settings)]
@@ -101,7 +102,7 @@ def _is_same(status: dict[str, Any], overrides: Sequence[str], settings: str) ->
     return bool(status["settings"] == settings)
 
 
-def attempt(
+def run_job(
     run: Callable[[], float | None],
     run_dir: Path,
     *,
@@ -111,18 +112,18 @@ def attempt(
     settings: str,
     mode: Mode,
 ) -> float | None:
-    """Run one job of a sweep and return its objective, so that a failure is recorded and stops no other job.
+    """Run one job of a sweep and return its objective; a failure is recorded and does not stop other jobs.
 
-    A job that has finished in this folder is not run again.
+    A job that has already finished in this folder is skipped.
 
     Args:
-        run: the job.
-        run_dir: its folder, which gets the status.
-        sweep_dir: folder of all jobs.
-        log: file that gets the traceback of a failure.
-        overrides: settings given to this job.
-        settings: hash of all settings of this job.
-        mode: whether larger or smaller objectives are better.
+        run: Function that runs the job.
+        run_dir: Folder of the job, in which its status is written.
+        sweep_dir: Folder of all jobs.
+        log: File for the traceback of a failure.
+        overrides: Settings given to this job.
+        settings: Hash of all settings of this job.
+        mode: Whether larger or smaller objectives are better.
     """
     words = " ".join(overrides)
     before = _read(run_dir / STATUS_FILE)
@@ -134,7 +135,7 @@ def attempt(
         return failed_objective(sweep_dir, mode)
     record_status(run_dir, "running", overrides=overrides, settings=settings, mode=mode)
     try:
-        value = finite(run())
+        value = finite_objective(run())
     except Exception as error:
         message = str(error) if isinstance(error, SerError) else f"{type(error).__name__}: {error}"
         with log.open("a", encoding="utf-8") as file:
@@ -149,11 +150,11 @@ def attempt(
     return value
 
 
-def finite(value: float | None) -> float | None:
-    """Return an objective that a sweeper can compare.
+def finite_objective(value: float | None) -> float | None:
+    """Return the objective, after checking that a sweeper can compare it.
 
     Raises:
-        SerError: it is NaN or infinite.
+        SerError: It is NaN or infinite.
     """
     if value is not None and not math.isfinite(value):
         raise SerError(f"the run returned {value}: training diverged. Lower optimizer.lr or clip gradients.")
@@ -161,10 +162,10 @@ def finite(value: float | None) -> float | None:
 
 
 def failed_objective(sweep_dir: Path, mode: Mode) -> float:
-    """Return what a sweeper is told of a failed job: the worst value that any job of the sweep has had.
+    """Return the objective of a failed job for the sweeper: the worst value of any job of the sweep so far.
 
-    NaN would end an Optuna study, and a value far outside of the metric's range bends the models of most
-    optimisers; the worst value seen says "not here" and nothing else.
+    NaN would end an Optuna study, and a value far outside of the metric's range distorts the models of most
+    optimisers; the worst value so far only marks the settings as bad.
     """
     values = [
         value for status in read_statuses(sweep_dir).values() if (value := status.get("value")) is not None
@@ -174,13 +175,13 @@ def failed_objective(sweep_dir: Path, mode: Mode) -> float:
 
 
 def read_statuses(sweep_dir: Path) -> dict[Path, dict[str, Any]]:
-    """Return the folder of each job of a sweep with its status."""
+    """Read the status of each job of a sweep, by its folder."""
     found = {path.parent: _read(path) for path in sorted(sweep_dir.rglob(STATUS_FILE))}
     return {folder: status for folder, status in found.items() if status}
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The status in a file; empty where there is none, or where it is not one of ours."""
+    """Read the status in a file; empty if it is missing or not a status of ours."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

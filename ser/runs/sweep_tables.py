@@ -1,4 +1,4 @@
-"""The tables that end a sweep: settings are compared by means over their seeds and folds."""
+"""Print and write the tables at the end of a sweep, with mean scores over seeds and folds."""
 
 import csv
 import json
@@ -21,10 +21,10 @@ REPEATS = (
     "data.split.group",
     "data.seed",
 )
-"""Settings in which repetitions of one experiment differ: scores are averaged over them, never ranked."""
+"""Settings of repetitions of one experiment: scores are averaged over them, never ranked."""
 
 _SCORES = ("accuracy", "uar", "macro_f1", "majority_floor", "file_accuracy", "file_uar")
-_MOST_RECALLS = 6  # classes, in the table on the console; scores.csv has all
+_MOST_RECALLS = 6  # classes in the table on the console; scores.csv has all classes
 
 Overrides = dict[str, str]
 Statuses = Mapping[Path, Mapping[str, Any]]
@@ -32,11 +32,11 @@ Statuses = Mapping[Path, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs with the same settings but for seeds and folds.
+    """Jobs whose settings are equal except for seeds and folds.
 
     Args:
-        settings: key -> value, without REPEATS.
-        jobs: folder -> status, in the order of the folders.
+        settings: Value of each setting, without REPEATS.
+        jobs: Status of each job by its folder, in the order of the folders.
     """
 
     settings: Overrides
@@ -44,7 +44,7 @@ class Group:
 
     @property
     def values(self) -> list[float]:
-        """Monitored values of the completed jobs."""
+        """Return the monitored values of the completed jobs."""
         return [job["value"] for job in self._completed.values() if job.get("value") is not None]
 
     @property
@@ -53,11 +53,11 @@ class Group:
 
     @property
     def mean(self) -> float | None:
-        """Mean of the monitored values."""
+        """Return the mean of the monitored values."""
         return statistics.mean(self.values) if self.values else None
 
     def metrics(self) -> list[dict[str, float]]:
-        """Metrics of each completed job that wrote some."""
+        """Read the metrics of each completed job that has written them."""
         files = [folder / "metrics.json" for folder in self._completed]
         return [json.loads(file.read_text()) for file in files if file.is_file()]
 
@@ -76,11 +76,11 @@ class Group:
 def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
     """Print a sweep's jobs, the best setting first, mean scores, and the command that repeats the best setting.
 
-    The tables are also written: sweep.csv, sweep.md and, of all scores, scores.csv.
+    The tables are also written to sweep.csv, sweep.md and, with all scores, scores.csv.
 
     Args:
-        sweep_dir: folder of all jobs.
-        program: how the program was called, without overrides.
+        sweep_dir: Folder of all jobs.
+        program: Words that called the program, without overrides.
 
     Returns:
         Number of jobs that did not complete.
@@ -116,7 +116,7 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
 
 
 def _repeated_splits(group: Group) -> list[str]:
-    """Say which jobs of a group test the same speakers though their splits are drawn by other seeds."""
+    """Describe which jobs of a group test the same speakers although the seeds of their splits differ."""
     found = {}
     for folder, job in group.jobs.items():
         drawn = {key: value for key, value in overrides_of(job).items() if key.startswith("data.split.")}
@@ -128,10 +128,10 @@ def _repeated_splits(group: Group) -> list[str]:
 
 
 def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Say which jobs of a sweep that draw their splits by other seeds test the same speakers.
+    """Describe which jobs of a sweep test the same speakers although the seeds of their splits differ.
 
     Args:
-        splits: name of a job, such as `data.split.seed=1` -> content of its splits.json.
+        splits: Content of splits.json of each job, by a name such as `data.split.seed=1`.
     """
     jobs: dict[tuple[str, ...], list[str]] = {}
     for name, content in splits.items():
@@ -140,14 +140,14 @@ def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]
             jobs.setdefault((*speakers,), []).append(name)
     return [
         f"{', '.join(names[:-1])} and {names[-1]} test the same {len(speakers)} speaker{'s' * (len(speakers) != 1)} "
-        f"({', '.join(speakers[:5])}{', ...' * (len(speakers) > 5)}): they are no different splits."
+        f"({', '.join(speakers[:5])}{', ...' * (len(speakers) > 5)}): they are not different splits."
         for speakers, names in jobs.items()
         if len(names) > 1
     ]
 
 
 def group_jobs(statuses: Statuses) -> list[Group]:
-    """Put jobs together that differ in nothing but seeds and folds, in the order of their folders."""
+    """Group jobs that differ only in seeds and folds, in the order of their folders."""
     groups: dict[tuple[tuple[str, str], ...], dict[Path, Mapping[str, Any]]] = {}
     for folder, status in sorted(statuses.items(), key=lambda item: (len(item[0].name), item[0])):
         groups.setdefault(tuple(sorted(_settings(status).items())), {})[folder] = status
@@ -155,9 +155,9 @@ def group_jobs(statuses: Statuses) -> list[Group]:
 
 
 def rank_groups(groups: Sequence[Group]) -> tuple[list[Group], list[Group]]:
-    """Return the groups that can be compared, best mean first, and the others.
+    """Return the groups that can be compared, best mean first, and the other groups.
 
-    Compared are those with the most completed jobs: the mean of fewer folds may be that of the easy ones.
+    Only groups with the most completed jobs are compared: the mean of fewer folds may be that of easy folds.
     """
     most = max((len(group.values) for group in groups), default=0)
     compared = [group for group in groups if most and len(group.values) == most]
@@ -167,11 +167,11 @@ def rank_groups(groups: Sequence[Group]) -> tuple[list[Group], list[Group]]:
 
 
 def score_rows(groups: Sequence[Group]) -> list[dict[str, str]]:
-    """Return a row of numbers for each group: a column for each setting in which groups differ, then scores.
+    """Return a row for each group: a column for each setting in which groups differ, then scores.
 
-    Of each score, the mean and, of two jobs or more, the sample standard deviation.
+    For each score, the mean is given and, for two or more jobs, the sample standard deviation.
     """
-    varied = _varied(groups)
+    varied = _varied_settings(groups)
     names = _score_names(groups)
     table = []
     for group in groups:
@@ -186,7 +186,7 @@ def score_rows(groups: Sequence[Group]) -> list[dict[str, str]]:
 
 
 def overrides_of(status: Mapping[str, Any]) -> Overrides:
-    """Return the overrides of a job, key -> value; of `~key`, the value is empty."""
+    """Return the overrides of a job by key; the value of `~key` is empty."""
     parts = [word.partition("=") for word in status.get("overrides") or []]
     return {key: value for key, _, value in parts}
 
@@ -199,8 +199,8 @@ def _words(settings: Overrides) -> list[str]:
     return [key if key.startswith("~") and not value else f"{key}={value}" for key, value in settings.items()]
 
 
-def _varied(groups: Sequence[Group]) -> list[str]:
-    """Keys of settings in which groups differ, in the order of the overrides."""
+def _varied_settings(groups: Sequence[Group]) -> list[str]:
+    """Return the keys of settings in which groups differ, in the order of the overrides."""
     keys = dict.fromkeys(key for group in groups for key in group.settings)
     return [key for key in keys if len({group.settings.get(key) for group in groups}) > 1]
 
@@ -225,7 +225,7 @@ def _percent(values: Sequence[float]) -> str:
 def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str, ...]:
     state = "killed" if status["status"] == "running" else status["status"]
     lines = (status.get("error") or "").strip().splitlines()
-    error = next((line.strip() for line in lines if not line.endswith(":")), "")  # not the head of a list
+    error = next((line.strip() for line in lines if not line.endswith(":")), "")  # not the heading of a list
     return (
         _number(status.get("value")),
         " ".join(status.get("overrides") or []),
@@ -259,7 +259,7 @@ def _write_markdown(path: Path, head: Sequence[str], rows: Sequence[Sequence[str
 
 
 def _print_scores(groups: Sequence[Group]) -> None:
-    """Print scores of validation, by which one chooses, and of test, with the recall of each class, if they are few."""
+    """Print scores of validation, for model selection, and of test, with the recalls of at most six classes."""
     names = _score_names(groups)
     last = "test" if any(name.startswith("test/") for name in names) else "validation"
     shown = [f"{split}/{name}" for split in ("validation", "test") for name in ("accuracy", "uar")]
@@ -267,7 +267,7 @@ def _print_scores(groups: Sequence[Group]) -> None:
     recalls = [name for name in names if name.startswith(f"{last}/recall_")]
     shown += recalls if len(recalls) <= _MOST_RECALLS else []
     names = [name for name in shown if name in names]
-    varied = _varied(groups)
+    varied = _varied_settings(groups)
     rows = []
     for group in groups:
         jobs = group.metrics()
@@ -279,7 +279,7 @@ def _print_scores(groups: Sequence[Group]) -> None:
 
 
 def _print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console  # 0.1 s, and needed at the end of a sweep only
+    from rich.console import Console  # the import takes 0.1 s, and is needed only at the end of a sweep
     from rich.table import Table
     from rich.text import Text
 

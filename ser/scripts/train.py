@@ -42,7 +42,7 @@ def train(config: dict[str, Any]) -> float:
     trainer = setup.build_trainer(config)
     with launcher.joined(trainer, config["trainer"]) as processes, ExitStack() as held:
         run = RunFolder(processes.share_folder(settings.runtime.output_dir))
-        processes.run_first(lambda: held.enter_context(run.claimed(resuming=config["resume"] is not None)))
+        processes.run_first(lambda: held.enter_context(run.hold(resuming=config["resume"] is not None)))
         processes.run_first(lambda: setup.announce(config, run))
         if config["resume"] is not None:
             processes.run_first(lambda: resume.check_unchanged(config, run))

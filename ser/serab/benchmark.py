@@ -96,7 +96,7 @@ def run(
             *(remark for one in found for remark in results.remarks(one)),
         ],
     )
-    facts = environment.describe(environment.typed_command(), SEED, digests)
+    facts = environment.describe_environment(environment.typed_command(), SEED, digests)
     write_atomic(folder / "environment.json", json.dumps(facts, indent=2) + "\n")
     tables.write(folder, report)
     show(report, folder)

@@ -372,7 +372,7 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
     overrides = environment.typed_overrides(run.path)
     command = environment.typed_command()
-    facts = environment.describe(command, config["seed"], fingerprints, overrides=overrides)
+    facts = environment.describe_environment(command, config["seed"], fingerprints, overrides=overrides)
     facts["inputs"] = environment.hash_inputs(config)
     write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts}

@@ -134,7 +134,7 @@ def test_the_lock_of_a_run_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "run" / ".lock").symlink_to(tmp_path / "victim")
     with (
         pytest.raises(Exception, match="cannot write the run's results"),
-        RunFolder(tmp_path / "run").claimed(resuming=False),
+        RunFolder(tmp_path / "run").hold(resuming=False),
     ):
         pass
     assert (tmp_path / "victim").read_text() == "mine"

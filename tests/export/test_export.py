@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ser.errors import ConfigError, DataError
 from ser.export import write as writing
-from ser.export.step import leaves
+from ser.export.step import tensors_of_state
 from ser.export.write import write
 from ser.inference import checkpoint
 from ser.inference.checkpoint import Trained
@@ -96,7 +96,7 @@ def some_frames(count: int = 207, feature_dim: int = 10) -> Tensor:
 @torch.inference_mode()
 def in_torch(trained: Trained, frames: Tensor) -> tuple[Tensor, list[Tensor]]:
     logits, state = trained.model.step(frames, trained.model.initial_state(1))
-    return logits, leaves(state)
+    return logits, tensors_of_state(state)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

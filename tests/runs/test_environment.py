@@ -24,7 +24,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def test_a_description_is_plain_json_with_everything_given() -> None:
     words = ["python", "train.py", "data.root=my data", "model=cnn,lstm"]
-    described = environment.describe(words, 7, {"train.json": "ab12"})
+    described = environment.describe_environment(words, 7, {"train.json": "ab12"})
     assert json.loads(json.dumps(described, allow_nan=False)) == described
     assert described["seed"] == 7
     assert described["data"] == {"train.json": "ab12"}
@@ -33,7 +33,7 @@ def test_a_description_is_plain_json_with_everything_given() -> None:
 
 
 def test_versions_are_those_installed() -> None:
-    packages = environment.describe([], 0, {})["packages"]
+    packages = environment.describe_environment([], 0, {})["packages"]
     assert packages["torch"] == metadata.version("torch")
     assert packages["hydra-core"] == metadata.version("hydra-core")
     assert set(packages) >= {"lightning", "omegaconf", "torchmetrics", "numpy"}
@@ -41,41 +41,42 @@ def test_versions_are_those_installed() -> None:
 
 def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
-    assert environment.describe([], 0, {})["packages"] == {"no-such-package": None}
+    assert environment.describe_environment([], 0, {})["packages"] == {"no-such-package": None}
 
 
 def test_the_time_is_now_in_utc() -> None:
-    time = datetime.fromisoformat(environment.describe([], 0, {})["time"])
+    time = datetime.fromisoformat(environment.describe_environment([], 0, {})["time"])
     assert time.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - time) < timedelta(seconds=10)
 
 
 def test_describing_imports_no_library() -> None:
-    code = "import sys; from ser.runs.environment import describe; describe([], 0, {}); print('torch' in sys.modules)"
+    call = "from ser.runs.environment import describe_environment as f; f([], 0, {})"
+    code = f"import sys; {call}; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 
 
 def test_a_clean_checkout_has_its_commit(checkout: Path) -> None:
     head = subprocess.check_output([*GIT, "rev-parse", "HEAD"], cwd=checkout, text=True).strip()
-    assert environment.commit(checkout) == head
-    assert environment.dirty(checkout) is False
+    assert environment.git_commit(checkout) == head
+    assert environment.has_local_changes(checkout) is False
 
 
 @pytest.mark.parametrize("name", ["model.py", "new.py", "conf/new.yaml"])
 def test_changed_or_new_code_and_configs_make_it_dirty(checkout: Path, name: str) -> None:
     (checkout / name).parent.mkdir(exist_ok=True)
     (checkout / name).write_text("layers: 3\n")
-    assert environment.dirty(checkout) is True
+    assert environment.has_local_changes(checkout) is True
 
 
 def test_notes_do_not_make_it_dirty(checkout: Path) -> None:
     (checkout / "notes.txt").write_text("try three layers\n")
-    assert environment.dirty(checkout) is False
+    assert environment.has_local_changes(checkout) is False
 
 
 def test_a_hook_does_not_redirect_the_question(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DIR", str(checkout / "elsewhere"))
-    assert environment.commit(checkout) is not None
+    assert environment.git_commit(checkout) is not None
 
 
 def test_a_folder_inside_a_foreign_repository_is_no_checkout(
@@ -83,15 +84,15 @@ def test_a_folder_inside_a_foreign_repository_is_no_checkout(
 ) -> None:
     installed = checkout / "site-packages"
     installed.mkdir()
-    assert environment.commit(installed) is None
-    assert environment.dirty(installed) is None
+    assert environment.git_commit(installed) is None
+    assert environment.has_local_changes(installed) is None
     assert capfd.readouterr() == ("", "")
 
 
 def test_without_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    assert environment.commit(checkout) is None
-    assert environment.dirty(checkout) is None
+    assert environment.git_commit(checkout) is None
+    assert environment.has_local_changes(checkout) is None
 
 
 def test_inputs_named_by_settings_are_hashed_by_content(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ser.errors import SerError, program, shell_word
-from ser.runs.sweep import UNSEEN_WORST, attempt, failed_objective, find_folder, record_status
+from ser.runs.sweep import UNSEEN_WORST, failed_objective, find_folder, record_status, run_job
 from ser.runs.sweep_tables import repeated_test_speakers, summarize
 from tests.conftest import REPOSITORY
 
@@ -65,7 +65,7 @@ def tried(run, sweep_dir, name="0", mode="max"):
     folder = sweep_dir / name
     folder.mkdir()
     facts = {"log": folder / "train.log", "overrides": ["seed=1"], "settings": "0f", "mode": mode}
-    return attempt(run, folder, sweep_dir=sweep_dir, **facts), folder
+    return run_job(run, folder, sweep_dir=sweep_dir, **facts), folder
 
 
 def test_a_completed_job_returns_and_records_its_objective(tmp_path):
@@ -289,7 +289,7 @@ def test_a_finished_job_is_skipped_with_its_value(tmp_path, capsys):
     record_status(tmp_path / "0", "completed", settings="0f", value=0.5)
     (tmp_path / "0" / "metrics.json").write_text("{}")
     facts = {"log": tmp_path / "log", "overrides": ["seed=1"], "settings": "0f", "mode": "max"}
-    assert attempt(lambda: 1 / 0, tmp_path / "0", sweep_dir=tmp_path, **facts) == 0.5
+    assert run_job(lambda: 1 / 0, tmp_path / "0", sweep_dir=tmp_path, **facts) == 0.5
     assert "Skipped, as it finished before: seed=1" in capsys.readouterr().out
 
 
@@ -471,5 +471,5 @@ def test_jobs_that_test_the_same_speakers_are_named():
         "seed=4": {},
     }
     assert repeated_test_speakers(splits) == [
-        "data.split.seed=0 and data.split.seed=2 test the same 2 speakers (a, b): they are no different splits."
+        "data.split.seed=0 and data.split.seed=2 test the same 2 speakers (a, b): they are not different splits."
     ]

@@ -162,7 +162,7 @@ def test_a_run_that_saved_nothing_begins_anew(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     run.config.write_text("seed: 0")
     for resuming in (True, False):
-        with run.claimed(resuming=resuming):
+        with run.hold(resuming=resuming):
             pass
 
 
@@ -172,9 +172,9 @@ def test_a_run_that_left_something_is_not_begun_anew(tmp_path: Path, left: str) 
     run.config.write_text("seed: 0")
     (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / left).touch()
-    with pytest.raises(ConfigError, match="holds a run already"), run.claimed(resuming=False):
+    with pytest.raises(ConfigError, match="holds a run already"), run.hold(resuming=False):
         pass
-    with pytest.raises(ConfigError, match=r"no checkpoints/last\.ckpt"), run.claimed(resuming=True):
+    with pytest.raises(ConfigError, match=r"no checkpoints/last\.ckpt"), run.hold(resuming=True):
         pass
 
 
