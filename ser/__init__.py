@@ -7,7 +7,7 @@ __all__ = ["Prediction", "Predictor", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch, which takes more than a second, for what is used alone."""
+    """Import the public names on first use, because torch takes more than a second to import."""
     if name in __all__:
         return getattr(import_module("ser.inference.api"), name)
     raise AttributeError(f"module 'ser' has no attribute {name!r}")

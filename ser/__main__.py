@@ -21,7 +21,7 @@ def main(*entry: str) -> int | None:
     """Run the command that the first argument names, and return its exit code.
 
     Args:
-        entry: words that called this program, such as `python -m ser`; none stand for `ser`.
+        entry: Words that called this program, such as `python -m ser`; none for `ser`.
     """
     if not sys.argv[1:] or sys.argv[1] in ("-h", "--help", "help"):
         _print_usage()

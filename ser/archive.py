@@ -1,11 +1,11 @@
-"""Read what torch.save wrote, after checking it: the only place that calls torch.load.
+"""Read files of torch.save after checking them; no other module calls torch.load.
 
-The file is opened once, so that nobody can exchange it between the checks and the load:
+The file is opened once, so that it cannot be replaced between the checks and the load:
 
-1. the archive's checksums (CRC-32) are compared, which finds every flipped bit: 0.4 s a GB;
+1. the archive's checksums (CRC-32) are compared, which detects every flipped bit: 0.4 s per GB;
 2. its containers are read on the `meta` device, where a tensor has a shape and no memory, and the size that each
-   tensor claims is compared with the bytes that the file holds for it;
-3. only then is it loaded, with `weights_only=True`, so that it can run no code.
+   tensor claims is compared with the bytes in the file;
+3. only then is it loaded, with `weights_only=True`, so that it cannot run code.
 """
 
 import os
@@ -31,8 +31,8 @@ def read_archive(path: Path, *, remedy: str) -> Any:
         remedy: Last sentence of each message: what to do instead.
 
     Raises:
-        CheckpointError: The file is missing, cut, damaged or of another kind, or holds more than tensors and plain
-            values.
+        CheckpointError: The file is missing, incomplete, damaged or of another kind, or holds more than tensors and
+            plain values.
     """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
@@ -60,7 +60,7 @@ def read_archive(path: Path, *, remedy: str) -> Any:
 
 def _load(file: BinaryIO, device: str) -> Any:
     file.seek(0)
-    with warnings.catch_warnings(action="ignore"):  # torch's doubts about a foreign pickle: ours follow
+    with warnings.catch_warnings(action="ignore"):  # torch warns of foreign pickles; our own errors follow
         return torch.load(file, map_location=device, weights_only=True)
 
 

@@ -1,4 +1,4 @@
-"""Notice a training that diverges at its first step that does, without waiting for the device at every step."""
+"""Detect the first step at which a training diverges, without waiting for the device at every step."""
 
 import math
 
@@ -8,12 +8,12 @@ from torch import Tensor
 from ser.errors import DivergedError, setting
 
 _SCALED_STEPS = 10
-"""Steps in a row whose loss a gradient scaler may lose: it leaves them out and goes on with a smaller scale."""
+"""Consecutive steps that may overflow with a gradient scaler, which skips them and reduces its scale."""
 _LARGEST_ADVICE = 1e-3  # learning rate; a tenth of 1e6 would diverge as well
 
 
 class LossWatch:
-    """Keep the number of the first step whose loss was not finite, on the device.
+    """Store the number of the first step whose loss was not finite, on the device.
 
     Args:
         is_scaled: Whether gradients are scaled (precision 16-mixed), so that single steps may overflow.
@@ -26,7 +26,7 @@ class LossWatch:
         self._in_row = torch.tensor(0)
 
     def add(self, loss: Tensor, step: int) -> None:
-        """Take the loss of a step into account."""
+        """Check the loss of a step."""
         if loss.device.type == "cpu" and math.isfinite(loss.item()):  # 3 us instead of 60
             self._in_row.zero_()
             return
@@ -38,7 +38,7 @@ class LossWatch:
 
     @property
     def first(self) -> Tensor:
-        """Number of the first step from which on the loss was not finite, -1 while there is none."""
+        """Return the number of the first step from which on the loss was not finite, or -1."""
         return self._first
 
 
@@ -47,7 +47,7 @@ def diverged(fact: str, *, learning_rate: float | None) -> DivergedError:
 
     Args:
         fact: What is not finite, and where.
-        learning_rate: Of the run, from which a lower one is suggested.
+        learning_rate: Learning rate of the run; the message suggests a lower one.
     """
     lower = _LARGEST_ADVICE if learning_rate is None else min(learning_rate / 10, _LARGEST_ADVICE)
     return DivergedError(

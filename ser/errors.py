@@ -1,4 +1,4 @@
-"""What a user can get wrong, said so that it can be put right."""
+"""Errors that a user can cause, with a message that says how to fix them."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class SerError(Exception):
-    """A mistake the user can mend. The message says where, what is wrong, and how to fix it."""
+    """A mistake that the user can fix. The message says where it is, what is wrong, and how to fix it."""
 
 
 class ConfigError(SerError):
@@ -26,7 +26,7 @@ class CheckpointError(SerError):
 
 
 class DivergedError(SerError):
-    """A training whose loss or weights are not finite any more."""
+    """A training whose loss or weights are no longer finite."""
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
@@ -39,29 +39,29 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error, or of its cause where it has no text of its own, without a full stop."""
+    """Return the first line of an error, or of its cause if it has no text, without a full stop."""
     lines = str(error).strip().splitlines() or str(error.__cause__ or type(error).__name__).splitlines()
     return lines[0].rstrip(".")
 
 
 def named_line(error: BaseException) -> str:
-    """Return the type and the first line of an error that a library raised, where its text alone says too little."""
+    """Return the type and the first line of a library's error, because its text alone may be unclear."""
     return f"{type(error).__name__}: {first_line(error)}"
 
 
 def setting(key: str, value: object) -> str:
-    """Return `key=value` as one word to type in bash, from which Hydra makes the same value.
+    """Return `key=value` as one word for bash, which Hydra reads as the same value.
 
-    Texts stay texts, also those that look like a number, a list or an interpolation; None, bool, int, float, lists
-    and dicts keep their type.
+    Text stays text, even if it looks like a number, a list or an interpolation; None, bool, int, float, lists and
+    dicts keep their type.
     """
     return shell_word(f"{key}={hydra_value(value)}")
 
 
 def shell_word(text: str) -> str:
-    """Return a text quoted as one word of bash, on one line; as it is where nothing in it needs quotes.
+    """Quote a text as one word of bash on one line, if it needs quotes.
 
-    Whatever cannot be printed, such as a line break or the bytes of a broken file name, is written as `\\xHH`.
+    Unprintable characters, such as a line break or the bytes of a broken file name, are written as `\\xHH`.
     """
     if text.isprintable():
         return shlex.quote(text)
@@ -70,7 +70,7 @@ def shell_word(text: str) -> str:
 
 
 def hydra_value(value: object) -> str:
-    """Return a value in the grammar of Hydra's overrides, not yet quoted for a shell."""
+    """Format a value in the grammar of Hydra's overrides, not yet quoted for a shell."""
     match value:
         case None:
             return "null"
@@ -89,15 +89,15 @@ def hydra_value(value: object) -> str:
 def _hydra_text(text: str) -> str:
     if re.fullmatch(r"[\w./+-]+", text, re.ASCII) and not _looks_typed(text):
         return text
-    # OmegaConf reads `${` as an interpolation unless a backslash stands before it, and halves others before that.
+    # OmegaConf reads `${` as an interpolation unless a backslash precedes it, and halves other backslashes before it.
     escaped = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
-    # Hydra halves backslashes before a quote, the closing one included.
+    # Hydra halves backslashes before a quote, including the closing one.
     escaped = re.sub(r'(\\*)("|\Z)', lambda found: found[1] * 2 + found[2].replace('"', r"\""), escaped)
     return f'"{escaped}"'
 
 
 def _looks_typed(text: str) -> bool:
-    """Whether Hydra reads a plain word as a number, a bool or null."""
+    """Return whether Hydra reads a plain word as a number, a bool or null."""
     try:
         float(text)
     except ValueError:
@@ -121,7 +121,7 @@ EXTRAS = {
     "transformers": ("transformers>=4.50",),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
 }
-"""Optional packages by what needs them, as in pyproject.toml, which is not installed with the package."""
+"""Packages of each extra, as in pyproject.toml, which is not installed with the package."""
 
 
 def install_command(extra: str, *options: str) -> str:
@@ -131,7 +131,7 @@ def install_command(extra: str, *options: str) -> str:
 
 
 def program(name: str) -> str:
-    """Return `name` where the shell finds the program beside this interpreter by it, else its path, quoted.
+    """Return `name` if the shell finds the program of this environment under it, else its path, quoted.
 
     In a virtual environment that is not activated, a bare `python` would be another one.
     """

@@ -1,4 +1,4 @@
-"""Files: read text from a user, and write so that no reader ever sees half of a file."""
+"""Read text files of a user, and write files in one step, so that a reader never sees a partial file."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ from ser.errors import DataError, did_you_mean
 
 try:
     import fcntl
-except ImportError:  # Windows has no advisory locks; there, leftovers of killed processes stay
+except ImportError:  # Windows has no advisory locks; there, temporary files of killed processes remain
     _CAN_LOCK = False
 else:
     _CAN_LOCK = True
@@ -31,13 +31,13 @@ REMEDIES = {
     errno.ENOTDIR: "A part of the path is a file, not a folder: give another path.",
     errno.EISDIR: "Give the path of a file.",
 }
-"""What the operating system refuses, and what helps."""
+"""Remedy for each error of the operating system."""
 _NO_FOLDER = "Make the folder first, or give another path."
 _OTHERWISE = "Check the folder and the disk, or give another path."
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is a file or a folder; a name that no file system takes is none."""
+    """Return whether a file or folder exists; False for a name that no file system accepts."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -45,14 +45,14 @@ def exists(path: str | Path) -> bool:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file in one step: whatever goes wrong, the file that was there before stays as it was.
+    """Write a whole file in one step; if it fails, the previous file stays unchanged.
 
     Args:
-        path: of the file; its folder must exist. Behind a symbolic link, what it points to is written.
-        content: bytes, or text that is stored as UTF-8.
+        path: Path of the file; its folder must exist. The target of a symbolic link is written.
+        content: Bytes, or text that is stored as UTF-8.
 
     Raises:
-        DataError: the folder is missing or unwritable, the disk is full, or the path is no place for a file.
+        DataError: The folder is missing or not writable, the disk is full, or the path cannot be a file.
     """
     try:
         _replace(path, _encode(content))
@@ -66,7 +66,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 def _encode(content: str | bytes) -> bytes:
     if isinstance(content, bytes):
         return content
-    # A lone surrogate has no UTF-8; as \udc80 it is right in JSON and readable anywhere else.
+    # A lone surrogate has no UTF-8 encoding; \udc80 is correct in JSON and readable elsewhere.
     return content.encode("utf-8", "backslashreplace")
 
 
@@ -76,7 +76,7 @@ def _replace(path: Path, content: bytes) -> None:
         raise DataError(f"{path}: is not a regular file, so it is not replaced. Give the path of a file.")
     remove_leftovers(target.parent)
     while True:
-        # Not made of the target's name, which may already be as long as a file system allows.
+        # The name does not contain the target's name, which may already have the maximum length.
         temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("xb") as file:
@@ -84,7 +84,7 @@ def _replace(path: Path, content: bytes) -> None:
                     continue
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # some file systems notice only here that the disk is full
+                os.fsync(file.fileno())  # some file systems report a full disk only here
                 temporary.replace(target)
             return
         except BaseException:
@@ -94,13 +94,13 @@ def _replace(path: Path, content: bytes) -> None:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Make a hidden folder that is removed at the end, unless it was renamed, and after a kill at a later start.
+    """Create a hidden folder, and remove it at the end unless it was renamed; a later start removes it after a kill.
 
     Args:
-        parent: folder in which it lies; made if it is not there.
+        parent: Folder in which it is created; created if it does not exist.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: The folder cannot be written to.
     """
     remove_leftovers(parent)
     while True:
@@ -119,7 +119,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files and folders of processes that were killed, once a process for each folder."""
+    """Remove temporary files and folders of killed processes, once per process and folder."""
     if not _CAN_LOCK or folder in _searched:
         return
     _searched.add(folder)
@@ -132,7 +132,7 @@ def remove_leftovers(folder: Path) -> None:
 def _remove_unless_held(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while somebody writes
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while another process writes
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -142,14 +142,14 @@ def _remove_unless_held(path: Path) -> None:
 
 
 def hold(handle: int) -> bool:
-    """Lock an open file or folder until it is closed; False where somebody took it for a leftover meanwhile."""
+    """Lock an open file or folder until it is closed; return False if another process has already removed it."""
     if not _CAN_LOCK:
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # a file system without locks, where leftovers stay
+    except OSError:  # a file system without locks, where temporary files remain
         return True
     return os.fstat(handle).st_nlink > 0
 
@@ -159,12 +159,12 @@ _searched: set[Path] = set()
 
 
 def read_text(path: Path) -> str:
-    """The content of a UTF-8 file, without the mark that Excel puts at its start.
+    """Read a UTF-8 file, without a byte order mark (Excel writes one).
 
     Raises:
-        DataError: it is not there, cannot be read, is empty or in another encoding.
+        DataError: The file is missing, unreadable, empty, or has another encoding.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe would be waited for
+    if path.exists() and not path.is_file() and not path.is_dir():  # reading a pipe would block
         raise DataError(f"{path}: is a pipe, socket or device, not a file. Check the path.")
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -184,6 +184,6 @@ def read_text(path: Path) -> str:
 
 
 def short(path: Path) -> Path:
-    """Return a path as one would type it: relative where it lies below the working folder."""
+    """Return a path as a user would type it: relative if it lies below the working folder."""
     path, here = path.absolute(), Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,8 +1,8 @@
-"""Names of classes, speakers, groups and columns in one form, so that two that look equal are equal.
+"""Normalise names of classes, speakers, groups and columns, so that equal-looking names are equal.
 
-Tables come from spreadsheets, scripts and several operating systems: a name may hold a zero-width space, a
-no-break space or an accent in two code points (macOS). Everything that compares names compares what
-`normalize_name` returns. What differs visibly is never merged; `find_lookalikes` finds what may be a slip.
+Tables come from spreadsheets, scripts and several operating systems: a name may contain a zero-width space, a
+no-break space, or an accent in two code points (macOS). Names are always compared in the form of `normalize_name`.
+Visibly different names are never merged; `find_lookalikes` finds possible typing errors.
 """
 
 import re
@@ -13,17 +13,17 @@ from decimal import Decimal
 from functools import lru_cache
 
 _INVISIBLE_CATEGORIES = ("Cf", "Cc")
-# No category tells these: combining grapheme joiner, Hangul fillers, vowel inherent, Mongolian and other variation
-# selectors.
+# Invisible characters of other categories: combining grapheme joiner, Hangul fillers, vowel inherent, Mongolian and
+# other variation selectors.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0\ufe00-\ufe0f]")
-_BLANK = "\u2800"  # of Braille: looks like a space
+_BLANK = "\u2800"  # Braille blank, which looks like a space
 
 _MISSING = frozenset(
     ("", "nan", "-nan", "none", "null", "n/a", "na", "#n/a", "#na", "<na>", "-", "--", "\u2013", "\u2014")
 )
-"""Words that programs write where there is nothing, in lower case: pandas, R, Excel."""
+"""Placeholders for missing values, in lower case, as pandas, R and Excel write them."""
 
-# Cyrillic and Greek letters that look like Latin ones, and signs that look like others.
+# Cyrillic and Greek letters that look like Latin ones, and punctuation that looks alike.
 _ALIKE = str.maketrans(
     "АВЕЅЗІЈКМНОРСТУХаеорсухіјѕԁһΑΒΕΖΗΙΚΜΝΟΡΤΥΧο\u2010\u2011\u2012\u2013\u2212\u2018\u2019\u00b4`",  # noqa: RUF001
     "ABES3IJKMHOPCTYXaeopcyxijsdhABEZHIKMNOPTYXo-----''''",
@@ -47,12 +47,12 @@ def normalize_name(text: str) -> str:
 
 
 def is_missing(name: str) -> bool:
-    """Tell whether a name is a word that stands for nothing, such as nan, None or N/A."""
+    """Return whether a name is a placeholder for a missing value, such as nan, None or N/A."""
     return normalize_name(name).casefold() in _MISSING
 
 
 def find_lookalikes(names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return names that differ only in case, spacing, number format or letters that look alike, sorted in groups."""
+    """Return groups of names that differ only in case, spacing, number format or look-alike letters, sorted."""
     groups = defaultdict(set)
     for name in {*names}:
         groups[_lookalike_key(name)].add(name)
@@ -60,13 +60,13 @@ def find_lookalikes(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def _lookalike_key(name: str) -> str:
-    """The same for names that are easily taken for one another: `s03`, `S_3` and `s 3`; `4` and `4.0`."""
+    """Return a key that is equal for names that look alike: `s03`, `S_3` and `s 3`; `4` and `4.0`."""
     plain = unicodedata.normalize("NFKC", normalize_name(name)).translate(_ALIKE)
     plain = unicodedata.normalize("NFKC", plain.casefold()).translate(_ALIKE)
     if _NUMBER.fullmatch(plain):
         return str(Decimal(plain.replace(",", ".")).normalize())
     tokens = [_without_zeros(token) if token.isdecimal() else token for token in _TOKEN.findall(plain)]
-    # Digits stay apart: `1_1` is not `11`. Words do not: `very happy` is `veryhappy`.
+    # Numbers stay separate: `1_1` is not `11`. Words are joined: `very happy` is `veryhappy`.
     return re.sub(r"(?<=\D)\0|\0(?=\D)", "", "\0".join(tokens))
 
 

@@ -1,6 +1,6 @@
-"""What stays in float32 whatever precision a training runs in: features, augmentation, statistics, class weights.
+"""Keep float32 for features, augmentation, statistics and class weights, whatever the precision of a training.
 
-Energies span ten decades; float16 has three digits and ends at 65504.
+Energies span ten decades; float16 has three digits and a maximum of 65504.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def in_float32(device: torch.device) -> Iterator[None]:
-    """Compute in float32: turn autocast off, and the default type that trainer.precision=16-true and others set."""
+    """Compute in float32: disable autocast, and reset the default type that trainer.precision=16-true changes."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
@@ -24,7 +24,7 @@ def in_float32(device: torch.device) -> Iterator[None]:
 
 
 class KeepsPrecision(nn.Module):
-    """A module whose parameters and buffers move between devices, and keep their types."""
+    """Module whose parameters and buffers keep their types when they move between devices."""
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         def move(tensor: Tensor) -> Tensor:

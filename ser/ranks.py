@@ -1,7 +1,7 @@
-"""The processes of one run: which of them this is, and what they do together.
+"""Processes of one run: the rank of this process, and communication between processes.
 
-Only global rank 0, the first process, writes, locks and prints; the others get from it what they need, because they
-may run on a node that does not share its disk. The functions do nothing special where a run has a single process.
+Only global rank 0, the first process, writes, locks and prints; it sends to the others what they need, because they
+may run on a node that does not share its disk. With a single process, the functions do nothing special.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Launch:
-    """How this process was started, as its environment variables tell.
+    """How this process was started, according to environment variables.
 
     Args:
-        program: that started all processes; empty where train.py starts them itself.
-        size: number of all processes; 1 where it is not known yet.
-        is_first: whether its global rank is 0.
+        program: Program that started all processes; empty if train.py starts them itself.
+        size: Number of processes; 1 if it is not yet known.
+        is_first: Whether its global rank is 0.
     """
 
     program: str
@@ -35,7 +35,7 @@ class Launch:
 
 
 def read_launch(variables: Mapping[str, str] = os.environ) -> Launch:
-    """Read who started this process, in the order in which Lightning chooses its cluster environment."""
+    """Detect which program started this process, in the order in which Lightning chooses its cluster environment."""
     if "TORCHELASTIC_RUN_ID" in variables:
         names = ("torchrun", "RANK", "WORLD_SIZE")
     elif "SLURM_NTASKS" in variables and variables.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
@@ -51,7 +51,7 @@ def read_launch(variables: Mapping[str, str] = os.environ) -> Launch:
 
 
 def is_shared(trainer: Any) -> bool:
-    """Whether a training with these settings of the trainer has, or may have, several processes."""
+    """Return whether a training with these trainer settings has, or may have, several processes."""
     if not isinstance(trainer, Mapping):
         return False
     one = (None, 1, "1")
@@ -61,12 +61,12 @@ def is_shared(trainer: Any) -> bool:
 
 
 def is_follower(trainer: Any) -> bool:
-    """Whether this process belongs to a run of which another process is the first."""
+    """Return whether this process is not the first process of its run."""
     return is_shared(trainer) and not read_launch().is_first
 
 
 def check_launch(trainer: Any, *, is_sweep: bool) -> str | None:
-    """Return why these settings do not suit the program that started the processes, if so."""
+    """Return why the settings do not fit the program that started the processes; None if they do."""
     launch = read_launch()
     if launch.program == "torchrun" and launch.size > 1 and not is_shared(trainer):
         return (
@@ -82,7 +82,7 @@ def check_launch(trainer: Any, *, is_sweep: bool) -> str | None:
 
 
 def check_alike(trainer: Any, *checks: Callable[[], None]) -> None:
-    """Run checks that come to the same on every process before they meet; the first alone raises what they find."""
+    """Run checks that have the same result on every process; only the first process raises their errors."""
     try:
         for check in checks:
             check()
@@ -93,8 +93,8 @@ def check_alike(trainer: Any, *checks: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def quiet(trainer: Any) -> Iterator[None]:
-    """Print nothing in here unless this process is the first of its run; errors are raised as ever."""
+def silence_followers(trainer: Any) -> Iterator[None]:
+    """Suppress output unless this process is the first of its run; errors are still raised."""
     if not is_follower(trainer):
         yield
         return
@@ -108,13 +108,13 @@ def quiet(trainer: Any) -> Iterator[None]:
 
 
 class Ranks:
-    """The processes that train together.
+    """Processes that train together.
 
     Args:
-        rank: of this process among all, from 0.
-        size: number of all.
-        local_rank: of this process among those of its node, from 0.
-        group: for objects in the host's memory; None where there is one process.
+        rank: Global rank of this process, from 0.
+        size: Number of processes.
+        local_rank: Rank of this process on its node, from 0.
+        group: Process group for objects in host memory; None for a single process.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, group: Any = None) -> None:
@@ -123,16 +123,16 @@ class Ranks:
         self.local_rank = local_rank
         self.group = group
         self.folder: Path | None = None
-        """Folder of the run, once it is shared."""
-        self._agreed: Exception | None = None
+        """Folder of the run, after `share_folder`."""
+        self._raised: Exception | None = None
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Return whether this process is the first one, which writes."""
         return self.rank == 0
 
     def gather(self, mine: T) -> list[T]:
-        """Return what every process has, by rank."""
+        """Return the values of all processes, by rank."""
         if self.size == 1:
             return [mine]
         from torch import distributed
@@ -142,7 +142,7 @@ class Ranks:
         return [*parts]
 
     def share(self, value: T) -> T:
-        """Return what the first process has."""
+        """Return the value of the first process."""
         if self.size == 1:
             return value
         from torch import distributed
@@ -153,15 +153,15 @@ class Ranks:
         return shared
 
     def share_folder(self, path: str | Path) -> Path:
-        """Return the run folder of the first process, whatever this one was given: it may be named by the time."""
+        """Return the run folder of the first process, as the name of this process's folder may contain another time."""
         self.folder = Path(self.share(str(path)))
         return self.folder
 
-    def agree(self, step: Callable[[], T]) -> T:
-        """Run a step on every process; if one fails, all end, and the first raises every reason once.
+    def run_on_all(self, step: Callable[[], T]) -> T:
+        """Run a step on every process; if one fails, all processes end, and the first raises each reason once.
 
         Raises:
-            SerError: another process failed; or whatever the step raises.
+            SerError: Another process failed. Other errors of the step are raised, too.
         """
         if self.size == 1:
             return step()
@@ -169,7 +169,7 @@ class Ranks:
         try:
             result = step()
         except Exception as error:
-            if error is self._agreed:  # of a step within this one: the others have ended
+            if error is self._raised:  # raised by a step within this one: the others have ended
                 raise
             failure = error
         reasons = self.gather(None if failure is None else _describe(failure))
@@ -179,20 +179,20 @@ class Ranks:
             sys.exit(1)
         lines = dict.fromkeys(reason for reason in reasons if reason)
         others = SerError("\n".join(f"rank {reasons.index(line)}: {line}" for line in lines))
-        self._agreed = failure or others
-        raise self._agreed
+        self._raised = failure or others
+        raise self._raised
 
     def run_first(self, step: Callable[[], T]) -> T:
-        """Run a step on the first process alone, and return its result on all."""
-        result: Any = self.agree(lambda: step() if self.is_first else None)
+        """Run a step on the first process only, and return its result on all processes."""
+        result: Any = self.run_on_all(lambda: step() if self.is_first else None)
         shared: T = self.share(result)
         return shared
 
     def run_in_turn(self, step: Callable[[], T]) -> T:
         """Run a step on the first process of each node, which fills the caches, and then on the others."""
         is_early = self.local_rank == 0
-        early: Any = self.agree(lambda: step() if is_early else None)
-        late: Any = self.agree(lambda: None if is_early else step())
+        early: Any = self.run_on_all(lambda: step() if is_early else None)
+        late: Any = self.run_on_all(lambda: None if is_early else step())
         mine: T = early if is_early else late
         return mine
 
@@ -200,18 +200,18 @@ class Ranks:
 _current = Ranks()
 
 
-def signed(message: str) -> str:
-    """A message, with the rank of the process that prints it where it is not the first."""
+def add_rank(message: str) -> str:
+    """Add the rank of this process to a message, unless it is the first process."""
     return message if _current.is_first else f"rank {_current.rank}: {message}"
 
 
-def current() -> Ranks:
-    """The processes of the run that this process is in."""
+def current_ranks() -> Ranks:
+    """Return the processes of this process's run."""
     return _current
 
 
-def enter(processes: Ranks) -> None:
-    """Let this process be one of these from now on."""
+def set_current_ranks(processes: Ranks) -> None:
+    """Set the processes of this process's run."""
     global _current
     _current = processes
 

@@ -1,4 +1,4 @@
-"""A digest of the code that computes something: what is kept from before must not outlive it."""
+"""Digest the source code of a computation, so that cached results are not used after a change of the code."""
 
 import importlib.util
 import re
@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 _COMPUTE_NOTHING = ("ser.errors", "ser.files", "ser.sources")
-"""Messages, and ways to write files: a better message must not cost hours of features."""
+"""Modules that compute nothing: a changed message must not invalidate hours of cached features."""
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)|import[ \t]+([\w., \t]+))",
     re.MULTILINE,
@@ -16,14 +16,14 @@ _IMPORT = re.compile(
 
 
 def digest_of_code(*modules: str, without: Collection[str] = ()) -> str:
-    """Compute SHA-256 of the source of modules and of all that they import from their own packages; 2 ms for 20.
+    """Compute the SHA-256 of the source of modules and of all modules of their packages that they import.
 
-    Imports within functions count. Libraries of others do not: their versions are told apart elsewhere. Nor do messages
-    and the writing of files.
+    It takes 2 ms for 20 modules. Imports within functions count. Other packages do not count, as caches check their
+    versions separately; nor do messages and the writing of files.
 
     Args:
-        modules: full names, such as ser.data.feature_store.
-        without: modules that compute nothing of it, such as those that read it back; they are not followed.
+        modules: Full names of modules, such as ser.data.feature_store.
+        without: Modules that do not affect the result, such as those that read it back; they are not followed.
     """
     sources: dict[str, bytes] = dict.fromkeys((*_COMPUTE_NOTHING, *without), b"")
     waiting = [*modules]
@@ -42,7 +42,7 @@ def digest_of_code(*modules: str, without: Collection[str] = ()) -> str:
 
 
 def _imports(source: bytes) -> list[str]:
-    """Names of modules, and of what is imported from modules, as that may be a module, too."""
+    """Return the names of imported modules, and of objects imported from modules, as these may be modules, too."""
     found: list[str] = []
     for origin, names, plain in _IMPORT.findall(source.decode()):
         words = [
@@ -55,7 +55,7 @@ def _imports(source: bytes) -> list[str]:
 
 
 def _path(name: str) -> Path | None:
-    """Find the file of a module without importing anything; None where there is no such module."""
+    """Find the file of a module without importing it; None if there is no such module."""
     package, _, rest = name.partition(".")
     if package == "__main__":
         file = getattr(sys.modules[package], "__file__", None)

@@ -98,9 +98,9 @@ class Pair(ranks.Ranks):
 
 @pytest.fixture
 def entered() -> Iterator[Callable[[ranks.Ranks], None]]:
-    before = ranks.current()
-    yield ranks.enter
-    ranks.enter(before)
+    before = ranks.current_ranks()
+    yield ranks.set_current_ranks
+    ranks.set_current_ranks(before)
 
 
 def fail(error: Exception) -> Any:
@@ -110,18 +110,18 @@ def fail(error: Exception) -> Any:
 def test_a_failure_of_another_process_is_raised_by_the_first_and_ends_the_others() -> None:
     pair = Pair(0, lambda _: "FILE: no such file")
     with pytest.raises(SerError, match=r"^rank 1: FILE: no such file$"):
-        pair.agree(lambda: 3)
+        pair.run_on_all(lambda: 3)
     with pytest.raises(SystemExit):
-        Pair(1, lambda _: None).agree(lambda: fail(DataError("FILE: no such file")))
+        Pair(1, lambda _: None).run_on_all(lambda: fail(DataError("FILE: no such file")))
     with pytest.raises(SystemExit):
-        Pair(1, lambda _: "FILE: no such file").agree(lambda: 3)
+        Pair(1, lambda _: "FILE: no such file").run_on_all(lambda: 3)
 
 
 def test_the_first_process_raises_its_own_failure_once() -> None:
     asked = []
     pair = Pair(0, lambda mine: asked.append(mine) or mine)
     with pytest.raises(DataError, match=r"^FILE$"):
-        pair.agree(lambda: pair.agree(lambda: fail(DataError("FILE"))))
+        pair.run_on_all(lambda: pair.run_on_all(lambda: fail(DataError("FILE"))))
     assert asked == ["FILE"], "the outer step waits for processes that have ended"
 
 

@@ -98,7 +98,7 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
                 existing_paths=app.existing_paths,
                 schema=app.schema,
             )
-            with ranks.quiet(config.get("trainer")):
+            with ranks.silence_followers(config.get("trainer")):
                 return script(config | {"resume": str(resume)} if resume and "resume" in config else config)
 
         if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -173,7 +173,7 @@ def _run_job(run: Callable[[], float | None]) -> float | None:
     except Exception as error:
         if _wants_traceback() or HydraConfig.get().runtime.choices.get("debug") or not _is_users(error):
             raise
-        print(ranks.signed(_sentence(error)), file=sys.stderr)
+        print(ranks.add_rank(_sentence(error)), file=sys.stderr)
         sys.exit(1)
 
 

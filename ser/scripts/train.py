@@ -51,8 +51,8 @@ def train(config: dict[str, Any]) -> float:
             value = ensemble.train(config, run, splits, started=started)
             record_status(run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=value)
             return value
-        data = processes.agree(lambda: setup.make_data(config, splits))
-        task = processes.agree(lambda: setup.make_task(config, data))
+        data = processes.run_on_all(lambda: setup.make_data(config, splits))
+        task = processes.run_on_all(lambda: setup.make_task(config, data))
         setup.place(trainer, config, run)
         if processes.is_first:
             setup.record(config, run, data)

@@ -48,8 +48,8 @@ def joined(trainer: Any, settings: Any) -> Iterator[ranks.Ranks]:
     strategy._launcher = _Launcher(strategy.launcher, watch)
     try:
         with watch.explained():
-            ranks.enter(_meet(strategy))
-            yield ranks.current()
+            ranks.set_current_ranks(_meet(strategy))
+            yield ranks.current_ranks()
     except BaseException:
         watch.end_children()
         raise
@@ -200,7 +200,7 @@ class _Watch:
             number, code = ended
             who = f"Process {number} of this run (pid {self.children[number - 1].pid})"
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        folder = ranks.current().folder
+        folder = ranks.current_ranks().folder
         has_checkpoint = folder is not None and RunFolder(folder).last.is_file()
         resumed = f"go on with {' '.join(program_words())} {setting('resume', folder)}"
         then = resumed if has_checkpoint else "start the run again"

@@ -299,7 +299,7 @@ def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str
 
 
 def of_all_processes(mine: list[Any]) -> list[Any]:
-    return [row for part in ranks.current().gather(mine) for row in part]
+    return [row for part in ranks.current_ranks().gather(mine) for row in part]
 
 
 def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

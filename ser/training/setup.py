@@ -214,7 +214,7 @@ def make_task(config: Config, data: SpeechData) -> Task:
     description = checkpoint.describe(settings, feature_dim=data.feature_dim)
     model, target = checkpoint.assemble(description)
     if config["init"] is not None and config["resume"] is None:
-        processes = ranks.current()
+        processes = ranks.current_ranks()
         processes.run_first(lambda: print(initialize(model, target, description, config["init"])))
         model.load_state_dict(processes.share(model.state_dict()))
     model.frontend.fit(data.train_frames())
@@ -288,7 +288,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         Raises:
             CheckpointError: it cannot be used.
         """
-        return ranks.current().run_first(lambda: checkpoint.read_training(Path(path)))
+        return ranks.current_ranks().run_first(lambda: checkpoint.read_training(Path(path)))
 
 
 def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
@@ -382,7 +382,7 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
 
 def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
     """Train from the start or from the newest checkpoint, and leave the best weights in the task of every process."""
-    processes = ranks.current()
+    processes = ranks.current_ranks()
     resume = processes.share(run.last if run.last.is_file() else None)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)

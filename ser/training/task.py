@@ -209,14 +209,14 @@ class Task(L.LightningModule):
         """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
         checkpoint["ser"] = dict(self.description)
         mine = {"tally": self.tallies["train"].state(), "carried": self.carried}
-        parts = ranks.current().gather(mine)
+        parts = ranks.current_ranks().gather(mine)
         checkpoint["ser_progress"] = {"curves": self.curves, "ranks": parts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the curves and the tally of the interrupted epoch."""
         progress = checkpoint["ser_progress"]
         parts = self._parts(progress)
-        processes = ranks.current()
+        processes = ranks.current_ranks()
         if len(parts) != processes.size:
             raise CheckpointError(
                 f"resume: the checkpoint is of {len(parts)} processes, this run has {processes.size}. "
