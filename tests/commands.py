@@ -1,12 +1,14 @@
 """Run the scripts as a user would."""
 
+import atexit
 import functools
-import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests import remedies
@@ -30,15 +32,23 @@ def documented(page: str, language: str) -> str:
     return code
 
 
+NO_VARIABLES: Mapping[str, str] = {}
+
+
 def environment(cache: Path) -> dict[str, str]:
     """Variables of a child: one thread, as tests run side by side, and a cache of its own."""
     return os.environ | {"OMP_NUM_THREADS": "1", "SER_CACHE_DIR": str(cache), "COLUMNS": "200"}
 
 
 def run(
-    script: str, *arguments: str, cwd: Path, code: int = 0, fresh: bool = False
+    script: str,
+    *arguments: str,
+    cwd: Path,
+    code: int = 0,
+    fresh: bool = False,
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script in a folder and check its exit code.
+    """Run a script, or a module, in a folder and check its exit code.
 
     Args:
         script: below the repository, such as train.py; `ser` for the command, whose first argument is a name.
@@ -46,20 +56,18 @@ def run(
         cwd: the working folder.
         code: expected exit code.
         fresh: start Python anew rather than fork a process that has imported everything.
+        variables: further ones of the environment; KILL_AT="rank epoch batch" ends a run by SIGKILL, see tests.warm.
     """
-    command = [str(REPOSITORY / script), *arguments]
-    if fresh:
-        start = ["-m", "ser", *arguments] if script == "ser" else command
-        result = subprocess.run(
-            [sys.executable, *start],
-            cwd=cwd,
-            env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-            timeout=_LONGEST_S,
-        )
-    else:
-        result = _run_in_fork(command, cwd)
+    is_file = script.endswith(".py")
+    command = [*([str(REPOSITORY / script)] if is_file else ["-m", script]), *arguments]
+    result = subprocess.run(
+        [sys.executable if fresh else warm_python(), *command],
+        cwd=cwd,
+        env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)} | variables,
+        capture_output=True,
+        text=True,
+        timeout=_LONGEST_S,
+    )
     assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
     remedies.record_output(command, result.stdout, result.stderr)
     return result
@@ -69,36 +77,29 @@ _LONGEST_S = 300
 
 
 @functools.cache
-def _server() -> subprocess.Popen[str]:
-    """The process that forks; it ends when the tests do, as its standard input is closed then."""
+def warm_python() -> str:
+    """Return a program that is used as an interpreter is, and forks one that has imported everything.
+
+    The process that it forks ends when the tests do, as its standard input is closed then.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="warm"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address, program = folder / "socket", folder / "python"
+    words = [sys.executable, "-IS", str(REPOSITORY / "tests" / "python.py"), str(address)]
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    program.chmod(0o755)
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.warm"],
+        [sys.executable, "-m", "tests.warm", str(address), str(program)],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+    _servers.append(server)
     assert server.stdout is not None
     assert server.stdout.readline() == "ready\n"
-    return server
+    return str(program)
 
 
-def _run_in_fork(command: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    server = _server()
-    assert server.stdin is not None
-    assert server.stdout is not None
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder, name) for name in ("stdout", "stderr")]
-        request = {
-            "script": command[0],
-            "arguments": command[1:],
-            "cwd": str(cwd),
-            "env": environment(cwd / "cache"),
-            "outputs": [str(path) for path in outputs],
-            "timeout": _LONGEST_S,
-        }
-        print(json.dumps(request), file=server.stdin, flush=True)
-        code = int(server.stdout.readline())
-        found = [path.read_text() for path in outputs]
-    return subprocess.CompletedProcess(["python", *command], code, *found)
+_servers: list[subprocess.Popen[str]] = []

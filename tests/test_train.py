@@ -5,9 +5,6 @@ import math
 import os
 import shlex
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +15,7 @@ from ser.errors import ConfigError
 from ser.inference import checkpoint
 from ser.runs.run_folder import RunFolder
 from ser.targets.classification import QUADRANTS
-from tests.commands import REPOSITORY, TINY, environment, run
+from tests.commands import TINY, run
 
 SCORES = {"accuracy", "valence_accuracy", "activation_accuracy", "uar", "macro_f1", "majority_floor", "loss"}
 SCORES |= {f"recall_{name}" for name in QUADRANTS}
@@ -163,14 +160,14 @@ def _metrics(challenge: Path, cwd: Path, *overrides: str, folder: str = "run") -
     return json.loads((cwd / folder / "metrics.json").read_text())
 
 
-LONG = ("trainer.max_epochs=30", "callbacks.last.every_n_steps=3", "augment.mixup=0.3", "model.dropout=0.1")
+LONG = ("trainer.max_epochs=4", "callbacks.last.every_n_steps=3", "augment.mixup=0.3", "model.dropout=0.1")
 
 
 def test_a_run_killed_in_mid_epoch_and_resumed_ends_like_one_that_was_not(
     challenge: Path, tmp_path: Path
 ) -> None:
     uninterrupted = _metrics(challenge, tmp_path, *LONG, "hydra.run.dir=whole", folder="whole")
-    _kill(challenge, tmp_path, *LONG, batches=range(1, 8))
+    _kill(challenge, tmp_path, *LONG, batch=5)
     assert not (tmp_path / "killed" / "metrics.json").exists()
     run("train.py", "resume=killed", cwd=tmp_path)
     assert json.loads((tmp_path / "killed" / "metrics.json").read_text()) == uninterrupted
@@ -180,15 +177,15 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_like_one_that_was_not(
 def test_a_resumed_run_lowers_its_learning_rate_on_a_plateau_as_one_that_was_not_interrupted(
     challenge: Path, tmp_path: Path
 ) -> None:
-    plateaus = ("schedule=plateau", "schedule.patience=0", "schedule.factor=0.1", "trainer.max_epochs=8")
+    plateaus = ("schedule=plateau", "schedule.patience=0", "schedule.factor=0.1", "trainer.max_epochs=4")
     _metrics(challenge, tmp_path, *plateaus, "hydra.run.dir=whole", folder="whole")
-    _kill(challenge, tmp_path, *plateaus, batches=range(8, 9))
+    _kill(challenge, tmp_path, *plateaus, batch=8)
     run("train.py", "resume=killed", cwd=tmp_path)
     whole, killed = (
         torch.load(tmp_path / folder / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"]
         for folder in ("whole", "killed")
     )
-    assert whole[0]["last_epoch"] == 8
+    assert whole[0]["last_epoch"] == 4
     assert killed == whole
 
 
@@ -208,37 +205,10 @@ def test_a_run_that_was_stopped_early_is_not_trained_on_when_it_is_resumed(
     assert "train.py -m data=challenge" in told[1].replace(" \\\n     ", "")
 
 
-def _kill(challenge: Path, cwd: Path, *overrides: str, batches: range) -> None:
-    """Begin a run in `killed`, and kill it once its checkpoint has trained so many batches of an epoch.
-
-    It is stopped whenever a checkpoint is written, so that none is missed.
-    """
+def _kill(challenge: Path, cwd: Path, *overrides: str, batch: int) -> None:
+    """Begin a run in `killed`, which is killed once its checkpoint has trained so many batches of the third epoch."""
     arguments = ["data=challenge", f"data.root={challenge}", *TINY, *overrides, "hydra.run.dir=killed"]
-    child = subprocess.Popen(
-        [sys.executable, str(REPOSITORY / "train.py"), *arguments],
-        cwd=cwd,
-        env=environment(cwd / "cache"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    last = cwd / "killed" / "checkpoints" / "last.ckpt"
-    deadline = time.monotonic() + 120
-    seen = 0.0
-    while time.monotonic() < deadline:
-        assert child.poll() is None, "the run ended before it could be killed"
-        if last.is_file() and last.stat().st_mtime != seen:
-            child.send_signal(signal.SIGSTOP)
-            seen = last.stat().st_mtime
-            content = torch.load(last, weights_only=True)
-            trained = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
-            if content["epoch"] >= 2 and trained in batches:
-                child.kill()
-                child.wait()
-                return
-            child.send_signal(signal.SIGCONT)
-        time.sleep(0.002)
-    child.kill()
-    pytest.fail("no such checkpoint within two minutes")
+    run("train.py", *arguments, cwd=cwd, code=-signal.SIGKILL, variables={"KILL_AT": f"0 2 {batch}"})
 
 
 def test_a_used_folder_is_refused_and_left_as_it_is(finished: Path, challenge: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,8 @@ from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
 from ser.serab.normalize import Problem, Problems
 from ser.serab.published import published
 from ser.serab.scores import bootstrap
-from tests import remedies
-from tests.commands import documented, environment
+from tests import commands
+from tests.commands import documented
 from tests.conftest import REPOSITORY
 from tests.serab.test_scores import corpus as results_of
 
@@ -45,19 +44,9 @@ SETTINGS = {
 }
 
 
-def run(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = ["-m", "ser", "serab", *arguments]
-    result = subprocess.run(
-        [sys.executable, *command],
-        cwd=cwd,
-        env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
+def run(*arguments: str, cwd: Path, code: int = 0, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+    result = commands.run("ser", "serab", *arguments, cwd=cwd, code=code, fresh=fresh)
     assert "Traceback" not in result.stderr
-    remedies.record_output(command, result.stdout, result.stderr)
     return result
 
 
@@ -68,7 +57,8 @@ def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     place = ("corpora=[ravdess]", f"corpora_root={recordings.parent}", f"folders.ravdess={recordings.name}")
     told = run(*place, *QUICK, "hydra.run.dir=out", cwd=cwd)
     (cwd / "out" / "told.txt").write_text(told.stdout)
-    again = run(*place, *QUICK, "jobs=2", "hydra.run.dir=out", cwd=cwd)  # the same run, which is no other
+    # The same run, which is no other; a fork would not end the workers.
+    again = run(*place, *QUICK, "jobs=2", "hydra.run.dir=out", cwd=cwd, fresh=True)
     assert again.stdout.splitlines()[1:] == told.stdout.splitlines()[1:]  # the first has times
     other = run(*place, *QUICK, "hydra.run.dir=out", "normalize=global", cwd=cwd, code=1)
     assert "out: holds results of another run, which differs in normalize. Choose another" in other.stderr

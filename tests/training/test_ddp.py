@@ -1,12 +1,9 @@
 """Trainings in several processes, as train.py, Slurm and torchrun start them, and in other ways than the default."""
 
 import json
-import os
 import shlex
-import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from torch import nn
 
 from ser.inference import checkpoint
 from tests import remedies
-from tests.commands import REPOSITORY, TINY, environment, run
+from tests.commands import REPOSITORY, TINY, environment, run, warm_python
 from tests.training.test_plot_callbacks import fitted, pieces
 
 DDP = ("trainer=ddp", "trainer.accelerator=cpu")
@@ -45,7 +42,7 @@ def free_port() -> str:
 def start(command: list[str], cwd: Path, **variables: str) -> subprocess.Popen[str]:
     cwd.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, *command],
+        [warm_python(), *command],
         cwd=cwd,
         env=environment(cwd / "cache") | variables,
         stdout=subprocess.PIPE,
@@ -81,9 +78,11 @@ def test_two_slurm_nodes_share_one_run_without_a_shared_disk(challenge: Path, tm
     overrides += ("optimizer.lr=0.03", "callbacks.averaged_weights=null")
     script = str(REPOSITORY / "train.py")
     first = start([script, *overrides], nodes[0], SLURM_PROCID="0", SLURM_NODEID="0", **slurm)
+    other = tmp_path / "other_node.py"
+    other.write_text(OTHER_NODE)
     time.sleep(1.1)  # now the default folder has another name
     second = start(
-        ["-c", OTHER_NODE, str(nodes[0]), script, *overrides],
+        [str(other), str(nodes[0]), script, *overrides],
         nodes[1],
         SLURM_PROCID="1",
         SLURM_NODEID="1",
@@ -106,7 +105,7 @@ def test_two_slurm_nodes_share_one_run_without_a_shared_disk(challenge: Path, tm
 def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_completes_it(
     challenge: Path, tmp_path: Path
 ) -> None:
-    overrides = ("data=challenge", f"data.root={challenge}", *TINY, *DDP, "trainer.max_epochs=6")
+    overrides = ("data=challenge", f"data.root={challenge}", *TINY, *DDP, "trainer.max_epochs=3")
     overrides += ("callbacks.last.every_n_steps=1", "augment.mixup=0.3", "model.dropout=0.1")
     script = str(REPOSITORY / "train.py")
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}")
@@ -114,9 +113,8 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_completes_it(
     (whole,) = (tmp_path / "whole" / "logs" / "challenge").iterdir()
     assert printed.count("Predict a file") == 1
 
-    child = start([script, *overrides], tmp_path / "killed")
-    _kill_second(child, tmp_path / "killed")
-    _, told = ended(child, code=1)
+    killed = start([script, *overrides], tmp_path / "killed", KILL_AT="1 1 2")
+    _, told = ended(killed, code=1)
     (sentence,) = told.splitlines()
     assert "was ended by SIGKILL" in sentence
     _, *remedy = shlex.split(sentence.partition("go on with ")[2])
@@ -128,29 +126,6 @@ def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_completes_it(
     ]
     for name in {*curves[0]} - {"train/speed_frames_per_second"}:
         assert curves[1][name] == pytest.approx(curves[0][name], rel=1e-4), name
-
-
-def _kill_second(child: subprocess.Popen[str], cwd: Path) -> None:
-    """Kill the second process of a run once its checkpoint stands in mid-epoch; the first is stopped meanwhile."""
-    deadline, seen = time.monotonic() + 120, 0.0
-    while time.monotonic() < deadline:
-        assert child.poll() is None, "the run ended before it could be killed"
-        for last in cwd.glob("logs/*/*/checkpoints/last.ckpt"):
-            if last.stat().st_mtime == seen:
-                continue
-            child.send_signal(signal.SIGSTOP)
-            seen = last.stat().st_mtime
-            content = torch.load(last, weights_only=True)
-            trained = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
-            if content["epoch"] >= 1 and trained in (1, 2):
-                second = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()[0]
-                os.kill(int(second), signal.SIGKILL)
-                child.send_signal(signal.SIGCONT)
-                return
-            child.send_signal(signal.SIGCONT)
-        time.sleep(0.002)
-    child.kill()
-    pytest.fail("no such checkpoint within two minutes")
 
 
 def test_a_training_in_mixed_precision_learns_and_saves_float32(challenge: Path, tmp_path: Path) -> None:
