@@ -117,9 +117,9 @@ def test_as_many_folds_as_speakers_are_typed(table: Table) -> None:
 
 def test_cross_validation_is_typed_where_few_speakers_are_tested(table: Table) -> None:
     words = table(1, 2, 3, 4)
-    *settings, folds = read(words).facts["cross_validation"]
+    *settings, folds = read(words).facts.cross_validation
     tested = [
-        read([*words, *settings, f"data.split.fold={fold}"]).facts["speakers"]["test"]
+        read([*words, *settings, f"data.split.fold={fold}"]).facts.speakers["test"]
         for fold in folds.partition("=")[2].split(",")
     ]
     assert sorted(tested) == [["s1"], ["s2"], ["s3"], ["s4"]]
@@ -127,7 +127,7 @@ def test_cross_validation_is_typed_where_few_speakers_are_tested(table: Table) -
 
 def test_a_table_without_validation_is_read(table: Table) -> None:
     words = table(1, 2, 3, 4, 5, split=lambda number, _: "test" if number == 5 else "train")
-    speakers = read(words).facts["speakers"]
+    speakers = read(words).facts.speakers
     assert speakers["test"] == ["s5"]
     assert len(speakers["validation"]) == 1
 
@@ -141,7 +141,7 @@ def test_data_speaker_is_typed_for_a_folder(recordings: Path, tmp_path: Path) ->
     words = ["data=folder", f"data.root={tmp_path / 'in'}", *FEATURES]
     remedy = typed(refused(words), r"'data\.speaker=.*?'")
     assert len(read([*words, *remedy]).stores) == 3
-    unknown = read([*words, "split=random"]).facts["remarks"][-1]
+    unknown = read([*words, "split=random"]).facts.remarks[-1]
     assert typed(unknown, r"'data\.speaker=.*?'") == remedy
     by_speaker = [*words, "split=random", "frontend.normalize=speaker"]
     assert typed(refused(by_speaker), r"'data\.speaker=.*?'") == remedy

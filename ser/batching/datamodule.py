@@ -1,6 +1,7 @@
 """Data module of a run: splits, their summary, and loaders of bucketed batches."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
@@ -17,6 +18,7 @@ from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor
+from ser.splits.base import SpeechSize, SplitFacts
 from ser.targets.base import Target
 
 _FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted in constant memory
@@ -45,7 +47,7 @@ class SpeechData(L.LightningDataModule):
             for waveforms.
         overfit: Number of training utterances to train and validate on: a correct model can memorise them.
         num_workers: Number of loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
-        facts: Facts about the data that the run stores, as plain values.
+        facts: Facts about the data that the run stores.
     """
 
     def __init__(
@@ -67,10 +69,10 @@ class SpeechData(L.LightningDataModule):
         steps_per_frame: int = 1,
         overfit: int | None = None,
         num_workers: int = 0,
-        facts: Mapping[str, Any] | None = None,
+        facts: SplitFacts | None = None,
     ) -> None:
         super().__init__()
-        self.facts = dict(facts or {})
+        self.facts = facts or SplitFacts()
         if overfit is not None:
             train = stores["train"]
             few = train.select(np.arange(min(overfit, len(train))))
@@ -144,7 +146,7 @@ class SpeechData(L.LightningDataModule):
                 self._classes(name) if self.target.class_names and dataset.targets is not None else None,
                 self.target.class_names,
                 labels={} if dataset.targets is None else self.target.summary(dataset.targets),
-                **self.facts.get("speech", {}).get(name, {}),
+                **asdict(self.facts.speech.get(name, SpeechSize())),
             )
             for name, dataset in self.datasets.items()
         ]

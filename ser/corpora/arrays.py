@@ -10,20 +10,19 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ser.config.instantiate import build
-from ser.corpora.recordings import describe_size
+from ser.corpora.recordings import measure_speech
 from ser.data.label_map import LabelCount, warn_about_lookalikes
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import is_missing, normalize_name
-from ser.splits.base import Splits
+from ser.splits.base import SplitFacts, Splits
 from ser.splits.leaks import (
     describe_leaks,
     describe_lookalike_speakers,
@@ -128,22 +127,21 @@ class ArrayCorpus:
         )
         return Splits(
             stores,
-            stamps=[*self.stamps, *leak_stamps(leaks, self.declared_leaks), *doubts],
-            facts={
-                "labels": self._label_counts(everything),
-                "leaks": [leak.to_dict() for leak in leaks],
-                "skipped": [],
-                "remarks": [
+            SplitFacts(
+                labels=self._label_counts(everything),
+                leaks=leaks,
+                remarks=[
                     *describe_leaks(leaks, self.declared_leaks),
                     *doubts,
                     *_unknown_speakers(everything),
                 ],
-                "speech": {
-                    name: describe_size(manifests[name], stores[name], 1 / self.sample_rate)
+                speech={
+                    name: measure_speech(manifests[name], stores[name], 1 / self.sample_rate)
                     for name in stores
                 },
-            },
-            manifests=manifests,
+                stamps=[*self.stamps, *leak_stamps(leaks, self.declared_leaks), *doubts],
+            ),
+            manifests,
             hold_waveforms=True,
         )
 
@@ -230,9 +228,9 @@ class ArrayCorpus:
                 f"split. Set {remedy}."
             )
 
-    def _label_counts(self, manifest: Manifest) -> list[dict[str, Any]]:
+    def _label_counts(self, manifest: Manifest) -> list[LabelCount]:
         counts = Counter(str(utterance.labels[self.field]) for utterance in manifest)
-        return [asdict(LabelCount(name, name, counts[name])) for name in self.class_names]
+        return [LabelCount(name, name, counts[name]) for name in self.class_names]
 
 
 def read_clips(path: str | Path, sample_rate: int) -> Store:

@@ -9,7 +9,7 @@ from ser.corpora.challenge_reader import Labels, read_challenge, read_labels
 from ser.data.json_stream import LABEL_NAMES
 from ser.data.store import Store
 from ser.errors import ConfigError
-from ser.splits.base import Splits
+from ser.splits.base import SplitFacts, Splits
 
 _CHALLENGE_DIM = 26  # of features=challenge, the default; files may have another width
 
@@ -81,7 +81,7 @@ class ChallengeCorpus:
         stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}
         if self.test is not None:
             stores["test"] = self._read_test(self.test, feature_dim)
-        return Splits(stores, self.stamps)
+        return Splits(stores, SplitFacts(stamps=self.stamps))
 
     def _read_test(self, name: str, feature_dim: int) -> Store:
         if self.test_labels is None:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ser.config.instantiate import build
 from ser.corpora.published import find_corpus, read_corpus
 from ser.data.feature_store import OnError, read_features
 from ser.data.label_map import (
+    LabelCount,
     LabelMap,
     map_labels,
     read_label_map,
@@ -31,7 +32,7 @@ from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor
 from ser.names import normalize_name
-from ser.splits.base import Splits
+from ser.splits.base import SpeechSize, SplitFacts, Splits
 from ser.splits.leaks import (
     describe_leaks,
     describe_lookalike_speakers,
@@ -92,7 +93,7 @@ class AudioCorpus(ABC):
         """Whether `label` is read: where it is predicted, or the label map translates it."""
         return not self.fields or self.label_map is not None or self.label in self.fields
 
-    def labelled(self) -> tuple[Manifest, list[dict[str, Any]]]:
+    def labelled(self) -> tuple[Manifest, list[LabelCount]]:
         """The utterances that the label map keeps, and what became of each raw label.
 
         Raises:
@@ -109,7 +110,7 @@ class AudioCorpus(ABC):
         require_fields(manifest, self.fields)
         for name in single_speaker_classes(manifest, self.label):
             _log.warning("%s: one speaker alone has the label %r", manifest.source, name)
-        return manifest, [asdict(count) for count in counts]
+        return manifest, counts
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
         """Read the corpus, split it, look for leaks, and compute features.
@@ -145,28 +146,31 @@ class AudioCorpus(ABC):
         store = store.with_labels(labels, fields)
         stores = {name: store.select(indices) for name, indices in assignment.items()}
         manifests = {name: manifest.select(indices.tolist()) for name, indices in assignment.items()}
-        skipped = [{"id": name, "reason": reason} for name, reason in recordings.skipped]
         return Splits(
             stores,
-            stamps=[*leak_stamps(leaks, self.declared_leaks), *doubts, *_stamp_of(skipped)],
-            facts={
-                "labels": counts,
-                "leaks": [leak.to_dict() for leak in leaks],
-                "skipped": skipped,
-                "speakers": {name: speaker_names(manifests[name]) for name in stores},
-                "cross_validation": cross_validation(manifest, self.split),
-                "remarks": [
+            SplitFacts(
+                labels=counts,
+                leaks=leaks,
+                skipped=recordings.skipped,
+                speakers={name: speaker_names(manifests[name]) for name in stores},
+                cross_validation=cross_validation(manifest, self.split),
+                remarks=[
                     *self._remarks(),
                     *describe_leaks(leaks, self.declared_leaks),
                     *doubts,
                     *_unknown_speakers(manifest),
                 ],
-                "speech": {
-                    name: describe_size(manifests[name], stores[name], extractor.frame_shift_s)
+                speech={
+                    name: measure_speech(manifests[name], stores[name], extractor.frame_shift_s)
                     for name in stores
                 },
-            },
-            manifests=manifests,
+                stamps=[
+                    *leak_stamps(leaks, self.declared_leaks),
+                    *doubts,
+                    *_stamp_of(recordings.skipped),
+                ],
+            ),
+            manifests,
         )
 
     def _remarks(self) -> list[str]:
@@ -209,11 +213,11 @@ def speaker_names(manifest: Manifest) -> list[str] | None:
     return None if None in names else sorted(map(str, names))
 
 
-def describe_size(manifest: Manifest, store: Store, frame_shift_s: float) -> dict[str, Any]:
-    """Return the number of speakers, None if some are unknown, and the minutes of a split."""
+def measure_speech(manifest: Manifest, store: Store, frame_shift_s: float) -> SpeechSize:
+    """Count the speakers and the minutes of a split."""
     speakers = speaker_names(manifest)
     minutes = float(store.lengths.sum()) * frame_shift_s / 60
-    return {"speakers": None if speakers is None else len(speakers), "minutes": round(minutes, 2)}
+    return SpeechSize(None if speakers is None else len(speakers), round(minutes, 2))
 
 
 class PublishedCorpus(AudioCorpus):
@@ -327,9 +331,7 @@ def _unknown_speakers(manifest: Manifest) -> list[str]:
     ]
 
 
-def _stamp_of(skipped: Sequence[Mapping[str, str]]) -> list[str]:
+def _stamp_of(skipped: Sequence[tuple[str, str]]) -> list[str]:
     if not skipped:
         return []
-    return [
-        f"{len(skipped)} recordings could not be used and are left out; the first is {skipped[0]['id']!r}"
-    ]
+    return [f"{len(skipped)} recordings could not be used and are left out; the first is {skipped[0][0]!r}"]

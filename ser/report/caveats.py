@@ -73,13 +73,11 @@ def _apart(report: RunReport, by_name: Mapping[str, SplitSummary], split: str) -
             "than it would be for new speakers."
         )
     shared = [
-        leak
-        for leak in report.leaks or ()
-        if leak["kind"] == "speaker" and {*leak["splits"]} == {"train", split}
+        leak for leak in report.leaks or () if leak.kind == "speaker" and {*leak.splits} == {"train", split}
     ]
     if shared:
         return (
-            f"{_many(shared[0]['shared'], 'speaker')} of {split} also {'talks' if shared[0]['shared'] == 1 else 'talk'}"
+            f"{_many(shared[0].shared, 'speaker')} of {split} also {'talks' if shared[0].shared == 1 else 'talk'}"
             " in train, so the score is better than it would be for new speakers."
         )
     if report.leaks is None:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from ser.data.summary import SplitSummary
+from ser.splits.leaks import Leak
 from ser.targets.base import Result
 
 
@@ -34,7 +35,7 @@ class RunReport:
         curves: metric -> epoch -> value, for the learning curves; empty for none.
         overrides: settings that were typed for the run, which the suggested sweep repeats.
         stamps: warnings to every reader, such as `generated speech: a demonstration, not a result`.
-        leaks: what splits share, as `ser.splits.leaks` tells it; None where nothing is known to look for.
+        leaks: what splits share; None where nothing is known to look for.
         cross_validation: settings of a sweep that tests every speaker once; empty where there is none, or it is one.
     """
 
@@ -55,7 +56,7 @@ class RunReport:
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     stamps: Sequence[str] = ()
-    leaks: Sequence[Mapping[str, Any]] | None = None
+    leaks: Sequence[Leak] | None = None
     cross_validation: Sequence[str] = ()
     unit: Literal["utterance", "frame"] = "utterance"
 

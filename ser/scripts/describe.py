@@ -34,9 +34,9 @@ def describe(config: dict[str, Any]) -> None:
             *by_speaker(manifest, data.target.label_names if data.target.class_names else ()),
             sep="\n  ",
         )
-    for label in splits.facts.get("labels", ()):
-        print(f"label {label['raw']}: {label['utterances']} utterances, {label['mapped'] or 'dropped'}")
-    for line in (*splits.facts.get("remarks", ()), *splits.stamps):
+    for label in splits.facts.labels:
+        print(f"label {label.raw}: {label.utterances} utterances, {label.mapped or 'dropped'}")
+    for line in (*splits.facts.remarks, *splits.facts.stamps):
         console.print(line, soft_wrap=True, highlight=False)
     if splits.manifests:
         folder = Path(HydraConfig.get().runtime.output_dir)

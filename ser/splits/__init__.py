@@ -1,6 +1,6 @@
 """Who is trained on, and who is tested. The names that a config may hold."""
 
-from ser.splits.base import Splits
+from ser.splits.base import SplitFacts, Splits
 from ser.splits.rules import (
     Default,
     GroupDisjoint,
@@ -26,6 +26,7 @@ __all__ = [
     "Serab",
     "SpeakerDisjoint",
     "SpeakerKFold",
+    "SplitFacts",
     "Splits",
     "WindowSplit",
 ]

@@ -1,12 +1,62 @@
 """Splits: the result of a corpus, one store per split with what is known about them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ser.data.label_map import LabelCount
 from ser.data.manifest import Manifest
 from ser.data.store import Store
-from ser.splits.leaks import compare_stores, describe_leaks, leak_stamps
+from ser.splits.leaks import Leak, compare_stores, describe_leaks, leak_stamps
+
+
+@dataclass(frozen=True)
+class SpeechSize:
+    """Amount of speech in a split.
+
+    Args:
+        speakers: Number of speakers; None if some are unknown.
+        minutes: Minutes of speech; None if they are unknown.
+    """
+
+    speakers: int | None = None
+    minutes: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """Facts about the data, which a run prints, reports and writes to splits.json.
+
+    Args:
+        labels: Result of mapping each raw label.
+        leaks: Leaks between the splits; None if they could not be searched for.
+        skipped: Id and reason of each utterance that could not be read.
+        speakers: Names of the speakers of each split; None for a split where some are unknown.
+        cross_validation: Settings of a sweep that tests every speaker once; empty if there is none.
+        remarks: Lines about leaks and doubts, for the console.
+        speech: Amount of speech in each split, if it is known.
+        silence_detector: Scores of the silence detector, if the pauses are known.
+        stamps: Warnings that every report must show, such as a leak.
+        target: Spec of the target, with the classes of the data; None before they are read.
+    """
+
+    labels: Sequence[LabelCount] = ()
+    leaks: Sequence[Leak] | None = None
+    skipped: Sequence[tuple[str, str]] = ()
+    speakers: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    cross_validation: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    speech: Mapping[str, SpeechSize] = field(default_factory=dict)
+    silence_detector: Mapping[str, Mapping[str, float]] | None = None
+    stamps: Sequence[str] = ()
+    target: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values for JSON, without what is unknown."""
+        plain = asdict(self)
+        plain["leaks"] = None if self.leaks is None else [leak.to_dict() for leak in self.leaks]
+        plain["skipped"] = [{"id": name, "reason": reason} for name, reason in self.skipped]
+        return {name: value for name, value in plain.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -15,22 +65,21 @@ class Splits:
 
     Args:
         stores: Features, ids and labels of each split; `test` is optional.
-        stamps: Warnings that every report must show, such as a leak.
-        facts: Facts that the run stores beside the summary of splits, as plain values.
+        facts: Facts that the run stores beside the summary of splits.
         manifests: Manifest of each split, in the order of its store; empty if only features are known.
         hold_waveforms: whether the stores hold waveforms, of which features are made in every step.
     """
 
     stores: Mapping[str, Store]
-    stamps: Sequence[str] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: SplitFacts = field(default_factory=SplitFacts)
     manifests: Mapping[str, Manifest] = field(default_factory=dict)
     hold_waveforms: bool = False
 
 
 def compare_splits(splits: Splits) -> Splits:
-    """Find utterances that are in two splits, if the corpus did not; add the leaks to stamps and facts."""
-    leaks = None if "leaks" in splits.facts else compare_stores(splits.stores)
+    """Find utterances that are in two splits, if the corpus did not; add the leaks to the facts."""
+    facts = splits.facts
+    leaks = compare_stores(splits.stores) if facts.leaks is None else None
     if leaks is None:
         return splits
     remarks = (
@@ -38,9 +87,12 @@ def compare_splits(splits: Splits) -> Splits:
         if leaks
         else ["Leaks: no two splits have equal audio; nothing more is known."]
     )
-    facts = {
-        **splits.facts,
-        "leaks": [leak.to_dict() for leak in leaks],
-        "remarks": [*splits.facts.get("remarks", ()), *remarks],
-    }
-    return replace(splits, stamps=[*splits.stamps, *leak_stamps(leaks, ())], facts=facts)
+    return replace(
+        splits,
+        facts=replace(
+            facts,
+            leaks=leaks,
+            remarks=[*facts.remarks, *remarks],
+            stamps=[*facts.stamps, *leak_stamps(leaks, ())],
+        ),
+    )

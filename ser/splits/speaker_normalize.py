@@ -43,7 +43,8 @@ def normalize_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
         name: normalize_by_speaker(store, splits.manifests[name], frontend.get("floor"))
         for name, store in splits.stores.items()
     }
-    return replace(splits, stores=stores, stamps=[*splits.stamps, STAMP])
+    facts = replace(splits.facts, stamps=[*splits.facts.stamps, STAMP])
+    return replace(splits, stores=stores, facts=facts)
 
 
 def normalize_by_speaker(store: Store, manifest: Manifest, floor: float | None) -> Store:

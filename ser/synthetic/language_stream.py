@@ -88,9 +88,13 @@ class LanguageStreamDemoCorpus(AudioCorpus):
         """As AudioCorpus, stamped, with what the silence detector finds of the known pauses."""
         splits = super().splits(features)
         scores = detection(splits, speech_truth(self.root), build(features, slot="features"))
-        remarks = [*splits.facts["remarks"], *remark(scores)]
-        facts = {**splits.facts, "remarks": remarks, "silence_detector": scores}
-        return replace(splits, stamps=[*self.stamps, *splits.stamps], facts=facts)
+        facts = replace(
+            splits.facts,
+            remarks=[*splits.facts.remarks, *remark(scores)],
+            silence_detector=scores,
+            stamps=[*self.stamps, *splits.facts.stamps],
+        )
+        return replace(splits, facts=facts)
 
 
 @dataclass(frozen=True)

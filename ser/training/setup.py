@@ -39,7 +39,7 @@ from ser.report.next_commands import watch_command
 from ser.report.tensorboard import typed_settings, write_scores
 from ser.runs import environment
 from ser.runs.run_folder import RunFolder
-from ser.splits.base import Splits, compare_splits
+from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
 from ser.targets.base import Result, Target
 from ser.targets.losses import Objective
@@ -139,10 +139,9 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
             "Set batching.cut_frames=null and, to learn from stretches, batching.crop_frames."
         )
     spec = complete_target(config["target"], splits.stores)
-    facts = {**splits.facts, "stamps": [*splits.stamps], "target": spec}
     extractor = build(config["features"], slot="features")
     step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
-    settings = {"seed": config["seed"], "facts": facts, "member": member}
+    settings: dict[str, Any] = {"seed": config["seed"], "member": member}
     settings["extractor"] = extractor if splits.hold_waveforms else None
     settings["holds_waveforms"] = splits.hold_waveforms or extractor.is_waveform
     settings["steps_per_frame"] = round(extractor.batching_frame_s / step_s)
@@ -151,23 +150,25 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
     sources = {name: "train" if by_heart else name for name in data.datasets}
     if config["resume"] is not None and member is None:
         check_same_data(data, RunFolder(Path(config["resume"])))
-    data.facts["speech"] = {
-        name: _extent_of_part(facts["speech"][source], splits, source, data.datasets[name].store)
+    speech = {
+        name: _size_of_part(splits, source, data.datasets[name].store)
         for name, source in sources.items()
-        if source in facts.get("speech", {})
+        if source in splits.facts.speech
     }
+    data.facts = replace(splits.facts, speech=speech, target=spec)
     return data
 
 
-def _extent_of_part(extent: Mapping[str, Any], splits: Splits, split: str, part: Store) -> Mapping[str, Any]:
-    """Speakers and minutes of a split, of which a target may have left out classes."""
+def _size_of_part(splits: Splits, split: str, part: Store) -> SpeechSize:
+    """Count the speakers and minutes of a split, of which a target may have left out classes."""
+    size = splits.facts.speech[split]
     share = float(part.lengths.sum()) / float(splits.stores[split].lengths.sum())
     if share == 1:
-        return extent
+        return size
     kept = {*part.ids, *(str(name).rpartition("#")[0] for name in part.ids)}  # cut ones are `<id>#<number>`
     speakers = {utterance.speaker for utterance in splits.manifests[split] if utterance.id in kept}
-    minutes = extent["minutes"] * share
-    return {"speakers": None if None in speakers else len(speakers), "minutes": round(minutes, 2)}
+    assert size.minutes is not None
+    return SpeechSize(None if None in speakers else len(speakers), round(size.minutes * share, 2))
 
 
 def example_target(spec: Config) -> Target:
@@ -210,7 +211,7 @@ def logged_names(target: Target) -> list[str]:
 
 def make_task(config: Config, data: SpeechData) -> Task:
     """Build model, loss and augmentation, and fit the normaliser to the training split."""
-    settings = {**config, "target": data.facts.get("target", config["target"])}
+    settings = {**config, "target": data.facts.target or config["target"]}
     description = checkpoint.describe(settings, feature_dim=data.feature_dim)
     model, target = checkpoint.assemble(description)
     if config["init"] is not None and config["resume"] is None:
@@ -367,7 +368,7 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     summaries = data.summaries()
     console = Console()
     console.print(summary.table(summaries))
-    for remark in data.facts.get("remarks", ()):
+    for remark in data.facts.remarks:
         console.print(remark, soft_wrap=True, highlight=False)
     fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
     overrides = environment.typed_overrides(run.path)
@@ -375,7 +376,7 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     facts = environment.describe_environment(command, config["seed"], fingerprints, overrides=overrides)
     facts["inputs"] = environment.hash_inputs(config)
     write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
-    splits = {"splits": [split.to_dict() for split in summaries], **data.facts}
+    splits = {"splits": [split.to_dict() for split in summaries], **data.facts.to_dict()}
     write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
     write_atomic(run.path / "environment.json", json.dumps(facts, indent=2) + "\n")
 
@@ -507,7 +508,7 @@ def told_of_data(data: SpeechData, target: Target) -> dict[str, Any]:
         "unit": target.resolution,
         "splits": data.summaries(),
         "lengths": {name: dataset.store.lengths for name, dataset in data.datasets.items()},
-        "stamps": data.facts.get("stamps", ()),
-        "leaks": data.facts.get("leaks"),
-        "cross_validation": data.facts.get("cross_validation", ()),
+        "stamps": data.facts.stamps,
+        "leaks": data.facts.leaks,
+        "cross_validation": data.facts.cross_validation,
     }

@@ -92,7 +92,7 @@ def test_each_slot_holds_its_own_kind():
     [
         ("data", "ser.files.write_atomic"),
         ("data", "ser.splits.leaks.find_leaks"),
-        ("data", "ser.corpora.recordings.describe_size"),
+        ("data", "ser.corpora.recordings.measure_speech"),
         ("data", "ser.audio.FolderBank"),
         ("data", "ser.corpora.recordings.Extractor"),
         ("data.split", "ser.corpora.FolderCorpus"),

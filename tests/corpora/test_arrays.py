@@ -16,9 +16,11 @@ from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.config.validate import check
 from ser.corpora.arrays import CLASS_NAMES, ArrayCorpus, read_clips
+from ser.data.label_map import LabelCount
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.features.extractors import Waveform
+from ser.splits.base import SpeechSize
 from ser.splits.rules import Default, RandomSplit, SpeakerDisjoint
 from tests.conftest import REPOSITORY
 
@@ -110,22 +112,22 @@ def test_chunks_of_half_precision_come_as_float32_and_can_be_summed(tmp_path):
 
 def test_unknown_speakers_are_remarked_and_no_stamp_is_made(root):
     found = splits(root)
-    assert found.stamps == []
-    assert found.facts["remarks"] == [
+    assert found.facts.stamps == []
+    assert found.facts.remarks == [
         "Leaks: none between the splits.",
         "The speakers of 60 utterances are unknown: nobody can say whether splits share them.",
     ]
-    assert found.facts["speech"]["test"] == {"speakers": None, "minutes": round(12 * 0.1 / 60, 2)}
-    assert found.facts["labels"][0] == {"raw": "de", "mapped": "de", "utterances": 10}
-    assert found.facts["skipped"] == []
+    assert found.facts.speech["test"] == SpeechSize(None, round(12 * 0.1 / 60, 2))
+    assert found.facts.labels[0] == LabelCount("de", "de", 10)
+    assert not found.facts.skipped
 
 
 def test_known_speakers_are_kept_apart_and_counted(root):
     write_names(root, "speakers", "train", [f"s{row // 6}" for row in range(48)])
     write_names(root, "speakers", "test", [f"t{row // 6}" for row in range(12)])
     found = splits(root, SpeakerDisjoint(validation=0.25, test=0.0, label="language"))
-    assert [found.facts["speech"][name]["speakers"] for name in found.stores] == [6, 2, 2]
-    assert found.facts["remarks"] == ["Leaks: none between the splits."]
+    assert [found.facts.speech[name].speakers for name in found.stores] == [6, 2, 2]
+    assert found.facts.remarks == ["Leaks: none between the splits."]
     people = [{u.speaker for u in found.manifests[name]} for name in found.stores]
     assert len(set.union(*people)) == sum(map(len, people))
 
@@ -138,12 +140,12 @@ def test_shared_speakers_texts_and_audio_are_found_in_the_test_file(root):
         write_names(root, "speakers", split, ["anna", *[None] * (count - 1)])
         write_names(root, "texts", split, [*[None] * (count - 1), "guten Tag"])
     found = splits(root, declared_leaks=["text"])
-    with_test = [leak for leak in found.facts["leaks"] if leak["splits"][1] == "test"]
-    assert {leak["kind"] for leak in with_test} == {"speaker", "text", "audio"}
-    audio = next(leak for leak in with_test if leak["kind"] == "audio")
-    assert audio["examples"] == ["train/17 = test/5"]
-    assert any("equal audio" in stamp for stamp in found.stamps)
-    assert not any("texts" in stamp for stamp in found.stamps)
+    with_test = [leak for leak in found.facts.leaks if leak.splits[1] == "test"]
+    assert {leak.kind for leak in with_test} == {"speaker", "text", "audio"}
+    audio = next(leak for leak in with_test if leak.kind == "audio")
+    assert audio.examples == ("train/17 = test/5",)
+    assert any("equal audio" in stamp for stamp in found.facts.stamps)
+    assert not any("texts" in stamp for stamp in found.facts.stamps)
 
 
 def test_without_a_test_file_there_is_no_test_split(root):

@@ -12,7 +12,7 @@ import pytest
 from ser.corpora.challenge import ChallengeCorpus
 from ser.data.store import Store
 from ser.features.extractors import CHALLENGE
-from ser.splits.base import Splits, compare_splits
+from ser.splits.base import SplitFacts, Splits, compare_splits
 from ser.training import setup
 from tests.config.test_composed import composed
 from tests.conftest import write_challenge
@@ -31,16 +31,16 @@ def splits(root: Path, **settings: Any) -> Splits:
 
 def test_challenge_splits_without_equal_utterances_have_no_stamp(root: Path) -> None:
     found = compare_splits(splits(root, test="ser_test_1.json", test_labels="gold_1.json"))
-    assert (found.stamps, found.facts["leaks"]) == ([], [])
-    assert found.facts["remarks"] == ["Leaks: no two splits have equal audio; nothing more is known."]
+    assert (found.facts.stamps, found.facts.leaks) == ([], [])
+    assert found.facts.remarks == ["Leaks: no two splits have equal audio; nothing more is known."]
 
 
 def test_a_copied_challenge_split_is_stamped_as_a_leak(root: Path) -> None:
     shutil.copy(root / "train.json", root / "dev.json")
     found = compare_splits(splits(root))
-    assert found.stamps == ["LEAK: train and validation share equal audio (12)"]
-    assert found.facts["leaks"][0]["touched"] == 12
-    assert "in 12 of 12 utterances of validation: train, 0 = validation, 0" in found.facts["remarks"][0]
+    assert found.facts.stamps == ["LEAK: train and validation share equal audio (12)"]
+    assert found.facts.leaks[0].touched == 12
+    assert "in 12 of 12 utterances of validation: train, 0 = validation, 0" in found.facts.remarks[0]
 
 
 def test_one_utterance_of_train_in_the_test_file_is_found(root: Path) -> None:
@@ -49,11 +49,11 @@ def test_one_utterance_of_train_in_the_test_file_is_found(root: Path) -> None:
     test["3"]["features"] = train["7"]["features"]
     (root / "ser_test_1.json").write_text(json.dumps(test))
     found = compare_splits(splits(root, test="ser_test_1.json", test_labels="gold_1.json"))
-    assert found.stamps == ["LEAK: train and test share equal audio (1)"]
+    assert found.facts.stamps == ["LEAK: train and test share equal audio (1)"]
 
 
 def test_facts_of_a_corpus_that_compared_its_splits_stay(root: Path) -> None:
-    kept = Splits(splits(root).stores, facts={"leaks": []})
+    kept = Splits(splits(root).stores, SplitFacts(leaks=[]))
     assert compare_splits(kept) is kept
 
 
@@ -79,5 +79,5 @@ def test_a_run_on_a_copied_split_carries_the_stamp(root: Path) -> None:
     shutil.copy(root / "train.json", root / "dev.json")
     config = composed("train", ["data=challenge", f"data.root={root}", f"data.cache_dir={root / 'cache'}"])
     data = setup.make_data(config, setup.read_splits(config))
-    assert data.facts["stamps"] == ["LEAK: train and validation share equal audio (12)"]
-    assert len(data.facts["leaks"]) == 1
+    assert data.facts.stamps == ["LEAK: train and validation share equal audio (12)"]
+    assert len(data.facts.leaks) == 1

@@ -210,8 +210,8 @@ def summaries(speakers: int | None, *, utterances: int = 100) -> list[SplitSumma
     return [summarize(name, lengths, classes, ("en", "es"), speakers=speakers) for name in ("train", "test")]
 
 
-def leak(kind: str, first: str, second: str, shared: int) -> dict[str, object]:
-    return Leak(kind, (first, second), shared, 10, 100, ()).to_dict()
+def leak(kind: str, first: str, second: str, shared: int) -> Leak:
+    return Leak(kind, (first, second), shared, 10, 100, ())
 
 
 def test_the_standard_error_is_that_of_utterances_and_of_speakers(run_dir: Path, report: RunReport) -> None:
@@ -253,7 +253,7 @@ def test_speakers_that_are_not_known_make_the_score_doubtful(run_dir: Path, repo
     ],
 )
 def test_shared_speakers_are_told(
-    run_dir: Path, report: RunReport, leaks: list[dict[str, object]] | None, words: str
+    run_dir: Path, report: RunReport, leaks: list[Leak] | None, words: str
 ) -> None:
     assert words in limits(run_dir, report, splits=summaries(5), leaks=leaks)
 

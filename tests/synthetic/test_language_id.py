@@ -11,6 +11,7 @@ import pytest
 
 from ser.corpora.arrays import CLASS_NAMES
 from ser.errors import ConfigError, DataError
+from ser.splits.base import SpeechSize
 from ser.splits.rules import SpeakerDisjoint
 from ser.synthetic import language_id, sentences
 from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer
@@ -245,10 +246,10 @@ def test_the_corpus_has_no_leak_and_says_that_it_is_a_demonstration(generated):
         str(generated), clips=FEW, split=SpeakerDisjoint(validation=0.3, test=0.0, label="language")
     )
     splits = corpus.splits(FEATURES)
-    assert splits.stamps == ["generated speech: a demonstration, not a result"]
-    assert splits.facts["leaks"] == []
+    assert splits.facts.stamps == ["generated speech: a demonstration, not a result"]
+    assert splits.facts.leaks == []
     assert sum(len(splits.stores[name]) for name in ("train", "validation")) == 48
-    assert splits.facts["speech"]["test"] == {"speakers": 4, "minutes": 2.0}
+    assert splits.facts.speech["test"] == SpeechSize(speakers=4, minutes=2.0)
 
 
 @pytest.mark.usefixtures("mute")

@@ -290,9 +290,9 @@ def test_the_corpus_has_no_leak_and_says_that_it_is_a_demonstration(generated, t
         cache_dir=str(tmp_path),
     )
     splits = corpus.splits({"_target_": "ser.features.MFCC", "sample_rate": RATE, "num_mel_bins": 40})
-    assert splits.stamps == ["generated speech: a demonstration, not a result"]
-    assert splits.facts["leaks"] == []
-    assert {name: facts["speakers"] for name, facts in splits.facts["speech"].items()} == {
+    assert splits.facts.stamps == ["generated speech: a demonstration, not a result"]
+    assert splits.facts.leaks == []
+    assert {name: size.speakers for name, size in splits.facts.speech.items()} == {
         "train": 8,
         "validation": 2,
         "test": 3,
