@@ -1,21 +1,45 @@
-"""Every command of the README runs, on small data."""
+"""Every command of the README runs, on small data; every command of the other pages composes."""
 
 import re
 import shlex
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from ser.__main__ import COMMANDS as OURS
+from ser.config.command_line import read_command
+from ser.config.overrides import App
+from ser.config.settings import SCHEMAS
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
 from tests.test_layers import ROOMS
 
-README = (REPOSITORY / "README.md").read_text()
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+GENERATED = "benchmarks.md"  # by python -m benchmarks
+README = PAGES[0].read_text()
+
+
+def commands_of(page: Path) -> list[str]:
+    """The commands in a page's blocks of shell, without comments."""
+    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", page.read_text(), re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split(" #")[0].strip() for line in lines if line.split("#")[0].strip()]
+
+
+COMMANDS = commands_of(PAGES[0])
+OTHERS = {
+    f"{page.name}: {command}": command
+    for page in PAGES[1:]
+    for command in commands_of(page)
+    if page.name != GENERATED
+}
 TRAININGS = [command for command in COMMANDS if command.startswith("python train.py")]
-SETTINGS = re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)
+SETTINGS = [
+    row
+    for page in PAGES
+    for table in re.findall(r"^\| setting \|.*\n\|[-|]+\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)
+    for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+]
 
 
 def test_the_two_commands_are_there() -> None:
@@ -25,19 +49,12 @@ def test_the_two_commands_are_there() -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(challenge: Path, recordings: Path, arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with two finished runs and input files, in which the README's commands are typed."""
+def folder(challenge: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a finished run and input files, in which the README's commands are typed."""
     cwd = tmp_path_factory.mktemp("readme")
     run("train.py", "data=challenge", f"data.root={challenge}", *TINY, "hydra.run.dir=RUN", cwd=cwd)
-    languages = ("experiment=language_id", "data=language_id_arrays", f"data.root={arrays}", "debug=fast")
-    run("train.py", *languages, "trainer.accelerator=cpu", "hydra.run.dir=LANGUAGES", cwd=cwd)
-    live = ("experiment=language_id_stream", "data=folder", f"data.root={recordings}", "split=random")
-    run("train.py", *live, "debug=fast", "trainer.accelerator=cpu", "hydra.run.dir=STREAM", cwd=cwd)
-    np.save(cwd / "clips.npy", np.load(arrays / "inputs_test_fp16.npy")[:3])
     (cwd / "FILE").write_bytes((challenge / "ser_test_1.json").read_bytes())
     files = sorted(recordings.rglob("*.wav"))
-    for name in ("long.wav", "x.wav", "a.wav", "b.wav"):
-        (cwd / name).write_bytes(files[0].read_bytes())
     rows = [f"{file.relative_to(recordings)},{file.parent.name},{file.stem[-2:]}" for file in files]
     (cwd / "table.csv").write_text("\n".join(["path,emotion,speaker", *rows, ""]))
     for emotion in recordings.iterdir():
@@ -46,44 +63,32 @@ def folder(challenge: Path, recordings: Path, arrays: Path, tmp_path_factory: py
 
 
 @pytest.fixture(scope="module")
-def roots(challenge: Path, recordings: Path, arrays: Path) -> dict[str, Path]:
+def roots(challenge: Path, recordings: Path) -> dict[str, Path]:
     """What stands for DIR, by a word of the command; recordings, where there is none of these."""
-    return {"data=challenge": challenge, "data=language_id_arrays": arrays, "": recordings}
+    return {"data=challenge": challenge, "": recordings}
 
 
 def typed(command: str, roots: dict[str, Path]) -> list[str]:
     """The words behind `python SCRIPT`, with folders that are there."""
     words = shlex.split(command)[2:]
     root = next(root for word, root in roots.items() if word in [*words, ""])
-    if "stream=true" in words:
-        return [word.replace("RUN", "STREAM") for word in words]
-    run_folder = "LANGUAGES/" if "input=clips.npy" in words else "RUN/"
-    given = {"DIR": str(root), "AUDIO": str(root), "RUN/": run_folder}
-    return [re.sub("DIR|AUDIO|RUN/", lambda found: given[found[0]], word) for word in words]
+    return [word.replace("DIR", str(root)) for word in words]
 
 
 @pytest.mark.parametrize("command", TRAININGS)
-def test_training_commands_run(
-    command: str, folder: Path, challenge: Path, recordings: Path, roots: dict[str, Path]
-) -> None:
+def test_training_commands_run(command: str, folder: Path, challenge: Path, roots: dict[str, Path]) -> None:
     words = typed(command, roots)
     if "resume=RUN" not in words:  # a finished run is resumed as it is: nothing is left to train
+        number = TRAININGS.index(command)
         words += [
             "debug=fast",
             "batching.max_utterances=8",
             "trainer.enable_progress_bar=false",
             "test=false",
         ]
-        if "experiment=language_id_stream" in command:
-            words += ["data=folder", f"data.root={recordings}", "split=random"]
-        elif "experiment=language_id" in command and "data=" not in command:
-            words += ["data.clips=[6,4]"]
-        elif not any(word.startswith("data=") for word in words):
+        words += [f"hydra.run.dir=run_{number}", f"hydra.sweep.dir=sweep_{number}"]
+        if not any(word.startswith("data=") for word in words):
             words += ["data=challenge", f"data.root={challenge}"]
-        words += [
-            f"hydra.run.dir=run_{TRAININGS.index(command)}",
-            f"hydra.sweep.dir=sweep_{TRAININGS.index(command)}",
-        ]
     run("train.py", *words, cwd=folder)
 
 
@@ -96,23 +101,87 @@ def test_prediction_and_validation_run(folder: Path, roots: dict[str, Path]) -> 
     run("ser", "validate", "pred.json", "FILE", cwd=folder)
 
 
-@pytest.mark.parametrize("name", ["describe", "export-challenge"])
-def test_commands_on_corpora_run(name: str, folder: Path, roots: dict[str, Path]) -> None:
-    (command,) = (command for command in COMMANDS if command.startswith(f"ser {name} "))
-    run("ser", name, *typed(command, roots), cwd=folder)
+def test_the_command_on_a_corpus_runs(folder: Path, roots: dict[str, Path]) -> None:
+    (command,) = (command for command in COMMANDS if command.startswith("ser describe "))
+    run("ser", "describe", *typed(command, roots), cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with everything that a page names, all of it empty."""
+    folder = tmp_path_factory.mktemp("pages")
+    for name in ("DIR", "RUN/checkpoints", "A/checkpoints", "B/checkpoints", "AUDIO", "data"):
+        (folder / name).mkdir(parents=True)
+    for name in ("FILE", "a.wav", "x.wav", "long.wav", "clips.npy", "table.csv", "FILE.pth"):
+        (folder / name).touch()
+    for run_folder in ("RUN", "A", "B"):
+        (folder / run_folder / "checkpoints" / "best.ckpt").touch()
+    return folder
+
+
+def jobs_of(words: list[str]) -> list[list[str]]:
+    """Jobs of a sweep in which each value occurs: the first of all keys, and each other value beside these."""
+    if "-m" not in words:
+        return [words]
+    values = [[word] if "[" in word else word.split(",") for word in words if word != "-m"]
+    values = [[own[0], *(f"{own[0].partition('=')[0]}={other}" for other in own[1:])] for own in values]
+    first = [own[0] for own in values]
+    return [first] + [
+        [*first[:place], value, *first[place + 1 :]] for place, own in enumerate(values) for value in own[1:]
+    ]
+
+
+def compose(words: list[str]) -> None:
+    """Compose the config of a command of ours, and refuse what a run would refuse.
+
+    Args:
+        words: its name and its arguments.
+    """
+    name = {"describe": "train", "export-challenge": "train"}.get(words[0], words[0])
+    existing = {"predict": ["ckpt", "input"], "export": ["ckpt"], "serab": ["corpora_root"]}.get(name, [])
+    read_command([*words[1:], "--cfg", "job"], App(REPOSITORY / "conf", name, existing, SCHEMAS[name]))
+
+
+@pytest.mark.parametrize("command", OTHERS.values(), ids=[*OTHERS])
+def test_commands_of_the_pages_compose(command: str, places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(places)
+    words = shlex.split(command.split("|")[-1])
+    if words[0] == "ser":
+        words = words[1:]
+        assert words[0] in OURS
+    elif words[:2] in (["python", "train.py"], ["python", "predict.py"]):
+        words = [words[1].removesuffix(".py"), *words[2:]]
+    else:
+        assert words[0] in ("pip", "make", "tensorboard") or words[:2] == ["python", "-m"], command
+        return
+    if words[0] in ("validate", "serab-compare") or "--config-dir" in words:
+        return
+    for job in jobs_of([word for word in words if word != "resume=RUN"]):
+        compose(job)
 
 
 @pytest.mark.parametrize("row", SETTINGS)
-def test_settings_of_the_table_exist(row: str, tmp_path: Path) -> None:
+def test_settings_of_the_tables_exist(row: str, places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options of the same group stand apart by commas: each is checked on its own."""
-    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(places)
     for code in re.findall(r"`(.*?)`", row):
         words = code.split() if "=" in code else [f"{row.split('=')[0].strip('| `')}={code}"]
         groups = [word.split("=")[0] for word in words]
         words = [word for index, word in enumerate(words) if word.split("=")[0] not in groups[index + 1 :]]
         of_recordings = words[0].startswith(("data.", "features", "silence", "split", "waveform_augment"))
-        data = ["data=folder" if of_recordings else "data=challenge", "data.root=data"]
-        run("train.py", *data, *words, "--cfg", "job", cwd=tmp_path)
+        compose(["train", "data=folder" if of_recordings else "data=challenge", "data.root=data", *words])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_readme_links_every_page_and_stays_short() -> None:
+    for page in PAGES[1:]:
+        assert f"](docs/{page.name})" in README
+    assert README.count("\n") < 200
 
 
 def test_the_tree_names_every_room_in_order() -> None:
