@@ -9,10 +9,10 @@ import lightning as L
 from hydra import compose, initialize_config_dir
 
 from ser.batching.datamodule import SpeechData
-from ser.config.consistency import check_augment, check_training
 from ser.config.validate import check
 from ser.runs.run_folder import RunFolder
 from ser.training import setup
+from ser.training.consistency import check_augment, check_training
 from ser.training.task import Task
 from tests.commands import TINY
 from tests.conftest import REPOSITORY

@@ -24,7 +24,8 @@ from omegaconf import OmegaConf
 from ser.__main__ import COMMANDS
 from ser.config.overrides import _same_kind
 from ser.config.settings import SCHEMAS
-from ser.config.signature import signature
+from ser.config.slots import resolve
+from ser.config.types import signature
 from ser.config.validate import describe, known_keys
 from ser.errors import ConfigError, SerError
 
@@ -287,7 +288,7 @@ def _settings(config: str) -> dict[str, list[Accepts]]:
         place = "" if path.parent == CONF else path.parent.relative_to(CONF).as_posix().replace("/", ".")
         place = {"_global_": ""}.get(package[1], package[1]) if package else place
         _enter(place, yaml.safe_load(text), typed, plain)
-    for name, parameter in signature(SCHEMAS[config]).parameters.items():
+    for name, parameter in signature(SCHEMAS[config])[0].items():
         typed.setdefault(name, []).append(parameter.accepts)
     for key, values in plain.items():
         given = [value for value in values if value is not None]
@@ -304,7 +305,7 @@ def _enter(place: str, node: Any, typed: dict[str, list[Accepts]], plain: dict[s
     prefix = f"{place}." if place else ""
     if "_target_" in node:
         try:
-            parameters = signature(node["_target_"]).parameters
+            parameters = signature(resolve(place, node["_target_"]))[0]
         except ConfigError:  # of an optional package
             parameters = {}
         for name, parameter in parameters.items():

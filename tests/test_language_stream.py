@@ -14,11 +14,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from ser.batching.datamodule import SpeechData
-from ser.config.consistency import check_frames
 from ser.config.validate import check
 from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
 from ser.targets.frames import FrameClasses
+from ser.training.consistency import check_frames
 from ser.training.ensemble import members_of
 from tests.commands import environment, run
 from tests.conftest import REPOSITORY

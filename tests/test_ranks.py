@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ser import ranks
-from ser.config.consistency import check_training
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
 from ser.targets.classification import Quadrant
 from ser.targets.losses import CrossEntropy, Objective
+from ser.training.consistency import check_training
 from ser.training.task import Task
 from tests.training.test_setup import settings_of
 

@@ -11,14 +11,14 @@ from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 
 from ser import ranks
-from ser.config.handed_over import check_resolved
 from ser.config.overrides import App, Trial, read_settings, try_combinations
 from ser.config.path_settings import literal_paths
 from ser.config.validate import complaint
-from ser.config.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
 from ser.errors import ConfigError, did_you_mean, hydra_value
 from ser.files import read_text
 from ser.runs import environment
+from ser.runs.handed_over import check_resolved
+from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,12 @@
 A node `{_target_: ser.models.LSTMEncoder, hidden_dim: 128}` names a class or function and its arguments.
 """
 
-import importlib
 import inspect
 import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ser.config.signature import signature
-from ser.config.slots import check_name
+from ser.config.slots import resolve, slot_of
 from ser.errors import ConfigError, SerError
 
 
@@ -27,8 +25,7 @@ def build(spec: Mapping[str, Any], *, slot: str, **supplied: Any) -> Any:
     """
     if "_target_" not in spec:
         raise ConfigError(f"nothing to build: {dict(spec)} has no `_target_`. Name a class there.")
-    name = spec["_target_"]
-    target = _load(name, slot)
+    name, target = spec["_target_"], find_class(spec, slot=slot)
     arguments = {
         key: _build_nested(value, f"{slot}.{key}") for key, value in spec.items() if key != "_target_"
     }
@@ -36,7 +33,12 @@ def build(spec: Mapping[str, Any], *, slot: str, **supplied: Any) -> Any:
         raise ConfigError(
             f"{name}: {', '.join(taken)} follows from the data. Remove it from the configuration."
         )
-    return _call(target, name, arguments | supplied)
+    built = _call(target, name, arguments | supplied)
+    if (kind := slot_of(slot)) and (lacking := kind.lacking(built)):
+        raise ConfigError(
+            f"{slot}._target_={name}: has no {', '.join(lacking)}, which {kind.what} needs. Set it in the constructor."
+        )
+    return built
 
 
 def find_class(spec: Mapping[str, Any], *, slot: str) -> Any:
@@ -45,7 +47,10 @@ def find_class(spec: Mapping[str, Any], *, slot: str) -> Any:
     Raises:
         ConfigError: as `build`.
     """
-    return _load(spec["_target_"], slot)
+    try:
+        return resolve(slot, spec["_target_"])
+    except ConfigError as error:
+        raise ConfigError(f"{slot}._target_={spec['_target_']}: {error}") from error
 
 
 def _build_nested(value: Any, slot: str) -> Any:
@@ -56,24 +61,6 @@ def _build_nested(value: Any, slot: str) -> Any:
     if isinstance(value, list | tuple):
         return [_build_nested(item, slot) for item in value]
     return value
-
-
-def _load(name: object, slot: str) -> Callable[..., Any]:
-    """Import a public class or function that belongs in a slot, and is defined there, not merely mentioned."""
-    try:
-        kind = check_name(slot, name)
-    except ConfigError as error:
-        raise ConfigError(f"{slot}._target_={name}: {error}") from error
-    owner, _, leaf = str(name).rpartition(".")
-    try:
-        target = getattr(importlib.import_module(owner), leaf)
-    except (ModuleNotFoundError, AttributeError):
-        signature(str(name))  # answers a name that does not exist with the nearest one
-        raise
-    if not kind.fits(target):
-        raise ConfigError(f"{slot}._target_={name}: is not {kind.what}, which belongs here. Name another.")
-    found: Callable[..., Any] = target
-    return found
 
 
 def _call(target: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> Any:

@@ -33,14 +33,14 @@ class App:
         conf: folder of the configs.
         config_name: the primary config, without `.yaml`.
         existing_paths: full keys of files or folders that must be there.
-        schema: dotted name of the class that has the types of the settings at the top.
+        schema: class that has the types of the settings at the top.
         help: what --help prints before the groups; None where it stands in the config.
     """
 
     conf: Path
     config_name: str
     existing_paths: Sequence[str]
-    schema: str | None = None
+    schema: type | None = None
     help: str | None = None
 
     def root_keys(self) -> set[str]:

@@ -8,10 +8,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Sweep
 from hydra.errors import HydraException
 
-from ser.config.handed_over import check_links, check_resolved
 from ser.config.settings import find_conf
 from ser.errors import ConfigError, hydra_value, setting, shell_word
 from ser.files import exists
+from ser.runs.handed_over import check_links, check_resolved
 
 _PATH_KEYS = {
     *("ckpt", "input", "output", "init", "resume", "root", "corpora_root", "path", "dir", "cache_dir"),

@@ -72,10 +72,10 @@ class Train:
 
 
 SCHEMAS = {
-    "predict": "ser.config.settings.Predict",
-    "export": "ser.config.settings.Export",
-    "serab": "ser.config.settings.Serab",
-    "train": "ser.config.settings.Train",
+    "predict": Predict,
+    "export": Export,
+    "serab": Serab,
+    "train": Train,
 }
 """Primary config -> the class of its settings."""
 

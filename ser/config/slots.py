@@ -1,17 +1,24 @@
 """What each node of a config may build: one table, for the check of a config and for the build.
 
 A run's folder or a checkpoint may come from somebody else, so that a name in it must not run any function that can be
-imported. A node may name only what belongs in its place: a corpus in `data`, an encoder in `model`. Nested nodes have
-places of their own; where the table has none, nothing is built.
+imported. A node may name only what belongs in its place: an encoder in `model`, of `ser.models` or of a package that
+the user trusts. Packages are trusted by name (`trust=[mypackage]`), or because the user typed their names.
 """
 
+import importlib
+import inspect
 import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from ser.config.signature import defining_name, has_method
-from ser.errors import ConfigError
+from ser.config.old_names import current_name
+from ser.errors import ConfigError, did_you_mean, named_line, setting
 
 
 @dataclass(frozen=True)
@@ -20,112 +27,130 @@ class Slot:
 
     Args:
         what: Its kind in words, with an article.
-        modules: Full names, or prefixes that end in a dot, of which a name must have one.
-        method: What a class needs to be of that kind; None where a function is called instead.
-        without: As `modules`, of what lies there and is of another kind.
+        rooms: Modules that offer such classes.
+        kind: Full name of the class to derive from, or of the protocol to follow; empty for a function.
     """
 
     what: str
-    modules: tuple[str, ...]
-    method: str | None = "__init__"
-    without: tuple[str, ...] = ()
+    rooms: tuple[str, ...]
+    kind: str = ""
 
-    def holds(self, name: str) -> bool:
-        """Return whether a name lies in one of the modules."""
-        return _lies_in(name, self.modules) and not _lies_in(name, self.without)
+    def check(self, target: object, name: str) -> None:
+        """Refuse what is not of this kind.
 
-    def fits(self, target: object) -> bool:
-        """Return whether an imported object is of this kind, and not merely mentioned in a module of its kind."""
-        if not isinstance(target, type | FunctionType):
-            return False
-        home = f"{target.__module__}.{target.__qualname__}"
-        is_ours = home.startswith("ser.") or self.modules[0].startswith("ser.")
-        if not (self.holds(home) if is_ours else home.startswith(_package(self.modules[0]))):
-            return False
-        if self.method is None:
-            return isinstance(target, FunctionType)
-        return isinstance(target, type) and hasattr(target, self.method)
+        Raises:
+            ConfigError: with what it lacks.
+        """
+        if not self.kind:
+            is_fit = isinstance(target, FunctionType)
+            self._refuse_unless(is_fit, name, "Name a function")
+            return
+        kind = _import(self.kind)
+        if not isinstance(target, type):
+            self._refuse_unless(False, name, "Name a class")
+        elif getattr(kind, "_is_protocol", False):
+            methods = [member for member in members(kind) if callable(getattr(kind, member, None))]
+            lacking = [method for method in methods if not callable(getattr(target, method, None))]
+            self._refuse_unless(not lacking, name, f"It has no {', '.join(lacking)}; name a class")
+        else:
+            self._refuse_unless(
+                issubclass(target, kind), name, f"Name {kind.__name__} or a class derived from it,"
+            )
 
+    def lacking(self, built: object) -> list[str]:
+        """Return the names that an object of this kind needs and that one does not have."""
+        kind = _import(self.kind) if self.kind else object
+        needed = members(kind) if getattr(kind, "_is_protocol", False) else inspect.get_annotations(kind)
+        return [name for name in needed if not hasattr(built, name)]
 
-def _lies_in(name: str, places: tuple[str, ...]) -> bool:
-    return any(name.startswith(place) if place.endswith(".") else name == place for place in places)
-
-
-def _package(name: str) -> str:
-    return f"{name.split('.')[0]}."
+    def _refuse_unless(self, is_fit: bool, name: str, remedy: str) -> None:
+        if not is_fit:
+            places = " or ".join(self.rooms)
+            raise ConfigError(
+                f"is not {self.what}, which belongs here. {remedy} of {places}, or one of your own."
+            )
 
 
 SLOTS: dict[str, Slot] = {
-    "data": Slot("a corpus", ("ser.corpora.", "ser.synthetic."), "splits"),
-    "data.split": Slot("a rule for splits", ("ser.splits.rules.",), "assign"),
-    "features": Slot("an extractor of features", ("ser.features.extractors.",), "extract_frames"),
-    "features.silence": Slot("a treatment of silence", ("ser.features.vad.Silence",)),
-    "features.silence.detector": Slot("a detector of speech", ("ser.features.vad.SilenceDetector",)),
-    "waveform_augment": Slot("an augmentation", ("ser.features.augment_waveforms.WaveformAugment",)),
-    "waveform_augment.noises": Slot("a bank of noises", ("ser.audio.noise_bank.",)),
-    "waveform_augment.impulses": Slot("a bank of rooms", ("ser.audio.noise_bank.",)),
-    "augment": Slot("an augmentation", ("ser.features.augment_features.Augment",)),
-    "frontend": Slot("a frontend", ("ser.models.frontend.Frontend",)),
-    "model": Slot(
-        "an encoder",
-        ("ser.models.",),
-        "forward",
-        without=tuple(
-            f"ser.models.{name}." for name in ("base", "classifier", "pooling", "frontend", "normalize")
-        ),
+    "data": Slot("a corpus", ("ser.corpora", "ser.synthetic"), "ser.corpora.Corpus"),
+    "data.split": Slot("a rule for splits", ("ser.splits",), "ser.splits.Rule"),
+    "features": Slot("an extractor of features", ("ser.features",), "ser.features.Extractor"),
+    "features.silence": Slot("a treatment of silence", ("ser.features",), "ser.features.Silence"),
+    "features.silence.detector": Slot(
+        "a detector of speech", ("ser.features",), "ser.features.SilenceDetector"
     ),
-    "pooling": Slot("a pooling", ("ser.models.pooling.",), "forward"),
-    "head": Slot("a head", ("ser.models.classifier.Head",)),
-    "target": Slot(
-        "a target",
-        ("ser.targets.",),
-        "encode",
-        without=("ser.targets.base.",),
+    "waveform_augment": Slot("an augmentation", ("ser.features",), "ser.features.WaveformAugment"),
+    "waveform_augment.noises": Slot("a bank of noises", ("ser.audio",), "ser.features.WaveformBank"),
+    "waveform_augment.impulses": Slot("a bank of rooms", ("ser.audio",), "ser.features.WaveformBank"),
+    "augment": Slot("an augmentation", ("ser.features",), "ser.features.Augment"),
+    "frontend": Slot("a frontend", ("ser.models",), "ser.models.Frontend"),
+    "model": Slot("an encoder", ("ser.models",), "ser.models.Encoder"),
+    "pooling": Slot("a pooling", ("ser.models",), "ser.models.Pooling"),
+    "head": Slot("a head", ("ser.models",), "ser.models.Head"),
+    "target": Slot("a target", ("ser.targets",), "ser.targets.Target"),
+    "loss": Slot("a loss", ("ser.targets",), "ser.targets.Loss"),
+    "optimizer": Slot("an optimiser", ("torch.optim",), "torch.optim.Optimizer"),
+    "schedule": Slot("a schedule of the learning rate", ("ser.training",)),
+    "trainer": Slot("the trainer", ("lightning.pytorch",), "lightning.pytorch.Trainer"),
+    "trainer.strategy": Slot(
+        "a strategy", ("lightning.pytorch.strategies",), "lightning.pytorch.strategies.Strategy"
     ),
-    "loss": Slot("a loss", ("ser.targets.losses.",), "forward", without=("ser.targets.losses.Objective",)),
-    "optimizer": Slot("an optimiser", ("torch.optim.",), "add_param_group"),
-    "schedule": Slot("a schedule of the learning rate", ("ser.training.schedules.",), None),
-    "trainer": Slot("the trainer", ("lightning.pytorch.Trainer",), "fit"),
-    "trainer.strategy": Slot("a strategy", ("lightning.pytorch.strategies.",), "setup_environment"),
-    "trainer.profiler": Slot("a profiler", ("lightning.pytorch.profilers.",), "start"),
+    "trainer.profiler": Slot(
+        "a profiler", ("lightning.pytorch.profilers",), "lightning.pytorch.profilers.Profiler"
+    ),
     "callbacks.*": Slot(
-        "a callback",
-        (
-            "lightning.pytorch.callbacks.",
-            "ser.training.callbacks.",
-            "ser.training.plot_callbacks.",
-            "ser.training.recording_callbacks.",
-            "ser.report.tensorboard.",
-        ),
-        "on_train_start",
+        "a callback", ("ser.training", "lightning.pytorch.callbacks"), "lightning.pytorch.Callback"
     ),
-    "logger": Slot("a logger", ("lightning.pytorch.loggers.", "ser.report.tensorboard."), "log_metrics"),
-    "extractor": Slot("an embedder", ("ser.embeddings.",), "encode"),
+    "logger": Slot(
+        "a logger", ("ser.training", "lightning.pytorch.loggers"), "lightning.pytorch.loggers.Logger"
+    ),
+    "extractor": Slot("an embedder", ("ser.embeddings",), "ser.embeddings.Embedder"),
 }
-"""Place in a config -> what may stand there; `*` is any one key. Those of a checkpoint hold `ser.` modules that compute
-and touch no file."""
+"""Place in a config -> what may stand there; `*` is any one key."""
 
-_WRITERS = ("trainer", "callbacks", "logger")
-_LEADS_OUT = re.compile(r"^[/~]|^[A-Za-z]:|\\|(^|/)\.\.(/|$)|://")
+_NOT_OWN = ("ser", "torch", "lightning")
+"""Packages of which each slot has its own list of modules."""
+_trusted: set[str] = set()
+_folders: dict[str, None] = {}
+
+
+def trust(packages: Iterable[str], *folders: str) -> None:
+    """Let packages of the user be imported, for the rest of this process, also from the working folder.
+
+    Args:
+        packages: Full names; what lies below them is trusted, too.
+        folders: Further folders in which they may lie.
+    """
+    _trusted.update(packages)
+    _folders.update(dict.fromkeys((str(Path.cwd()), *folders)))
+
+
+def trust_names(config: Any) -> None:
+    """Trust the packages that a config names, because the user has typed it."""
+    if isinstance(config, Mapping):
+        name = str(config.get("_target_", ""))
+        if "." in name and name.partition(".")[0] not in _NOT_OWN:
+            trust([name.partition(".")[0]])
+    for value in config.values() if isinstance(config, Mapping) else config:
+        if isinstance(value, Mapping | list):
+            trust_names(value)
 
 
 def slot_of(key: str) -> Slot | None:
     """Return what may stand at a full key such as `callbacks.best`; None where nothing is built."""
-    parts = re.sub(r"\[\d+\]", "", key).split(".")
-    for pattern, slot in SLOTS.items():
-        wanted = pattern.split(".")
-        if len(wanted) == len(parts) and all(
-            want in ("*", part) for want, part in zip(wanted, parts, strict=True)
-        ):
-            return slot
-    return None
+    key = re.sub(r"\[\d+\]", "", key)
+    return SLOTS.get(key) or SLOTS.get(re.sub(r"[^.]+$", "*", key))
 
 
-def check_name(key: str, name: object) -> Slot:
-    """Refuse a `_target_` that does not belong at a key, without importing it.
+def resolve(key: str, name: object) -> Callable[..., Any]:
+    """Import the class or function that a node names, if it belongs there.
+
+    Args:
+        key: Full key of the node.
+        name: Its `_target_`.
 
     Raises:
-        ConfigError: nothing is built there, or something else.
+        ConfigError: Nothing is built there, or something else; or the name does not exist, or is not trusted.
     """
     slot = slot_of(key)
     if slot is None:
@@ -134,14 +159,64 @@ def check_name(key: str, name: object) -> Slot:
         part.isidentifier() and not part.startswith("_") for part in name.split(".")
     ):
         raise ConfigError("is not a public name. Name a public class.")
-    if not slot.holds(defining_name(name)) or (slot.method and not has_method(name, slot.method)):
-        places = ", ".join(place + "*" if place.endswith(".") else place for place in slot.modules)
+    name = current_name(name)
+    if "." in name and name.rpartition(".")[0] not in slot.rooms:
+        _check_trusted(slot, name)
+    target: Callable[..., Any] = _import(name)
+    slot.check(target, name)
+    return target
+
+
+def _check_trusted(slot: Slot, name: str) -> None:
+    package = name.partition(".")[0]
+    if package in _NOT_OWN:
+        places = " or ".join(slot.rooms)
         raise ConfigError(f"is not {slot.what}, which belongs here. Name {slot.what} of {places}.")
-    return slot
+    parents = [name[: place.start()] for place in re.finditer(r"\.", name)]
+    if not _trusted & {*parents}:
+        raise ConfigError(
+            f"is code of '{package}', not of ser, and a checkpoint or the folder of a run may come from somebody "
+            f"else. If you trust it, add {setting('trust', [package])}."
+        )
 
 
-def path_problems(key: str, value: Any) -> list[str]:
-    """Say where a setting would let the trainer, a callback or the logger write outside of the run's folder."""
-    if key.split(".")[0] not in _WRITERS or not isinstance(value, str) or not _LEADS_OUT.search(value):
-        return []
-    return [f"{key}={value}: leads out of the run's folder. Leave it out, or give a name without a path."]
+@cache
+def _import(name: str) -> Any:
+    """Import a public class or function.
+
+    Raises:
+        ConfigError: there is none of that name, or its module fails.
+    """
+    owner, _, leaf = name.rpartition(".")
+    if not owner:
+        raise ConfigError(f"'{name}' has no module. Write the full name, package.module.{name or 'Class'}.")
+    sys.path.extend(folder for folder in _folders if folder not in sys.path)
+    try:
+        module = importlib.import_module(owner)
+    except ModuleNotFoundError as error:
+        if not f"{owner}.".startswith(f"{error.name}."):
+            raise ConfigError(
+                f"module '{owner}' needs '{error.name}', which is not installed. Install it."
+            ) from error
+        package = str(error.name).rpartition(".")[2]
+        raise ConfigError(f"no module '{error.name}'. Is the package '{package}' installed?") from error
+    except Exception as error:  # of the user's own module
+        raise ConfigError(
+            f"module '{owner}' cannot be imported ({named_line(error)}). Correct that file."
+        ) from error
+    target = getattr(module, leaf, None)
+    if not isinstance(target, type | FunctionType):
+        names = getattr(module, "__all__", None) or [
+            known
+            for known, value in vars(module).items()
+            if isinstance(value, type) and not known.startswith("_")
+        ]
+        raise ConfigError(f"no class or function '{leaf}' in {owner}. {did_you_mean(leaf, names)}")
+    return target
+
+
+def members(protocol: type) -> list[str]:
+    """Return the names of all that a protocol asks for."""
+    owners = [owner for owner in protocol.__mro__ if owner not in (object, typing.Protocol, typing.Generic)]
+    names = [name for owner in owners for name in (*inspect.get_annotations(owner), *vars(owner))]
+    return [*dict.fromkeys(name for name in names if not name.startswith("_"))]

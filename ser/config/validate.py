@@ -1,11 +1,12 @@
 """Configs, checked before anything expensive: every mistake at once, each with its remedy, and no traceback.
 
-`check` binds every `_target_` node to the constructor it names. Nothing here imports torch.
+`check` binds every `_target_` node to the constructor it names. The classes it names are imported, which takes seconds.
 """
 
 import difflib
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ser.config.signature import Parameter, signature
-from ser.config.slots import check_name, path_problems
+from ser.config.old_names import with_current_names
+from ser.config.slots import resolve, trust_names
+from ser.config.types import Parameter, signature
 from ser.errors import ConfigError, did_you_mean, first_line, setting
 from ser.files import exists
 
@@ -24,7 +26,8 @@ def check(
     *,
     root_keys: Collection[str] | None = None,
     existing_paths: Sequence[str] = (),
-    schema: str | None = None,
+    schema: type | None = None,
+    is_own: bool = True,
 ) -> dict[str, Any]:
     """Return a config as plain containers, interpolations resolved.
 
@@ -32,13 +35,14 @@ def check(
         cfg: composed, without the node `hydra`.
         root_keys: the keys that may stand at the top; None allows any.
         existing_paths: full keys of files or folders that must be there, unless they are null.
-        schema: dotted name of the class that has the types of the settings at the top.
+        schema: class that has the types of the settings at the top.
+        is_own: whether the user wrote it, so that the packages it names may be imported.
 
     Raises:
         ConfigError: with all problems: unknown keys, wrong types and choices, unknown `_target_`, values that
             are not given, not finite or cannot be resolved, paths that are missing.
     """
-    plain, problems = find_problems(cfg, root_keys, existing_paths, schema)
+    plain, problems = find_problems(cfg, root_keys, existing_paths, schema, is_own=is_own)
     if problems:
         raise complaint(problems)
     return plain
@@ -65,17 +69,21 @@ def find_problems(
     cfg: DictConfig,
     root_keys: Collection[str] | None,
     existing_paths: Sequence[str],
-    schema: str | None = None,
+    schema: type | None = None,
+    *,
+    is_own: bool = True,
 ) -> tuple[dict[str, Any], list[str]]:
     problems: list[str] = []
-    plain = _resolved(cfg, "", problems)
+    plain = with_current_names(_resolved(cfg, "", problems))
+    if is_own:
+        trust_names(plain)
     known = known_keys(plain) | set(root_keys or ())
     for key, value in plain.items():
         if root_keys is not None and key not in root_keys:
             problems.append(f"{key}={show(value)}: unknown key. {nearest_key(key, known)}")
     for path, value in _walk(plain):
         if isinstance(value, Mapping) and "_target_" in value:
-            problems += _node_problems(path, value, known, is_placed=root_keys is not None)
+            problems += _node_problems(path, value, known)
         elif root_keys is not None and (found := path_problems(path, value)):
             problems += found
         elif isinstance(value, float) and not math.isfinite(value):
@@ -125,32 +133,31 @@ def known_keys(plain: Mapping[str, Any]) -> set[str]:
         known.add(path)
         if isinstance(value, Mapping) and "_target_" in value:
             try:
-                known |= {f"{path}.{name}" for name in signature(str(value["_target_"])).parameters}
+                parameters, _ = signature(resolve(path, value["_target_"]))
+                known |= {f"{path}.{name}" for name in parameters}
             except ConfigError:
                 continue  # reported where the node is checked
     return known
 
 
-def _node_problems(path: str, node: Mapping[str, Any], known: set[str], *, is_placed: bool) -> Iterator[str]:
+def _node_problems(path: str, node: Mapping[str, Any], known: set[str]) -> Iterator[str]:
     try:
-        if is_placed:
-            check_name(path, node["_target_"])
-        accepted = signature(str(node["_target_"]))
+        parameters, is_open = signature(resolve(path, node["_target_"]))
     except ConfigError as error:
         yield f"{path}._target_={node['_target_']}: {error}"
         return
     for key, value in node.items():
         full_key = f"{path}.{key}"
-        if key in accepted.parameters:
-            if not accepted.parameters[key].accepts(value):
-                yield f"{full_key}={show(value)}: {_type_problem(full_key, value, accepted.parameters[key])}"
-        elif key != "_target_" and not accepted.is_open:
-            takes = f"{node['_target_']} takes {', '.join(accepted.parameters) or 'nothing'}."
+        if key in parameters:
+            if not parameters[key].accepts(value):
+                yield f"{full_key}={show(value)}: {_type_problem(full_key, value, parameters[key])}"
+        elif key != "_target_" and not is_open:
+            takes = f"{node['_target_']} takes {', '.join(parameters) or 'nothing'}."
             yield f"{full_key}={show(value)}: unknown key. {nearest_key(full_key, known, otherwise=takes)}"
 
 
-def _top_problems(plain: Mapping[str, Any], schema: str) -> Iterator[str]:
-    for key, parameter in signature(schema).parameters.items():
+def _top_problems(plain: Mapping[str, Any], schema: type) -> Iterator[str]:
+    for key, parameter in signature(schema)[0].items():
         if key in plain and not parameter.accepts(plain[key]):
             yield f"{key}={show(plain[key])}: {_type_problem(key, plain[key], parameter)}"
 
@@ -164,6 +171,17 @@ def _type_problem(key: str, value: Any, parameter: Parameter) -> str:
     if parameter.accepts(str(value)) and not isinstance(value, Mapping | list):
         return f"{found} To mean the text, quote it: {setting(key, show(value))}."
     return found
+
+
+_WRITERS = ("trainer", "callbacks", "logger")
+_LEADS_OUT = re.compile(r"^[/~]|^[A-Za-z]:|\\|(^|/)\.\.(/|$)|://")
+
+
+def path_problems(key: str, value: Any) -> list[str]:
+    """Say where a setting would let the trainer, a callback or the logger write outside of the run's folder."""
+    if key.split(".")[0] not in _WRITERS or not isinstance(value, str) or not _LEADS_OUT.search(value):
+        return []
+    return [f"{key}={value}: leads out of the run's folder. Leave it out, or give a name without a path."]
 
 
 def describe(value: Any) -> str:

@@ -3,12 +3,18 @@
 from ser.corpora.arrays import ArrayCorpus
 from ser.corpora.challenge import ChallengeCorpus
 from ser.corpora.recordings import AudioCorpus, FolderCorpus, ManifestCorpus, PublishedCorpus
+from ser.data.manifest import Manifest, Utterance
+from ser.splits.base import Corpus, Splits
 
 __all__ = [
     "ArrayCorpus",
     "AudioCorpus",
     "ChallengeCorpus",
+    "Corpus",
     "FolderCorpus",
+    "Manifest",
     "ManifestCorpus",
     "PublishedCorpus",
+    "Splits",
+    "Utterance",
 ]

@@ -5,7 +5,6 @@ Recordings that cannot be read are stored, too, so that a later start reports th
 
 import json
 import logging
-import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,7 +33,6 @@ OnError = Literal["raise", "skip"]
 SKIPPING = ", or set data.on_error=skip"
 """Part of a message: the alternative to fixing recordings that cannot be used."""
 
-_TARGETS = re.compile(r'"_target_": "([\w.]+)"')
 _MOST_THREADS = 8  # each thread may hold a waveform of hours
 _BAR_FROM_UTTERANCES = 200  # fewer utterances are read in about a second
 
@@ -102,8 +100,8 @@ def read_features(
 def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
     """Return everything that determines the features but the content of the files; paths are absolute."""
     spans = [(u.id, str(u.path.absolute()), u.start, u.end) for u in manifest]
-    named = [target.rpartition(".")[0] for target in _TARGETS.findall(settings)]
-    code = digest_of_code(__name__, type(extractor).__module__, *named)
+    modules = {type(part).__module__ for part in extractor.modules()}
+    code = digest_of_code(__name__, *(name for name in modules if not name.startswith("torch.")))
     return json.dumps([code, decoder_versions(), settings, spans])
 
 

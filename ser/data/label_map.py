@@ -16,12 +16,12 @@ from typing import Any
 
 import yaml
 
-from ser.config.yaml_bombs import refuse_yaml_bomb
 from ser.data.json_stream import shorten_json
 from ser.data.manifest import Label, Manifest, Utterance, first_ten
 from ser.errors import DataError, did_you_mean, setting
 from ser.files import read_text
 from ser.names import find_lookalikes, is_missing, normalize_name
+from ser.yaml_bombs import refuse_yaml_bomb
 
 _MOST_NUMBERS = 20  # different numeric labels; more of them are probably ratings
 

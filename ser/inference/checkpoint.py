@@ -20,6 +20,7 @@ from torch.nn.modules import module as registration
 
 from ser.archive import read_archive
 from ser.config.instantiate import build
+from ser.config.old_names import with_current_names
 from ser.errors import CheckpointError, SerError, named_line, setting
 from ser.models.classifier import Classifier, Head
 from ser.runs.run_folder import RunFolder
@@ -239,7 +240,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: {len(wrong)} of its {len(checkpoint['state_dict'])} tensors are not finite, such as {wrong[0]}: "
             "its training diverged. Train again with a lower optimizer.lr."
         )
-    return checkpoint
+    return checkpoint | {"ser": with_current_names(checkpoint["ser"])}
 
 
 _FOR_TRAINING = {

@@ -1,9 +1,10 @@
 """Interfaces of encoders, with and without streaming."""
 
-from typing import Any, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ser.batch import Padded
 from ser.errors import DataError
@@ -12,26 +13,38 @@ State = Any
 """State of a stream: tensors [B, ...] in nested tuples. It is a value: no function modifies it."""
 
 
-@runtime_checkable
-class Encoder(Protocol):
+class Encoder(nn.Module, ABC):
     """Map Padded [B, T, F] to Padded [B, ceil(T / subsampling), D]; padding and batch mates change nothing."""
 
     out_dim: int
     """Number of values of an output step, D."""
-    subsampling: int
+    subsampling: int = 1
     """Number of input steps per output step."""
 
-    def __call__(self, audio: Padded) -> Padded:
+    @abstractmethod
+    def forward(self, audio: Padded) -> Padded:
         """Encode the sequences."""
-        ...
+
+    if TYPE_CHECKING:  # torch.nn.Module calls forward, with types that are not known
+
+        def __call__(self, audio: Padded) -> Padded:
+            """Encode the sequences."""
+            ...
 
 
 @runtime_checkable
-class CausalEncoder(Encoder, Protocol):
+class CausalEncoder(Protocol):
     """Encoder whose output depends on no future step, so that it can process a stream.
 
     The outputs do not depend on how a stream is cut into chunks.
     """
+
+    out_dim: int
+    subsampling: int
+
+    def __call__(self, audio: Padded) -> Padded:
+        """Encode the sequences."""
+        ...
 
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first frame.

@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.models.base import State, check_batch_size, no_steps
+from ser.models.base import Encoder, State, check_batch_size, no_steps
 
 
-class CausalCNNEncoder(nn.Module):
+class CausalCNNEncoder(Encoder):
     """A linear layer, then residual blocks of one causal dilated convolution each.
 
     An output step depends on its own frame and the `receptive_field - 1` frames before it, where receptive_field = 1

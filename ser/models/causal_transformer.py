@@ -6,10 +6,10 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.models.base import State, check_batch_size, no_steps
+from ser.models.base import Encoder, State, check_batch_size, no_steps
 
 
-class CausalTransformerEncoder(nn.Module):
+class CausalTransformerEncoder(Encoder):
     """A linear layer, then pre-norm Transformer layers; a step attends to itself and `left_context` steps before.
 
     Over all layers, an output step depends on its own frame and the `receptive_field - 1` frames before it, where

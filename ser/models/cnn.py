@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
+from ser.models.base import Encoder
 from ser.models.lstm import LSTMEncoder
 
 
-class CNNEncoder(nn.Module):
+class CNNEncoder(Encoder):
     """Stages of 3x3 convolutions; each stage halves frequency, most halve time; frequency is flattened at the end.
 
     Two-dimensional kernels share weights over frequency: on 1,000 utterances their accuracy is about 5 points higher
@@ -93,7 +94,7 @@ def _time_mask(values: Tensor, lengths: Tensor) -> Tensor:
     return (steps < lengths[:, None])[:, None, :, None].to(values.dtype)
 
 
-class CNNLSTMEncoder(nn.Module):
+class CNNLSTMEncoder(Encoder):
     """A CNN, then an LSTM over its steps.
 
     Args:

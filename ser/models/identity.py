@@ -1,11 +1,10 @@
 """No encoder: pooling is applied to the features themselves."""
 
-from torch import nn
-
 from ser.batch import Padded
+from ser.models.base import Encoder
 
 
-class IdentityEncoder(nn.Module):
+class IdentityEncoder(Encoder):
     """Return the features unchanged; with pooling=functionals, the model is a logistic regression over functionals.
 
     Args:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.models.base import State, check_batch_size, no_steps
+from ser.models.base import Encoder, State, check_batch_size, no_steps
 
 
-class LSTMEncoder(nn.Module):
+class LSTMEncoder(Encoder):
     """Layers of LSTM or GRU, bidirectional or causal.
 
     Args:

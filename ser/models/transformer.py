@@ -7,10 +7,11 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.errors import ConfigError
+from ser.models.base import Encoder
 from ser.models.cnn import CNNEncoder
 
 
-class TransformerEncoder(nn.Module):
+class TransformerEncoder(Encoder):
     """A CNN stem that subsamples time, a convolutional position encoding, and pre-norm Transformer layers.
 
     Args:

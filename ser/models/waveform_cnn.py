@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
+from ser.models.base import Encoder
 from ser.models.lstm import LSTMEncoder
 
 _log = logging.getLogger(__name__)
 
 
-class WaveformCNNEncoder(nn.Module):
+class WaveformCNNEncoder(Encoder):
     """A wide strided convolution as a filterbank, then short ones; each stage ends with max pooling.
 
     An output step covers `receptive_field` samples. Shorter waveforms are repeated up to this length, with a warning:
@@ -77,7 +78,7 @@ class WaveformCNNEncoder(nn.Module):
         self._has_warned = True
 
 
-class WaveformCNNLSTMEncoder(nn.Module):
+class WaveformCNNLSTMEncoder(Encoder):
     """A CNN on waveforms, then an LSTM over its steps.
 
     Args:

@@ -17,7 +17,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ser import ranks
-from ser.config.consistency import check_augment, check_complete, check_training
 from ser.config.main import main
 from ser.config.path_settings import resume_arguments
 from ser.errors import SerError, hydra_value
@@ -30,6 +29,8 @@ from ser.runs.sweep import STATUS_FILE, record_status
 @main("train", rewrite=resume_arguments)
 def train(config: dict[str, Any]) -> float:
     """Run one training and return the monitored value of its best checkpoint."""
+    from ser.training.consistency import check_augment, check_complete, check_training
+
     settings = HydraConfig.get()
     checks = [partial(check, config) for check in (check_complete, check_training, check_augment)]
     ranks.check_alike(config.get("trainer"), *checks)

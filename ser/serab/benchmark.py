@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ser.config.instantiate import build
+from ser.config.old_names import with_current_names
 from ser.data.store import sha256_of
 from ser.embeddings.base import Embedder
 from ser.embeddings.cache import embed, stored_features
@@ -120,7 +121,7 @@ def claim(folder: Path, config: Config) -> None:
     """
     path = folder / "config.yaml"
     if path.exists() and (folder / "results.json").exists():
-        begun = yaml.safe_load(path.read_text(encoding="utf-8"))
+        begun = with_current_names(yaml.safe_load(path.read_text(encoding="utf-8")))
         changed = [key for key in config if key not in _WITHOUT_EFFECT and config[key] != begun.get(key)]
         if changed:
             raise ConfigError(

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ser.config.old_names import with_current_names
 from ser.errors import ConfigError, DataError
 from ser.files import write_atomic
 from ser.report import plots
@@ -109,7 +110,7 @@ def _below(folder: Path) -> Iterable[Path]:
 def _read(folder: Path) -> Run:
     path = folder / "config.yaml"
     try:
-        extractor = yaml.safe_load(path.read_text(encoding="utf-8"))["extractor"]
+        extractor = with_current_names(yaml.safe_load(path.read_text(encoding="utf-8"))["extractor"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: does not tell the extractor ({error}). Run it again.") from error
     return Run(folder, reports.read(folder), extractor)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from ser.data.label_map import LabelCount
 from ser.data.manifest import Manifest
@@ -57,6 +57,21 @@ class SplitFacts:
         plain["leaks"] = None if self.leaks is None else [leak.to_dict() for leak in self.leaks]
         plain["skipped"] = [{"id": name, "reason": reason} for name, reason in self.skipped]
         return {name: value for name, value in plain.items() if value is not None}
+
+
+class Corpus(Protocol):
+    """What is learnt from."""
+
+    def splits(self, features: Mapping[str, Any]) -> "Splits":
+        """Read everything, and divide it.
+
+        Args:
+            features: spec of an extractor.
+
+        Raises:
+            SerError: files, labels, rule or settings do not fit together.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import CustomBarColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ser.batching.datamodule import SpeechData
@@ -223,3 +225,25 @@ class Pictures(L.Callback):
             section = section_of(result)
             title = f"{split}, {type(task.model.encoder).__name__}"
             show(trainer, f"{split}/{section.stem}", section.picture(title))
+
+
+_BAR_WIDTH = 16  # beside `Epoch 100/100`, `1000/1000` and `1:00:00`, 31 of 80 columns are left to the metric
+
+
+class Progress(RichProgressBar):
+    """Which epoch and batch is trained, how long the epoch still takes, and the metric that is watched."""
+
+    def configure_columns(self, trainer: L.Trainer) -> list[Any]:
+        """Make all columns but the last, the metric's, short."""
+        return [
+            TextColumn("{task.description}"),
+            CustomBarColumn(bar_width=_BAR_WIDTH),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        ]
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Name the epoch; Lightning's own counts from 0."""
+        last = self.trainer.max_epochs
+        description = f"Epoch {current_epoch + 1}" + f"/{last}" * (last is not None and last > 0)
+        return f"{description:{len(self.validation_description)}}"

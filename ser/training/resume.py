@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ser.batching.datamodule import SpeechData
+from ser.config.old_names import with_current_names
 from ser.errors import ConfigError, DataError, setting
 from ser.runs.run_folder import RunFolder
 
@@ -31,7 +32,7 @@ def check_unchanged(config: Config, run: RunFolder) -> None:
     Raises:
         ConfigError: with all differences.
     """
-    begun = yaml.safe_load(run.config.read_text())
+    begun = with_current_names(yaml.safe_load(run.config.read_text()))
     then, now = dict(_leaves(begun)), dict(_leaves(config))
     changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not _is_free(key)]
     changed = [key for key in changed if not _has_moved(key, then.get(key), now.get(key), run)]

@@ -21,7 +21,6 @@ from torch import nn
 
 from ser import ranks
 from ser.batching.datamodule import SpeechData
-from ser.config.consistency import answers_frames, check_frames, monitors
 from ser.config.instantiate import build, find_class
 from ser.config.validate import check_monitor
 from ser.data import summary
@@ -43,8 +42,9 @@ from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
 from ser.targets.base import Result, Target
 from ser.targets.losses import Objective
+from ser.training.callbacks import Progress
+from ser.training.consistency import answers_frames, check_frames, monitors
 from ser.training.initialize import initialize
-from ser.training.progress import Progress
 from ser.training.resume import check_same_data
 from ser.training.task import Task
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 import yaml
 
-from ser.config.consistency import check_training
 from ser.errors import CheckpointError, ConfigError, DataError
 from ser.features.extractors import Waveform
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.runs.run_folder import RunFolder
 from ser.training import setup
 from ser.training.callbacks import LastCheckpoint
+from ser.training.consistency import check_training
 from ser.training.resume import check_same_data, check_unchanged
 from tests.conftest import write_challenge
 from tests.fits import Fitted, fit, with_value

@@ -10,11 +10,11 @@ import yaml
 from omegaconf import OmegaConf
 
 from ser.config.command_line import read_command
-from ser.config.handed_over import check_links, check_resolved
 from ser.config.overrides import App
 from ser.config.path_settings import resume_arguments
 from ser.config.validate import check
 from ser.errors import ConfigError
+from ser.runs.handed_over import check_links, check_resolved
 from ser.runs.run_folder import RunFolder
 from tests.conftest import REPOSITORY
 

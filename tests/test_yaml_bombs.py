@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ser.config.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
 from ser.errors import DataError
+from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{here}: &{here} [{', '.join([f'*{before}'] * 9)}]\n" for before, here in pairwise("abcdefghij")

@@ -1,11 +1,11 @@
 """Settings that a signature allows and no training can have: missing, out of range, or not going together."""
 
-import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ser.config.signature import Parameter, signature
+from ser.config.slots import resolve
+from ser.config.types import signature
 from ser.errors import ConfigError, setting
 from ser.ranks import is_shared
 from ser.runs.environment import program_words
@@ -108,15 +108,12 @@ def monitors(config: Config) -> Iterator[Monitor]:
     for path, node in nodes.items():
         if not node:
             continue
-        takes = signature(node["_target_"]).parameters if "_target_" in node else {}
-        defaults = {name: _default(takes[name]) for name in ("monitor", "mode") if name in takes}
-        name, mode = ({**defaults, **node}.get(leaf) for leaf in ("monitor", "mode"))
-        if name is not None:
+        takes = signature(resolve(path, node["_target_"]))[0] if "_target_" in node else {}
+        name, mode = (
+            node.get(leaf, takes[leaf].default if leaf in takes else None) for leaf in ("monitor", "mode")
+        )
+        if isinstance(name, str):
             yield Monitor(path, name, mode)
-
-
-def _default(parameter: Parameter) -> Any:
-    return parameter.default.value if isinstance(parameter.default, ast.Constant) else None
 
 
 def _check_moment(monitor: Monitor, trainer: Config) -> None:
