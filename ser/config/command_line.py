@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra import initialize_config_dir
-from hydra._internal.utils import get_args_parser
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 
 from ser import ranks
 from ser.config.overrides import App, Trial, read_settings, try_combinations
@@ -51,14 +53,12 @@ def read_command(argv: list[str], app: App) -> Command:
         ConfigError: with all of them.
     """
     args, overrides, flags, strangers = _split(argv)
-    is_ours = not (args.hydra_help or args.shell_completion or args.experimental_rerun or args.config_dir)
+    is_ours = not (args.hydra_help or args.shell_completion or args.experimental_rerun)
     program = [*environment.program(), *(flag for flag in flags if flag not in ("-m", "--multirun"))]
     if not is_ours or argv == ["--help"]:
-        # Nothing to check, or a search path that only Hydra knows.
-        if args.config_dir:
-            refuse_yaml_bombs(Path(args.config_dir))
         return Command(app, [*argv, *_help(app, args)], program)
     app = _with_flags(app, args)
+    app = replace(app, trusts=app.is_own or any(word.lstrip("+").startswith("trust=") for word in overrides))
     unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
     is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
     runs = not (args.cfg or args.help or args.info)
@@ -66,6 +66,8 @@ def read_command(argv: list[str], app: App) -> Command:
     with initialize_config_dir(
         str(app.conf), version_base="1.3", job_name=Path(environment.program()[-1]).stem
     ):
+        if app.config_dir:
+            _search_also(app)
         settings, unread = read_settings(overrides, may_sweep=is_sweep)
         trials = try_combinations(app, settings)
     trials = trials if runs else [trial.to_show() for trial in trials]
@@ -113,11 +115,27 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
         names = [path.stem for path in conf.glob("*.yaml")]
         remedy = did_you_mean(name, names) if names else "Name a folder of configs."
         raise ConfigError(f"{conf}: there is no config '{name}'. {remedy}")
-    if args.config_path and not _has_defaults(conf / f"{name}.yaml"):
+    is_own = not args.config_path or _has_defaults(conf / f"{name}.yaml")
+    if not is_own:
         check_resolved(conf / f"{name}.yaml")  # a run's, or a job's: see ser.runs.run_folder
     elif name != app.config_name or conf != app.conf:  # ours are no bombs
         refuse_yaml_bomb(conf / f"{name}.yaml", read_text(conf / f"{name}.yaml"))
-    return replace(app, conf=conf, config_name=name)
+    config_dir = Path(args.config_dir).resolve() if args.config_dir else None
+    if config_dir and not config_dir.is_dir():
+        raise ConfigError(
+            f"--config-dir {args.config_dir}: no such folder. Give the folder of your own configs."
+        )
+    if config_dir:
+        refuse_yaml_bombs(config_dir)
+    return replace(app, conf=conf, config_name=name, config_dir=config_dir, is_own=is_own)
+
+
+def _search_also(app: App) -> None:
+    """Let Hydra find the options of the user's own folder, too."""
+    search_path = create_config_search_path(str(app.conf))
+    search_path.append("command-line", f"file://{app.config_dir}")
+    GlobalHydra.instance().clear()
+    Hydra.create_main_hydra2("app", search_path)
 
 
 def _has_defaults(path: Path) -> bool:

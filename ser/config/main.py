@@ -92,11 +92,13 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
     @functools.wraps(script)
     def job(cfg: DictConfig) -> float | None:
         def run(resume: Path | None = None) -> float | None:
+            app.trust(cfg)
             config = check(
                 cfg,
                 root_keys=app.root_keys(),
                 existing_paths=app.existing_paths,
                 schema=app.schema,
+                is_own=app.is_own,
             )
             with ranks.silence_followers(config.get("trainer")):
                 return script(config | {"resume": str(resume)} if resume and "resume" in config else config)

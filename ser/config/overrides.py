@@ -19,6 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from ser.config.slots import trust
+from ser.config.types import signature
 from ser.config.validate import describe, find_problems, known_keys, nearest_key, show
 from ser.errors import ConfigError, first_line, hydra_value, setting
 
@@ -35,6 +37,10 @@ class App:
         existing_paths: full keys of files or folders that must be there.
         schema: class that has the types of the settings at the top.
         help: what --help prints before the groups; None where it stands in the config.
+        config_dir: folder of the user's own configs and code.
+        is_own: whether the user wrote the config, so that the packages it names may be imported; a run's folder may
+            come from somebody else.
+        trusts: whether the user wrote its setting `trust`.
     """
 
     conf: Path
@@ -42,14 +48,31 @@ class App:
     existing_paths: Sequence[str]
     schema: type | None = None
     help: str | None = None
+    config_dir: Path | None = None
+    is_own: bool = True
+    trusts: bool = True
 
     def root_keys(self) -> set[str]:
         """The keys that may stand at the top: those of the primary config, and the groups."""
-        return {path.name for path in self.conf.iterdir() if path.is_dir()} | self._keys_of(self.config_name)
+        folders = [self.conf, *([self.config_dir] if self.config_dir else [])]
+        groups = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
+        typed = signature(self.schema)[0].keys() if self.schema else ()
+        return groups | {*typed} | self._keys_of(self.config_name)
+
+    def trust(self, cfg: DictConfig) -> None:
+        """Let the packages that the user trusts be imported, also from the folders of the user."""
+        packages = cfg.get("trust") if self.trusts else None
+        names = (
+            [packages] if isinstance(packages, str) else packages if isinstance(packages, ListConfig) else []
+        )
+        trust(map(str, names), *([str(self.config_dir)] if self.config_dir else []))
 
     def inspect(self, cfg: DictConfig) -> list[str]:
         """The problems of a composed config."""
-        problems = find_problems(cfg, self.root_keys(), self.existing_paths, self.schema)[1]
+        self.trust(cfg)
+        problems = find_problems(cfg, self.root_keys(), self.existing_paths, self.schema, is_own=self.is_own)[
+            1
+        ]
         deleted = self._keys_of(self.config_name) - {str(key) for key in cfg} - {"hydra"}
         return [*problems, *(f"{key}: is deleted. Leave out '~{key}'." for key in sorted(deleted))]
 

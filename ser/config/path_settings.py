@@ -63,6 +63,7 @@ def resume_arguments(arguments: list[str]) -> list[str]:
         f"hydra.run.dir={hydra_value(folder)}",
         "hydra.output_subdir=null",
     ]
+    others = [f"++{word}" if word.startswith("trust=") else word for word in others]  # version 0.1 had none
     return ["--config-path", str(folder), "--config-name", "config", *others, *place]
 
 

@@ -25,6 +25,7 @@ class Predict:
     device: str
     max_frames: int | None
     cache_dir: str
+    trust: str | list[str]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Export:
     ckpt: str
     output: str
     overwrite: bool
+    trust: str | list[str]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Serab:
     folders: dict[str, str | None]
     settings: dict[str, dict[str, Any]]
     published: dict[str, dict[str, Any]]
+    trust: str | list[str]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class Train:
     init: str | None
     ensemble: int | Literal["auto"] | None
     resume: str | None
+    trust: str | list[str]
 
 
 SCHEMAS = {

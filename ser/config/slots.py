@@ -125,6 +125,11 @@ def trust(packages: Iterable[str], *folders: str) -> None:
     _folders.update(dict.fromkeys((str(Path.cwd()), *folders)))
 
 
+def trusted() -> list[str]:
+    """Return the packages that are trusted, for another process that goes on with this one's work."""
+    return sorted(_trusted)
+
+
 def trust_names(config: Any) -> None:
     """Trust the packages that a config names, because the user has typed it."""
     if isinstance(config, Mapping):

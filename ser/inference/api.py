@@ -14,6 +14,7 @@ from torch import Tensor
 from ser.audio.reader import RATES, read_audio, resample
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
+from ser.config import slots
 from ser.data.feature_store import extract_features
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, SerError
@@ -47,18 +48,22 @@ class Prediction:
     values: Mapping[str, Any]
 
 
-def load(ckpt: str | Path | Sequence[str | Path], device: str = "cpu") -> "Predictor":
+def load(
+    ckpt: str | Path | Sequence[str | Path], device: str = "cpu", *, trust: Sequence[str] = ()
+) -> "Predictor":
     """Read a trained model.
 
     Args:
         ckpt: What `ser predict ckpt=` accepts: a checkpoint, the folder of a run or of an ensemble, or a list of
             these, whose answers are averaged.
         device: Where to compute: cpu, cuda, cuda:1, or auto = a GPU where there is one.
+        trust: Packages of your own, or of others, whose code a checkpoint may name.
 
     Raises:
         CheckpointError: There is no checkpoint, or it cannot be used.
         ConfigError: The device is not there.
     """
+    slots.trust(trust)
     paths = [ckpt] if isinstance(ckpt, str | Path) else [*ckpt]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
     if not models:

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn.modules import module as registration
 
 from ser.archive import read_archive
-from ser.config.instantiate import build
+from ser.config.instantiate import build, find_class
 from ser.config.old_names import with_current_names
-from ser.errors import CheckpointError, SerError, named_line, setting
+from ser.errors import CheckpointError, ConfigError, SerError, named_line, setting
 from ser.models.classifier import Classifier, Head
 from ser.runs.run_folder import RunFolder
 from ser.targets.base import Target
@@ -104,6 +104,11 @@ def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
     """As `load`, of the containers that `read` returned for a path."""
     description = checkpoint["ser"]
     weights = model_weights(checkpoint)
+    for part in PARTS:
+        try:
+            find_class(description[part], slot=part)
+        except ConfigError as error:
+            raise CheckpointError(f"{path}: {error}") from error
     try:
         with torch.device("meta"), _at_most(20 * len(weights) + 1000):
             _check_shapes(assemble(description)[0], weights)

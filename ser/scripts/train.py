@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from ser import ranks
 from ser.config.main import main
 from ser.config.path_settings import resume_arguments
+from ser.config.slots import trusted
 from ser.errors import SerError, hydra_value
 from ser.files import write_atomic
 from ser.runs import environment
@@ -76,6 +77,7 @@ def train_alone(config: dict[str, Any], folder: Path) -> float:
     write_atomic(folder / "job.yaml", yaml.safe_dump(config, sort_keys=False))
     place = ["--config-path", str(folder.absolute()), "--config-name", "job"]
     words = [f"hydra.run.dir={hydra_value(folder)}", "hydra.output_subdir=null"]
+    words.append(f"++trust={hydra_value(trusted())}")
     variables = os.environ | environment.typed_variable()
     result = subprocess.run([*environment.restart(), *place, *words], env=variables, check=False)
     if result.returncode:

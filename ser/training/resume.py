@@ -15,7 +15,7 @@ from ser.runs.run_folder import RunFolder
 Config = Mapping[str, Any]
 
 FREE = (
-    *("resume", "experiment_name", "logger", "test", "batching.num_workers"),
+    *("resume", "experiment_name", "logger", "test", "trust", "batching.num_workers"),
     *("trainer.accelerator", "trainer.max_time", "trainer.profiler", "trainer.log_every_n_steps"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("callbacks.last", "callbacks.learning_rate", "callbacks.pictures", "callbacks.loss_curve"),
