@@ -50,7 +50,10 @@ def _imports(source: bytes) -> list[str]:
             for part in re.sub(r"[()]|#[^\n]*", " ", names or plain).split(",")
             if part.split()
         ]
-        found += [origin, *(f"{origin}.{word}" for word in words)] if origin else words
+        modules = [f"{origin}.{word}" for word in words if origin and _path(f"{origin}.{word}")]
+        found += modules
+        if len(modules) < len(words):  # else the package's own file only re-exports what was imported
+            found += [origin] if origin else words
     return found
 
 

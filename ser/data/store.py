@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ser.batch import UtteranceId
 from ser.data.json_stream import Layout
-from ser.models.normalize import SMALLEST_STD
+from ser.models.frontend import SMALLEST_STD
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """Frozen networks and statistics that make one vector of an utterance. The names that a config may hold."""
 
-from ser.embeddings.audio_ntt import BYOLS, RandomAudioNTT
 from ser.embeddings.base import Embedder
+from ser.embeddings.byol import BYOLS, RandomAudioNTT
 from ser.embeddings.opensmile import OpenSmile
 from ser.embeddings.statistics import LogMelStatistics
 from ser.embeddings.trained import TrainedModel

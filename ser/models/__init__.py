@@ -1,5 +1,6 @@
 """Encoders, poolings, and what stands before and after them. The names that a config may hold."""
 
+from ser.models.audio_ntt import AudioNTT
 from ser.models.base import CausalEncoder, Encoder
 from ser.models.causal_cnn import CausalCNNEncoder
 from ser.models.causal_transformer import CausalTransformerEncoder
@@ -24,6 +25,7 @@ from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder
 __all__ = [
     "AttentionPooling",
     "AttentiveStatisticsPooling",
+    "AudioNTT",
     "CNNEncoder",
     "CNNLSTMEncoder",
     "CausalCNNEncoder",

@@ -112,8 +112,8 @@ def test_each_slot_holds_its_own_kind():
         ("trainer", "lightning.pytorch.LightningModule"),
         ("logger", "lightning.pytorch.callbacks.ModelCheckpoint"),
         ("logger", "lightning.pytorch.loggers.tensorboard.rank_zero_only"),
-        ("extractor", "ser.embeddings.audio_ntt.AudioNTT"),
-        ("extractor", "ser.embeddings.audio_ntt.load_audio_ntt"),
+        ("extractor", "ser.models.AudioNTT"),
+        ("extractor", "ser.embeddings.byol.load_audio_ntt"),
         ("seed", "ser.targets.Quadrant"),
     ],
 )

@@ -20,8 +20,8 @@ from ser.config.instantiate import build
 from ser.config.validate import check
 from ser.data.manifest import Manifest, Utterance
 from ser.embeddings import cache as embedding
-from ser.embeddings.audio_ntt import RandomAudioNTT
 from ser.embeddings.base import SERAB, Embedder
+from ser.embeddings.byol import RandomAudioNTT
 from ser.embeddings.cache import embed
 from ser.embeddings.opensmile import OpenSmile
 from ser.embeddings.statistics import LogMelStatistics

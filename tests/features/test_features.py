@@ -7,8 +7,7 @@ import torch
 from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.features.augment_features import Augment, FrequencyWarp, Gain, Mixup, SpecAugment, TimeStretch
-from ser.models.frontend import Frontend, deltas
-from ser.models.normalize import GlobalNormalizer, UtteranceNormalizer
+from ser.models.frontend import Frontend, GlobalNormalizer, UtteranceNormalizer, deltas
 from ser.randomness import utterance_keys
 from tests.conftest import alone
 

@@ -12,10 +12,9 @@ from torch import nn
 
 from ser.batch import Padded
 from ser.corpora.published import read_corpus
-from ser.embeddings.audio_ntt import (
+from ser.embeddings.byol import (
     BYOLS,
     PUBLISHED,
-    AudioNTT,
     RandomAudioNTT,
     corpus_statistics,
     load_audio_ntt,
@@ -23,6 +22,7 @@ from ser.embeddings.audio_ntt import (
 )
 from ser.embeddings.cache import embed
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
+from ser.models.audio_ntt import AudioNTT
 from tests.conftest import alone
 
 
