@@ -83,6 +83,12 @@ class Batch:
     speech: Tensor | None = None
     continues: Tensor | None = None
 
+    @property
+    def labels(self) -> Tensor:
+        """Return the targets of a labelled batch, [B] or [B, K]."""
+        assert isinstance(self.targets, Tensor)
+        return self.targets
+
     def __len__(self) -> int:
         return len(self.ids)
 

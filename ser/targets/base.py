@@ -161,6 +161,15 @@ class Target(ABC):
         """Return the class index [N] of encoded utterances, of targets with `class_names`."""
         return targets
 
+    def is_speech(self, outputs: Tensor, speech: Tensor) -> Tensor:
+        """Return which frames a decision about the recording uses, [R] bool, of targets of frames.
+
+        Args:
+            outputs: Outputs [R, out_dim].
+            speech: Frames in which voice activity detection found speech, [R] bool.
+        """
+        return speech
+
     def counts(self, targets: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
         """Return how often each class is learnt [C], for each question by name.
 

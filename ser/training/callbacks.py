@@ -17,6 +17,20 @@ from ser.errors import CheckpointError
 from ser.report import plots
 from ser.report.sections import section_of
 from ser.report.tensorboard import show
+from ser.training.task import Task
+
+
+def task_of(module: L.LightningModule) -> Task:
+    """Return the module that a callback is given, which is the task of the run."""
+    assert isinstance(module, Task)
+    return module
+
+
+def data_of(trainer: L.Trainer) -> SpeechData:
+    """Return the data of the run."""
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, SpeechData)
+    return data
 
 
 class AveragedWeights(L.Callback):
@@ -205,8 +219,7 @@ class Pictures(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the lengths of all splits and their classes, once."""
-        data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, SpeechData)
+        data = data_of(trainer)
         lengths = {name: dataset.store.lengths for name, dataset in data.datasets.items()}
         show(trainer, "lengths", plots.length_histogram(lengths))
 
@@ -214,13 +227,13 @@ class Pictures(L.Callback):
         """Show what is taken for what, or truth against prediction."""
         if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs:
             return
-        self._show(trainer, pl_module, "validation")
+        self._show(trainer, task_of(pl_module), "validation")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show it for the test split, too."""
-        self._show(trainer, pl_module, "test")
+        self._show(trainer, task_of(pl_module), "test")
 
-    def _show(self, trainer: L.Trainer, task: Any, split: str) -> None:
+    def _show(self, trainer: L.Trainer, task: Task, split: str) -> None:
         for result in task.results[split]:
             section = section_of(result)
             title = f"{split}, {type(task.model.encoder).__name__}"

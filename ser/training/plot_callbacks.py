@@ -17,13 +17,14 @@ from torch.nn import functional
 from ser import ranks
 from ser.batch import Batch
 from ser.batching.bucketing import plan_evaluation
-from ser.batching.datamodule import SpeechData
 from ser.batching.samplers import BatchIndices
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.report import plots, sound_plots
 from ser.report.model_summary import Part, blocks, evaluating, size_of, table, totals, trace
 from ser.report.tensorboard import show
+from ser.training.callbacks import data_of, task_of
+from ser.training.task import Task
 
 
 class LossCurve(L.Callback):
@@ -87,7 +88,9 @@ class LossCurve(L.Callback):
         losses, self._losses = self._losses, []
         self._step = trainer.global_step
         if self._step % self.every_n_steps == 0:
-            self._add(trainer, pl_module, torch.stack(losses).mean() * trainer.accumulate_grad_batches)
+            self._add(
+                trainer, task_of(pl_module), torch.stack(losses).mean() * trainer.accumulate_grad_batches
+            )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the curve, and let the utterances go."""
@@ -101,7 +104,7 @@ class LossCurve(L.Callback):
         plots.save(picture, folder / "loss_curve.png")
         show(trainer, "loss_curve", picture)
 
-    def _add(self, trainer: L.Trainer, task: Any, train_loss: Tensor) -> None:
+    def _add(self, trainer: L.Trainer, task: Task, train_loss: Tensor) -> None:
         with evaluating(task), trainer.precision_plugin.forward_context():
             losses = [
                 task.objective(task.model(task.to_features(batch.audio)), batch) for batch in self._batches
@@ -142,7 +145,7 @@ class OutputSpace(L.Callback):
     ) -> None:
         """Keep the logits, but not while fitting."""
         if trainer.state.fn == "validate":
-            self._keep(pl_module, outputs, batch)
+            self._keep(task_of(pl_module), outputs, batch)
 
     def on_test_batch_end(
         self,
@@ -154,23 +157,22 @@ class OutputSpace(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits."""
-        self._keep(pl_module, outputs, batch)
+        self._keep(task_of(pl_module), outputs, batch)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show those of validation, but not while fitting."""
         if trainer.state.fn == "validate":
-            self._tell(trainer, pl_module, "validation")
+            self._tell(trainer, task_of(pl_module), "validation")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show those of test."""
-        self._tell(trainer, pl_module, "test")
+        self._tell(trainer, task_of(pl_module), "test")
 
-    def _keep(self, task: Any, logits: Tensor, batch: Batch) -> None:
-        labels: Any = batch.targets
-        classes = task.target.class_index(labels)
+    def _keep(self, task: Task, logits: Tensor, batch: Batch) -> None:
+        classes = task.target.class_index(batch.labels)
         self._seen += zip(batch.ids, logits.float().tolist(), classes.tolist(), strict=True)
 
-    def _tell(self, trainer: L.Trainer, task: Any, split: str) -> None:
+    def _tell(self, trainer: L.Trainer, task: Task, split: str) -> None:
         seen, self._seen = of_all_processes(self._seen), []
         if not trainer.is_global_zero:
             return
@@ -209,7 +211,7 @@ class WaveformPictures(L.Callback):
         dataset = data.datasets["train"]
         if not trainer.is_global_zero or not data.holds_waveforms:
             return
-        task: Any = pl_module
+        task = task_of(pl_module)
         labels: Any = dataset.targets
         order = np.random.default_rng(self.seed).permutation(len(dataset))
         recorded = {}
@@ -230,7 +232,7 @@ class Architecture(L.Callback):
         """Let an utterance of median length through the model."""
         if not trainer.is_global_zero:
             return
-        task: Any = pl_module
+        task = task_of(pl_module)
         dataset = data_of(trainer).datasets["validation"]
         median = int(np.argsort(dataset.lengths, kind="stable")[len(dataset) // 2])
         batch = dataset[BatchIndices(0, [median])].to(task.device)
@@ -282,12 +284,6 @@ def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
     shares = functional.pad(variances / variances.sum().clamp_min(1e-300), (0, 2))[:2].tolist()
     projected = functional.pad(centred @ axes.T, (0, 2))[:, :2]
     return projected, (shares[0], shares[1])
-
-
-def data_of(trainer: L.Trainer) -> SpeechData:
-    data = trainer.datamodule  # type: ignore[attr-defined]
-    assert isinstance(data, SpeechData)
-    return data
 
 
 def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str]) -> None:

@@ -18,7 +18,9 @@ from ser.files import write_atomic
 from ser.report import plots, stream_plot
 from ser.report.tensorboard import show
 from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
-from ser.training.plot_callbacks import data_of, of_all_processes
+from ser.training.callbacks import data_of, task_of
+from ser.training.plot_callbacks import of_all_processes
+from ser.training.task import Task
 
 _AT_ONCE = "validate", "test"  # what the trainer does when it is not fitting
 
@@ -56,7 +58,7 @@ class RecordingScores(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Decide on the batch's recordings."""
-        self._decide(pl_module, outputs, batch)
+        self._decide(task_of(pl_module), outputs, batch)
 
     def on_test_batch_end(
         self,
@@ -68,29 +70,28 @@ class RecordingScores(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Decide on the batch's recordings."""
-        self._decide(pl_module, outputs, batch)
+        self._decide(task_of(pl_module), outputs, batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score them."""
-        self._score(trainer, pl_module, "validation")
+        self._score(trainer, task_of(pl_module), "validation")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Score them."""
-        self._score(trainer, pl_module, "test")
+        self._score(trainer, task_of(pl_module), "test")
 
-    def _decide(self, task: Any, logits: Tensor, batch: Batch) -> None:
-        labels: Any = batch.targets
+    def _decide(self, task: Task, logits: Tensor, batch: Batch) -> None:
         decided = task.target.answers(logits.float(), batch)
-        self._decisions += zip(batch.ids, decided.tolist(), labels.tolist(), strict=True)
+        self._decisions += zip(batch.ids, decided.tolist(), batch.labels.tolist(), strict=True)
         for name, counted in {
             "speech": task.target.metric_inputs(logits.float(), batch),
-            "all": (task.target.scores(logits.float()), labels.repeat_interleave(batch.audio.lengths)),
+            "all": (task.target.scores(logits.float()), batch.labels.repeat_interleave(batch.audio.lengths)),
         }.items():
             metric = ClassificationScores(task.target.class_names).to(logits.device)
             metric.update(*counted)
             self._confusions[name] = self._confusions.get(name, 0) + metric.confusion.cpu()
 
-    def _score(self, trainer: L.Trainer, task: Any, split: str) -> None:
+    def _score(self, trainer: L.Trainer, task: Task, split: str) -> None:
         names = task.target.class_names
         decisions = of_all_processes(self._decisions)
         confusions = of_all_processes([self._confusions])
@@ -110,7 +111,7 @@ class RecordingScores(L.Callback):
             write_atomic(Path(trainer.default_root_dir) / name, json.dumps(content, indent=2) + "\n")
         self._draw(trainer, task, split, [row[2] for row in decisions], [row[0] for row in decisions])
 
-    def _draw(self, trainer: L.Trainer, task: Any, split: str, labels: list[int], ids: list[Any]) -> None:
+    def _draw(self, trainer: L.Trainer, task: Task, split: str, labels: list[int], ids: list[Any]) -> None:
         dataset = data_of(trainer).datasets[split]
         place = {name: number for number, name in enumerate(dataset.store.ids)}
         firsts = [labels.index(label) for label in dict.fromkeys(labels)]
