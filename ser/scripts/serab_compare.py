@@ -19,7 +19,7 @@ def serab_compare(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("logs/serab/comparison"), help="gets the tables")
     given = parser.parse_args(arguments)
     try:
-        several = compare.join([run for folder in given.runs for run in compare.find_runs(folder)])
+        several = compare.merge_runs([run for folder in given.runs for run in compare.find_runs(folder)])
         text = compare.write(given.output, several)
     except SerError as error:
         print(error, file=sys.stderr)

@@ -1,1 +1,1 @@
-"""The SERAB benchmark: frozen embeddings, five plain classifiers, nine corpora, one table."""
+"""SERAB benchmark: frozen embeddings, five simple classifiers, nine corpora, one table."""

@@ -1,4 +1,4 @@
-"""A run of the benchmark: corpora, embeddings, classifiers, tables."""
+"""Run the SERAB benchmark: corpora, embeddings, classifiers, tables."""
 
 import json
 import logging
@@ -26,9 +26,9 @@ from ser.files import write_atomic
 from ser.inference.predict import choose_device
 from ser.runs import environment
 from ser.serab import results, tables
-from ser.serab.classifiers import FAMILIES, SEED, solve
-from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
-from ser.serab.normalize import problems
+from ser.serab.classifiers import FAMILIES, SEED, search_grids
+from ser.serab.corpora import BenchmarkCorpus, benchmark_remedies, read
+from ser.serab.normalize import make_problems
 from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, Select
 from ser.serab.scores import FEW_SPEAKERS
@@ -40,8 +40,12 @@ TRANSDUCTIVE = (
     "speakers' too"
 )
 _CHOICES = {"select": ("validation", "test"), "normalize": ("speaker", "global")}
-_WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # on results
-_PUBLISHED_SPLIT = {"train": 0.6, "validation": 0.2, "key": "speaker"}  # beside settings of single corpora
+_WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # settings that do not change results
+_PUBLISHED_SPLIT = {
+    "train": 0.6,
+    "validation": 0.2,
+    "key": "speaker",
+}  # apart from settings of single corpora
 
 
 def run(
@@ -55,20 +59,18 @@ def run(
     """Run the benchmark and return its objective, 0..1.
 
     Args:
-        config: of the command.
-        specs: corpus -> node of it.
-        folder: gets tables and results.
-        extractor: its name, for tables.
-        split: name of the rule by which corpora are divided; `serab` = as they were for the published table.
+        config: Config of the command.
+        specs: Config node of each corpus.
+        folder: Folder for tables and results.
+        extractor: Name of the extractor, for tables.
+        split: Name of the split rule; `serab` is that of the published table.
 
     Raises:
-        SerError: settings, corpora or files do not fit together.
+        SerError: Settings, corpora or files do not fit together.
     """
     names = _check(config)
-    logging.getLogger("ser.corpora.published").setLevel(
-        logging.ERROR
-    )  # whether copies are complete, is told here
-    claim(folder, {**config, "split": split})
+    logging.getLogger("ser.corpora.published").setLevel(logging.ERROR)  # `read` reports incomplete copies
+    claim_folder(folder, {**config, "split": split})
     corpora = [_read(name, spec, config) for name, spec in specs.items()]
     embedder: Embedder = build(config["extractor"], slot="extractor")
     found, seen, digests = [], [], {}
@@ -94,30 +96,30 @@ def run(
         ],
         remarks=[
             *(f"{corpus.name}: {remark}" for corpus in seen for remark in corpus.remarks),
-            *(remark for one in found for remark in results.remarks(one)),
+            *(remark for one in found for remark in results.describe_remarks(one)),
         ],
     )
     facts = environment.describe_environment(environment.typed_command(), SEED, digests)
     write_atomic(folder / "environment.json", json.dumps(facts, indent=2) + "\n")
     tables.write(folder, report)
-    show(report, folder)
+    print_results(report, folder)
     return objective(found, config["select"])
 
 
 def objective(found: Sequence[CorpusResults], select: Select) -> float:
-    """What a sweep compares, 0..1: the mean over corpora of the accuracy by which the headline's classifier is chosen.
+    """Compute the objective of a sweep, 0..1: the mean accuracy over corpora on the split that selects the classifiers.
 
-    By validation, then, unless asked otherwise: a sweep that ranked extractors by test would choose them by it.
+    By default this is validation: a sweep that ranked extractors by test would select them on test.
     """
     return float(np.mean([getattr(one.best(select), f"{select}_accuracy") for one in found]))
 
 
-def claim(folder: Path, config: Config) -> None:
-    """Make the folder of the run; the same run may be repeated in it, since it gives the same results.
+def claim_folder(folder: Path, config: Config) -> None:
+    """Create the folder of the run, or reuse it for the same run, which gives the same results.
 
     Raises:
-        ConfigError: it holds the results of another run.
-        DataError: it cannot be made or written.
+        ConfigError: It holds the results of another run.
+        DataError: It cannot be created or written.
     """
     path = folder / "config.yaml"
     if path.exists() and (folder / "results.json").exists():
@@ -138,8 +140,8 @@ def claim(folder: Path, config: Config) -> None:
     write_atomic(path, yaml.safe_dump(dict(config), sort_keys=False))
 
 
-def show(report: Report, folder: Path) -> None:
-    """Print both choices side by side, what every reader must know, and where everything lies."""
+def print_results(report: Report, folder: Path) -> None:
+    """Print the results for both ways to select classifiers, the warnings, and the path of the tables."""
     console = Console(width=shutil.get_terminal_size((160, 24)).columns)
     for select in ("validation", "test"):
         head, *rows = tables.headline(report, select)
@@ -160,10 +162,10 @@ def show(report: Report, folder: Path) -> None:
 
 
 def _check(config: Config) -> list[str]:
-    """The classifiers that are asked for, in the order of FAMILIES.
+    """Check the settings, and return the selected classifiers in the order of FAMILIES.
 
     Raises:
-        ConfigError: a choice or a classifier does not exist.
+        ConfigError: A choice or a classifier does not exist.
     """
     for key, choices in _CHOICES.items():
         if config[key] not in choices:
@@ -185,13 +187,13 @@ def _check(config: Config) -> list[str]:
 
 def _read(name: str, spec: Config, config: Config) -> BenchmarkCorpus:
     settings = {key: value for key, value in spec.items() if key != "utterances"}
-    with remedies_of(name):
+    with benchmark_remedies(name):
         return read(name, settings, utterances=spec.get("utterances"), allow_partial=config["allow_partial"])
 
 
 def _embed(corpus: BenchmarkCorpus, embedder: Embedder, config: Config) -> np.ndarray:
-    """[N, D] float32."""
-    with remedies_of(corpus.name):
+    """Compute or read the embeddings of a corpus [N, D] float32."""
+    with benchmark_remedies(corpus.name):
         return embed(
             corpus.manifest,
             corpus.assignment["train"],
@@ -210,19 +212,19 @@ def _classify(
     config: Config,
     parallel: Parallel,
 ) -> CorpusResults:
-    both = problems(
+    both = make_problems(
         embeddings,
         corpus.classes,
         corpus.assignment,
         speakers=corpus.speakers,
         normalize=config["normalize"],
     )
-    outcomes = solve(both, names, parallel, has_grid=config["grid"], title=corpus.name)
+    outcomes = search_grids(both, names, parallel, has_grid=config["grid"], title=corpus.name)
     return results.collect(corpus, both, outcomes)
 
 
 def _method(config: Config, *, split: str) -> list[str]:
-    """Paragraphs on how it was done; runs with other ones are not compared."""
+    """Describe the method in paragraphs; runs with different descriptions are not compared."""
     by_speaker = (
         "Embeddings are z-scores by the mean and standard deviation of each speaker within the split; no label is "
         "looked at, but the other utterances of a test speaker are (transductive)."
@@ -250,7 +252,7 @@ def _method(config: Config, *, split: str) -> list[str]:
 
 
 def _division(split: str, rule: Mapping[str, Any]) -> str:
-    """By which rule corpora were divided, and whether it is that of the published table."""
+    """Describe the split rule, and whether it is that of the published table."""
     settings = {key: value for key, value in rule.items() if key != "_target_" and value is not None}
     if split == "serab" and settings == _PUBLISHED_SPLIT:
         return (

@@ -1,8 +1,8 @@
-"""The benchmark's five classifiers: their grids, searched on validation, and the answers of the best on test.
+"""The benchmark's five classifiers: grid search on validation, and predictions of the best candidate on test.
 
-Every number is that of scikit-learn's own grid search with a predefined validation split and its refit on train and
-validation. What candidates have in common is computed once: the kernels of the support vector machines, and forests
-whose limit of depth makes no difference.
+All results equal those of scikit-learn's own grid search with a predefined validation split and a refit on train and
+validation. Shared work is done once: kernels of support vector machines, and forests for which the depth limit makes
+no difference.
 """
 
 import sys
@@ -27,7 +27,7 @@ from sklearn.svm import SVC
 from threadpoolctl import threadpool_limits
 
 from ser.serab.normalize import Problem, Problems
-from ser.serab.qda import Quadratic
+from ser.serab.qda import QDA
 
 SEED = 42
 NOT_CONVERGED = "did not converge"
@@ -36,17 +36,17 @@ COLLINEAR = "collinear: scikit-learn refuses a class, our own instead"
 _MOST_ITERATIONS = 10_000
 _STRENGTHS = tuple(10.0**power for power in range(5, -6, -1))
 _BALANCED = ("balanced", None)
-_MOST_IN_KERNEL = 10_000  # utterances whose kernel, 0.8 GB, is held at once
+_MOST_IN_KERNEL = 10_000  # utterances of a kernel in memory, 0.8 GB
 
 Settings = dict[str, Any]
 
 
-class Answers(NamedTuple):
-    """What a fitted classifier says.
+class Predictions(NamedTuple):
+    """Predictions of a fitted classifier.
 
     Args:
-        predicted: [M] class names.
-        remarks: what its user should know, such as NOT_CONVERGED.
+        predicted: Class names [M].
+        remarks: Remarks for the user, such as NOT_CONVERGED.
     """
 
     predicted: np.ndarray
@@ -55,28 +55,28 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Family:
-    """A classifier and its grid.
+    """Classifier with its grid.
 
     Args:
-        title: for tables.
-        make: a new one, given settings.
-        grid: setting -> values, in the order in which ties are broken.
-        chain: settings whose values are tried one after the other, as `search` shares work among them.
-        search: answers of the candidates of a chain.
+        title: Title for tables.
+        make: Function that creates a classifier from settings.
+        grid: Values of each setting, in the order in which ties are broken.
+        chain: Settings whose values are tried in sequence, because `search` shares work between them.
+        search: Function that computes the predictions of all candidates of a chain.
     """
 
     title: str
     make: Callable[..., Any]
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     chain: tuple[str, ...] = ()
-    search: "Callable[[Family, Sequence[Settings], Problem], list[Answers]] | None" = None
+    search: "Callable[[Family, Sequence[Settings], Problem], list[Predictions]] | None" = None
 
     def candidates(self) -> list[Settings]:
-        """All combinations of the grid, in scikit-learn's order."""
+        """Return all combinations of the grid, in scikit-learn's order."""
         return [dict(settings) for settings in ParameterGrid(dict(self.grid))]
 
     def chains(self) -> list[list[Settings]]:
-        """The candidates, those together that share work."""
+        """Return the candidates, grouped by shared work."""
 
         def rest(settings: Settings) -> str:
             return repr(sorted((key, value) for key, value in settings.items() if key not in self.chain))
@@ -85,16 +85,16 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The best of a family's candidates on a corpus.
+class BestCandidate:
+    """Best candidate of a family on a corpus.
 
     Args:
-        settings: of the best.
-        validated: [V] class names that it answers on validation, having learnt from train.
-        predicted: [M] class names that it answers on test, having learnt from train and validation.
-        candidates: how many were tried.
-        remarks: on how many of them there was which remark.
-        final_remarks: on the best one, when it learnt from train and validation.
+        settings: Settings of the best candidate.
+        validated: Class names [V] predicted on validation after training on train.
+        predicted: Class names [M] predicted on test after training on train and validation.
+        candidates: Number of candidates tried.
+        remarks: Number of candidates with each remark.
+        final_remarks: Remarks on the best candidate when trained on train and validation.
     """
 
     settings: Settings
@@ -105,35 +105,35 @@ class Outcome:
     final_remarks: tuple[str, ...]
 
 
-def solve(
+def search_grids(
     problems: Problems,
     names: Iterable[str],
     parallel: Parallel,
     *,
     has_grid: bool = True,
     title: str = "classifiers",
-) -> dict[str, Outcome]:
-    """Search the grid of each family on validation, then let its best answer test.
+) -> dict[str, BestCandidate]:
+    """Search the grid of each family on validation, and predict test with its best candidate.
 
-    The same for any number of jobs: each task computes in one thread, and what it computes depends on no other.
+    The result does not depend on the number of jobs: each task computes in one thread, independently of the others.
 
     Args:
-        problems: of a corpus.
-        names: of FAMILIES.
-        parallel: runs the tasks.
-        has_grid: False = scikit-learn's defaults alone.
-        title: of the progress bar.
+        problems: Problems of a corpus.
+        names: Names in FAMILIES.
+        parallel: Executor of the tasks.
+        has_grid: Whether to search the grid; False uses scikit-learn's defaults.
+        title: Title of the progress bar.
     """
     chosen = {name: FAMILIES[name] if has_grid else _without_grid(FAMILIES[name]) for name in names}
     tasks = [(name, chain) for name, family in chosen.items() for chain in family.chains()]
     found = parallel(delayed(_search)(chosen[name], chain, problems.search) for name, chain in tasks)
-    tried: dict[str, list[tuple[Settings, Answers]]] = {name: [] for name in chosen}
+    tried: dict[str, list[tuple[Settings, Predictions]]] = {name: [] for name in chosen}
     for (name, chain), answers in zip(tasks, _with_bar(found, len(tasks), title), strict=True):
         tried[name] += zip(chain, answers, strict=True)
-    best = {name: _best(chosen[name], tried[name], problems.search.y_scored) for name in chosen}
-    final = parallel(delayed(_answer)(chosen[name].make, best[name][0], problems.final) for name in chosen)
+    best = {name: _select_best(chosen[name], tried[name], problems.search.y_scored) for name in chosen}
+    final = parallel(delayed(_fit_final)(chosen[name].make, best[name][0], problems.final) for name in chosen)
     return {
-        name: Outcome(
+        name: BestCandidate(
             settings=best[name][0],
             validated=best[name][1].predicted,
             predicted=answers.predicted,
@@ -158,27 +158,27 @@ def _without_grid(family: Family) -> Family:
     return Family(family.title, family.make)
 
 
-def _best(
-    family: Family, tried: Sequence[tuple[Settings, Answers]], y: np.ndarray
-) -> tuple[Settings, Answers]:
-    """The most accurate on validation; of equals the first of the grid."""
+def _select_best(
+    family: Family, tried: Sequence[tuple[Settings, Predictions]], y: np.ndarray
+) -> tuple[Settings, Predictions]:
+    """Select the candidate with the highest validation accuracy; among equals, the first of the grid."""
     order = [repr(settings) for settings in family.candidates()]
     in_order = sorted(tried, key=lambda one: order.index(repr(one[0])))
     return max(in_order, key=lambda one: int((one[1].predicted == y).sum()))
 
 
-def _search(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Answers]:
+def _search(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Predictions]:
     with threadpool_limits(1):
         return (family.search or _one_by_one)(family, chain, problem)
 
 
-def _answer(make: Callable[..., Any], settings: Settings, problem: Problem) -> Answers:
+def _fit_final(make: Callable[..., Any], settings: Settings, problem: Problem) -> Predictions:
     with threadpool_limits(1):
         return _fit(make(**settings), problem)[1]
 
 
-def _fit(model: Any, problem: Problem) -> tuple[Any, Answers]:
-    """Fit a model and let it answer; what it warns of becomes remarks."""
+def _fit(model: Any, problem: Problem) -> tuple[Any, Predictions]:
+    """Fit a model and predict; warnings become remarks."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit(problem.x, problem.y)
@@ -188,15 +188,15 @@ def _fit(model: Any, problem: Problem) -> tuple[Any, Answers]:
         NOT_CONVERGED if issubclass(warning.category, ConvergenceWarning) else str(warning.message)
         for warning in caught
     ]
-    return model, Answers(predicted, tuple(dict.fromkeys(remarks)))
+    return model, Predictions(predicted, tuple(dict.fromkeys(remarks)))
 
 
-def _one_by_one(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Answers]:
+def _one_by_one(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Predictions]:
     return [_fit(family.make(**settings), problem)[1] for settings in chain]
 
 
-def _deepest_first(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Answers]:
-    """Forests that differ in `max_depth` alone: trees that stay above a limit are the same with it as without."""
+def _search_deepest_first(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Predictions]:
+    """Evaluate forests that differ only in `max_depth`: trees that stay below a limit are equal without it."""
     reached, answers = None, {}
     for settings in sorted(chain, key=lambda settings: -settings["max_depth"]):
         depth = settings["max_depth"]
@@ -207,10 +207,10 @@ def _deepest_first(family: Family, chain: Sequence[Settings], problem: Problem) 
     return [answers[settings["max_depth"]] for settings in chain]
 
 
-def _on_kernel(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Answers]:
-    """Support vector machines that differ in `C` alone: one kernel is enough for all.
+def _search_on_kernel(family: Family, chain: Sequence[Settings], problem: Problem) -> list[Predictions]:
+    """Evaluate support vector machines that differ only in `C` on one precomputed kernel.
 
-    libsvm keeps kernels in single precision, so those computed here and by itself are the same to it.
+    libsvm stores kernels in single precision, so the result equals that of kernels computed by libsvm.
     """
     if len(problem.x) > _MOST_IN_KERNEL:
         return _one_by_one(family, chain, problem)
@@ -230,7 +230,7 @@ FAMILIES = MappingProxyType(
             partial(LogisticRegression, max_iter=_MOST_ITERATIONS, random_state=SEED),
             {"C": _STRENGTHS, "class_weight": _BALANCED},
         ),
-        "qda": Family("QDA", Quadratic, {"reg_param": (0.0, 0.1, 0.25)}),
+        "qda": Family("QDA", QDA, {"reg_param": (0.0, 0.1, 0.25)}),
         "rf": Family(
             "RF",
             partial(RandomForestClassifier, random_state=SEED),
@@ -240,15 +240,15 @@ FAMILIES = MappingProxyType(
                 "min_samples_split": (2, 5, 10),
             },
             chain=("max_depth",),
-            search=_deepest_first,
+            search=_search_deepest_first,
         ),
         "svc": Family(
             "SVC",
             partial(SVC, max_iter=_MOST_ITERATIONS, random_state=SEED),
             {"C": _STRENGTHS, "class_weight": _BALANCED, "kernel": ("rbf", "linear")},
             chain=("C",),
-            search=_on_kernel,
+            search=_search_on_kernel,
         ),
     }
 )
-"""Name -> family, in the order in which ties between families are broken."""
+"""Families by name, in the order in which ties between families are broken."""

@@ -1,4 +1,4 @@
-"""Several runs of the benchmark in one table."""
+"""Merge several runs of the benchmark into one table."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from ser.errors import ConfigError, DataError
 from ser.files import write_atomic
 from ser.report import plots
 from ser.serab import reports, tables
-from ser.serab.heat_map import of_extractors
+from ser.serab.heat_map import plot_extractors
 from ser.serab.reports import Report
 from ser.serab.results import in_order
 from ser.serab.tables import BY, Rows
@@ -25,9 +25,9 @@ class Run:
     """A finished run.
 
     Args:
-        folder: of it.
-        report: what it told.
-        extractor: the node of its config.
+        folder: Folder of the run.
+        report: Report of the run.
+        extractor: Node `extractor` of its config.
     """
 
     folder: Path
@@ -36,12 +36,12 @@ class Run:
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """The run in a folder, or those in the folders below it.
+    """Find the run in a folder, or the runs in the folders below it.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: There is no run, or it is damaged.
     """
-    folders = [folder] if (folder / reports.RESULTS).is_file() else [*_below(folder)]
+    folders = [folder] if (folder / reports.RESULTS).is_file() else [*_runs_below(folder)]
     if not folders:
         raise DataError(
             f"{folder}: holds no {reports.RESULTS}, nor does a folder in it. Give the hydra.run.dir of a finished "
@@ -50,11 +50,11 @@ def find_runs(folder: Path) -> list[Run]:
     return [_read(one) for one in folders]
 
 
-def join(runs: Sequence[Run]) -> list[Report]:
-    """A report for each extractor: its runs on different corpora become one, its settings part of its name.
+def merge_runs(runs: Sequence[Run]) -> list[Report]:
+    """Merge runs to one report per extractor; differing settings become a part of its name.
 
     Raises:
-        ConfigError: runs were scored in different ways, or two are the same extractor on the same corpus.
+        ConfigError: Runs were scored in different ways, or two runs have the same extractor and corpus.
     """
     joined: dict[str, Report] = {}
     for run in runs:
@@ -65,15 +65,15 @@ def join(runs: Sequence[Run]) -> list[Report]:
                 "normalize, classifiers and grid."
             )
         name = _name(run, runs)
-        joined[name] = _together(joined[name], run) if name in joined else replace(run.report, extractor=name)
+        joined[name] = _merge(joined[name], run) if name in joined else replace(run.report, extractor=name)
     return [*joined.values()]
 
 
 def write(folder: Path, several: Sequence[Report]) -> str:
-    """Write comparison.csv, comparison.png and comparison.md, and return the text of the last one.
+    """Write comparison.csv, comparison.png and comparison.md, and return the text of comparison.md.
 
     Raises:
-        DataError: the folder or a file cannot be written.
+        DataError: The folder or a file cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,14 +82,14 @@ def write(folder: Path, several: Sequence[Report]) -> str:
             f"{folder}: cannot be made ({error.strerror}). Choose another with --output."
         ) from error
     tables.write_csv(folder / FILES[0], _with_notes(several))
-    plots.save(of_extractors(several), folder / FILES[2])
+    plots.save(plot_extractors(several), folder / FILES[2])
     text = markdown(several)
     write_atomic(folder / FILES[1], text)
     return text
 
 
 def markdown(several: Sequence[Report]) -> str:
-    """The text of comparison.md, which shows the picture beside it."""
+    """Return the text of comparison.md, which refers to the image beside it."""
     notes = dict.fromkeys(stamp for report in several for stamp in report.stamps)
     blocks = ["# SERAB: extractors compared", *(f"> **Note:** {note}" for note in notes)]
     for select in in_order(several[0].select):
@@ -98,11 +98,15 @@ def markdown(several: Sequence[Report]) -> str:
             head, *own = tables.headline(report, select)
             rows += [[report.extractor, *row] for row in own]
         blocks += [f"## {BY[select].capitalize()}", tables.table([["extractor", *head], *rows])]
-    blocks += ["## Beside the published table", *tables.compared(several), f"![Accuracies]({FILES[2]})"]
+    blocks += [
+        "## Beside the published table",
+        *tables.describe_comparison(several),
+        f"![Accuracies]({FILES[2]})",
+    ]
     return "\n\n".join([*blocks, "## How", *several[0].method]) + "\n"
 
 
-def _below(folder: Path) -> Iterable[Path]:
+def _runs_below(folder: Path) -> Iterable[Path]:
     found = (path.parent for path in folder.glob(f"*/{reports.RESULTS}"))
     return sorted(found, key=lambda path: (len(path.name), path.name))  # jobs of a sweep: 2 before 10
 
@@ -112,12 +116,12 @@ def _read(folder: Path) -> Run:
     try:
         extractor = with_current_names(yaml.safe_load(path.read_text(encoding="utf-8"))["extractor"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: does not tell the extractor ({error}). Run it again.") from error
+        raise DataError(f"{path}: does not name the extractor ({error}). Run it again.") from error
     return Run(folder, reports.read(folder), extractor)
 
 
 def _name(run: Run, runs: Sequence[Run]) -> str:
-    """Its extractor with those settings in which runs of that extractor differ."""
+    """Return the name of its extractor, with the settings in which runs of this extractor differ."""
     others = [other.extractor for other in runs if other.report.extractor == run.report.extractor]
     told = [
         f"{key}={value}"
@@ -127,8 +131,8 @@ def _name(run: Run, runs: Sequence[Run]) -> str:
     return " ".join([run.report.extractor, *told])
 
 
-def _together(report: Report, run: Run) -> Report:
-    """A report and a run of the same extractor on other corpora."""
+def _merge(report: Report, run: Run) -> Report:
+    """Merge a report with a run of the same extractor on other corpora."""
     twice = {one.name for one in report.results} & {one.name for one in run.report.results}
     if twice:
         raise ConfigError(
@@ -144,7 +148,7 @@ def _together(report: Report, run: Run) -> Report:
 
 
 def _with_notes(several: Sequence[Report]) -> Rows:
-    """The comparison with a last column of stamps; the published rows have none."""
+    """Add a last column with the stamps to the comparison; it is empty in the published rows."""
     head, *rows = tables.comparison(several)
     notes = ["; ".join(report.stamps) for report in several for _ in BY]
     notes = [*[""] * (len(rows) - len(notes)), *notes]

@@ -1,4 +1,4 @@
-"""A corpus of the benchmark: its utterances, its split, and whether results on it compare with published ones."""
+"""Read and split a corpus of the benchmark, and check whether its results are comparable with published ones."""
 
 import json
 import re
@@ -21,19 +21,19 @@ from ser.splits.rules import Assignment
 
 @dataclass(frozen=True)
 class BenchmarkCorpus:
-    """A corpus, read and split.
+    """A corpus with its split.
 
     Args:
-        name: as in a config.
-        manifest: N utterances.
-        classes: [N] class names.
-        assignment: train, validation and test -> indices [n].
-        speakers: [N] who talks; where the published split takes something else for the speaker, that.
-        reader: name of the corpus that reads the files, which for emodb4 is emodb; None for corpora of one's own.
-        declared_leaks: kinds that are known and accepted.
-        stamps: what has to stand on every table.
-        remarks: what else a reader should know.
-        is_partial: whether files are missing.
+        name: Name in a config.
+        manifest: Manifest of N utterances.
+        classes: Class name of each utterance [N].
+        assignment: Indices [n] of train, validation and test.
+        speakers: Speaker of each utterance [N], or what the published split takes for the speaker.
+        reader: Name of the corpus that reads the files, which is emodb for emodb4; None for a user's own corpus.
+        declared_leaks: Kinds of leaks that are known and accepted.
+        stamps: Warnings that every table must show.
+        remarks: Further remarks for readers.
+        is_partial: Whether files are missing.
     """
 
     name: str
@@ -48,12 +48,12 @@ class BenchmarkCorpus:
     is_partial: bool = False
 
     def description(self) -> bytes:
-        """What decides the scores beside the embeddings: classes, speakers and who is in which split."""
+        """Serialise what determines the scores besides the embeddings: classes, speakers and splits."""
         splits = {name: indices.tolist() for name, indices in self.assignment.items()}
         return json.dumps([self.classes.tolist(), self.speakers.tolist(), splits]).encode()
 
     def with_leaks(self, digests: np.ndarray | None) -> "BenchmarkCorpus":
-        """The same with what its splits share; recordings with equal digests [N, 16] count as equal."""
+        """Add the leaks between the splits; recordings with equal digests [N, 16] count as equal."""
         leaks = find_leaks(self.manifest, self.assignment, digests)
         found = [f"{self.name}: {stamp}" for stamp in leak_stamps(leaks, self.declared_leaks)]
         told = describe_leaks(leaks, self.declared_leaks)
@@ -61,20 +61,20 @@ class BenchmarkCorpus:
 
 
 @contextmanager
-def remedies_of(name: str) -> Iterator[None]:
-    """Let messages about a corpus name the settings of the benchmark: its `data.` has but label and split."""
+def benchmark_remedies(name: str) -> Iterator[None]:
+    """Replace settings `data.*` in error messages by the settings of the benchmark."""
     keys = {"root": f"folders.{name}", "cache_dir": "cache_dir", "label_map": f"+settings.{name}.label_map"}
     try:
         yield
     except SerError as error:
-        text = str(error).replace(SKIPPING, "")  # the benchmark leaves none out
+        text = str(error).replace(SKIPPING, "")  # the benchmark skips no recordings
         raise type(error)(
             re.sub(r"\bdata\.(root|cache_dir|label_map)\b", lambda m: keys[m[1]], text)
         ) from error
 
 
 class Size(NamedTuple):
-    """How large a complete copy is."""
+    """Size of a complete copy."""
 
     utterances: int
     speakers: int
@@ -90,31 +90,31 @@ def read(
     """Read and split a corpus, without opening audio.
 
     Args:
-        name: as in a config.
-        spec: of an AudioCorpus.
-        utterances: that the label map leaves of a complete copy; None = it drops none.
-        allow_partial: whether files may be missing.
+        name: Name in a config.
+        spec: Spec of an AudioCorpus.
+        utterances: Number of utterances of a complete copy after the label map; None if the map drops none.
+        allow_partial: Whether files may be missing.
 
     Raises:
-        SerError: the corpus is not there or not complete, or its labels or speakers do not fit the split.
+        SerError: The corpus is missing or incomplete, or its labels or speakers do not fit the split.
     """
     corpus = build(spec, slot="data")
     if not isinstance(corpus, AudioCorpus):
         raise ConfigError(f"corpora=[{name}]: data={name} is no corpus of recordings. Name one of speech.")
     manifest = corpus.labelled()[0]
     reader = corpus.corpus if isinstance(corpus, PublishedCorpus) else None
-    missing = None if reader is None else _missing(manifest, corpus, reader, utterances)
+    missing = None if reader is None else _describe_missing(manifest, corpus, reader, utterances)
     if missing and not allow_partial:
         raise DataError(
             f"{name} in {manifest.source}: {missing}: its results would not compare with any others. Get the missing "
             f"files, give another folder with folders.{name}=FOLDER, or add allow_partial=true, which all tables tell."
         )
     assignment = corpus.split.assign(manifest)
-    _check_scored(name, assignment)
+    _check_splits(name, assignment)
     speakers = _speakers(manifest, getattr(corpus.split, "key", "speaker"))
     fields = label_fields(corpus.label_map, corpus.label)
     classes = np.array(["/".join(str(u.labels[field]) for field in fields) for u in manifest])
-    _check_learnt(name, classes[assignment["train"]])
+    _check_train_classes(name, classes[assignment["train"]])
     return BenchmarkCorpus(
         name=name,
         manifest=manifest,
@@ -124,13 +124,15 @@ def read(
         reader=reader,
         declared_leaks=corpus.declared_leaks,
         stamps=[f"{name} is PARTIAL: {missing}"] if missing else [],
-        remarks=[*_lonely(speakers, assignment)],
+        remarks=[*_describe_single_utterances(speakers, assignment)],
         is_partial=bool(missing),
     )
 
 
-def _missing(manifest: Manifest, corpus: AudioCorpus, reader: str, utterances: int | None) -> str | None:
-    """What a copy lacks, or has too many; None where it is complete."""
+def _describe_missing(
+    manifest: Manifest, corpus: AudioCorpus, reader: str, utterances: int | None
+) -> str | None:
+    """Describe what is missing or superfluous in a copy; None if it is complete."""
     read_ones = manifest if utterances is not None else corpus.utterances()
     complete = expected_size(reader)
     size = Size(len(read_ones), len({utterance.speaker for utterance in read_ones}))
@@ -142,7 +144,7 @@ def _missing(manifest: Manifest, corpus: AudioCorpus, reader: str, utterances: i
     )
 
 
-def _check_scored(name: str, assignment: Assignment) -> None:
+def _check_splits(name: str, assignment: Assignment) -> None:
     empty = [split for split in ("validation", "test") if not len(assignment.get(split, ()))]
     if empty:
         raise DataError(
@@ -151,8 +153,8 @@ def _check_scored(name: str, assignment: Assignment) -> None:
         )
 
 
-def _check_learnt(name: str, classes: np.ndarray) -> None:
-    """Refuse [n] classes of train that no classifier, or not all five, can learn."""
+def _check_train_classes(name: str, classes: np.ndarray) -> None:
+    """Refuse classes of train [n] that at least one of the five classifiers cannot learn."""
     names = np.unique(classes).tolist()
     if len(names) < 2 or len(classes) <= len(names):
         raise DataError(
@@ -162,10 +164,10 @@ def _check_learnt(name: str, classes: np.ndarray) -> None:
 
 
 def _speakers(manifest: Manifest, key: str) -> np.ndarray:
-    """[N] by which embeddings are normalised and intervals drawn: what the split takes for the speaker.
+    """Return the speaker of each utterance [N], or what the split takes for it, for normalisation and intervals.
 
     Raises:
-        DataError: some have none; it lists the first ten and the count.
+        DataError: Utterances have none; the message lists the first ten and the count.
     """
     found = [
         u.speaker if key == "speaker" else u.group if key == "group" else u.labels[key] for u in manifest
@@ -179,8 +181,8 @@ def _speakers(manifest: Manifest, key: str) -> np.ndarray:
     return np.array([str(owner) for owner in found])
 
 
-def _lonely(speakers: np.ndarray, assignment: Assignment) -> list[str]:
-    """A line where somebody has a single utterance in a split."""
+def _describe_single_utterances(speakers: np.ndarray, assignment: Assignment) -> list[str]:
+    """Describe the speakers with only one utterance in a split."""
     lonely = []
     for split, indices in assignment.items():
         names, counts = np.unique(speakers[indices], return_counts=True)

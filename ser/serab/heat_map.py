@@ -1,4 +1,4 @@
-"""Pictures of accuracies: a panel for each of two choices or splits, a column for each corpus."""
+"""Plot accuracies as heat maps, with a column for each corpus."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FLOOR = "majority floor"
-_WIDTH_IN, _HEIGHT_IN = 0.95, 0.55  # of a cell
-_CHARACTER_IN = 0.08  # of the names of rows
+_WIDTH_IN, _HEIGHT_IN = 0.95, 0.55  # size of a cell
+_CHARACTER_IN = 0.08  # width of a character in the names of rows
 _LEAST_IN = 6.4
 
 
-def of_classifiers(results: Sequence[CorpusResults], title: str) -> "Figure":
-    """A row for each classifier, on validation and on test, and the majority floor below.
+def plot_classifiers(results: Sequence[CorpusResults], title: str) -> "Figure":
+    """Plot a row for each classifier, on validation and on test, and the majority floor below.
 
     Args:
-        results: of one corpus or more, with the same classifiers.
-        title: such as the name of the extractor.
+        results: Results of one or more corpora, with the same classifiers.
+        title: Title, such as the name of the extractor.
     """
     names = [*results[0].by_classifier]
     panels = {}
@@ -35,14 +35,14 @@ def of_classifiers(results: Sequence[CorpusResults], title: str) -> "Figure":
         ]
         panels[split] = np.array([*scores, [one.floors[split] for one in results]])
     columns = [one.name + "*" * one.is_partial for one in results]
-    return heat_map(panels, [*(FAMILIES[name].title for name in names), _FLOOR], columns, title=title)
+    return plot_heat_map(panels, [*(FAMILIES[name].title for name in names), _FLOOR], columns, title=title)
 
 
-def of_extractors(several: Sequence[Report]) -> "Figure":
-    """A row for each extractor, on test, with classifiers chosen by validation and by test.
+def plot_extractors(several: Sequence[Report]) -> "Figure":
+    """Plot a row for each extractor, on test, with classifiers selected on validation and on test.
 
     Args:
-        several: of different extractors, on any corpora.
+        several: Reports of different extractors, on any corpora.
     """
     found = [{one.name: one for one in report.results} for report in several]
     names = [*dict.fromkeys(name for by_name in found for name in by_name)]
@@ -56,19 +56,19 @@ def of_extractors(several: Sequence[Report]) -> "Figure":
         panels[f"chosen by {select}"] = np.array([*cells, [anyone[name].floors["test"] for name in names]])
     rows = [*(report.extractor for report in several), _FLOOR]
     columns = [name + "*" * any(b[name].is_partial for b in found if name in b) for name in names]
-    return heat_map(panels, rows, columns, title="Accuracy on test in percent")
+    return plot_heat_map(panels, rows, columns, title="Accuracy on test in percent")
 
 
-def heat_map(
+def plot_heat_map(
     panels: Mapping[str, np.ndarray], rows: Sequence[str], columns: Sequence[str], *, title: str
 ) -> "Figure":
-    """Accuracy in each cell, the best of a column in bold.
+    """Plot the accuracy in each cell, the best of each column in bold.
 
     Args:
-        panels: title -> [R, C] accuracies 0..1, NaN where there is none; the last row is the floor.
-        rows: R names.
-        columns: C names.
-        title: of the picture.
+        panels: Accuracies [R, C], 0..1, by title of the panel; NaN for no value; the last row is the floor.
+        rows: Names of the R rows.
+        columns: Names of the C columns.
+        title: Title of the figure.
     """
     beside = 0.9 + _CHARACTER_IN * max(map(len, rows))
     width = len(panels) * (beside + _WIDTH_IN * len(columns))

@@ -1,4 +1,4 @@
-"""The published table: accuracies of thirteen models on nine corpora, and of how many test utterances."""
+"""The published table: accuracies of thirteen models on nine corpora, with the numbers of test utterances."""
 
 import csv
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ _MEANS = ("UM", "WM", "GM")
 
 @dataclass(frozen=True)
 class Published:
-    """The table as it was printed; accuracies are percent.
+    """Table as printed, with accuracies in percent.
 
     Args:
-        corpora: names of the nine, in the order of its columns.
-        sizes: corpus -> utterances of its test split.
-        accuracies: model -> corpus -> test accuracy.
-        means: model -> as printed, misprints included.
+        corpora: Names of the nine corpora, in the order of the columns.
+        sizes: Number of test utterances of each corpus.
+        accuracies: Test accuracy by model and corpus.
+        means: Means of each model as printed, including misprints.
     """
 
     corpora: tuple[str, ...]
@@ -32,7 +32,7 @@ class Published:
 
 @cache
 def published() -> Published:
-    """The table; its file names the source."""
+    """Read the table; its file names the source."""
     with _FILE.open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(line for line in file if not line.startswith("#"))]
     corpora = tuple(name for name in rows[0] if name not in ("model", *_MEANS))

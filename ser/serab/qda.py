@@ -1,4 +1,4 @@
-"""Quadratic discriminant analysis for classes with fewer utterances than the embedding has values."""
+"""Quadratic discriminant analysis for classes with fewer utterances than embedding dimensions."""
 
 from typing import Any, Self
 
@@ -7,64 +7,64 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 
 
-class Quadratic(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """That of scikit-learn, and where it refuses a class as collinear, `Spanned`.
+class QDA(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Use scikit-learn's QDA, or `SubspaceQDA` if it refuses a class as collinear.
 
     Args:
-        reg_param: how far the variances of a class are drawn towards 1, 0..1.
+        reg_param: Shrinkage of the variances of a class towards 1, 0..1.
     """
 
     def __init__(self, reg_param: float = 0.0) -> None:
         self.reg_param = reg_param
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Self:
-        """Learn from x [N, D] and classes y [N]; afterwards `collinear_` tells which of the two it is."""
+        """Fit to x [N, D] and classes y [N]; afterwards `collinear_` is true if `SubspaceQDA` is used."""
         self.classes_, counts = np.unique(y, return_counts=True)
-        self.collinear_ = bool(counts.min() == 1)  # which scikit-learn refuses by another error
+        self.collinear_ = bool(counts.min() == 1)  # scikit-learn raises another error for one utterance
         if not self.collinear_:
             try:
                 self.model_: Any = QuadraticDiscriminantAnalysis(reg_param=self.reg_param).fit(x, y)
                 return self
             except np.linalg.LinAlgError:
                 self.collinear_ = True
-        self.model_ = Spanned(self.reg_param).fit(x, y)
+        self.model_ = SubspaceQDA(self.reg_param).fit(x, y)
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """[M] classes of [M, D]."""
+        """Predict the classes [M] of x [M, D]."""
         answers: np.ndarray = self.model_.predict(x)
         return answers
 
 
-class Spanned:
-    """Each class as a Gaussian whose covariance is known along the directions that its utterances span alone.
+class SubspaceQDA:
+    """Model each class as a Gaussian in the subspace that its utterances span.
 
-    With n utterances, singular values s of the centred class and a share r, the variance along a direction is
-    (1 - r) s^2 / (n - 1) + r. All directions that are missing have r, as in scikit-learn where none is; where r is 0,
-    they are left out, as scikit-learn before version 1.8 left out those beyond the n-th.
+    With n utterances, singular values s of the centred class and shrinkage r, the variance along a direction is (1 -
+    r) s^2 / (n - 1) + r. Directions outside the subspace have the variance r, which is what scikit-learn computes if
+    there are none; with r = 0 they are ignored, as in scikit-learn before version 1.8.
 
     Args:
-        reg_param: r, 0..1.
+        reg_param: Shrinkage r, 0..1.
     """
 
     def __init__(self, reg_param: float = 0.0) -> None:
         self.reg_param = reg_param
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> Self:
-        """Learn from x [N, D] and classes y [N]."""
+        """Fit to x [N, D] and classes y [N]."""
         self.classes_, counts = np.unique(y, return_counts=True)
         self._log_priors = np.log(counts / len(y))
-        self._spans = [self._span(x[y == name]) for name in self.classes_]
+        self._subspaces = [self._fit_subspace(x[y == name]) for name in self.classes_]
         return self
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """[M] classes of [M, D]."""
-        scores = np.stack([self._log_likelihood(x, *span) for span in self._spans], axis=1)
+        """Predict the classes [M] of x [M, D]."""
+        scores = np.stack([self._log_likelihood(x, *span) for span in self._subspaces], axis=1)
         answers: np.ndarray = self.classes_[(scores + self._log_priors).argmax(1)]
         return answers
 
-    def _span(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean [D], directions [D, k] and variances [k] of a class."""
+    def _fit_subspace(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compute the mean [D], directions [D, k] and variances [k] of a class."""
         mean = x.mean(0)
         _, values, directions = np.linalg.svd(x - mean, full_matrices=False)
         kept = values > max(x.shape) * np.finfo(x.dtype).eps * values.max()
@@ -74,7 +74,7 @@ class Spanned:
     def _log_likelihood(
         self, x: np.ndarray, mean: np.ndarray, directions: np.ndarray, variances: np.ndarray
     ) -> np.ndarray:
-        """[M], up to a constant that is the same for all classes."""
+        """Compute log likelihoods [M], up to a constant that is equal for all classes."""
         along = (x - mean) @ directions
         distances = (np.square(along) / variances).sum(1) + np.log(variances).sum()
         if self.reg_param > 0:

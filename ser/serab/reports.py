@@ -1,4 +1,4 @@
-"""What a run of the benchmark tells, in memory and on disk."""
+"""Report of a run of the benchmark, in memory and on disk."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,15 @@ _OF_A_CORPUS = ("floors", "utterances", "test_speakers", "is_partial")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that the tables tell.
+    """Content of all tables of a run.
 
     Args:
-        extractor: name of it.
-        results: of one corpus or more.
-        select: split that chooses the classifiers of the headline.
-        method: sentences on how it was done.
-        stamps: warnings to every reader.
-        remarks: what else they should know.
+        extractor: Name of the extractor.
+        results: Results of one or more corpora.
+        select: Split on which the classifiers of the headline are selected.
+        method: Sentences that describe the method.
+        stamps: Warnings for every reader.
+        remarks: Further remarks for readers.
     """
 
     extractor: str
@@ -39,28 +39,28 @@ class Report:
 
     @property
     def of_the_nine(self) -> list[CorpusResults]:
-        """Those that count in UM, WM and GM: complete corpora of the published table."""
+        """Return the results that count in UM, WM and GM: complete corpora of the published table."""
         return [one for one in self.results if one.name in published().corpora and not one.is_partial]
 
 
 def write(folder: Path, report: Report) -> None:
-    """Write results.json and, with all that is no score, report.json.
+    """Write results.json with the scores, and report.json with everything else.
 
     Raises:
-        DataError: a file cannot be written.
+        DataError: A file cannot be written.
     """
     told: dict[str, Any] = {"extractor": report.extractor, "select": report.select}
     told |= {name: [*getattr(report, name)] for name in _TEXTS}
     told["corpora"] = {one.name: {key: getattr(one, key) for key in _OF_A_CORPUS} for one in report.results}
-    write_atomic(folder / RESULTS, json.dumps(as_numbers(report.results), indent=2) + "\n")
+    write_atomic(folder / RESULTS, json.dumps(to_json_values(report.results), indent=2) + "\n")
     write_atomic(folder / REPORT, json.dumps(told, indent=2) + "\n")
 
 
 def read(folder: Path) -> Report:
-    """The report that `write` left in the folder of a run.
+    """Read the report that `write` wrote to the folder of a run.
 
     Raises:
-        DataError: there is none, or it is damaged.
+        DataError: There is none, or it is damaged.
     """
     try:
         scores, told = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (RESULTS, REPORT))
@@ -80,8 +80,8 @@ def read(folder: Path) -> Report:
         ) from error
 
 
-def as_numbers(results: Sequence[CorpusResults]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Corpus -> classifier -> scores 0..1, counts, settings and remarks, as plain values for JSON."""
+def to_json_values(results: Sequence[CorpusResults]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Convert results to plain values for JSON, by corpus and classifier: scores 0..1, counts, settings, remarks."""
     return {
         one.name: {
             name: asdict(result)

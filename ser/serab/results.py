@@ -1,4 +1,4 @@
-"""What the benchmark found on a corpus, and which classifier is chosen."""
+"""Results of the benchmark on a corpus, and the selection of a classifier."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ser.serab import scores
-from ser.serab.classifiers import FAMILIES, NOT_CONVERGED, SEED, Outcome
+from ser.serab.classifiers import FAMILIES, NOT_CONVERGED, SEED, BestCandidate
 from ser.serab.corpora import BenchmarkCorpus
 from ser.serab.normalize import Problems
 from ser.serab.scores import Interval
@@ -16,26 +16,26 @@ Select = Literal["validation", "test"]
 
 
 def in_order(first: Select) -> tuple[Select, Select]:
-    """Both choices, the headline's first."""
+    """Return both ways to select a classifier, that of the headline first."""
     return ("validation", "test") if first == "validation" else ("test", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A classifier on a corpus; accuracies and UARs are 0..1.
+    """Scores of a classifier on a corpus; accuracies and UARs are 0..1.
 
     Args:
-        validation_accuracy: of the best settings, which were chosen by it.
-        validation_uar: of the same.
-        test_accuracy: of the same settings, learnt from train and validation.
-        test_uar: likewise.
-        test_correct: right answers on test.
-        test_total: test utterances.
-        interval: of the test accuracy, over speakers.
-        settings: the best.
-        candidates: settings that were tried.
-        remarks: remark -> candidates that it is about.
-        final_remarks: about the one that was chosen, when it learnt from train and validation.
+        validation_accuracy: Validation accuracy of the best settings, which were selected by it.
+        validation_uar: Validation UAR of the same settings.
+        test_accuracy: Test accuracy of the same settings, trained on train and validation.
+        test_uar: Test UAR of the same.
+        test_correct: Number of correct predictions on test.
+        test_total: Number of test utterances.
+        interval: Interval of the test accuracy, over speakers.
+        settings: Best settings.
+        candidates: Number of settings tried.
+        remarks: Number of candidates with each remark.
+        final_remarks: Remarks on the selected candidate when trained on train and validation.
     """
 
     validation_accuracy: float
@@ -52,21 +52,21 @@ class Result:
 
     @property
     def not_converged(self) -> int:
-        """How many candidates had not when they reached the limit of iterations."""
+        """Return the number of candidates that did not converge within the limit of iterations."""
         return self.remarks.get(NOT_CONVERGED, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusResults:
-    """All classifiers on a corpus.
+    """Results of all classifiers on a corpus.
 
     Args:
-        name: of the corpus.
-        by_classifier: name of FAMILIES -> result, in the order of FAMILIES.
-        floors: split -> accuracy of always answering its most frequent class, 0..1.
-        utterances: split -> how many.
-        test_speakers: how many.
-        is_partial: whether files of the corpus are missing.
+        name: Name of the corpus.
+        by_classifier: Result by name in FAMILIES, in the order of FAMILIES.
+        floors: Accuracy of always predicting the most frequent class of each split, 0..1.
+        utterances: Number of utterances of each split.
+        test_speakers: Number of test speakers.
+        is_partial: Whether files of the corpus are missing.
     """
 
     name: str
@@ -77,7 +77,7 @@ class CorpusResults:
     is_partial: bool = False
 
     def chosen(self, select: Select) -> str:
-        """The classifier that is best on a split; of equals the first."""
+        """Return the classifier with the highest accuracy on a split; among equals, the first."""
 
         def score(name: str) -> float:
             return float(getattr(self.by_classifier[name], f"{select}_accuracy"))
@@ -85,17 +85,19 @@ class CorpusResults:
         return max(self.by_classifier, key=score)
 
     def best(self, select: Select) -> Result:
-        """The result of the classifier that is best on a split."""
+        """Return the result of the classifier with the highest accuracy on a split."""
         return self.by_classifier[self.chosen(select)]
 
 
-def collect(corpus: BenchmarkCorpus, problems: Problems, outcomes: Mapping[str, Outcome]) -> CorpusResults:
-    """Score what the classifiers answered.
+def collect(
+    corpus: BenchmarkCorpus, problems: Problems, outcomes: Mapping[str, BestCandidate]
+) -> CorpusResults:
+    """Score the predictions of the classifiers.
 
     Args:
-        corpus: that it is about.
-        problems: of this corpus.
-        outcomes: name of FAMILIES -> answers.
+        corpus: The corpus.
+        problems: Problems of this corpus.
+        outcomes: Best candidate by name in FAMILIES.
     """
     speakers = corpus.speakers[corpus.assignment["test"]]
     return CorpusResults(
@@ -113,8 +115,8 @@ def collect(corpus: BenchmarkCorpus, problems: Problems, outcomes: Mapping[str, 
     )
 
 
-def remarks(results: CorpusResults) -> list[str]:
-    """Lines on what the classifiers warned of."""
+def describe_remarks(results: CorpusResults) -> list[str]:
+    """Describe the warnings of the classifiers, one line each."""
     lines = []
     for name, result in results.by_classifier.items():
         for remark, count in result.remarks.items():
@@ -126,7 +128,7 @@ def remarks(results: CorpusResults) -> list[str]:
     return lines
 
 
-def _result(problems: Problems, outcome: Outcome, speakers: np.ndarray) -> Result:
+def _result(problems: Problems, outcome: BestCandidate, speakers: np.ndarray) -> Result:
     truth, right = problems.final.y_scored, outcome.predicted == problems.final.y_scored
     return Result(
         validation_accuracy=scores.accuracy(outcome.validated, problems.search.y_scored),

@@ -1,4 +1,4 @@
-"""Scores of the benchmark: accuracy, UAR, their means over corpora, and how far chance may have moved them."""
+"""Scores of the benchmark: accuracy, UAR, means over corpora, and confidence intervals."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,26 +6,26 @@ from typing import NamedTuple
 import numpy as np
 
 FEW_SPEAKERS = 20
-"""Of fewer, an interval over speakers alone is too narrow."""
+"""With fewer speakers, an interval over speakers alone is too narrow."""
 _DRAWS = 10_000
-_NORMAL = 1.959964  # 97.5% of a normal distribution lie below
+_NORMAL = 1.959964  # 97.5% quantile of the normal distribution
 _PERCENTILES = (2.5, 97.5)
 
 
 class Interval(NamedTuple):
-    """Where a score lies with 95% confidence, 0..1."""
+    """95% confidence interval of a score, 0..1."""
 
     low: float
     high: float
 
 
 class Means(NamedTuple):
-    """Accuracies of several corpora as one number, in the unit of the accuracies.
+    """Mean accuracies over several corpora, in the unit of the accuracies.
 
     Args:
-        um: mean over corpora, each counting alike.
-        wm: mean over utterances.
-        gm: geometric mean over corpora; 0 where an accuracy is.
+        um: Unweighted mean over corpora.
+        wm: Mean over corpora, weighted by their test utterances.
+        gm: Geometric mean over corpora; 0 if an accuracy is 0.
     """
 
     um: float
@@ -34,26 +34,26 @@ class Means(NamedTuple):
 
 
 def accuracy(predicted: np.ndarray, classes: np.ndarray) -> float:
-    """Share of right answers, 0..1, of predicted [N] among true [N] class names."""
+    """Compute the share of correct predictions, 0..1, from predicted and true class names [N]."""
     return float(np.mean(predicted == classes))
 
 
 def uar(predicted: np.ndarray, classes: np.ndarray) -> float:
-    """Mean recall over the classes that occur in `classes`, 0..1; both [N] class names."""
+    """Compute the mean recall over the classes that occur in `classes`, 0..1, from class names [N]."""
     return float(np.mean([np.mean(predicted[classes == name] == name) for name in np.unique(classes)]))
 
 
 def majority_floor(classes: np.ndarray) -> float:
-    """Share of the most frequent of [N] class names: the accuracy of an answer that never listens."""
+    """Compute the share of the most frequent class name, the accuracy without any input."""
     return float(np.unique(classes, return_counts=True)[1].max() / len(classes))
 
 
 def means(accuracies: Sequence[float], sizes: Sequence[int]) -> Means:
-    """UM, WM and GM.
+    """Compute UM, WM and GM.
 
     Args:
-        accuracies: of each corpus, one or more.
-        sizes: test utterances of each corpus.
+        accuracies: Accuracy of each corpus, one or more.
+        sizes: Number of test utterances of each corpus.
     """
     values, weights = np.array(accuracies, dtype=np.float64), np.array(sizes, dtype=np.float64)
     geometric = float(np.exp(np.log(values).mean())) if (values > 0).all() else 0.0
@@ -61,15 +61,15 @@ def means(accuracies: Sequence[float], sizes: Sequence[int]) -> Means:
 
 
 def interval(correct: np.ndarray, speakers: np.ndarray, *, seed: int = 0) -> Interval:
-    """95% interval of the accuracy: over speakers and, where they are few, never within that of utterances.
+    """Compute the 95% interval of the accuracy over speakers, for few speakers not narrower than that over utterances.
 
-    Two speakers who are answered equally well would leave almost no interval, however few their utterances are. So
-    of fewer than 20 speakers it reaches as far as the wider of both on either side.
+    Two speakers with equal accuracies would give an interval of almost no width, however few their utterances are. So
+    for fewer than 20 speakers, each end is that of the wider of both intervals.
 
     Args:
-        correct: [N] bool.
-        speakers: [N] who talks.
-        seed: of the draws.
+        correct: Whether each prediction is correct [N] bool.
+        speakers: Speaker of each utterance [N].
+        seed: Seed of the bootstrap.
     """
     drawn = bootstrap(correct, speakers, seed=seed)
     if len(np.unique(speakers)) >= FEW_SPEAKERS:
@@ -79,7 +79,7 @@ def interval(correct: np.ndarray, speakers: np.ndarray, *, seed: int = 0) -> Int
 
 
 def wilson(right: int, total: int) -> Interval:
-    """95% interval of a share if answers are independent of each other.
+    """Compute the 95% interval of a share for independent predictions.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
@@ -90,15 +90,15 @@ def wilson(right: int, total: int) -> Interval:
 
 
 def bootstrap(correct: np.ndarray, speakers: np.ndarray, *, seed: int = 0) -> Interval:
-    """95% interval of the accuracy if other speakers had been tested: speakers are drawn with replacement.
+    """Compute the 95% interval of the accuracy by drawing speakers with replacement.
 
-    Utterances of a speaker resemble each other, so that drawing utterances would give too narrow an interval; of
-    few speakers, even this one is too narrow: see `interval`.
+    Utterances of a speaker are correlated, so that drawing utterances would give too narrow an interval; for few
+    speakers, even this one is too narrow: see `interval`.
 
     Args:
-        correct: [N] bool.
-        speakers: [N] who talks.
-        seed: of the draws.
+        correct: Whether each prediction is correct [N] bool.
+        speakers: Speaker of each utterance [N].
+        seed: Seed of the draws.
 
     Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993 (percentile interval).
     """

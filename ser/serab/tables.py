@@ -1,4 +1,4 @@
-"""The benchmark's tables, in CSV, Markdown and on the console; in all of them accuracies are percent."""
+"""Tables of the benchmark in CSV, Markdown and on the console; accuracies are in percent."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from ser.files import write_atomic
 from ser.report import plots
 from ser.serab import reports
 from ser.serab.classifiers import FAMILIES
-from ser.serab.heat_map import of_classifiers
+from ser.serab.heat_map import plot_classifiers
 from ser.serab.published import published
 from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, Result, Select, in_order
@@ -23,37 +23,37 @@ BY: Mapping[Select, str] = {
     "validation": "chosen by validation",
     "test": "chosen by test: optimistic, as published",
 }
-"""How the classifier of a corpus was chosen -> what every table says about it."""
+"""Description of how the classifier of a corpus was selected, for every table."""
 _NONE = "-"
 
 
 def write(folder: Path, report: Report) -> None:
-    """Write results.json, report.json, classifiers.csv, serab.csv, heat_map.png and, when all are there, serab.md.
+    """Write results.json, report.json, classifiers.csv, serab.csv, heat_map.png and, last, serab.md.
 
     Args:
-        folder: of the run; it exists.
-        report: what to tell.
+        folder: Folder of the run; it exists.
+        report: Report of the run.
 
     Raises:
-        DataError: a file cannot be written.
+        DataError: A file cannot be written.
     """
     reports.write(folder, report)
     write_csv(folder / "classifiers.csv", _stamped(classifiers(report), report))
     write_csv(folder / "serab.csv", _stamped(comparison([report]), report))
-    picture = of_classifiers(report.results, f"Accuracy in percent: {report.extractor}")
+    picture = plot_classifiers(report.results, f"Accuracy in percent: {report.extractor}")
     plots.save(picture, folder / "heat_map.png")
     write_atomic(folder / "serab.md", markdown(report))
 
 
 def markdown(report: Report) -> str:
-    """The text of serab.md, which shows the heat map beside it."""
+    """Return the text of serab.md, which refers to the heat map beside it."""
     blocks = [f"# SERAB: {report.extractor}", *(f"> **Note:** {stamp}" for stamp in report.stamps)]
     blocks += ["Accuracies and UARs are percent, those of the tables here on test."]
     if any(one.is_partial for one in report.results):
         blocks.append("\\* Files of this corpus are missing; it does not count in UM, WM and GM.")
     for select in in_order(report.select):
         blocks += [f"## {BY[select].capitalize()}", table(headline(report, select))]
-    blocks += ["## Beside the published table", *compared([report])]
+    blocks += ["## Beside the published table", *describe_comparison([report])]
     blocks += ["## All classifiers", table(classifiers(report)), "![Accuracies](heat_map.png)"]
     blocks += ["## How", *report.method]
     if report.remarks:
@@ -62,7 +62,7 @@ def markdown(report: Report) -> str:
 
 
 def headline(report: Report, select: Select) -> Rows:
-    """A row for each corpus: the chosen classifier, its scores on test over how many speakers, and the floor."""
+    """Return a row for each corpus: the selected classifier, its test scores, the number of speakers, and the floor."""
     rows = [["corpus", "classifier", "accuracy", "95% interval", "UAR", "right", "speakers", "floor"]]
     for one in report.results:
         best = one.best(select)
@@ -74,7 +74,7 @@ def headline(report: Report, select: Select) -> Rows:
 
 
 def classifiers(report: Report) -> Rows:
-    """A row for each corpus and classifier, with what was chosen by validation and by test."""
+    """Return a row for each corpus and classifier, marked if it was selected on validation or on test."""
     head = ["corpus", "classifier", "validation accuracy", "validation UAR", "test accuracy", "95% interval"]
     rows = [[*head, "test UAR", "right", "floor", "best on", "settings", "not converged"]]
     for one in report.results:
@@ -92,10 +92,10 @@ def classifiers(report: Report) -> Rows:
 
 
 def comparison(several: Sequence[Report]) -> Rows:
-    """The published rows and below them ours, with the means over all nine corpora or over those that are there.
+    """Return the published rows and ours below, with means over all nine corpora or over those available.
 
     Args:
-        several: one or more, of different extractors; the means are over corpora that all of them have.
+        several: Reports of different extractors, one or more; means are over corpora that all of them have.
     """
     printed, names = published(), _shared(several)
     others = [*dict.fromkeys(o.name for r in several for o in r.results if o.name not in printed.corpora)]
@@ -120,8 +120,8 @@ def comparison(several: Sequence[Report]) -> Rows:
     return rows
 
 
-def compared(several: Sequence[Report]) -> list[str]:
-    """The comparison and what its means are about."""
+def describe_comparison(several: Sequence[Report]) -> list[str]:
+    """Return the comparison as a table, and a sentence on its means."""
     known, ours = len(published().corpora), _shared(several)
     if not any(report.of_the_nine for report in several):
         return ["No corpus here is one of the nine, complete: there is nothing to compare."]
@@ -133,15 +133,15 @@ def compared(several: Sequence[Report]) -> list[str]:
 
 
 def table(rows: Rows) -> str:
-    """Rows, the first of them the head, in Markdown."""
+    """Format rows in Markdown; the first row is the header."""
     return markdown_table(rows[0], rows[1:])
 
 
 def write_csv(path: Path, rows: Rows) -> None:
-    """Write rows, the first of them the head.
+    """Write rows to a CSV file; the first row is the header.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: The file cannot be written.
     """
     buffer = io.StringIO(newline="")
     csv.writer(buffer).writerows(rows)
@@ -149,7 +149,7 @@ def write_csv(path: Path, rows: Rows) -> None:
 
 
 def _shared(several: Sequence[Report]) -> list[str]:
-    """Names of the corpora over which all can be averaged, in the order of the published table."""
+    """Return the corpora over which all reports can be averaged, in the order of the published table."""
     complete = [{one.name for one in report.of_the_nine} for report in several]
     return [name for name in published().corpora if all(name in names for names in complete)]
 
@@ -179,6 +179,6 @@ def _short(value: Any) -> str:
 
 
 def _stamped(rows: Rows, report: Report) -> Rows:
-    """With a last column that repeats the stamps: a row that is copied elsewhere keeps them."""
+    """Append a column with the stamps, so that a row that is copied elsewhere keeps them."""
     note = "; ".join(report.stamps)
     return [[*rows[0], "notes"], *([*row, note] for row in rows[1:])]

@@ -27,8 +27,8 @@ from ser.errors import ConfigError, DataError
 from ser.scripts.serab import check_names, corpus_spec
 from ser.scripts.serab_compare import serab_compare
 from ser.serab import benchmark, results
-from ser.serab.classifiers import SEED, Outcome
-from ser.serab.corpora import BenchmarkCorpus, read, remedies_of
+from ser.serab.classifiers import SEED, BestCandidate
+from ser.serab.corpora import BenchmarkCorpus, benchmark_remedies, read
 from ser.serab.normalize import Problem, Problems
 from ser.serab.published import published
 from ser.serab.scores import bootstrap
@@ -203,7 +203,7 @@ def test_intervals_have_the_seed_that_is_told() -> None:
     truth, predicted = generator.choice(["anger", "fear"], (2, 900))
     speakers = generator.integers(20, size=900).astype(str)
     part = Problem(np.zeros((900, 1)), truth, np.zeros((900, 1)), truth)
-    outcome = Outcome({}, truth, predicted, 1, {}, ())
+    outcome = BestCandidate({}, truth, predicted, 1, {}, ())
     found = results._result(Problems(part, part), outcome, speakers).interval
     told, default = (bootstrap(predicted == truth, speakers, seed=seed) for seed in (SEED, 0))
     assert found == told != default
@@ -301,7 +301,7 @@ def test_a_corpus_of_an_utterance_a_class_is_refused(recordings: Path, tmp_path:
     ],
 )
 def test_remedies_name_the_settings_of_the_benchmark(told: str, meant: str) -> None:
-    with pytest.raises(DataError) as caught, remedies_of("savee"):
+    with pytest.raises(DataError) as caught, benchmark_remedies("savee"):
         raise DataError(told)
     assert str(caught.value) == meant
 

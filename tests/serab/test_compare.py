@@ -26,7 +26,7 @@ def save(folder: Path, *names: str, extractor: str = "byol_s", method: str = "so
 
 
 def joined(*folders: Path) -> list[reports.Report]:
-    return compare.join([run for folder in folders for run in compare.find_runs(folder)])
+    return compare.merge_runs([run for folder in folders for run in compare.find_runs(folder)])
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_damaged_report_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a: holds no results\.json and report\.json of a finished run"):
         joined(run)
     (run / "config.yaml").unlink()
-    with pytest.raises(DataError, match=r"config\.yaml: does not tell the extractor"):
+    with pytest.raises(DataError, match=r"config\.yaml: does not name the extractor"):
         joined(run)
 
 
