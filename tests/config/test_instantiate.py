@@ -134,7 +134,7 @@ def test_every_node_of_a_composed_config_is_in_its_slot(path):
                 yield from nodes(item, f"{key}.{name}".strip("."))
 
     found = [*nodes(yaml.safe_load(path.read_text()), "")]
-    assert len(found) > 10 or path.stem == "predict"
+    assert len(found) > 10 or path.stem != "train"  # the others hold what differs
     for key, name in found:
         resolve(key, name)
 
