@@ -88,6 +88,8 @@ SLOTS: dict[str, Slot] = {
     "pooling": Slot("a pooling", ("ser.models",), "ser.models.Pooling"),
     "head": Slot("a head", ("ser.models",), "ser.models.Head"),
     "target": Slot("a target", ("ser.targets",), "ser.targets.Target"),
+    "target.tasks.*.target": Slot("a target", ("ser.targets",), "ser.targets.Target"),
+    "target.tasks.*.loss": Slot("a loss", ("ser.targets",), "ser.targets.Loss"),
     "loss": Slot("a loss", ("ser.targets",), "ser.targets.Loss"),
     "optimizer": Slot("an optimiser", ("torch.optim",), "torch.optim.Optimizer"),
     "schedule": Slot("a schedule of the learning rate", ("ser.training",)),

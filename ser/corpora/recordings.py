@@ -177,7 +177,7 @@ class AudioCorpus(ABC):
         if self.reads_label:
             return []
         return [
-            f"Splits: speakers or groups are drawn without regard to {', '.join(self.fields)}, which are values."
+            f"Splits: speakers or groups are drawn without regard to the labels {', '.join(self.fields)}."
         ]
 
 

@@ -327,5 +327,5 @@ def _question(target: Target) -> tuple[Any, ...]:
 def evaluate(scores: Tensor, targets: Tensor, target: Target) -> dict[str, float]:
     """Compute the target's metrics of answers [N, A] against encoded utterances [N, ...]."""
     metric = target.metrics()
-    metric.update(scores, targets)
+    metric.update(scores, target.truth(targets))
     return numbers(metric.compute())

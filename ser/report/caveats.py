@@ -30,7 +30,8 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
     formula gives 0; then 3 / n bounds the share of the others with 95% certainty.
     """
     split = report.headline_split
-    accuracy = report.metrics.get(f"{split}/accuracy")
+    main = report.results[split][0]
+    accuracy = report.metrics.get(f"{split}/{main.name}/accuracy" if main.name else f"{split}/accuracy")
     if scored is None or accuracy is None:
         return []
     scored_units = report.results[split][0].count  # a trial run leaves some out

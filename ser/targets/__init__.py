@@ -4,7 +4,9 @@ from ser.targets.base import Scores, Target
 from ser.targets.classification import Binary, Classes, MultiView, Quadrant, TwoBinary
 from ser.targets.frames import FrameClasses
 from ser.targets.losses import AbsoluteError, ConcordanceLoss, CrossEntropy, Focal, Loss, SquaredError
+from ser.targets.multi_task import MultiTask
 from ser.targets.regression import Regression
+from ser.targets.soft_labels import SoftClasses
 
 __all__ = [
     "AbsoluteError",
@@ -15,10 +17,12 @@ __all__ = [
     "Focal",
     "FrameClasses",
     "Loss",
+    "MultiTask",
     "MultiView",
     "Quadrant",
     "Regression",
     "Scores",
+    "SoftClasses",
     "SquaredError",
     "Target",
     "TwoBinary",

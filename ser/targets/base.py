@@ -60,6 +60,8 @@ class Target(ABC):
     """Label fields that are read."""
     logit_names: tuple[str, ...]
     """Name of each output: heads of other targets are compared by it."""
+    label_width: int = 0
+    """Numbers that an encoded label has; 0 where it is one class index, without a dimension of its own."""
     requested_fields: tuple[str, ...] = ()
     """Label fields that a corpus has to read for it; none where the corpus's own are meant."""
     class_names: tuple[str, ...] = ()
@@ -169,6 +171,10 @@ class Target(ABC):
             speech: Frames in which voice activity detection found speech, [R] bool.
         """
         return speech
+
+    def truth(self, targets: Tensor) -> Tensor:
+        """Return what metrics compare answers with: class indices [N] where there are classes, else the values."""
+        return self.class_index(targets) if self.class_names else targets
 
     def counts(self, targets: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
         """Return how often each class is learnt [C], for each question by name.

@@ -65,6 +65,11 @@ class ClassTarget(Target):
         return self.decode(answers.argmax(-1))
 
     @property
+    def answer_fields(self) -> tuple[str, ...]:
+        """Return the label fields that an answer fills beside `label`: where there are several."""
+        return self.label_names if len(self.label_names) > 1 else ()
+
+    @property
     def probability_columns(self) -> tuple[str, ...]:
         """Return `p_<class>` of each."""
         return tuple(f"p_{name}" for name in self.class_names)
@@ -72,7 +77,7 @@ class ClassTarget(Target):
     def predictions(self, answers: Tensor) -> list[dict[str, Any]]:
         """Return the most likely class as `label`, its label fields where there are several, and `p_<class>`."""
         best = answers.argmax(-1)
-        fields = self.decode(best) if len(self.label_names) > 1 else [{}] * len(best)
+        fields = self.decode(best) if self.answer_fields else [{}] * len(best)
         columns = self.probability_columns
         rows = [
             {"label": self.class_names[index], **own, **dict(zip(columns, row, strict=True))}
@@ -89,7 +94,7 @@ class ClassTarget(Target):
     def describe(self, answer: Sequence[float]) -> str:
         """Return the most likely class, its probability, and its label fields where there are several."""
         best = int(np.argmax(answer))
-        fields = self.decode(torch.tensor([best]))[0] if len(self.label_names) > 1 else {}
+        fields = self.decode(torch.tensor([best]))[0] if self.answer_fields else {}
         detail = "".join(f", {field} {value}" for field, value in fields.items())
         return f"{self.class_names[best]} {answer[best]:.1%}{detail}"
 

@@ -184,5 +184,5 @@ def labelled_errors(outputs: Tensor, labels: Tensor) -> Tensor:
 def inverse_frequency(counts: Tensor) -> Tensor:
     """Counts [C] -> weights [C], N / (C * count), whose mean over utterances is 1; 0 for absent classes."""
     present = counts > 0
-    weights = counts.sum() / (present.sum() * counts.clamp_min(1))
+    weights = counts.sum() / (present.sum() * torch.where(present, counts, 1))
     return torch.where(present, weights, 0.0).float()

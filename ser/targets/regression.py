@@ -49,6 +49,7 @@ class Regression(Target):
         self.logit_names = names
         self.out_dim = len(names)
         self.requested_fields = names
+        self.label_width = len(names)
         self.mean = tuple(mean if mean is not None else [0.0] * len(names))
         self.std = tuple(std if std is not None else [1.0] * len(names))
         if not len(self.mean) == len(self.std) == len(names) or min(self.std) <= 0:

@@ -25,6 +25,8 @@ CASES = {
         f"target_{name}": ("train", [f"target={name}", *more])
         for name, more in {
             "regression": ("data=ravdess", "data.root=DIR", "label_map=arousal_valence"),
+            "soft_classes": (),
+            "multi_task": ("data=ravdess", "data.root=DIR", "label_map=arousal_valence"),
         }.items()
     },
     **{f"loss_{name}": ("train", ["target=regression", f"loss={name}"]) for name in ("mse", "l1")},

@@ -13,6 +13,7 @@ from ser.training import setup
 from tests.commands import TINY, run
 from tests.fits import composed, fit
 
+EMOTIONS = ("neutral", "joy", "sadness", "anger")
 PLACES = {
     "01": ("neutral", 0.0, 0.0),
     "03": ("joy", 0.8, 0.8),
@@ -37,10 +38,7 @@ def rows_of(recordings: Path) -> list[dict[str, str]]:
                 "valence": "" if place % 5 == 0 else f"{valence:.2f}",
                 "rater_1": emotion,
                 "rater_2": "neutral" if place % 3 == 0 else emotion,
-                **{
-                    f"p_{name}": str(float(name == emotion))
-                    for name in ("neutral", "joy", "sadness", "anger")
-                },
+                **{f"p_{name}": str(float(name == emotion)) for name in EMOTIONS},
             }
         )
     return rows
@@ -104,7 +102,7 @@ def test_regression_trains_resumes_and_predicts(recordings: Path, table: Path, t
     assert not (folder / "confusion.png").exists()
     kept = json.loads((folder / "splits.json").read_text())
     assert kept["splits"][0]["class_counts"] is None
-    assert any("without regard to arousal, valence, which are values" in line for line in kept["remarks"])
+    assert any("without regard to the labels arousal, valence" in line for line in kept["remarks"])
 
 
 def test_a_text_among_values_is_named_with_its_row_and_column(
@@ -147,3 +145,76 @@ def test_values_may_come_from_a_map_of_emotions(recordings: Path) -> None:
     assert data.target.label_names == ("arousal", "valence")
     found = data.datasets["train"].targets.unique(dim=0)
     torch.testing.assert_close(found, torch.tensor([[-0.7, -0.6], [0.0, 0.0], [0.8, 0.8], [0.9, -0.8]]))
+
+
+def test_soft_labels_train_resume_and_predict(recordings: Path, table: Path, tmp_path: Path) -> None:
+    raters = ("target=soft_classes", "target.raters=[rater_1,rater_2]")
+    folder, rows = train_resume_predict(recordings, table, tmp_path, *raters)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {"test/accuracy", "test/uar", "test/majority_floor"} <= metrics.keys()
+    assert [*rows[0]] == [
+        "id",
+        "label",
+        "path",
+        "start_s",
+        "end_s",
+        *(f"p_{name}" for name in sorted(EMOTIONS)),
+    ]
+    assert (folder / "confusion.png").is_file()
+    assert "no single most likely class" in (tmp_path / "run" / "train.log").read_text()
+
+
+def test_probabilities_of_a_table_are_soft_labels(recordings: Path, table: Path) -> None:
+    data = make_data(recordings, table, "target=soft_classes", f"target.class_names=[{','.join(EMOTIONS)}]")
+    shares = data.datasets["train"].targets
+    torch.testing.assert_close(shares.sum(-1), torch.ones(len(shares)))
+    assert data.summaries()[0].class_counts is not None
+
+
+def test_a_soft_label_that_does_not_sum_to_one_is_named(
+    recordings: Path, table: Path, tmp_path: Path
+) -> None:
+    with table.open(newline="") as file:
+        rows = [{**row, "id": f"u{place}"} for place, row in enumerate(csv.DictReader(file))]
+    rows[5]["p_joy"] = "0.7"
+    wrong = write(tmp_path / "wrong.csv", rows)
+    with pytest.raises(
+        DataError, match=r"utterance 'u5': p_neutral.* sum to .*expected probabilities that sum to 1"
+    ):
+        make_data(recordings, wrong, "target=soft_classes", f"target.class_names=[{','.join(EMOTIONS)}]")
+
+
+MULTI_TASK = ("target=multi_task", "target.tasks.values.weight=0.5")
+
+
+def test_several_tasks_train_resume_and_predict(recordings: Path, table: Path, tmp_path: Path) -> None:
+    folder, rows = train_resume_predict(recordings, table, tmp_path, *MULTI_TASK)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {
+        "test/emotion/accuracy",
+        "test/values/ccc",
+        "test/values/mse_floor",
+        "test/loss",
+    } <= metrics.keys()
+    columns = [f"p_emotion_{name}" for name in sorted(EMOTIONS)]
+    assert [*rows[0]] == ["id", "emotion", "arousal", "valence", "path", "start_s", "end_s", *columns]
+    text = (folder / "report.md").read_text()
+    assert "**Test emotion accuracy " in text
+    assert "**Test values CCC " in text
+    for name in ("confusion_emotion.png", "scatter_values.png"):
+        assert f"({name})" in text
+        assert (folder / name).is_file()
+    kept = json.loads((folder / "splits.json").read_text())
+    assert int(kept["splits"][0]["labels"]["emotion: labelled"]) < kept["splits"][0]["utterances"]
+
+
+def test_a_task_without_labels_in_a_split_is_refused(recordings: Path, table: Path, tmp_path: Path) -> None:
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    places = {"01": "validation", "02": "test"}
+    rows = [{**row, "split": places.get(row["speaker"], "train")} for row in rows]
+    rows = [{**row, "arousal": "", "valence": ""} if row["split"] == "test" else row for row in rows]
+    with pytest.raises(
+        ConfigError, match=r"target\.tasks.values: no utterance of test has a label in arousal, valence"
+    ):
+        make_data(recordings, write(tmp_path / "gaps.csv", rows), *MULTI_TASK)
