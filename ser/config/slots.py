@@ -146,7 +146,9 @@ def trust_names(config: Any) -> None:
 def slot_of(key: str) -> Slot | None:
     """Return what may stand at a full key such as `callbacks.best`; None where nothing is built."""
     key = re.sub(r"\[\d+\]", "", key)
-    return SLOTS.get(key) or SLOTS.get(re.sub(r"[^.]+$", "*", key))
+    patterns = (name for name in SLOTS if "*" in name)
+    places = (name for name in patterns if re.fullmatch(re.escape(name).replace(r"\*", "[^.]+"), key))
+    return SLOTS.get(key) or SLOTS.get(next(places, ""))
 
 
 def resolve(key: str, name: object) -> Callable[..., Any]:
