@@ -98,7 +98,7 @@ class MultiTask(Target):
         return completed
 
     def _split(self, tensor: Tensor, sizes: Sequence[int]) -> dict[str, Tensor]:
-        return dict(zip(self.targets, tensor.split(list(sizes), -1), strict=True))
+        return dict(zip(self.targets, torch.split(tensor, list(sizes), -1), strict=True))
 
     def encode(self, labels: np.ndarray) -> Tensor:
         """Encode labels [N, K] as float32 [N, W], task after task; class indices stand as numbers, too."""

@@ -93,7 +93,7 @@ class SoftClasses(ClassTarget):
                     *(sum(count for _, count in others), ", ".join(map(str, names))),
                     ", ".join(f"{count} {name!r}" for name, count in others[:_NAMED]),
                 )
-        completed = {**spec, "class_names": [*names]}
+        completed = {**spec, "class_names": list(names or ())}
         target = cls(**_settings(completed))
         masses = encode_labels(target, labels["train"]).nansum(0).tolist()
         if absent := [name for name, mass in zip(target.class_names, masses, strict=True) if not mass]:
