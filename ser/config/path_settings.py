@@ -51,7 +51,7 @@ def resume_arguments(arguments: list[str]) -> list[str]:
     folder = Path(name).absolute()
     if not exists(folder / "config.yaml"):
         raise ConfigError(
-            f"{setting('resume', name)}: holds no run (no config.yaml). Give the folder that train.py printed."
+            f"{setting('resume', name)}: holds no run (no config.yaml). Give the folder that the training printed."
         )
     check_links(folder)
     check_resolved(folder / "config.yaml")

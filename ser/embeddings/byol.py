@@ -176,7 +176,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(weights, Mapping) or not all(isinstance(part, Tensor) for part in weights.values()):
         raise CheckpointError(
             f"{path}: is no state_dict, that is names and tensors. Save the encoder's state_dict alone; "
-            "for a checkpoint that train.py wrote, use extractor=checkpoint."
+            "for a checkpoint of ser, use extractor=checkpoint."
         )
     return dict(weights)
 

@@ -49,7 +49,7 @@ class Prediction:
 
 
 def load(
-    ckpt: str | Path | Sequence[str | Path], device: str = "cpu", *, trust: Sequence[str] = ()
+    ckpt: str | Path | Sequence[str | Path], device: str = "cpu", *, trust: str | Sequence[str] = ()
 ) -> "Predictor":
     """Read a trained model.
 
@@ -63,7 +63,7 @@ def load(
         CheckpointError: There is no checkpoint, or it cannot be used.
         ConfigError: The device is not there.
     """
-    slots.trust(trust)
+    slots.trust([trust] if isinstance(trust, str) else trust)
     paths = [ckpt] if isinstance(ckpt, str | Path) else [*ckpt]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
     if not models:
@@ -260,7 +260,7 @@ def _list_items(recordings: Item | Items) -> tuple[list[Item], list[str]]:
 def _no_recording(item: object, name: str) -> SerError:
     return DataError(
         f"{name}: is of type {type(item).__name__}, expected the path of a file, or an array of floats. "
-        "Give np.asarray(samples, dtype=np.float32)."
+        "Convert the samples to a NumPy array of floats."
     )
 
 

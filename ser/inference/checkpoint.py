@@ -118,7 +118,7 @@ def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
     except Exception as error:  # what a description can hold, constructors refuse in many ways
         raise CheckpointError(
             f"{path}: its weights and its description do not fit together ({named_line(error)}). "
-            "Use the checkpoint as train.py wrote it, with the version of ser that wrote it."
+            "Use the checkpoint as the training wrote it, with the version of ser that wrote it."
         ) from error
     specs = {"features": description["features"], "frontend": description["frontend"]}
     return Trained(model.eval(), target, description["feature_dim"], **specs, path=path)
@@ -227,11 +227,11 @@ def read(path: Path) -> dict[str, Any]:
             "such as ckpt=logs/EXPERIMENT/TIME/checkpoints/best.ckpt."
         )
     checkpoint = read_archive(
-        path, remedy="Use a checkpoint that train.py wrote: copy it again, or take the other one beside it."
+        path, remedy="Use a checkpoint that a training wrote: copy it again, or take the other one beside it."
     )
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("ser"), dict):
         raise CheckpointError(
-            f"{path}: not a checkpoint of ser (it has no key 'ser'). Use one that train.py wrote."
+            f"{path}: not a checkpoint of ser (it has no key 'ser'). Use one that a training wrote."
         )
     if checkpoint["ser"].get("format") != FORMAT:
         raise CheckpointError(
@@ -239,7 +239,7 @@ def read(path: Path) -> dict[str, Any]:
             "Predict with the version that trained it, or train again."
         )
     if fault := _fault(checkpoint):
-        raise CheckpointError(f"{path}: {fault}. Use a checkpoint that train.py wrote.")
+        raise CheckpointError(f"{path}: {fault}. Use a checkpoint that a training wrote.")
     if wrong := non_finite(checkpoint["state_dict"]):
         raise CheckpointError(
             f"{path}: {len(wrong)} of its {len(checkpoint['state_dict'])} tensors are not finite, such as {wrong[0]}: "

@@ -47,11 +47,11 @@ _READ_FOR: dict[str, Kind] = {
     **dict.fromkeys(("root", "corpus", "window_s", "hop_s"), "recordings"),
     "sample_rate": "stream",
 }
-"""Setting of predict.py that is null by default -> the only kind of input for which it is read."""
+"""Setting of `ser predict` that is null by default -> the only kind of input for which it is read."""
 
 
 def kind_of(given: str | Sequence[str], *, stream: bool) -> Kind:
-    """Return what predict.py is to answer.
+    """Return what `ser predict` is to answer.
 
     Args:
         given: its setting `input`.
@@ -67,7 +67,7 @@ def kind_of(given: str | Sequence[str], *, stream: bool) -> Kind:
 
 
 def refuse_unread(config: Mapping[str, Any], kind: Kind) -> None:
-    """Refuse settings of predict.py that nothing would read.
+    """Refuse settings of `ser predict` that nothing would read.
 
     Raises:
         ConfigError: with the first of them.
@@ -82,7 +82,7 @@ def refuse_unread(config: Mapping[str, Any], kind: Kind) -> None:
 
 @contextmanager
 def remedies() -> Iterator[None]:
-    """Let messages about recordings name the settings of predict.py: it has no node `data`."""
+    """Let messages about recordings name the settings of `ser predict`: it has no node `data`."""
     try:
         yield
     except SerError as error:

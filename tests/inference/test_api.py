@@ -153,6 +153,27 @@ def test_labels_of_several_fields_are_values(waveforms: dict[Path, np.ndarray], 
     assert found.label == model.labels[2 * found.values["valence"] + found.values["activation"]]
 
 
+def test_values_have_no_label_and_are_those_of_predict(
+    waveforms: dict[Path, np.ndarray], tmp_path: Path
+) -> None:
+    target = {
+        "_target_": "ser.targets.Regression",
+        "fields": ["arousal", "valence"],
+        "mean": [3, 2],
+        "std": [2, 1],
+    }
+    run_folder = write_run(tmp_path / "RUN", target=target)
+    model = ser.load(run_folder)
+    rows = table(str(run_folder), next(iter(waveforms)).parent, tmp_path)
+    for prediction, row in zip(model.predict([*waveforms]), rows, strict=True):
+        assert prediction.label is None
+        assert prediction.probabilities == {}
+        assert prediction.values == pytest.approx(
+            {name: float(row[name]) for name in ("arousal", "valence")}, abs=1e-4
+        )
+    assert model.labels == ("arousal", "valence")
+
+
 def test_silence_has_no_label_where_a_model_answers_frames(tmp_path: Path) -> None:
     frames = {"features": spec_of_features("mask"), "target": {**FRAMES, "silence": "mask"}}
     model = ser.load(write_run(tmp_path / "run", **frames, pooling={"_target_": "ser.models.EveryStep"}))
