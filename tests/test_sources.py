@@ -9,7 +9,7 @@ from ser.corpora import challenge_reader
 from ser.data import feature_store
 from ser.embeddings import base
 from ser.sources import digest_of_code
-from ser.synthetic.generator import code_of
+from ser.synthetic.generator import hash_generator_code
 from tests.conftest import REPOSITORY
 
 
@@ -99,7 +99,7 @@ def test_readers_of_generated_data_do_not_have_it_generated_again(monkeypatch: p
     read: set[str] = set()
     read_bytes = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.add(path.name) or read_bytes(path))
-    code_of("ser.synthetic.language_stream")
+    hash_generator_code("ser.synthetic.language_stream")
     assert {"language_stream.py", "espeak.py"} <= read
     assert not {"rules.py", "leaks.py", "errors.py"} & read
 

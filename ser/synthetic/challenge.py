@@ -1,6 +1,6 @@
-"""The demonstration data: the challenge's four files, spoken by espeak-ng, written once.
+"""Generate the challenge's four demonstration files with espeak-ng, once.
 
-Synthetic: good for trying out every command, worthless as evidence about emotions.
+The data is synthetic: suitable for trying every command, unsuitable as evidence about emotions.
 """
 
 import json
@@ -18,41 +18,45 @@ from ser.errors import ConfigError, SerError
 from ser.features.extractors import CHALLENGE, LogMel
 from ser.splits.base import Splits
 from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer, require_espeak
-from ser.synthetic.generator import Folder, check_generator, code_of, run_parts
-from ser.synthetic.prosody import PlannedUtterance, perform, plan
+from ser.synthetic.generator import GeneratedFolder, check_generator, hash_generator_code, run_in_parts
+from ser.synthetic.prosody import PlannedUtterance, plan, speak
 from ser.synthetic.sentences import SPLITS
 
 UTTERANCES = MappingProxyType({"train": 1200, "dev": 400, "ser_test_1": 300, "ser_test_2": 200})
 GOLD = {"ser_test_1": "gold_1.json", "ser_test_2": "gold_2.json"}
 FILES = (*(f"{split}.json" for split in SPLITS), *GOLD.values())
-PART_SIZE = 264  # utterances a process: 8 parts by default; starting one costs as much as 100 utterances
-FEWEST = 8  # utterances of a split that hold every class
+PART_SIZE = 264  # utterances per process: 8 parts by default; a start takes as long as 100 utterances
+FEWEST = 8  # utterances of a split that contain every class
 
 
 def generate(
     root: Path, *, seed: int = 0, utterances: Mapping[str, int] = UTTERANCES, processes: int = 2
 ) -> None:
-    """Write the four files and the test files' gold labels, unless they are there from the same settings.
+    """Write the four files and the test files' gold labels, unless they exist with the same settings.
 
-    The bytes depend on `seed` and `utterances` alone. Two processes may call this at once: the second waits,
-    then finds the work done. What is interrupted is begun again by the next call.
+    The bytes depend only on `seed` and `utterances`. Two processes may call this at once: the second waits, then
+    finds the files complete. After an interruption, the next call starts from the beginning.
 
     Args:
-        root: folder of the files; made where it is missing.
-        seed: of everything that is drawn.
-        utterances: how many for each of train, dev, ser_test_1 and ser_test_2, 8 at least.
-        processes: how many speak at the same time.
+        root: Folder of the files; created if it does not exist.
+        seed: Seed of all random choices.
+        utterances: Number of utterances of each of train, dev, ser_test_1 and ser_test_2, 8 at least.
+        processes: Number of processes that speak at the same time.
 
     Raises:
-        ConfigError: unusable settings, or espeak-ng is not installed.
-        DataError: `root` cannot be written or holds someone else's files, or espeak-ng fails.
+        ConfigError: The settings are invalid, or espeak-ng is not installed.
+        DataError: `root` cannot be written or contains other files of these names, or espeak-ng fails.
     """
     _check(seed, utterances, processes)
-    settings = {"code": code_of("ser.synthetic.challenge"), "seed": seed, "utterances": dict(utterances)}
-    folder = Folder(Path(root), FILES, settings, "0.1 GB by default", "Use it with data=challenge")
+    settings = {
+        "code": hash_generator_code("ser.synthetic.challenge"),
+        "seed": seed,
+        "utterances": dict(utterances),
+    }
+    folder = GeneratedFolder(Path(root), FILES, settings, "0.1 GB by default", "Use it with data=challenge")
     if not folder.is_complete:
         require_espeak()
-        folder.fill(lambda hidden: _write(hidden, settings, processes))
+        folder.generate(lambda hidden: _write(hidden, settings, processes))
 
 
 def _check(seed: int, utterances: Mapping[str, int], processes: int) -> None:
@@ -67,7 +71,9 @@ def _check(seed: int, utterances: Mapping[str, int], processes: int) -> None:
 def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
     planned = plan(settings["seed"], settings["utterances"])
     arguments = [json.dumps(settings)]
-    parts = run_parts(__name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder)
+    parts = run_in_parts(
+        __name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder
+    )
     _write_files(folder, planned, _lines(parts))
 
 
@@ -91,7 +97,7 @@ def _write_files(folder: Path, planned: Sequence[PlannedUtterance], features: It
 
 
 def _record(index: int, utterance: PlannedUtterance, features: str) -> str:
-    """One utterance as the challenge writes it: test files without labels, the last one with ids inside."""
+    """Format one utterance as the challenge does: test files without labels, the last file with ids inside."""
     if utterance.split == "ser_test_2":
         return f'{{"id": {index}, "features": {features}}}'
     if utterance.split == "ser_test_1":
@@ -107,11 +113,11 @@ def _print_part(settings: Mapping[str, Any], part: range) -> None:
     """Print the features [T, 26] of each utterance as a line of JSON."""
     torch.set_num_threads(1)  # the processes share the cores already
     synthesizer = Synthesizer()
-    # at espeak-ng's own 22.05 kHz, with the filters of 16 kHz speech: no resampling
+    # At espeak-ng's own 22.05 kHz, with the filters of 16 kHz speech, so that no resampling is needed.
     extractor = LogMel(sample_rate=SAMPLE_RATE, max_frequency=8000.0, **CHALLENGE)
     planned = plan(settings["seed"], settings["utterances"])
     for utterance in planned[part.start : part.stop]:
-        waveform = torch.from_numpy(perform(utterance, synthesizer))
+        waveform = torch.from_numpy(speak(utterance, synthesizer))
         frames = extractor(Padded.collate([waveform[:, None]])).values[0].tolist()
         print(f"[{','.join('[' + ','.join(f'{value:.6g}' for value in frame) + ']' for frame in frames)}]")
 
@@ -127,11 +133,11 @@ class DemoCorpus(ChallengeCorpus):
     """Generated speech in the challenge's format: a demonstration, not a result.
 
     Args:
-        root: where the files are generated, once.
-        seed: of the generator.
-        test: file to score after training.
-        test_labels: file with its labels.
-        cache_dir: where parsed files are kept.
+        root: Folder in which the files are generated, once.
+        seed: Seed of the generator.
+        test: File to score after training.
+        test_labels: File with its labels.
+        cache_dir: Folder for parsed files.
     """
 
     stamps = ("generated speech: a demonstration, not a result",)
@@ -149,6 +155,6 @@ class DemoCorpus(ChallengeCorpus):
         self.seed = seed
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
-        """As ChallengeCorpus, after generating what is not there."""
+        """Generate missing files, then read them as ChallengeCorpus does."""
         generate(self.root, seed=self.seed)
         return super().splits(features)

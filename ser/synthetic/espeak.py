@@ -1,7 +1,7 @@
-"""Synthetic speech from espeak-ng, for demonstration data only.
+"""Synthesise speech with espeak-ng, for demonstration data only.
 
-Licence note: espeak-ng and the package `espeakng-loader`, which carries it, are GPL-3. They are no dependency
-of `ser`: the extra `demo` installs them, and nothing but the generator of demonstration data imports them.
+Licence note: espeak-ng and the package `espeakng-loader`, which contains it, are GPL-3. They are not dependencies of
+`ser`: the extra `demo` installs them, and only the generator of demonstration data imports them.
 """
 
 import ctypes
@@ -19,10 +19,10 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_int16), ctype
 
 
 def require_espeak() -> tuple[str, Path]:
-    """The paths of espeak-ng's library and of its data folder.
+    """Return the paths of espeak-ng's library and of its data folder.
 
     Raises:
-        ConfigError: the package that carries espeak-ng is not installed.
+        ConfigError: The package that contains espeak-ng is not installed.
     """
     try:
         import espeakng_loader
@@ -35,15 +35,15 @@ def require_espeak() -> tuple[str, Path]:
 
 
 class Synthesizer:
-    """espeak-ng in this process.
+    """Interface to espeak-ng in this process.
 
-    espeak-ng carries state from one utterance to the next: the same text sounds a little different the second
-    time. Reproducible speech needs a fresh process, one synthesizer in it and a fixed order of calls, and
-    the noise of its breathy voices a seed: espeak-ng itself takes the clock.
+    espeak-ng carries state from one utterance to the next: the same text sounds slightly different the second time.
+    Reproducible speech needs a fresh process, one synthesizer in it, a fixed order of calls, and a fixed seed for the
+    noise of breathy voices, which espeak-ng itself seeds from the clock.
 
     Raises:
         ConfigError: espeak-ng is not installed.
-        DataError: its library or its data cannot be loaded.
+        DataError: Its library or its data cannot be loaded.
     """
 
     def __init__(self) -> None:
@@ -62,20 +62,22 @@ class Synthesizer:
             )
         self._espeak.espeak_ng_SetRandSeed(ctypes.c_long(0))
         self._chunks: list[np.ndarray] = []
-        self._callback = _Callback(self._collect)  # kept: ctypes would free it while espeak-ng calls it
+        self._callback = _Callback(
+            self._collect
+        )  # stored, because ctypes would free it while espeak-ng calls it
         self._espeak.espeak_SetSynthCallback(self._callback)
 
     def synthesize(
         self, text: str, *, voice: str, pitch: float, pitch_range: float, rate: float
     ) -> np.ndarray:
-        """The waveform [samples] of a text, float32 in -1..1 at 22050 Hz, without silence around it.
+        """Synthesise a text: [samples], float32 in -1..1 at 22050 Hz, without silence around it.
 
         Args:
-            text: in the voice's language; its last character (. , ?) sets the tune.
-            voice: language and variant, such as "en+f3".
-            pitch: 0..99, 50 is the voice's own.
-            pitch_range: 0..99, 0 is monotonous, 50 the voice's own.
-            rate: 80..450 words a minute.
+            text: Text in the voice's language; its last character (. , ?) sets the intonation.
+            voice: Language and variant, such as "en+f3".
+            pitch: Pitch, 0..99; 50 is the voice's own.
+            pitch_range: Pitch range, 0..99; 0 is monotonous, 50 is the voice's own.
+            rate: Words per minute, 80..450.
 
         Raises:
             ConfigError: espeak-ng has no such voice.
@@ -89,7 +91,7 @@ class Synthesizer:
         return np.concatenate([np.zeros(0, np.int16), *self._chunks]).astype(np.float32) / 32768
 
     def _select(self, voice: str) -> None:
-        # A variant that does not exist is silently left out by espeak-ng.
+        # espeak-ng silently ignores a variant that does not exist.
         variant = voice.partition("+")[2]
         missing = variant and not (self._data / "voices" / "!v" / variant).is_file()
         if missing or self._espeak.espeak_SetVoiceByName(voice.encode()) != 0:
@@ -104,26 +106,28 @@ class Synthesizer:
         return 0
 
 
-def resampled(waveform: np.ndarray, rate: int, *, whole_s: float) -> np.ndarray:
-    """A waveform of espeak-ng at another rate; what has no place below half of that is not folded down.
+def resample(waveform: np.ndarray, rate: int, *, whole_s: float) -> np.ndarray:
+    """Resample a waveform of espeak-ng in its spectrum, without aliasing.
 
     Args:
-        waveform: [samples] at 22050 Hz.
-        rate: in Hz, a multiple of 100: 441 samples become rate / 50.
-        whole_s: the transform is so many seconds long, or a multiple of that: such lengths are fast.
+        waveform: Waveform [samples] at 22050 Hz.
+        rate: New rate in Hz, a multiple of 100: 441 samples become rate / 50.
+        whole_s: Seconds of which the length of the transform is a multiple; such lengths are fast.
     """
     block = rate // 50
-    unit = round(50 * whole_s)  # of 441 samples
-    blocks = unit * -(-(len(waveform) + 441) // (441 * unit))  # one more keeps end and start apart
+    unit = round(50 * whole_s)  # blocks of 441 samples
+    blocks = unit * -(
+        -(len(waveform) + 441) // (441 * unit)
+    )  # one more, so that the end does not wrap around
     spectrum = np.fft.rfft(waveform, 441 * blocks)[: block // 2 * blocks + 1]
-    fade = np.linspace(1, 0, len(spectrum) // 20)  # of the highest twentieth, so that clicks do not ring
+    fade = np.linspace(1, 0, len(spectrum) // 20)  # over the highest twentieth, so that clicks do not ring
     spectrum[-len(fade) :] *= fade
     found: np.ndarray = np.fft.irfft(spectrum, block * blocks) * (block / 441)
     return found[: len(waveform) * block // 441]
 
 
 def sloping_noise(samples: int, rate: int, *, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise [samples], drawn as a spectrum whose power falls with this power of the frequency from 50 Hz on."""
+    """Generate noise [samples] whose power falls as frequency ** -slope from 50 Hz on."""
     frequencies = np.fft.rfftfreq(samples, 1 / rate)
     real, imaginary = rng.normal(size=(2, len(frequencies)))
     envelope = np.maximum(frequencies, 50.0) ** (-slope / 2) * (frequencies > 0)

@@ -1,4 +1,4 @@
-"""Data that is generated once into a folder: all or nothing, by one process at a time, in parts side by side."""
+"""Generate data once into a folder: completely or not at all, by one process at a time, in parallel parts."""
 
 import fcntl
 import json
@@ -27,21 +27,21 @@ _READERS = (
     *("ser.config.instantiate", "ser.corpora.recordings", "ser.corpora.challenge", "ser.data.label_map"),
     *("ser.splits.base", "ser.splits.leaks", "ser.splits.rules", "ser.data.store"),
 )
-"""Modules that read what is generated: they change no byte of it."""
+"""Modules that read the generated data, and do not affect its content."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A folder of generated files, sealed by demo.json, which holds the settings and the files' sizes.
+class GeneratedFolder:
+    """Folder of generated files; demo.json marks it as complete, with the settings and the sizes of the files.
 
     Args:
-        root: the folder.
-        files: names of all that is written there.
-        settings: plain values that all content follows from, a digest of the code included.
-        size: what room it takes, in words.
-        otherwise: how files of somebody else are used, in words.
+        root: The folder.
+        files: Names of all generated files.
+        settings: Plain values that determine all content, including a digest of the code.
+        size: Required disk space, in words.
+        otherwise: How to use existing files that were not generated, in words.
     """
 
     root: Path
@@ -52,7 +52,7 @@ class Folder:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all files are there, of the size they were written with, from the same settings."""
+        """Return whether all files exist, with the sizes and the settings in demo.json."""
         try:
             stored = json.loads((self.root / "demo.json").read_text())
             sizes = {name: (self.root / name).stat().st_size for name in self.files}
@@ -60,14 +60,14 @@ class Folder:
             return False
         return bool(stored == {**self.settings, "bytes": sizes})
 
-    def fill(self, write: Callable[[Path], None]) -> None:
-        """Let `write` put all files into a hidden folder, then move them to their place.
+    def generate(self, write: Callable[[Path], None]) -> None:
+        """Write all files with `write` into a hidden folder, then move them to their place.
 
-        Two processes may call this at once: the second waits, then finds the work done. What is interrupted is
-        begun again by the next call.
+        Two processes may call this at once: the second waits, then finds the files complete. After an interruption,
+        the next call starts from the beginning.
 
         Raises:
-            DataError: the folder cannot be written or holds someone else's files.
+            DataError: The folder cannot be written, or contains other files of these names.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ class Folder:
         started = time.monotonic()
         log.info("%s: generating synthetic speech, once.", self.root)
         hidden = self.root / ".partial"
-        shutil.rmtree(hidden, ignore_errors=True)  # what a killed process left
+        shutil.rmtree(hidden, ignore_errors=True)  # files of a killed process
         hidden.mkdir()
         try:
             write(hidden)
@@ -103,20 +103,22 @@ class Folder:
         log.info("%s: done in %.0f s.", self.root, time.monotonic() - started)
 
     def _publish(self, hidden: Path) -> None:
-        """Move the files to their place; demo.json, with their sizes, comes last and seals them."""
+        """Move the files to their place; demo.json, with their sizes, comes last and marks the folder as complete."""
         sizes = {name: (hidden / name).stat().st_size for name in self.files}
         seal = self.root / "demo.json"
-        write_atomic(seal, json.dumps(self.settings))  # ours, but unsealed while files are replaced
+        write_atomic(
+            seal, json.dumps(self.settings)
+        )  # without sizes, so incomplete, while files are replaced
         for name in self.files:
             (hidden / name).replace(self.root / name)
         write_atomic(seal, json.dumps({**self.settings, "bytes": sizes}))
 
 
 def check_generator(seed: int, processes: int) -> None:
-    """Refuse a generator that cannot draw, or has nobody to work for it.
+    """Check the seed and the number of processes.
 
     Raises:
-        ConfigError: the seed is negative, or there is no process.
+        ConfigError: The seed is negative, or there is no process.
     """
     if seed < 0 or processes < 1:
         raise ConfigError(
@@ -125,23 +127,23 @@ def check_generator(seed: int, processes: int) -> None:
         )
 
 
-def code_of(generator: str) -> str:
-    """Compute a digest of all code that writes what a module generates: of another, everything is generated again."""
+def hash_generator_code(generator: str) -> str:
+    """Compute a digest of all code that generates the data; other code causes a new generation."""
     return digest_of_code(generator, without=_READERS)
 
 
 @contextmanager
 def _only_one(path: Path) -> Iterator[None]:
-    """Wait until no other process is in here. The system frees the lock of a process that dies."""
+    """Wait until no other process is in this block; the system releases the lock of a process that dies."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def run_parts(
+def run_in_parts(
     module: str, arguments: Sequence[str], count: int, *, size: int, processes: int, output: Path
 ) -> list[Path]:
-    """Run a module as a script for each part of `count` things, several side by side, with a progress bar.
+    """Run a module as a script for each part of `count` items, several in parallel, with a progress bar.
 
     Reproducible speech needs this: espeak-ng carries state from one utterance to the next.
 
@@ -173,9 +175,9 @@ def run_parts(
 def _run_part(
     module: str, arguments: Sequence[str], output: Path, advance: Callable[[], None], part: range
 ) -> Path:
-    """Run the module for the part, store its lines, count them; return their file."""
+    """Run the module for one part, write its output lines to a file, and count them; return the file."""
     command = [sys.executable, "-m", module, *arguments, str(part.start), str(part.stop)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # it finds ser where we found it
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # so that it imports the same ser
     pipe = subprocess.PIPE
     path = output / f"part-{part.start}"
     with (

@@ -1,7 +1,8 @@
-"""The demonstration data for language identification: the assignment's four files, spoken by espeak-ng, written once.
+"""Generate the four demonstration files for language identification with espeak-ng, once.
 
-Voices, settings and noise are drawn once for a clip of every language, so that nothing but the language tells the
-class. One synthesiser: good for trying out every command, worthless as evidence about people's speech.
+Voices, settings and noise are drawn once and used for a clip of every language, so that only the language
+distinguishes the classes. All speech is from one synthesiser: suitable for trying every command, unsuitable as
+evidence about real speech.
 """
 
 import json
@@ -17,13 +18,13 @@ from ser.corpora.arrays import CLASS_NAMES, ArrayCorpus, inputs_name, targets_na
 from ser.errors import ConfigError, SerError
 from ser.splits.base import Splits
 from ser.synthetic import sentences
-from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer, require_espeak, resampled, sloping_noise
-from ser.synthetic.generator import Folder, check_generator, code_of, run_parts
+from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer, require_espeak, resample, sloping_noise
+from ser.synthetic.generator import GeneratedFolder, check_generator, hash_generator_code, run_in_parts
 from ser.synthetic.prosody import CHARACTERS_PER_SECOND, NORMAL_RATE, VARIANTS
 
-CLIPS = (1000, 200)  # of each language, to train and to test on
-RATE, SAMPLES = 8_000, 40_000  # of a clip: 5 s
-PART_SIZE = 1200  # clips a process: 6 parts by default; starting one costs as much as 100 clips
+CLIPS = (1000, 200)  # clips of each language for training and test
+RATE, SAMPLES = 8_000, 40_000  # Hz, and length of a clip: 5 s
+PART_SIZE = 1200  # clips per process: 6 parts by default; a start takes as long as 100 clips
 FEWEST = 4  # clips of a language
 FILES = tuple(
     name
@@ -31,26 +32,24 @@ FILES = tuple(
     for name in (inputs_name(split), targets_name(split), f"speakers_{split}.json", f"texts_{split}.json")
 )
 
-_SOURCES = {"train": ("train", "dev"), "test": ("ser_test_1", "ser_test_2")}  # of voices and of phrases
-_SPOKEN_S = (
-    6.3  # planned, at least: voices differ, and 5.0 s must be filled; surplus is cut off at either end
-)
+_SOURCES = {"train": ("train", "dev"), "test": ("ser_test_1", "ser_test_2")}  # splits of voices and phrases
+_SPOKEN_S = 6.3  # minimum of the plan: voices differ in speed, and 5.0 s must be filled; the rest is cut off
 _PAUSE_S = 0.25
 _LEVELS_DB = (-40.0, -20.0)  # mean square of a clip, relative to full scale
 _SNR_DB = (10.0, 30.0)
-_STEEPEST = 2.0  # noise whose power falls with the square of the frequency: it rumbles
+_STEEPEST = 2.0  # largest slope of noise: its power falls with the square of the frequency
 
 
 class LanguageDemoCorpus(ArrayCorpus):
     """Generated speech in the assignment's format: a demonstration, not a result.
 
     Args:
-        root: where the files are generated, once.
-        seed: of the generator.
-        clips: of each language, to train and to test on.
-        gain_by_language: give each language a loudness of its own, and another one in test: who listens to loudness
-            fails there.
-        settings: of ArrayCorpus.
+        root: Folder in which the files are generated, once.
+        seed: Seed of the generator.
+        clips: Number of clips of each language for training and for test.
+        gain_by_language: Whether each language has its own loudness, and another one in test, so that a model that
+            uses loudness fails there.
+        settings: Further arguments of ArrayCorpus.
     """
 
     stamps = ("generated speech: a demonstration, not a result",)
@@ -70,28 +69,28 @@ class LanguageDemoCorpus(ArrayCorpus):
         self.gain_by_language = gain_by_language
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
-        """As ArrayCorpus, after generating what is not there."""
+        """Generate missing files, then read them as ArrayCorpus does."""
         generate(self.root, seed=self.seed, clips=self.clips, gain_by_language=self.gain_by_language)
         return super().splits(features)
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip before it is spoken.
+    """Plan of one clip.
 
     Args:
-        split: train or test.
-        language: of CLASS_NAMES.
-        variant: of the voice, such as "f3".
-        phrases: what is said; commas and full stops set the tune.
-        pitch: 0..99, 50 is the voice's own.
-        pitch_range: 0..99.
-        rate: words a minute.
-        cut: 0..1, where in what is spoken the clip begins, from as early to as late as possible.
-        level_db: of the clip's mean square, relative to full scale.
-        snr_db: speech above noise.
-        noise_slope: 0 is white; its power falls with this power of the frequency.
-        noise_seed: of the noise.
+        split: `train` or `test`.
+        language: Language, of CLASS_NAMES.
+        variant: Variant of the voice, such as "f3".
+        phrases: Text; commas and full stops set the intonation.
+        pitch: Pitch, 0..99; 50 is the voice's own.
+        pitch_range: Pitch range, 0..99.
+        rate: Words per minute.
+        cut: Start of the clip in the spoken text, 0..1, from as early to as late as possible.
+        level_db: Mean square of the clip, in dB relative to full scale.
+        snr_db: Signal-to-noise ratio in dB.
+        noise_slope: Exponent by which the power of the noise falls with frequency; 0 for white noise.
+        noise_seed: Seed of the noise.
     """
 
     split: str
@@ -109,7 +108,7 @@ class Clip:
 
     @property
     def voice(self) -> str:
-        """As espeak-ng calls it, such as "de+f3"."""
+        """Return the voice's name in espeak-ng, such as "de+f3"."""
         return f"{self.language}+{self.variant}"
 
 
@@ -121,37 +120,39 @@ def generate(
     gain_by_language: bool = False,
     processes: int = 2,
 ) -> None:
-    """Write the four files, speakers and texts, unless they are there from the same settings.
+    """Write the four files, speakers and texts, unless they exist with the same settings.
 
-    The bytes depend on the settings alone, not on `processes`. Two processes may call this at once: the second waits,
-    then finds the work done. What is interrupted is begun again by the next call.
+    The bytes depend only on the settings, not on `processes`. Two processes may call this at once: the second waits,
+    then finds the files complete. After an interruption, the next call starts from the beginning.
 
     Args:
-        root: folder of the files; made where it is missing.
-        seed: of everything that is drawn.
-        clips: of each language, to train and to test on, 4 at least.
-        gain_by_language: as in LanguageDemoCorpus.
-        processes: how many speak at the same time.
+        root: Folder of the files; created if it does not exist.
+        seed: Seed of all random choices.
+        clips: Number of clips of each language for training and for test, 4 at least.
+        gain_by_language: See LanguageDemoCorpus.
+        processes: Number of processes that speak at the same time.
 
     Raises:
-        ConfigError: unusable settings, or espeak-ng is not installed.
-        DataError: `root` cannot be written or holds someone else's files, or espeak-ng fails.
+        ConfigError: The settings are invalid, or espeak-ng is not installed.
+        DataError: `root` cannot be written or contains other files of these names, or espeak-ng fails.
     """
     _check(seed, clips, processes)
     settings = {
-        "code": code_of("ser.synthetic.language_id"),
+        "code": hash_generator_code("ser.synthetic.language_id"),
         "seed": seed,
         "clips": [*clips],
         "gain_by_language": gain_by_language,
     }
-    folder = Folder(Path(root), FILES, settings, "0.6 GB by default", "Use it with data=language_id_arrays")
+    folder = GeneratedFolder(
+        Path(root), FILES, settings, "0.6 GB by default", "Use it with data=language_id_arrays"
+    )
     if not folder.is_complete:
         require_espeak()
-        folder.fill(lambda hidden: _write(hidden, settings, processes))
+        folder.generate(lambda hidden: _write(hidden, settings, processes))
 
 
 def plan(settings: Mapping[str, Any]) -> list[Clip]:
-    """Every clip, in the order of the files: those to train on, then those to test on."""
+    """Plan every clip, in the order of the files: training, then test."""
     return [
         clip
         for number, split in enumerate(("train", "test"))
@@ -166,7 +167,7 @@ def _plan_split(split: str, count: int, settings: Mapping[str, Any]) -> list[Cli
     taken: set[tuple[str, ...]] = set()
     clips = []
     for variant in turns:
-        drawn = _draw(split, str(variant), rng)
+        drawn = _draw_shared_settings(split, str(variant), rng)
         for language in CLASS_NAMES:
             phrases = _new_text(split, language, drawn.rate, taken, rng)
             clips.append(
@@ -187,8 +188,8 @@ def _plan_split(split: str, count: int, settings: Mapping[str, Any]) -> list[Cli
     return [clips[index] for index in rng.permutation(len(clips))]
 
 
-def _draw(split: str, variant: str, rng: np.random.Generator) -> Clip:
-    """What clips of all languages have in common."""
+def _draw_shared_settings(split: str, variant: str, rng: np.random.Generator) -> Clip:
+    """Draw the settings that clips of all languages share."""
     return Clip(
         split=split,
         language="",
@@ -208,7 +209,7 @@ def _draw(split: str, variant: str, rng: np.random.Generator) -> Clip:
 def _new_text(
     split: str, language: str, rate: float, taken: set[tuple[str, ...]], rng: np.random.Generator
 ) -> tuple[str, ...]:
-    """Phrases that last for long enough, such as no clip of the split has had."""
+    """Draw phrases of sufficient length that no clip of the split has yet."""
     speed = CHARACTERS_PER_SECOND[language] * rate / NORMAL_RATE
     while True:
         stream = _phrases(split, language, rng)
@@ -221,7 +222,7 @@ def _new_text(
 
 
 def _phrases(split: str, language: str, rng: np.random.Generator) -> Iterator[str]:
-    """Without end: subject and predicate, then an adverbial phrase."""
+    """Yield phrases without end: subject and predicate, then an adverbial phrase."""
     subjects, predicates, adverbials = (
         [phrase for source in _SOURCES[split] for phrase in sentences.phrases_of(table, language, source)]
         for table in (sentences.SUBJECTS, sentences.PREDICATES, sentences.ADVERBIALS)
@@ -232,7 +233,7 @@ def _phrases(split: str, language: str, rng: np.random.Generator) -> Iterator[st
 
 
 def _levels(split: str, seed: int) -> dict[str, float]:
-    """A level for each language; in test, that of another language in train, 12 dB away."""
+    """Assign a level to each language; in test, that of another language in train, 12 dB away."""
     count = len(CLASS_NAMES)
     order = np.random.default_rng(seed).permutation(count)
     shift = count // 2 if split == "test" else 0
@@ -240,8 +241,8 @@ def _levels(split: str, seed: int) -> dict[str, float]:
     return dict(zip(CLASS_NAMES, levels.tolist(), strict=True))
 
 
-def perform(clip: Clip, synthesizer: Synthesizer) -> np.ndarray:
-    """The waveform [40000] of a clip, float16 in -1..1 at 8 kHz."""
+def speak(clip: Clip, synthesizer: Synthesizer) -> np.ndarray:
+    """Synthesise a clip [40000], float16 in -1..1 at 8 kHz."""
     pause = np.zeros(round(_PAUSE_S * SAMPLE_RATE), dtype=np.float32)
     pieces = []
     for phrase in clip.phrases:
@@ -252,7 +253,7 @@ def perform(clip: Clip, synthesizer: Synthesizer) -> np.ndarray:
     speech = to_8_khz(np.concatenate(pieces[:-1]))
     start = round(clip.cut * max(len(speech) - SAMPLES, 0))
     speech = speech[start : start + SAMPLES]
-    speech = np.pad(speech, (0, SAMPLES - len(speech)))  # hardly ever, and no more than a pause
+    speech = np.pad(speech, (0, SAMPLES - len(speech)))  # rarely needed, and shorter than a pause
     noise = _noise(clip)
     mixed = speech / _rms(speech) + 10 ** (-clip.snr_db / 20) * noise / _rms(noise)
     recording: np.ndarray = mixed / _rms(mixed) * 10 ** (clip.level_db / 20)
@@ -260,12 +261,12 @@ def perform(clip: Clip, synthesizer: Synthesizer) -> np.ndarray:
 
 
 def to_8_khz(waveform: np.ndarray) -> np.ndarray:
-    """A waveform [samples] at 22050 Hz, resampled to 8 kHz in its spectrum: nothing above 4 kHz is folded down."""
-    return resampled(waveform, RATE, whole_s=1.0)
+    """Resample a waveform [samples] from 22050 Hz to 8 kHz, without aliasing."""
+    return resample(waveform, RATE, whole_s=1.0)
 
 
 def _noise(clip: Clip) -> np.ndarray:
-    """Background noise [40000], drawn as a spectrum that slopes from 50 Hz on."""
+    """Generate background noise [40000] with a spectral slope from 50 Hz on."""
     return sloping_noise(SAMPLES, RATE, slope=clip.noise_slope, rng=np.random.default_rng(clip.noise_seed))
 
 
@@ -286,11 +287,11 @@ def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
     planned = plan(settings)
     _prepare(folder, planned)
     arguments = [json.dumps(settings), str(folder)]
-    run_parts(__name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder)
+    run_in_parts(__name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder)
 
 
 def _prepare(folder: Path, planned: Sequence[Clip]) -> None:
-    """Write all that needs no sound, and empty arrays for what does."""
+    """Write everything that needs no sound, and empty arrays for the clips."""
     for split in ("train", "test"):
         clips = [clip for clip in planned if clip.split == split]
         targets = np.array([CLASS_NAMES.index(clip.language) for clip in clips], dtype=np.int8)
@@ -313,7 +314,7 @@ def _write_part(settings: Mapping[str, Any], folder: Path, part: range) -> None:
     firsts = {"train": 0, "test": len(arrays["train"])}
     for index in part:
         clip = planned[index]
-        arrays[clip.split][index - firsts[clip.split]] = perform(clip, synthesizer)
+        arrays[clip.split][index - firsts[clip.split]] = speak(clip, synthesizer)
         print(index, flush=True)
 
 

@@ -1,8 +1,8 @@
-"""The demonstration data for streaming language identification: long recordings with pauses, spoken by espeak-ng.
+"""Generate the demonstration data for streaming language identification: long recordings with known pauses.
 
-Voices, settings, levels and noise are drawn once for recordings of all languages, so that nothing but the language
-tells the class; and where speech is and where it is not is known to the sample, which no real recordings allow. One
-synthesiser: good for trying out every command, worthless as evidence about people's speech.
+Voices, settings, levels and noise are drawn once and used for recordings of all languages, so that only the language
+distinguishes the classes. The position of speech is known to the sample, unlike in real recordings. All speech is
+from one synthesiser, espeak-ng: suitable for trying every command, unsuitable as evidence about real speech.
 """
 
 import json
@@ -23,39 +23,43 @@ from ser.errors import ConfigError, DataError, SerError
 from ser.files import write_atomic
 from ser.splits.base import Splits
 from ser.synthetic import sentences
-from ser.synthetic.espeak import Synthesizer, require_espeak, resampled, sloping_noise
-from ser.synthetic.generator import Folder, check_generator, code_of, run_parts
+from ser.synthetic.espeak import Synthesizer, require_espeak, resample, sloping_noise
+from ser.synthetic.generator import GeneratedFolder, check_generator, hash_generator_code, run_in_parts
 from ser.synthetic.prosody import NORMAL_RATE
-from ser.synthetic.vad_scores import detection, remark
+from ser.synthetic.vad_scores import describe_scores, detection_scores
 
-MINUTES = 26.0  # of the smallest class; of all, 172
+MINUTES = 26.0  # minutes of the smallest class; 172 in all
 RATE = 16_000
-PART_SIZE = 13  # recordings a process: 6 parts; starting one takes as long as 5 recordings
-FEWEST_MINUTES = 1.0  # recordings of 4.6 s at least, the longest pause and a phrase
+PART_SIZE = 13  # recordings per process: 6 parts; a start takes as long as 5 recordings
+FEWEST_MINUTES = 1.0  # gives recordings of 4.6 s, enough for the longest pause and a phrase
 
-# The voice `cmn` reads Hanzi: every character of the tables becomes a syllable with its tone, not the name of a letter.
-SHARES = {"en": 3.3, "hi": 1.0, "cmn": 2.3}  # as many minutes of each language for one of the smallest
+# The voice `cmn` reads Hanzi: every character becomes a syllable with its tone, not the name of a letter.
+SHARES = {"en": 3.3, "hi": 1.0, "cmn": 2.3}  # minutes of each language / minutes of the smallest class
 FILES = {
     "en": 3,
     "hi": 1,
     "cmn": 2,
-}  # recordings of each language by each voice: they last for 2 min or a little more
-VOICES = {  # variants, dealt out as in ser.synthetic.prosody; every one speaks all languages
+}  # recordings of each language by each voice, each a little over 2 min
+VOICES = {  # variants by split, as in ser.synthetic.prosody; each speaks all languages
     "train": ("f1", "f3", "f5", "Annie", "m1", "m3", "m5", "m7"),
     "validation": ("f2", "m2"),
     "test": ("f4", "m4", "m6"),
 }
 TABLES = ("manifest.csv", "speech.json")
 
-_SOURCES = {"train": ("train",), "validation": ("dev",), "test": ("ser_test_1", "ser_test_2")}  # of phrases
+_SOURCES = {
+    "train": ("train",),
+    "validation": ("dev",),
+    "test": ("ser_test_1", "ser_test_2"),
+}  # splits of the phrases
 _PAUSES_S = (0.3, 2.0)
 _LEVELS_DB = (
     -32.0,
     -22.0,
-)  # mean square of speech, relative to full scale; espeak-ng's peaks are 21 dB above it
+)  # mean square of speech, relative to full scale; peaks of espeak-ng are 21 dB higher
 _NOISE_DB = -50.0
-_STEEPEST = 2.0  # noise whose power falls with the square of the frequency: it rumbles
-_EDGE_DB = -35.0  # of a phrase's mean square: what is fainter at its ends drowns in the noise
+_STEEPEST = 2.0  # largest slope of noise: its power falls with the square of the frequency
+_EDGE_DB = -35.0  # relative to a phrase's mean square: fainter sound at its ends is below the noise
 _EDGE_BLOCK = 80  # samples, 5 ms
 
 
@@ -63,10 +67,10 @@ class LanguageStreamDemoCorpus(AudioCorpus):
     """Generated recordings in English, Hindi and Mandarin, with known pauses: a demonstration, not a result.
 
     Args:
-        root: where the files are generated, once.
-        seed: of the generator.
-        minutes: of Hindi, the smallest class, in all; of English there are 3.3 times as many, of Mandarin 2.3 times.
-        settings: of AudioCorpus.
+        root: Folder in which the files are generated, once.
+        seed: Seed of the generator.
+        minutes: Total minutes of Hindi, the smallest class; English has 3.3 times as many, Mandarin 2.3 times.
+        settings: Further arguments of AudioCorpus.
     """
 
     stamps = ("generated speech: a demonstration, not a result",)
@@ -78,19 +82,19 @@ class LanguageStreamDemoCorpus(AudioCorpus):
         self.minutes = minutes
 
     def utterances(self) -> Manifest:
-        """All recordings, after generating what is not there; the label field is `language`."""
+        """Generate missing files, and return all recordings; their label field is `language`."""
         generate(self.root, seed=self.seed, minutes=self.minutes)
         manifest = read_manifest(self.root / "manifest.csv")
         labelled = (replace(found, labels={"language": str(found.language)}) for found in manifest)
         return Manifest(tuple(labelled), manifest.source)
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
-        """As AudioCorpus, stamped, with what the silence detector finds of the known pauses."""
+        """Read the splits as AudioCorpus does, and score the silence detector on the known pauses."""
         splits = super().splits(features)
-        scores = detection(splits, speech_truth(self.root), build(features, slot="features"))
+        scores = detection_scores(splits, speech_truth(self.root), build(features, slot="features"))
         facts = replace(
             splits.facts,
-            remarks=[*splits.facts.remarks, *remark(scores)],
+            remarks=[*splits.facts.remarks, *describe_scores(scores)],
             silence_detector=scores,
             stamps=[*self.stamps, *splits.facts.stamps],
         )
@@ -99,20 +103,20 @@ class LanguageStreamDemoCorpus(AudioCorpus):
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording before it is spoken.
+    """Plan of one recording.
 
     Args:
-        split: of VOICES.
-        language: of SHARES.
-        variant: of the voice, such as "f3".
-        number: of the voice's recordings in the language, from 0.
-        seconds: how long it is, to the sample.
-        pitch: 0..99, 50 is the voice's own.
-        pitch_range: 0..99.
-        rate: words a minute.
-        level_db: of the mean square of speech, relative to full scale.
-        noise_slope: 0 is white; its power falls with this power of the frequency.
-        seed: of phrases, pauses and noise.
+        split: Split, of VOICES.
+        language: Language, of SHARES.
+        variant: Variant of the voice, such as "f3".
+        number: Index among the voice's recordings in the language, from 0.
+        seconds: Length, exact to the sample.
+        pitch: Pitch, 0..99; 50 is the voice's own.
+        pitch_range: Pitch range, 0..99.
+        rate: Words per minute.
+        level_db: Mean square of speech, in dB relative to full scale.
+        noise_slope: Exponent by which the power of the noise falls with frequency; 0 for white noise.
+        seed: Seed of phrases, pauses and noise.
     """
 
     split: str
@@ -129,28 +133,28 @@ class Recording:
 
     @property
     def id(self) -> str:
-        """Its name, such as "hi-f3-0"."""
+        """Return its id, such as "hi-f3-0"."""
         return f"{self.language}-{self.variant}-{self.number}"
 
     @property
     def place(self) -> str:
-        """Where its file is, relative to the root."""
+        """Return the path of its file, relative to the root."""
         return f"{self.language}/{self.id}.wav"
 
     @property
     def voice(self) -> str:
-        """As espeak-ng calls it, such as "hi+f3"."""
+        """Return the voice's name in espeak-ng, such as "hi+f3"."""
         return f"{self.language}+{self.variant}"
 
 
 @dataclass(frozen=True)
-class Performance:
-    """One recording after it is spoken.
+class SpokenRecording:
+    """One synthesised recording.
 
     Args:
-        waveform: [samples] int16 at 16 kHz.
-        speech: [n, 2] where each phrase begins and ends, in samples, ascending.
-        text: what is said; the end of the recording may cut the last phrase off.
+        waveform: Waveform [samples] int16 at 16 kHz.
+        speech: Begin and end of each phrase [n, 2], in samples, ascending.
+        text: Spoken text; the last phrase may be cut off at the end of the recording.
     """
 
     waveform: np.ndarray
@@ -159,38 +163,42 @@ class Performance:
 
 
 def generate(root: Path, *, seed: int = 0, minutes: float = MINUTES, processes: int = 2) -> None:
-    """Write recordings, manifest and truth, unless they are there from the same settings.
+    """Write recordings, manifest and speech segments, unless they exist with the same settings.
 
-    The bytes depend on the settings alone, not on `processes`. Two processes may call this at once: the second waits,
-    then finds the work done. What is interrupted is begun again by the next call.
+    The bytes depend only on the settings, not on `processes`. Two processes may call this at once: the second waits,
+    then finds the files complete. After an interruption, the next call starts from the beginning.
 
     Args:
-        root: folder of the files, with a folder a language in it; made where it is missing.
-        seed: of everything that is drawn.
-        minutes: of Hindi, 1 at least.
-        processes: how many speak at the same time.
+        root: Folder of the files, with a subfolder per language; created if it does not exist.
+        seed: Seed of all random choices.
+        minutes: Minutes of Hindi, 1 at least.
+        processes: Number of processes that speak at the same time.
 
     Raises:
-        ConfigError: unusable settings, or espeak-ng is not installed.
-        DataError: `root` cannot be written or holds someone else's files, or espeak-ng fails.
+        ConfigError: The settings are invalid, or espeak-ng is not installed.
+        DataError: `root` cannot be written or contains other files of these names, or espeak-ng fails.
     """
     _check(seed, minutes, processes)
-    settings = {"code": code_of("ser.synthetic.language_stream"), "seed": seed, "minutes": minutes}
+    settings = {
+        "code": hash_generator_code("ser.synthetic.language_stream"),
+        "seed": seed,
+        "minutes": minutes,
+    }
     files = (*(recording.place for recording in plan(settings)), *TABLES)
-    folder = Folder(Path(root), files, settings, "0.4 GB by default", "Use it with data=manifest")
+    folder = GeneratedFolder(Path(root), files, settings, "0.4 GB by default", "Use it with data=manifest")
     if not folder.is_complete:
         require_espeak()
-        folder.fill(lambda hidden: _write(hidden, settings, processes))
+        folder.generate(lambda hidden: _write(hidden, settings, processes))
 
 
 def speech_truth(root: Path) -> dict[str, np.ndarray]:
-    """Where speech is in each recording: file name without suffix -> [n, 2] start and end in seconds, float64.
+    """Read the speech segments of each recording: begin and end in seconds [n, 2], by file name without suffix.
 
     Args:
-        root: folder of generated files.
+        root: Folder of generated files.
 
     Raises:
-        DataError: it does not hold the truth.
+        DataError: It does not contain the segments.
     """
     path = Path(root) / "speech.json"
     try:
@@ -204,7 +212,7 @@ def speech_truth(root: Path) -> dict[str, np.ndarray]:
 
 
 def plan(settings: Mapping[str, Any]) -> list[Recording]:
-    """Every recording, in the order of the manifest: by split, then by voice."""
+    """Plan every recording, in the order of the manifest: by split, then by voice."""
     return [
         recording
         for number, (split, variants) in enumerate(VOICES.items())
@@ -219,16 +227,16 @@ def _plan_split(
 ) -> Iterator[Recording]:
     for variant in variants:
         for number in range(max(FILES.values())):
-            drawn = _draw(split, variant, number, rng)
+            drawn = _draw_shared_settings(split, variant, number, rng)
             for language in SHARES:
                 seed = int(rng.integers(2**31))
                 if number < FILES[language]:
-                    seconds = _seconds(language, settings["minutes"])
+                    seconds = _recording_seconds(language, settings["minutes"])
                     yield replace(drawn, language=language, seconds=seconds, seed=seed)
 
 
-def _draw(split: str, variant: str, number: int, rng: np.random.Generator) -> Recording:
-    """What recordings of all languages have in common."""
+def _draw_shared_settings(split: str, variant: str, number: int, rng: np.random.Generator) -> Recording:
+    """Draw the settings that recordings of all languages share."""
     return Recording(
         split=split,
         language="",
@@ -244,36 +252,36 @@ def _draw(split: str, variant: str, number: int, rng: np.random.Generator) -> Re
     )
 
 
-def _seconds(language: str, minutes: float) -> float:
-    """Of one recording, where there are so many minutes of the smallest class."""
+def _recording_seconds(language: str, minutes: float) -> float:
+    """Compute the length of one recording from the minutes of the smallest class."""
     voices = sum(len(variants) for variants in VOICES.values())
     return 60 * minutes * SHARES[language] / (voices * FILES[language])
 
 
-def perform(recording: Recording, synthesizer: Synthesizer) -> Performance:
-    """Speak phrases with pauses around them until the recording is full, and add noise."""
+def speak(recording: Recording, synthesizer: Synthesizer) -> SpokenRecording:
+    """Synthesise phrases with pauses around them until the recording is full, and add noise."""
     rng = np.random.default_rng(recording.seed)
     samples = round(recording.seconds * RATE)
     phrases = _phrases(recording, rng)
     waveform = np.zeros(samples)
     said, stretches = [], []
-    start = _pause(rng)
+    start = _draw_pause(rng)
     while start < samples:
         said.append(next(phrases))
         spoken = _speak(said[-1], recording, synthesizer)[: samples - start]
         end = start + len(spoken)
         waveform[start:end] = spoken
         stretches.append((start, end))
-        start = end + _pause(rng)
+        start = end + _draw_pause(rng)
     speech = np.array(stretches)
     active = np.sqrt(np.square(waveform).sum() / (speech[:, 1] - speech[:, 0]).sum())
-    mixed = _factor(recording.level_db) / active * waveform
-    mixed += _factor(_NOISE_DB) * _noise(samples, recording.noise_slope, rng)
-    return Performance(np.round(32767 * mixed.clip(-1, 1)).astype(np.int16), speech, " ".join(said))
+    mixed = _db_to_amplitude(recording.level_db) / active * waveform
+    mixed += _db_to_amplitude(_NOISE_DB) * _noise(samples, recording.noise_slope, rng)
+    return SpokenRecording(np.round(32767 * mixed.clip(-1, 1)).astype(np.int16), speech, " ".join(said))
 
 
 def _phrases(recording: Recording, rng: np.random.Generator) -> Iterator[str]:
-    """Without end: subject and predicate, then an adverbial phrase; the marks set the tune."""
+    """Yield phrases without end: subject and predicate, then an adverbial phrase; the marks set the intonation."""
     sources = _SOURCES[recording.split]
     while True:
         source = sources[rng.integers(len(sources))]
@@ -282,13 +290,13 @@ def _phrases(recording: Recording, rng: np.random.Generator) -> Iterator[str]:
         yield f"{second}."
 
 
-def _pause(rng: np.random.Generator) -> int:
-    """Samples, drawn so that each doubling is as frequent."""
+def _draw_pause(rng: np.random.Generator) -> int:
+    """Draw a log-uniform pause, in samples."""
     return round(RATE * math.exp(rng.uniform(*np.log(_PAUSES_S))))
 
 
 def _speak(phrase: str, recording: Recording, synthesizer: Synthesizer) -> np.ndarray:
-    """The waveform [samples] of a phrase at 16 kHz, without the near silence that espeak-ng puts around it."""
+    """Synthesise a phrase [samples] at 16 kHz, without espeak-ng's faint sound around it."""
     spoken = synthesizer.synthesize(
         phrase,
         voice=recording.voice,
@@ -296,11 +304,11 @@ def _speak(phrase: str, recording: Recording, synthesizer: Synthesizer) -> np.nd
         pitch_range=recording.pitch_range,
         rate=recording.rate,
     )
-    return trimmed(to_16_khz(spoken))
+    return trim_silence(to_16_khz(spoken))
 
 
-def trimmed(waveform: np.ndarray) -> np.ndarray:
-    """A phrase [samples] at 16 kHz from its first to its last 5 ms that are no fainter than 35 dB below its mean."""
+def trim_silence(waveform: np.ndarray) -> np.ndarray:
+    """Trim a phrase at 16 kHz to its first and last 5 ms that are at most 35 dB below its mean power."""
     power = np.square(waveform, dtype=np.float64)
     blocks = np.add.reduceat(power, np.arange(0, len(power), _EDGE_BLOCK)) / _EDGE_BLOCK
     loud = np.flatnonzero(blocks > 10 ** (_EDGE_DB / 10) * power.mean())
@@ -309,19 +317,19 @@ def trimmed(waveform: np.ndarray) -> np.ndarray:
 
 
 def to_16_khz(waveform: np.ndarray) -> np.ndarray:
-    """A waveform [samples] at 22050 Hz, resampled to 16 kHz in its spectrum: nothing above 8 kHz is folded down."""
-    return resampled(waveform, RATE, whole_s=0.2)
+    """Resample a waveform [samples] from 22050 Hz to 16 kHz, without aliasing."""
+    return resample(waveform, RATE, whole_s=0.2)
 
 
 def _noise(samples: int, slope: float, rng: np.random.Generator) -> np.ndarray:
-    """Background noise [samples] of mean square 1, drawn as a spectrum that slopes from 50 Hz on."""
+    """Generate background noise [samples] of mean square 1 with a spectral slope from 50 Hz on."""
     length = RATE * -(-samples // RATE)  # whole seconds, as such transforms are fast
     noise = sloping_noise(length, RATE, slope=slope, rng=rng)[:samples]
     scaled: np.ndarray = noise / np.sqrt(np.square(noise).mean())
     return scaled
 
 
-def _factor(decibels: float) -> float:
+def _db_to_amplitude(decibels: float) -> float:
     return float(10 ** (decibels / 20))
 
 
@@ -337,16 +345,18 @@ def _check(seed: int, minutes: float, processes: int) -> None:
 def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
     for language in SHARES:
         (folder / language).mkdir()
-        (folder.parent / language).mkdir(exist_ok=True)  # where the files are moved to
+        (folder.parent / language).mkdir(exist_ok=True)  # destination of the files
     planned = plan(settings)
     arguments = [json.dumps(settings), str(folder)]
-    parts = run_parts(__name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder)
+    parts = run_in_parts(
+        __name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder
+    )
     lines = (line for part in parts for line in part.read_text().splitlines())
     _write_tables(folder, planned, [json.loads(line) for line in lines])
 
 
 def _write_tables(folder: Path, planned: Sequence[Recording], told: Sequence[Mapping[str, Any]]) -> None:
-    """Write manifest and truth, from what was told of each recording when it was spoken."""
+    """Write the manifest and the speech segments from the output lines of the parts."""
     utterances = (
         Utterance(
             id=recording.id,
@@ -354,7 +364,7 @@ def _write_tables(folder: Path, planned: Sequence[Recording], told: Sequence[Map
             speaker=recording.variant,
             group=recording.id,
             split=recording.split,
-            labels={"class": recording.language},  # for data=manifest, to which `language` is no label
+            labels={"class": recording.language},  # for data=manifest, for which `language` is not a label
             text=each["text"],
             language=recording.language,
         )
@@ -369,7 +379,7 @@ def _write_part(settings: Mapping[str, Any], folder: Path, part: range) -> None:
     """Write the recordings of a part, and print a line about each."""
     synthesizer = Synthesizer()
     for recording in plan(settings)[part.start : part.stop]:
-        performance = perform(recording, synthesizer)
+        performance = speak(recording, synthesizer)
         with wave.open(str(folder / recording.place), "wb") as file:
             file.setparams((1, 2, RATE, len(performance.waveform), "NONE", ""))
             file.writeframes(performance.waveform.astype("<i2").tobytes())

@@ -1,8 +1,8 @@
-"""Who says what, and how: the plan of the demonstration data, and its sound.
+"""Plan and synthesise the utterances of the emotion demonstration.
 
-Each utterance has two hidden numbers, arousal and valence: plus or minus a separation by its class, plus
-noise of deviation 1. All prosody follows these numbers and not the class, so their overlap bounds what any
-model can reach: 82 % with the separations below.
+Each utterance has two hidden numbers, arousal and valence: plus or minus a separation, depending on its class, plus
+noise of deviation 1. All prosody depends on these numbers and not on the class, so their overlap limits the accuracy
+of any model: 82 % with the separations below.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,17 +17,17 @@ from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer
 
 # (valence, activation) and its share of every split
 CLASS_SHARES = {(0, 1): 0.41, (1, 1): 0.30, (0, 0): 0.16, (1, 0): 0.13}
-AROUSAL_SEPARATION = 1.4  # arousal alone tells activation in 92 % of utterances
-VALENCE_SEPARATION = 1.2  # valence alone tells the bit in 88 %
+AROUSAL_SEPARATION = 1.4  # the sign of arousal is that of activation in 92 % of utterances
+VALENCE_SEPARATION = 1.2  # the sign of valence is that of the label in 88 % of utterances
 
 VARIANTS = {
-    # speakers of every language; espeak-ng's natural voices, without robots and whispers
+    # each variant speaks every language; espeak-ng's natural voices, without robots and whispers
     "train": "f1 f3 f5 m1 m3 m5 m7 Annie Andy Alicia miguel paul steph Diogo",
     "dev": "f2 m2 m8 Andrea Henrique robert",
     "ser_test_1": "f4 m4 anika Denis",
     "ser_test_2": "m6 aunty belinda Michael",
 }
-NORMAL_RATE = 175  # words a minute
+NORMAL_RATE = 175  # words per minute
 # at the normal rate
 CHARACTERS_PER_SECOND = {"en": 19.2, "de": 18.7, "es": 17.7, "fr": 22.0, "it": 17.7, "nl": 18.6, "pt": 17.2}
 FRAMES_PER_SECOND = 50
@@ -35,16 +35,16 @@ FRAMES_PER_SECOND = 50
 
 @dataclass(frozen=True)
 class Phrase:
-    """Words between two breaths.
+    """Plan of the words between two pauses.
 
     Args:
-        text: words with the punctuation mark that sets the tune.
-        pitch: 0..99, 50 is the voice's own.
-        pitch_range: 0..99.
-        rate: words a minute.
-        level_db: gain of the speaker's effort.
-        swell_db: how much louder the phrase ends than it begins.
-        pause: silence after it, in seconds.
+        text: Words, with the punctuation mark that sets the intonation.
+        pitch: Pitch, 0..99; 50 is the voice's own.
+        pitch_range: Pitch range, 0..99.
+        rate: Words per minute.
+        level_db: Gain of the speaker's effort.
+        swell_db: Level at the end of the phrase relative to its begin.
+        pause: Silence after the phrase, in seconds.
     """
 
     text: str
@@ -58,18 +58,18 @@ class Phrase:
 
 @dataclass(frozen=True)
 class PlannedUtterance:
-    """One utterance of the demonstration data before it is spoken.
+    """Plan of one utterance of the demonstration data.
 
     Args:
-        split: one of `sentences.SPLITS`.
+        split: Split, of `sentences.SPLITS`.
         valence: 0 or 1.
         activation: 0 or 1.
-        voice: language and variant, such as "en+f3".
-        phrases: what is said, and how.
-        noise_db: level of the background noise, relative to full scale.
-        noise_color: 0..1, 0 is white, near 1 rumbles.
-        gain_db: gain of the recording, speech and noise alike.
-        noise_seed: of the background noise.
+        voice: Language and variant, such as "en+f3".
+        phrases: Phrases with their prosody.
+        noise_db: Level of the background noise, relative to full scale.
+        noise_color: Share of low-frequency noise, 0..1; 0 for white noise.
+        gain_db: Gain of the recording, of speech and noise.
+        noise_seed: Seed of the background noise.
     """
 
     split: str
@@ -84,11 +84,12 @@ class PlannedUtterance:
 
 
 def plan(seed: int, utterances: Mapping[str, int]) -> list[PlannedUtterance]:
-    """Every utterance of the four splits, in the order of the files.
+    """Plan every utterance of the four splits, in the order of the files.
 
     Args:
-        seed: of everything that is drawn.
-        utterances: how many for each of `sentences.SPLITS`; one split's number does not change another split.
+        seed: Seed of all random choices.
+        utterances: Number of utterances of each of `sentences.SPLITS`; the number of one split does not change
+            another split.
     """
     return [
         planned
@@ -112,7 +113,7 @@ def _plan_split(split: str, count: int, rng: np.random.Generator) -> list[Planne
 
 
 def _draw_classes(count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
-    """Classes in their shares, rounded by largest remainder, in random order."""
+    """Draw classes in random order, with their shares rounded by largest remainder."""
     exact = {bits: share * count for bits, share in CLASS_SHARES.items()}
     counts = {bits: int(number) for bits, number in exact.items()}
     by_remainder = sorted(exact, key=lambda bits: counts[bits] - exact[bits])
@@ -123,7 +124,7 @@ def _draw_classes(count: int, rng: np.random.Generator) -> list[tuple[int, int]]
 
 
 def _draw_seconds(count: int, rng: np.random.Generator) -> list[float]:
-    """Durations, log-normal in frames with mean 220, deviation 150, one from each `count`-th of the curve."""
+    """Draw log-normal durations of mean 220 and deviation 150 frames, one from each of `count` quantiles."""
     spread = np.log1p((150 / 220) ** 2)
     curve = NormalDist(np.log(220) - spread / 2, spread**0.5)
     quantiles = (rng.permutation(count) + rng.uniform(0.01, 0.99, count)) / count
@@ -161,7 +162,7 @@ def _plan_utterance(
 
 @dataclass(frozen=True)
 class _Delivery:
-    """How an utterance is spoken: the means of its phrases' settings, and their drift from start to end."""
+    """Prosody of an utterance: the means of its phrases' settings, and their drift from start to end."""
 
     pitch: float
     pitch_range: float
@@ -172,7 +173,7 @@ class _Delivery:
 
 
 def _draw_delivery(arousal: float, valence: float, habits: np.ndarray, rng: np.random.Generator) -> _Delivery:
-    """Arousal moves the means, valence the drift; a voice's habits [3] and chance blur both."""
+    """Draw prosody: arousal shifts the means, valence the drift; a voice's habits [3] and noise are added."""
     return _Delivery(
         pitch=45 + 9 * arousal + 7 * habits[0] + rng.normal(0, 4),
         pitch_range=45 + 10 * arousal + 4 * valence + rng.normal(0, 10),
@@ -184,10 +185,10 @@ def _draw_delivery(arousal: float, valence: float, habits: np.ndarray, rng: np.r
 
 
 def _phrases(texts: list[str], delivery: _Delivery, rng: np.random.Generator) -> Iterator[Phrase]:
-    """Phrases that rise, quicken and swell over the utterance where the drift is positive, or sink."""
+    """Yield phrases whose pitch, rate and level rise over the utterance if the drift is positive, else fall."""
     last = len(texts) - 1
     for index, words in enumerate(texts):
-        drift = delivery.drift * ((index + 0.5) / len(texts) - 0.5)  # at half its size at either end
+        drift = delivery.drift * ((index + 0.5) / len(texts) - 0.5)  # from minus half to plus half of it
         ends_sentence = index % 2 == 1 or index == last
         tune = ("?" if delivery.drift + rng.normal() > 0 else ".") if ends_sentence else ","
         yield Phrase(
@@ -201,8 +202,8 @@ def _phrases(texts: list[str], delivery: _Delivery, rng: np.random.Generator) ->
         )
 
 
-def perform(planned: PlannedUtterance, synthesizer: Synthesizer) -> np.ndarray:
-    """The recording [samples] of a planned utterance, float32 in -1..1 at `SAMPLE_RATE`."""
+def speak(planned: PlannedUtterance, synthesizer: Synthesizer) -> np.ndarray:
+    """Synthesise a planned utterance [samples], float32 in -1..1 at `SAMPLE_RATE`."""
     pieces = []
     for phrase in planned.phrases:
         speech = synthesizer.synthesize(
@@ -213,20 +214,20 @@ def perform(planned: PlannedUtterance, synthesizer: Synthesizer) -> np.ndarray:
             rate=phrase.rate,
         )
         level_db = phrase.level_db + phrase.swell_db * np.linspace(-0.5, 0.5, len(speech))
-        pieces += [_factor(level_db - 20) * speech, np.zeros(round(phrase.pause * SAMPLE_RATE))]
+        pieces += [_db_to_amplitude(level_db - 20) * speech, np.zeros(round(phrase.pause * SAMPLE_RATE))]
     speech = np.concatenate(pieces)
-    recording: np.ndarray = _factor(planned.gain_db) * (speech + _noise(planned, len(speech)))
+    recording: np.ndarray = _db_to_amplitude(planned.gain_db) * (speech + _noise(planned, len(speech)))
     return recording.clip(-1, 1).astype(np.float32)
 
 
 def _noise(planned: PlannedUtterance, count: int) -> np.ndarray:
-    """Background noise [samples]: white noise, mixed with its running mean over half a millisecond."""
+    """Generate background noise [samples]: white noise, mixed with its running mean over half a millisecond."""
     white = np.random.default_rng(planned.noise_seed).normal(size=count + 10)
     rumble = np.convolve(white, np.full(11, 11**-0.5), mode="valid")
     mixed = (1 - planned.noise_color) * white[10:] + planned.noise_color * rumble
-    noise: np.ndarray = _factor(planned.noise_db) * mixed
+    noise: np.ndarray = _db_to_amplitude(planned.noise_db) * mixed
     return noise
 
 
-def _factor(decibels: npt.ArrayLike) -> np.ndarray:
+def _db_to_amplitude(decibels: npt.ArrayLike) -> np.ndarray:
     return np.power(10.0, np.divide(decibels, 20))

@@ -1,13 +1,13 @@
-"""Plain sentences in nine languages whose content says nothing about the speaker's mood.
+"""Simple sentences in nine languages whose content is independent of emotion.
 
-A sentence is a subject, a predicate and an adverbial phrase. Every list is dealt out to the splits, so no
-phrase of one split is ever spoken in another.
+A sentence is a subject, a predicate and an adverbial phrase. The phrases of every list are assigned to splits, so
+that no phrase is spoken in two splits.
 """
 
 import numpy as np
 
 SPLITS = ("train", "dev", "ser_test_1", "ser_test_2")
-_DEAL = ("train", "dev", "train", "ser_test_1", "train", "ser_test_2")  # who gets every 1st .. 6th phrase
+_DEAL = ("train", "dev", "train", "ser_test_1", "train", "ser_test_2")  # split of every 1st .. 6th phrase
 
 SUBJECTS = {
     "en": "the neighbour, my brother, the teacher, our cousin, the postman, a tall man, the baker, "
@@ -31,7 +31,7 @@ SUBJECTS = {
     "pt": "o vizinho, o meu irmão, a professora, o nosso primo, o carteiro, um homem alto, a padeira, "
     "o tio dela, o jardineiro, a nova aluna, uma mulher jovem, o condutor, a tua irmã, o bibliotecário, "
     "o velho capitão, a pintora, o meu colega, a senhora do lado",
-    # in the ergative: the verb then agrees with its object, and every predicate fits every subject
+    # In the ergative, the verb agrees with its object, so that every predicate fits every subject.
     "hi": "पड़ोसी ने, मेरे भाई ने, अध्यापिका ने, हमारे चचेरे भाई ने, डाकिये ने, एक लंबे आदमी ने, नानबाई ने, "
     "उसके चाचा ने, माली ने, नई छात्रा ने, एक युवती ने, गाड़ी के चालक ने, तुम्हारी बहन ने, पुस्तकालय के बाबू ने, "
     "बूढ़े कप्तान ने, चित्रकार ने, मेरे सहकर्मी ने, बगल वाली महिला ने",
@@ -108,17 +108,17 @@ ADVERBIALS = {
     "在这个周末, 在河边, 每隔一天, 在五月三号",
 }
 LANGUAGES = ("en", "de", "es", "fr", "it", "nl")
-"""Those of the demonstration of emotions; Portuguese, Hindi and Mandarin are there to be told from others."""
+"""Languages of the emotion demonstration; Portuguese, Hindi and Mandarin are for language identification only."""
 
 
 def phrases_of(table: dict[str, str], language: str, split: str) -> list[str]:
-    """The phrases of a table that belong to a split."""
+    """Return the phrases of a table that belong to a split."""
     phrases = table[language].split(", ")
     return [phrase for index, phrase in enumerate(phrases) if _DEAL[index % len(_DEAL)] == split]
 
 
 def sentence(language: str, split: str, rng: np.random.Generator) -> list[str]:
-    """A sentence of the split in two phrases, such as ["the baker opens the window", "on Monday"]."""
+    """Draw a sentence of the split as two phrases, such as ["the baker opens the window", "on Monday"]."""
     choices = [phrases_of(table, language, split) for table in (SUBJECTS, PREDICATES, ADVERBIALS)]
     subject, predicate, adverbial = (phrases[rng.integers(len(phrases))] for phrases in choices)
     return [f"{subject} {predicate}", adverbial]
@@ -127,14 +127,14 @@ def sentence(language: str, split: str, rng: np.random.Generator) -> list[str]:
 def text(
     language: str, split: str, num_characters: float, *, pause: float, rng: np.random.Generator
 ) -> list[str]:
-    """Phrases of as many sentences as it takes, cut at the word that brings them nearest to a length.
+    """Draw phrases of as many sentences as needed, and cut them at the word nearest to a length.
 
     Args:
-        language: a key of the tables above.
-        split: one of `SPLITS`.
-        num_characters: letters, spaces and pauses in all; never fewer than two words are returned.
-        pause: characters that the pause between two phrases counts for.
-        rng: draws the sentences.
+        language: Key of the tables above.
+        split: Split, of `SPLITS`.
+        num_characters: Number of letters, spaces and pauses; at least two words are returned.
+        pause: Number of characters for a pause between two phrases.
+        rng: Random generator.
     """
     phrases: list[str] = []
     missing = num_characters
@@ -146,7 +146,7 @@ def text(
 
 
 def _shorten(phrase: str, num_characters: float, *, fewest: int) -> str:
-    """The first words of a phrase, as many as come nearest to a length, `fewest` at least."""
+    """Return the first words of a phrase, of the length nearest to a number of characters; `fewest` words at least."""
     words = phrase.split()
     candidates = [" ".join(words[:count]) for count in range(fewest, len(words) + 1)]
     return min(candidates, key=lambda candidate: abs(len(candidate) - num_characters))

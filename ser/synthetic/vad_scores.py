@@ -1,4 +1,4 @@
-"""How well a silence detector does where it is known who speaks when."""
+"""Score a silence detector on recordings with known speech segments."""
 
 from collections.abc import Mapping
 
@@ -8,18 +8,18 @@ from ser.features.extractors import Extractor
 from ser.splits.base import Splits
 
 
-def detection(
+def detection_scores(
     splits: Splits, truth: Mapping[str, np.ndarray], extractor: Extractor
 ) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 over frames, once with speech and once with silence as what is looked for.
+    """Compute precision, recall and F1 over frames, once for speech and once for silence.
 
-    A frame is speech in truth where its centre is. Empty where the stores do not tell speech from silence, or hold
-    speech alone, as silence was removed.
+    A frame is speech if its centre is in a speech segment. The result is empty without silence detection, or if
+    silence was removed.
 
     Args:
-        splits: with manifests.
-        truth: name of a file, without suffix -> [n, 2] seconds where speech begins and ends, ascending.
-        extractor: that made the features.
+        splits: Splits with manifests.
+        truth: Begin and end of speech in seconds [n, 2], ascending, by file name without suffix.
+        extractor: Extractor of the features.
     """
     silence = getattr(extractor, "silence", None)
     if silence is None or silence.mode == "remove":
@@ -40,8 +40,8 @@ def detection(
     return {"speech": _scores(is_speech, found_speech), "silence": _scores(~is_speech, ~found_speech)}
 
 
-def remark(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """A line for people; none where nothing was scored."""
+def describe_scores(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Describe the scores in one line; empty if there are none."""
     told = [
         f"{name}: precision {values['precision']:.1%}, recall {values['recall']:.1%}, F1 {values['f1']:.1%}"
         for name, values in scores.items()

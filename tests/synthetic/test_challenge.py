@@ -249,7 +249,7 @@ def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatc
     elif damage == "cut demo.json":
         (copied / "demo.json").write_text("{")
     elif damage == "code":
-        monkeypatch.setattr(challenge, "code_of", lambda _: "another")
+        monkeypatch.setattr(challenge, "hash_generator_code", lambda _: "another")
     with pytest.raises(DataError, match="espeak-ng is hoarse"):
         challenge.generate(
             copied,

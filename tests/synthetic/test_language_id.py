@@ -15,7 +15,7 @@ from ser.splits.base import SpeechSize
 from ser.splits.rules import SpeakerDisjoint
 from ser.synthetic import language_id, sentences
 from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer
-from ser.synthetic.language_id import FILES, SAMPLES, LanguageDemoCorpus, generate, perform, plan, to_8_khz
+from ser.synthetic.language_id import FILES, SAMPLES, LanguageDemoCorpus, generate, plan, speak, to_8_khz
 from ser.synthetic.prosody import CHARACTERS_PER_SECOND
 
 FEW = (8, 4)
@@ -172,7 +172,7 @@ def test_clips_are_full_of_speech():
 
     for clip in plan(settings(clips=(10, 4))):
         lengths.append(-0.25)
-        assert perform(clip, Listening()).shape == (SAMPLES,)
+        assert speak(clip, Listening()).shape == (SAMPLES,)
     assert np.mean(np.array(lengths) < 5) < 0.03
     assert 6 < np.mean(lengths) < 8
 
@@ -291,7 +291,7 @@ def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatc
     elif damage == "cut demo.json":
         (copied / "demo.json").write_text("{")
     elif damage == "code":
-        monkeypatch.setattr(language_id, "code_of", lambda _: "another")
+        monkeypatch.setattr(language_id, "hash_generator_code", lambda _: "another")
     with pytest.raises(DataError, match="espeak-ng is hoarse"):
         generate(
             copied,

@@ -25,11 +25,11 @@ from ser.synthetic.language_stream import (
     VOICES,
     LanguageStreamDemoCorpus,
     generate,
-    perform,
     plan,
+    speak,
     speech_truth,
     to_16_khz,
-    trimmed,
+    trim_silence,
 )
 from ser.synthetic.prosody import VARIANTS
 
@@ -209,14 +209,14 @@ def test_near_silence_around_a_phrase_is_cut_off_but_not_that_within():
     tone = np.sin(np.arange(1600))
     phrase = np.concatenate([tone, np.zeros(1600), tone])
     faint = np.full(800, 1e-3)
-    assert np.array_equal(trimmed(np.concatenate([faint, phrase, faint])), phrase)
+    assert np.array_equal(trim_silence(np.concatenate([faint, phrase, faint])), phrase)
 
 
 @pytest.mark.usefixtures("espeak")
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_pauses_last_as_long_as_promised_and_text_is_what_is_said(planned, language):
     recording = of(planned, "test", language)[0]
-    performance = perform(recording, Synthesizer())
+    performance = speak(recording, Synthesizer())
     starts, ends = performance.speech.T
     pauses = np.append(starts[0], starts[1:] - ends[:-1]) / RATE
     assert 0.3 <= pauses.min() < 0.4
@@ -341,7 +341,7 @@ def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatc
         path = copied / "en" / "en-f4-2.wav"
         path.write_bytes(path.read_bytes()[:-1])
     elif damage == "code":
-        monkeypatch.setattr(language_stream, "code_of", lambda _: "another")
+        monkeypatch.setattr(language_stream, "hash_generator_code", lambda _: "another")
     with pytest.raises(DataError, match="espeak-ng is hoarse"):
         generate(copied, seed=int(damage == "seed"), minutes=2.0 if damage == "minutes" else FEW)
     assert contents(copied)["hi/hi-f3-0.wav"] == before["hi/hi-f3-0.wav"]

@@ -12,7 +12,7 @@ from ser.data.store_io import new_store
 from ser.features.extractors import LogMel
 from ser.features.vad import Silence, SilenceDetector
 from ser.splits.base import Splits
-from ser.synthetic.vad_scores import detection, remark
+from ser.synthetic.vad_scores import describe_scores, detection_scores
 
 RATE = 8000
 
@@ -52,16 +52,16 @@ TRUTH = {"a": np.array([[1.0, 2.0], [2.5, 3.0]])}
 
 def test_clear_pauses_are_found(tmp_path):
     extractor = an_extractor("mask")
-    scores = detection(splits_of(extractor, tmp_path), TRUTH, extractor)
+    scores = detection_scores(splits_of(extractor, tmp_path), TRUTH, extractor)
     assert scores["speech"]["f1"] > 0.97
     assert scores["silence"]["f1"] > 0.97
-    (line,) = remark(scores)
+    (line,) = describe_scores(scores)
     assert f"F1 {scores['silence']['f1']:.1%}" in line
 
 
 def test_a_hang_over_costs_precision_of_speech_and_recall_of_silence(tmp_path):
     extractor = an_extractor("keep", hang_over_s=0.2)
-    scores = detection(splits_of(extractor, tmp_path), TRUTH, extractor)
+    scores = detection_scores(splits_of(extractor, tmp_path), TRUTH, extractor)
     assert scores["speech"]["recall"] == pytest.approx(1, abs=0.01)
     assert scores["speech"]["precision"] < 0.8
     assert scores["silence"]["recall"] < 0.85
@@ -69,6 +69,6 @@ def test_a_hang_over_costs_precision_of_speech_and_recall_of_silence(tmp_path):
 
 def test_nothing_is_scored_where_silence_is_gone_or_nobody_looks(tmp_path):
     extractor = an_extractor("remove")
-    assert detection(splits_of(extractor, tmp_path), TRUTH, extractor) == {}
-    assert detection(Splits({}), TRUTH, LogMel(sample_rate=RATE)) == {}
-    assert remark({}) == []
+    assert detection_scores(splits_of(extractor, tmp_path), TRUTH, extractor) == {}
+    assert detection_scores(Splits({}), TRUTH, LogMel(sample_rate=RATE)) == {}
+    assert describe_scores({}) == []
