@@ -133,7 +133,7 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
 def _search_also(app: App) -> None:
     """Let Hydra find the options of the user's own folder, too."""
     search_path = create_config_search_path(str(app.conf))
-    search_path.append("command-line", f"file://{app.config_dir}")
+    search_path.prepend("command-line", f"file://{app.config_dir}", anchor="schema")
     GlobalHydra.instance().clear()
     Hydra.create_main_hydra2("app", search_path)
 
