@@ -119,6 +119,8 @@ def _literal_path(word: str, *, is_sweep: bool) -> str:
     if not equals or not value:
         return word
     leaf = re.split(r"[./]", key)[-1]
+    if key.lstrip("+") == "data.pattern" and value != "null" and not value.startswith(("'", '"')):
+        return f"{key}={hydra_value(value)}"  # a regular expression is never Hydra's grammar
     value = _HOME.sub(lambda found: found[1] + str(Path.home()), value)
     if leaf in _PATH_KEYS and value != "null":
         parsed = _parse(f"{key}={value}")

@@ -2,6 +2,7 @@
 
 from ser.corpora.arrays import ArrayCorpus
 from ser.corpora.challenge import ChallengeCorpus
+from ser.corpora.pattern import PatternCorpus
 from ser.corpora.recordings import AudioCorpus, FolderCorpus, ManifestCorpus, PublishedCorpus
 from ser.data.manifest import Manifest, Utterance
 from ser.splits.base import Corpus, Splits
@@ -14,6 +15,7 @@ __all__ = [
     "FolderCorpus",
     "Manifest",
     "ManifestCorpus",
+    "PatternCorpus",
     "PublishedCorpus",
     "Splits",
     "Utterance",

@@ -311,14 +311,14 @@ class LogMel(Extractor):
         values = torch.empty(len(lengths), int(lengths.max()), self.feature_dim, device=lengths.device)
         first = 0
         for block in blocks:
-            values[:, first : first + block.shape[1]] = self._transform(block)
+            values[:, first : first + block.shape[1]] = self.transform_logarithms(block)
             first += block.shape[1]
         features = Padded(values, lengths)
         return features.with_values(values.masked_fill_(~features.mask.unsqueeze(-1), 0))
 
     def extract_frames(self, block: Tensor) -> Tensor:
         """Compute log-mel energies [..., F] of frames [..., samples], without `top_db`."""
-        return self._transform(self.logarithm(self._energies(block)))
+        return self.transform_logarithms(self.logarithm(self._energies(block)))
 
     def check_streamable(self) -> None:
         """Refuse frames that need future samples, and `top_db`, which needs the loudest frame."""
@@ -352,7 +352,7 @@ class LogMel(Extractor):
         energies: Tensor = compute_spectrum(block * self.taper, self.fft_length, self.power) @ self.filters
         return energies
 
-    def _transform(self, block: Tensor) -> Tensor:
+    def transform_logarithms(self, block: Tensor) -> Tensor:
         """Map logarithms [..., num_mel_bins] to features [..., F]."""
         return block
 
@@ -389,6 +389,6 @@ class MFCC(LogMel):
         """Compute energies in float64 where possible: rounding in float32 differs by 1e-4 dB between batches."""
         return super()._energies(block).to(self.precise)
 
-    def _transform(self, block: Tensor) -> Tensor:
+    def transform_logarithms(self, block: Tensor) -> Tensor:
         """Transform logarithms [..., num_mel_bins] to coefficients [..., num_coefficients]."""
         return block @ self.transform

@@ -6,7 +6,7 @@ from pathlib import Path
 from ser.errors import program, setting, shell_word
 from ser.files import short
 from ser.report.facts import RunReport
-from ser.runs.environment import program_words
+from ser.runs.environment import program_words, typed_folder
 
 _WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
 
@@ -27,14 +27,14 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
         if key != "split" and not key.startswith(("data.split.", "hydra."))
     ]
     folds = [shell_word(word) for word in report.cross_validation]
+    train = [*program_words("train"), *map(shell_word, typed_folder()), "-m"]
     varied = [f"{key}={values}" for key, values in grid.items()]
     return [
         ("Predict a file", [*program_words("predict"), best, "input=FILE", f"output={answers}"]),
         *[live] * (report.unit == "frame"),
         ("Watch the curves", watch_command(run_dir)),
-        ("Try other settings", [*program_words("train"), "-m", *kept, *varied]),
-        *[("Cross-validate over speakers", [*program_words("train"), "-m", *unsplit, *folds])]
-        * report.has_few_speakers,
+        ("Try other settings", [*train, *kept, *varied]),
+        *[("Cross-validate over speakers", [*train, *unsplit, *folds])] * report.has_few_speakers,
     ]
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -122,6 +123,13 @@ def typed_variable() -> dict[str, str]:
 def typed_command() -> list[str]:
     """Return the words of the command line as the user typed them for this job."""
     return _typed.get("command") or [*program(), *sys.argv[1:]]
+
+
+def typed_folder() -> list[str]:
+    """Return the words that name the folder of the user's own configs, `--config-dir DIR`; none if there is none."""
+    words = [part for word in typed_command() for part in re.split("(?<=^--config-dir)=", word)]
+    places = [place for place, word in enumerate(words[:-1]) if word in ("--config-dir", "-cd")]
+    return ["--config-dir", words[places[-1] + 1]] if places else []
 
 
 def typed_line() -> str:
