@@ -32,7 +32,7 @@ def installed(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess
     return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, timeout=300)
 
 
-def test_the_wheel_holds_the_package_its_configs_and_nothing_else(site: Path) -> None:
+def test_the_wheel_holds_package_and_configs_and_nothing_else(site: Path) -> None:
     assert {path.name.partition("-")[0] for path in site.iterdir()} == {"ser", "ser_lightning"}
     for source, copy in (("conf", "ser/conf"), ("ser", "ser")):
         tracked = subprocess.check_output(["git", "ls-files", source], cwd=REPOSITORY, text=True).split()

@@ -300,7 +300,8 @@ def _checked_rate(sample_rate: int | None, name: str) -> int:
         raise DataError(
             f"{name}: its sample rate is not given. Add sample_rate=HZ, such as sample_rate=16000."
         )
-    if not lowest <= sample_rate <= highest or sample_rate != int(sample_rate):
+    is_number = isinstance(sample_rate, int | float | np.integer | np.floating)
+    if not is_number or not lowest <= sample_rate <= highest or sample_rate != int(sample_rate):
         raise DataError(
             f"{name}: has sample_rate={sample_rate!r}, expected a whole number of {lowest} to {highest} Hz. "
             "Give the rate that it was recorded at."

@@ -115,7 +115,7 @@ def test_samples_get_the_answer_of_their_file(
     np.testing.assert_allclose(probabilities(found), probabilities(model.predict([*waveforms])), atol=1e-6)
 
 
-def test_samples_at_another_rate_get_the_answer_of_a_file_at_that_rate(trained: Path, tmp_path: Path) -> None:
+def test_samples_at_another_rate_get_the_answer_of_their_file(trained: Path, tmp_path: Path) -> None:
     samples = np.sin(0.1 * np.arange(44_100)).astype(np.float32) * np.linspace(
         0.1, 0.9, 44_100, dtype=np.float32
     )
@@ -217,6 +217,8 @@ TONE = np.zeros(RATE, np.float32) + 0.1
         (TONE, None, r"the waveform: its sample rate is not given\. Add sample_rate=HZ"),
         (TONE, 16, r"the waveform: has sample_rate=16, expected a whole number of 1000 to 1000000 Hz"),
         (TONE, 8000.5, r"sample_rate=8000\.5, expected a whole number"),
+        (TONE, "8 kHz", r"sample_rate='8 kHz', expected a whole number"),
+        (TONE, float("nan"), r"sample_rate=nan, expected a whole number"),
         (
             np.stack([TONE, TONE]),
             RATE,

@@ -78,7 +78,7 @@ def test_a_script_and_a_command_name_themselves_in_their_help(tmp_path: Path) ->
     assert "  python -m ser train model=lstm" in run("ser", "train", "--help", cwd=tmp_path).stdout
 
 
-def test_a_run_of_the_command_prints_commands_that_begin_with_ser(challenge: Path, tmp_path: Path) -> None:
+def test_a_run_of_ser_train_prints_commands_that_begin_with_ser(challenge: Path, tmp_path: Path) -> None:
     words = ("data=challenge", f"data.root={challenge}", *TINY, "trainer.max_epochs=1")
     done = ser("train", *words, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
