@@ -1,8 +1,8 @@
 """Run every benchmark, each in a fresh process, and write docs/benchmarks.json and docs/benchmarks.md.
 
 python -m benchmarks                half an hour or more on two cores
-python -m benchmarks train lstm     these anew; the page keeps what it has of the others
-python -m benchmarks --quick        a minute or two; its figures mean nothing, and only the console sees them
+python -m benchmarks train lstm     these only; the page keeps the results of the others
+python -m benchmarks --quick        a minute or two; the figures are meaningless, and only printed
 """
 
 import json
@@ -39,7 +39,7 @@ _MISSING = "not installed"
 
 
 def main() -> None:
-    """Run the benchmarks; what fails is named at the end and fails the command."""
+    """Run the benchmarks; failed ones are named at the end, and the exit code is 1."""
     chosen = [word for word in sys.argv[1:] if word in NAMES] or NAMES
     sys.argv[1:] = [word for word in sys.argv[1:] if word not in NAMES]
     options = parse_options(__doc__)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def run(name: str, arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Run a benchmark and show what it prints; its line of JSON, or None if it failed."""
+    """Run a benchmark and print its output; return its line of JSON, or None if it failed."""
     print(f"python -m benchmarks.{name} {' '.join(arguments)}", flush=True)
     command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *arguments]
     finished = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -72,7 +72,7 @@ def run(name: str, arguments: Sequence[str]) -> dict[str, Any] | None:
 
 
 def report(results: Sequence[dict[str, Any]], options: Options) -> str:
-    """The page: where and when it was measured, all goals, then benchmark by benchmark."""
+    """Return the page: machine and date, all goals, then each benchmark."""
     goals = [
         [goal["figure"], f"{goal['value']:.4g}", f"{goal['relation']} {goal['bound']:g}", _verdict(goal)]
         for result in results
@@ -92,7 +92,7 @@ def report(results: Sequence[dict[str, Any]], options: Options) -> str:
 
 
 def machine(options: Options) -> str:
-    """Processor, memory and versions, as a table."""
+    """Return processor, memory and versions as a table."""
     facts = [
         ["processor", f"{processor()}, {os.cpu_count()} cores, {options.threads} threads of torch"],
         ["memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"],
@@ -104,7 +104,7 @@ def machine(options: Options) -> str:
 
 
 def section(result: dict[str, Any]) -> str:
-    """A benchmark: its command, its headline, its table, its notes."""
+    """Return the section of a benchmark: command, headline, table, notes."""
     made = f"commit {result['commit']}, {result['date']}, {result['repetitions']} repetitions"
     parts = [f"## {result['name']}", f"`python -m benchmarks.{result['name']}`, {made}"]
     if result["ratio"] is not None:
@@ -119,7 +119,7 @@ def section(result: dict[str, Any]) -> str:
 
 
 def processor() -> str:
-    """What the processor calls itself."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -127,7 +127,7 @@ def processor() -> str:
 
 
 def version(package: str) -> str:
-    """The installed version."""
+    """Return the installed version of a package."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Our features against kaldi-native-fbank's on one thread, and the memory that a long recording takes.
+"""Compare the speed of our features with kaldi-native-fbank on one thread, and measure memory for a long recording.
 
 Kaldi is handed a list of floats, which it reads fastest, and its frames are not copied out; ours begin and end as
 tensors. --threads is not used.
@@ -31,7 +31,7 @@ from ser.config.instantiate import build
 from ser.features.extractors import Extractor, LogMel
 
 CLIPS = {"40 of 3 s": [3] * 40, "2 of 60 s": [60] * 2}
-"""Name of a load -> seconds of each waveform."""
+"""Seconds of each waveform, by name of the load."""
 
 KALDI: Mapping[str, Any] = {
     "window": "povey",
@@ -60,7 +60,7 @@ torch.set_num_threads(1)
 
 
 def features(options: Options) -> Result:
-    """Seconds of audio a second, load by load; the headline is the load on which we do worse."""
+    """Measure the real-time factor for each load; the headline is the load with the lower ratio."""
     torch.set_num_threads(1)
     rows: list[list[str]] = []
     ratios: list[Ratio] = []
@@ -94,13 +94,13 @@ def features(options: Options) -> Result:
 
 
 def waveforms(seconds: Sequence[int]) -> list[Tensor]:
-    """Noise, [samples] each."""
+    """Generate noise, [samples] each."""
     generator = torch.Generator().manual_seed(0)
     return [0.1 * torch.randn(length * _RATE, generator=generator) for length in seconds]
 
 
 def contestants(clips: Sequence[Tensor]) -> dict[str, Callable[[], float]]:
-    """What takes its seconds over some waveforms: Kaldi's conventions by us and by Kaldi, and our presets."""
+    """Return functions that measure the seconds for some waveforms, by name: ours, Kaldi, and our presets."""
     found = {_OURS: partial(seconds_of_ours, LogMel(**KALDI), clips)}
     if importlib.util.find_spec("kaldi_native_fbank") is not None:
         found[_RIVAL] = partial(seconds_of_kaldi, [scaled(clip) for clip in clips])
@@ -108,7 +108,7 @@ def contestants(clips: Sequence[Tensor]) -> dict[str, Callable[[], float]]:
 
 
 def preset(name: str) -> Extractor:
-    """An extractor as conf/features has it."""
+    """Build an extractor from conf/features."""
     content = yaml.safe_load((ROOT / "conf" / "features" / f"{name}.yaml").read_text())
     extractor: Extractor = build(content["features"], slot="features")
     return extractor
@@ -116,18 +116,18 @@ def preset(name: str) -> Extractor:
 
 @torch.inference_mode()
 def seconds_of_ours(extractor: Extractor, clips: Sequence[Tensor]) -> float:
-    """Seconds for all waveforms, one after the other."""
+    """Measure the seconds for all waveforms in sequence."""
     return sum(timed(lambda clip=clip: extractor(single(clip))) for clip in clips)
 
 
 def seconds_of_kaldi(clips: Sequence[list[float]]) -> float:
-    """Seconds for all waveforms, one after the other."""
+    """Measure the seconds for all waveforms in sequence."""
     return sum(timed(lambda clip=clip: fbank(clip)) for clip in clips)
 
 
 def fbank(clip: list[float]) -> Any:
-    """Kaldi's computer of features, at the end of a waveform."""
-    import kaldi_native_fbank  # only where it is installed
+    """Run Kaldi's feature computer on a waveform."""
+    import kaldi_native_fbank  # optional
 
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither, options.mel_opts.num_bins = 0, KALDI["num_mel_bins"]
@@ -138,10 +138,10 @@ def fbank(clip: list[float]) -> Any:
 
 
 def difference() -> float:
-    """The largest between our log-mels and Kaldi's.
+    """Compute the largest difference between our log-mels and Kaldi's.
 
     Raises:
-        RuntimeError: they are not the same features.
+        RuntimeError: They are not the same features.
     """
     (clip,) = waveforms([3])
     computer = fbank(scaled(clip))
@@ -153,18 +153,18 @@ def difference() -> float:
 
 
 def single(clip: Tensor) -> Padded:
-    """A batch of one waveform."""
+    """Make a batch of one waveform."""
     return Padded(clip[None, :, None], torch.tensor([len(clip)]))
 
 
 def scaled(clip: Tensor) -> list[float]:
-    """Samples as Kaldi takes them, those of 16-bit integers."""
+    """Scale samples to those of 16-bit integers, as Kaldi expects."""
     values: list[float] = (clip * 32768).tolist()
     return values
 
 
 def memory(quick: bool) -> float:
-    """MiB at the peak of an hour's features, above imports, samples and the features themselves."""
+    """Measure the peak MiB for an hour of audio, above imports, samples and the features themselves."""
     samples = _RATE * (60 if quick else 3600)
     waveform = f"Padded(torch.full((1, {samples}, 1), 0.1), torch.tensor([{samples}]))"
     peak = run_child(_LONG, f"LogMel()({waveform}) and None").peak_mib

@@ -1,4 +1,4 @@
-"""Data with the statistics of the course challenge: utterances of log-normal length, 26 values of 16 digits a frame.
+"""Generate data like the course challenge: log-normal lengths, 26 values of 16 digits per frame.
 
 At course size the file has 7,800 utterances, 1.74 million frames and 873 MB.
 """
@@ -25,14 +25,14 @@ _VERSION = 1  # of the files; count on when their content changes
 
 
 def lengths(utterances: int, *, seed: int = 0) -> np.ndarray:
-    """[N] int64, frames of each utterance."""
+    """Draw the number of frames of each utterance [N] int64."""
     variance = np.log(1 + (_STD / _MEAN) ** 2)
     drawn = np.random.default_rng(seed).lognormal(np.log(_MEAN) - variance / 2, variance**0.5, utterances)
     return np.clip(drawn, _SHORTEST, _LONGEST).astype(np.int64)
 
 
 def store(frames: np.ndarray, *, seed: int = 0) -> "Store":
-    """Random features in memory, in the shape that a file is read into.
+    """Generate random features in memory, as a store.
 
     Args:
         frames: [N] of each utterance.
@@ -54,7 +54,7 @@ def store(frames: np.ndarray, *, seed: int = 0) -> "Store":
 
 
 def challenge_file(folder: Path, utterances: int) -> Path:
-    """A challenge file in a folder; one that is there is used again."""
+    """Write a challenge file into a folder, or reuse it."""
     path = folder / f"challenge-{_VERSION}-{utterances}.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def challenge_file(folder: Path, utterances: int) -> Path:
 
 
 def challenge_folder(folder: Path) -> Path:
-    """A folder with a small train.json and dev.json."""
+    """Write a folder with a small train.json and dev.json."""
     root = folder / f"small-{_VERSION}"
     for name, utterances in (("train.json", 128), ("dev.json", 64)):
         if not (root / name).exists():
@@ -76,7 +76,7 @@ def challenge_folder(folder: Path) -> Path:
 
 
 def _pieces(frames: np.ndarray) -> Iterator[bytes]:
-    """The file, an utterance at a time."""
+    """Yield the file utterance by utterance."""
     generator = np.random.default_rng(1)
     bank = [json.dumps(frame).encode() for frame in generator.normal(8, 4, (_BANK, FEATURE_DIM)).tolist()]
     for number, count in enumerate(frames.tolist()):

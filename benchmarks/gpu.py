@@ -1,4 +1,4 @@
-"""The three models on a GPU: an epoch in each precision, compiled or not, and whole trainings of 50 epochs.
+"""Time an epoch of the three models on a GPU in each precision, compiled or not, and whole trainings of 50 epochs.
 
 An epoch is timed in a plain loop, so that the settings are compared and nothing else: data resident on the card
 or sent from pinned memory, float32, tf32 or bf16, and for the models without recurrent layers compiled, for any
@@ -31,11 +31,11 @@ from ser.training import setup
 from ser.training.task import Task, parameter_groups
 
 PRECISIONS = ("fp32", "tf32", "bf16")
-COMPILED = ("cnn", "transformer")  # torch.compile passes over recurrent layers
-MAX_FRAMES = 60_000  # of a batch: 31 steps an epoch, each long enough to hide what Python does meanwhile
+COMPILED = ("cnn", "transformer")  # torch.compile skips recurrent layers
+MAX_FRAMES = 60_000  # of a batch: 31 steps per epoch, each long enough to hide the time of Python
 
 _EDGE = 128
-_MOST_EDGES = 32  # code for so many lengths is kept: 4,096 frames
+_MOST_EDGES = 32  # number of lengths whose compiled code is kept: up to 4,096 frames
 _EPOCHS = 50
 _VALIDATION_SHARE = 5
 _PROFILED_STEPS = 10
@@ -45,12 +45,12 @@ _CLIP = 2.0
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to train an epoch.
+    """Settings of a timed epoch.
 
     Args:
-        precision: of PRECISIONS.
-        mode: eager, dynamic (compiled for any length) or edges (compiled, lengths padded to multiples of 128).
-        data: resident on the device, or sent from pinned memory.
+        precision: Precision, of PRECISIONS.
+        mode: `eager`, `dynamic` (compiled for any length) or `edges` (compiled, lengths padded to multiples of 128).
+        data: `resident` on the device, or sent from `pinned` memory.
     """
 
     precision: str
@@ -62,11 +62,11 @@ class Setting:
 
 
 class ResidentDataset(UtteranceDataset):
-    """A split whose frames all lie on the device: a batch is one gather there.
+    """Split whose frames are all on the device, where a batch is one gather.
 
     Args:
-        source: the split.
-        device: that holds it.
+        source: The split.
+        device: Device of the frames.
     """
 
     def __init__(self, source: UtteranceDataset, device: torch.device) -> None:
@@ -77,7 +77,7 @@ class ResidentDataset(UtteranceDataset):
         self.targets_there = self.targets.to(device)
 
     def __getitem__(self, draw: BatchIndices) -> Batch:
-        """The batch of the draw's utterances; nothing is waited for."""
+        """Gather the batch of the utterances without synchronising."""
         device = self.frames.device
         longest = int(self.lengths[draw.indices].max())
         indices = torch.tensor(draw.indices).to(device, non_blocking=True)
@@ -89,11 +89,11 @@ class ResidentDataset(UtteranceDataset):
 
 
 class ResidentData(SpeechData):
-    """Speech whose loaders gather on the device.
+    """Data module whose loaders gather batches on the device.
 
     Args:
-        source: the same data in the host's memory.
-        device: that holds it.
+        source: The same data in the host's memory.
+        device: Device of the frames.
     """
 
     def __init__(self, source: SpeechData, device: torch.device) -> None:
@@ -102,19 +102,19 @@ class ResidentData(SpeechData):
         self.resident = {name: ResidentDataset(dataset, device) for name, dataset in source.datasets.items()}
 
     def train_dataloader(self) -> BucketLoader:
-        """Shuffled batches of like length."""
+        """Return shuffled batches of similar length."""
         dataset = self.resident["train"]
         sampler = BucketSampler(dataset.lengths, **self.limits, pool=self.pool, seed=self.seed)
         return BucketLoader(dataset, sampler)
 
     def val_dataloader(self) -> BucketLoader:
-        """Longest first."""
+        """Return batches, longest first."""
         dataset = self.resident["validation"]
         return BucketLoader(dataset, EvaluationSampler(dataset.lengths, **self.limits))
 
 
 def gpu(options: Options) -> Result:
-    """Epochs of all settings, and whole trainings with the best of them."""
+    """Time epochs with all settings, and whole trainings with the best of them."""
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         return Result("gpu", "seconds of an epoch", None, notes=["skipped: no CUDA device"])
@@ -151,7 +151,7 @@ def gpu(options: Options) -> Result:
 
 
 def speech(options: Options) -> SpeechData:
-    """Training data of course size, and a fifth as much for validation."""
+    """Generate training data of the course's size, and a fifth as much for validation."""
     utterances = generate.QUICK_UTTERANCES // 4 if options.quick else generate.COURSE_UTTERANCES
     lengths = generate.lengths(utterances)
     data = recipe.speech(lengths, max_frames=4_000 if options.quick else MAX_FRAMES)
@@ -163,25 +163,25 @@ def speech(options: Options) -> SpeechData:
 def epochs(
     model: str, data: SpeechData, device: torch.device, options: Options
 ) -> dict[Setting, list[float]]:
-    """Setting -> seconds of an epoch."""
+    """Measure the seconds of an epoch for each setting."""
     settings = [Setting(precision) for precision in PRECISIONS]
     settings.append(Setting("bf16", data="pinned"))
     if model in COMPILED and device.type == "cuda":  # on a CPU compiling takes minutes
         settings += [Setting("bf16", mode) for mode in ("dynamic", "edges")]
     runners = {setting: Epoch(model, setting, data, device) for setting in settings}
     for runner in runners.values():
-        runner()  # compiles, and lets the allocator and cuDNN settle
+        runner()  # compiles, and warms up the allocator and cuDNN
     return interleave(runners, options.repetitions)
 
 
 class Epoch:
-    """An epoch of a plain loop; calling it trains one and returns its seconds.
+    """Epoch of a plain loop; a call trains one and returns its seconds.
 
     Args:
-        model: option of the group `model`.
-        setting: how.
-        data: on the host.
-        device: to train on.
+        model: Option of the group `model`.
+        setting: Settings.
+        data: Data on the host.
+        device: Device of the training.
     """
 
     def __init__(self, model: str, setting: Setting, data: SpeechData, device: torch.device) -> None:
@@ -201,7 +201,7 @@ class Epoch:
             self.task.model.compile(dynamic=True if setting.mode == "dynamic" else None)
 
     def __call__(self) -> float:
-        """Seconds of an epoch, until the device has finished."""
+        """Train an epoch, and return its seconds until the device has finished."""
         set_precision(self.setting.precision)
         synchronize(self.device)
         started = time.perf_counter()
@@ -211,7 +211,7 @@ class Epoch:
         return time.perf_counter() - started
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
-        """The batches of a plan, on the device."""
+        """Yield the batches of a plan, on the device."""
         for indices in plan:
             batch = self.dataset[BatchIndices(0, indices)]
             if self.setting.data == "pinned" and self.device.type == "cuda":
@@ -219,7 +219,7 @@ class Epoch:
             yield to_edge(batch) if self.setting.mode == "edges" else batch
 
     def step(self, batch: Batch) -> None:
-        """Forward, backward, clip, update."""
+        """Run forward, backward, clipping and update."""
         with autocast(self.device, self.setting.precision):
             loss = self.task.objective(self.task.model(batch.audio), batch).mean()
         self.optimizer.zero_grad()
@@ -229,7 +229,7 @@ class Epoch:
 
 
 def to_edge(batch: Batch) -> Batch:
-    """Pad a batch to a multiple of 128 steps, which compiled code takes as fixed; utterances stay dynamic."""
+    """Pad a batch to a multiple of 128 steps, which are static in compiled code; utterances are dynamic."""
     missing = -batch.audio.values.shape[1] % _EDGE
     audio = batch.audio.with_values(functional.pad(batch.audio.values, (0, 0, 0, missing)))
     torch._dynamo.maybe_mark_dynamic(audio.values, 0)
@@ -240,7 +240,7 @@ def to_edge(batch: Batch) -> Batch:
 def whole_training(
     model: str, setting: Setting, data: SpeechData, device: torch.device, options: Options
 ) -> float:
-    """Seconds of 50 epochs by train.py's trainer, with validation and checkpoints; quick: of one, times 50."""
+    """Measure the seconds of 50 epochs with train.py's trainer; with --quick, of one epoch times 50."""
     run = 1 if options.quick else _EPOCHS
     precision = "bf16-mixed" if setting.precision == "bf16" else "32-true"
     accelerator = "gpu" if device.type == "cuda" else "cpu"
@@ -258,7 +258,7 @@ def whole_training(
 
 
 def epoch_flops(model: str, data: SpeechData, device: torch.device) -> float:
-    """Floating-point operations of an epoch's matrix products, from one batch of each ten, shortest to longest."""
+    """Estimate the FLOPs of an epoch's matrix products from every tenth batch by length."""
     epoch = Epoch(model, Setting("fp32"), data, device)
     plan = sorted(epoch.plan, key=lambda indices: int(epoch.dataset.lengths[indices].max()))
     recurrent = RecurrentFlops(epoch.task.model)
@@ -269,10 +269,10 @@ def epoch_flops(model: str, data: SpeechData, device: torch.device) -> float:
 
 
 class RecurrentFlops:
-    """Counts the matrix products of LSTM layers, which torch's counter does not know, backward pass included.
+    """Count the FLOPs of LSTM layers, which torch's counter ignores, including the backward pass.
 
     Args:
-        model: whose layers are watched from now on.
+        model: Model whose layers are counted.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -284,11 +284,11 @@ class RecurrentFlops:
     def _count(self, layer: nn.LSTM, inputs: tuple[Tensor, ...], _: Any) -> None:
         batch, steps, width = inputs[0].shape
         forward = 2 * batch * steps * 4 * layer.hidden_size * (width + layer.hidden_size)
-        self.total += 3 * forward  # backwards, a product for the inputs and one for the weights
+        self.total += 3 * forward  # the backward pass has one product for the inputs and one for the weights
 
 
 def matrix_peak(device: torch.device, precision: str, options: Options) -> float:
-    """The most FLOP/s that a product of large matrices reaches."""
+    """Measure the highest FLOP/s of a product of large matrices."""
     set_precision(precision)
     size = 256 if options.quick else _MATRIX
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -305,7 +305,7 @@ def _matmul_seconds(left: Tensor, right: Tensor) -> float:
 
 
 def profile(model: str, setting: Setting, data: SpeechData, device: torch.device) -> str:
-    """The kernels that take most of some steps, and how much of the time the device is busy."""
+    """Profile some steps: the share of time in which the device is busy, and the kernels with the largest shares."""
     epoch = Epoch(model, setting, data, device)
     plan = epoch.plan[:_PROFILED_STEPS]
     for batch in epoch.batches(plan):
@@ -324,22 +324,22 @@ def profile(model: str, setting: Setting, data: SpeechData, device: torch.device
 
 
 def kernels(profiler: torch.profiler.profile, device: torch.device) -> dict[str, float]:
-    """Name -> microseconds on the device, of kernels on a GPU and of operators on a CPU."""
+    """Return the microseconds on the device by kernel on a GPU, or by operator on a CPU."""
     averages = profiler.key_averages()
-    if device.type == "cuda":  # not of the operators, too, which have the time of the kernels they launch
+    if device.type == "cuda":  # without operators, whose time is that of the kernels they launch
         of_gpu = (event for event in averages if event.device_type == DeviceType.CUDA)
         return {event.key: event.self_device_time_total for event in of_gpu}
     return {event.key: event.self_cpu_time_total for event in averages}
 
 
 def set_precision(precision: str) -> None:
-    """How float32 products are computed from now on."""
+    """Set the precision of float32 products."""
     torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """A context for a forward pass."""
+    """Return the autocast context of a forward pass."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -350,7 +350,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def name_of(device: torch.device) -> str:
-    """What the device is called."""
+    """Return the name of the device."""
     return torch.cuda.get_device_name() if device.type == "cuda" else device.type
 
 

@@ -1,4 +1,4 @@
-"""Time and memory as data grows: 1x to 8x the utterances, and 1x to 8x their length.
+"""Measure time and memory as data grows: 1x to 8x the utterances, and 1x to 8x their length.
 
 More utterances: reading the JSON, a later start, and an epoch of batches without a model; memory is what the
 process holds itself, without the mapped cache, which the system takes back at will. Longer utterances: a
@@ -43,16 +43,16 @@ READ, START, EPOCH = "read JSON", "later start", "epoch of batches"
 _BASE_UTTERANCES = 1_950  # a quarter of the course's size; 8x is 1.75 GB of JSON
 _BASE_FRAMES = 200
 _STEP_UTTERANCES = 16
-_LINEAR = 1.15  # time that grows with a higher power of the size is called more than linear
+_LINEAR = 1.15  # time that grows with a higher power of the size counts as more than linear
 
 Runs = Mapping[str, Sequence[Sequence[ChildRun]]]
-"""What was done -> for each factor -> its repetitions."""
+"""Repetitions for each factor, by name."""
 Curves = Mapping[str, Sequence[float]]
-"""What was done -> its value for each factor."""
+"""Value for each factor, by name."""
 
 
 def growth(options: Options) -> Result:
-    """Both tables, the exponents between neighbours, and the plot."""
+    """Measure both tables, the exponents between neighbours, and draw the plot."""
     factors = FACTORS[:2] if options.quick else FACTORS
     found = {**more_utterances(factors, options), **longer_utterances(factors, options)}
     if not options.quick:
@@ -79,7 +79,7 @@ def growth(options: Options) -> Result:
 
 
 def more_utterances(factors: Sequence[int], options: Options) -> Runs:
-    """Runs in fresh processes over files of factor times as many utterances."""
+    """Run in fresh processes on files with `factor` times as many utterances."""
     base = generate.QUICK_UTTERANCES // 4 if options.quick else _BASE_UTTERANCES
     stages = {READ: read_afresh, START: read_again, EPOCH: draw_epoch}
     contestants: dict[tuple[str, int], Callable[[], ChildRun]] = {}
@@ -92,7 +92,7 @@ def more_utterances(factors: Sequence[int], options: Options) -> Runs:
 
 
 def longer_utterances(factors: Sequence[int], options: Options) -> Runs:
-    """Runs of a training step in fresh processes, on utterances of factor times as many frames."""
+    """Run a training step in fresh processes on utterances with `factor` times as many frames."""
     contestants = {
         (f"step, {model}", factor): partial(run_step, model, factor * _BASE_FRAMES, options.threads)
         for model, factor in product(recipe.MODELS, factors)
@@ -107,26 +107,26 @@ def read_afresh(path: Path, cache: Path) -> ChildRun:
 
 
 def read_again(path: Path, cache: Path) -> ChildRun:
-    """Read a file from wherever it is."""
+    """Read a file from the cache or from JSON."""
     imports = "from ser.corpora.challenge_reader import read_challenge"
     return run_child(imports, "read_challenge(arguments[0], cache_dir=arguments[1])", path, cache)
 
 
 def draw_epoch(path: Path, cache: Path) -> ChildRun:
-    """Draw all training batches of an epoch; its memory is without the pages of the mapped cache."""
+    """Draw all training batches of an epoch; memory excludes the pages of the mapped cache."""
     run = run_child("from benchmarks.growth import draw", "draw(*arguments)", path, cache)
     return replace(run, peak_mib=run.anonymous_mib)
 
 
 def draw(path: str, cache: str) -> None:
-    """Go through an epoch of training batches and do nothing with them."""
+    """Draw the training batches of an epoch, and discard them."""
     data = SpeechData({"train": read_challenge(path, cache_dir=cache)}, Quadrant(), **recipe.BUDGET)
     for _ in data.train_dataloader():
         pass
 
 
 def run_step(model: str, frames: int, threads: int) -> ChildRun:
-    """A training step on utterances of so many frames."""
+    """Run a training step on utterances of `frames` frames."""
     imports = (
         "from benchmarks.growth import Step\nstep = Step(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))"
     )
@@ -134,12 +134,12 @@ def run_step(model: str, frames: int, threads: int) -> ChildRun:
 
 
 class Step:
-    """A training step of a model; calling it takes it.
+    """Training step of a model, run by a call.
 
     Args:
-        model: option of the group `model`.
-        frames: of each utterance.
-        threads: of torch.
+        model: Option of the group `model`.
+        frames: Number of frames of each utterance.
+        threads: Number of threads of torch.
     """
 
     def __init__(self, model: str, frames: int, threads: int) -> None:
@@ -149,27 +149,27 @@ class Step:
         self.task = setup.make_task(recipe.settings(model), data).train()
         self.labels = torch.arange(_STEP_UTTERANCES) % data.target.out_dim
         self.audio = self.random_audio(16)
-        self()  # the first step of a process looks for algorithms
+        self()  # the first step of a process selects algorithms
         self.audio = self.random_audio(frames)
 
     def random_audio(self, frames: int) -> Padded:
-        """Utterances of equal length."""
+        """Generate utterances of equal length."""
         lengths = torch.full((_STEP_UTTERANCES,), frames)
         return Padded(torch.randn(_STEP_UTTERANCES, frames, generate.FEATURE_DIM), lengths)
 
     def __call__(self) -> None:
-        """Forward and backward."""
+        """Run forward and backward."""
         batch = Batch(range(_STEP_UTTERANCES), self.audio, self.labels, self.labels)
         self.task.objective(self.task.model(self.audio), batch).mean().backward()
 
 
 def plot(factors: Sequence[int], seconds: Curves, memory: Curves) -> None:
-    """Draw time and memory against size, both as multiples of what they are at 1x.
+    """Plot time and memory against size, both relative to 1x.
 
     Args:
-        factors: sizes.
-        seconds: what was done -> of each factor.
-        memory: likewise, in any unit.
+        factors: Sizes.
+        seconds: Seconds of each factor, by name.
+        memory: Memory of each factor, by name, in any unit.
     """
     figure, panels = panels_of("Time", "Memory", size=(10.0, 4.8))
     for axes, curves in zip(panels, (seconds, memory), strict=True):
@@ -203,7 +203,7 @@ def _memory(runs: Sequence[ChildRun]) -> float:
 
 
 def _powers(runs: Sequence[Sequence[ChildRun]]) -> list[float]:
-    """The power of the size with which time grows, from each factor to its double."""
+    """Compute the exponent of growth from each factor to its double."""
     return [log2(_seconds(after) / _seconds(before)) for before, after in pairwise(runs)]
 
 

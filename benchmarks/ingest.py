@@ -1,4 +1,4 @@
-"""From JSON to the cache, against parsers that read the whole file: time, and peak memory above the imports.
+"""Compare reading JSON to the cache with parsers that read the whole file: time, and peak memory above the imports.
 
 Ours does more within its time: it checks every utterance and leaves float32 features on the disk, while the others
 stop at Python objects.
@@ -22,11 +22,11 @@ READERS = {
     "orjson.loads": ("import orjson", "orjson.loads(open(arguments[0], 'rb').read())"),
     "pandas.read_json": ("import pandas", "pandas.read_json(arguments[0], orient='index')"),
 }
-"""Reader -> what it imports, and the expression that reads a file."""
+"""Imports, and the expression that reads a file, by reader."""
 
 
 def ingest(options: Options) -> Result:
-    """Time and memory of each reader at 1x, and of ours at 4x, too."""
+    """Measure time and memory of each reader at 1x, and of ours at 4x, too."""
     utterances = generate.QUICK_UTTERANCES if options.quick else generate.COURSE_UTTERANCES
     path = generate.challenge_file(options.folder, utterances)
     large = generate.challenge_file(options.folder, 4 * utterances)
@@ -60,7 +60,7 @@ def ingest(options: Options) -> Result:
 
 
 def installed(readers: Mapping[str, tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """The readers whose library is there, and a note for each other."""
+    """Return the readers whose library is installed, and a note for each of the others."""
     missing = [name for name in readers if importlib.util.find_spec(name.partition(".")[0]) is None]
     return [name for name in readers if name not in missing], [f"{name}: not installed" for name in missing]
 

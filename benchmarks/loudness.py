@@ -1,9 +1,9 @@
-"""The loudness trap: a language has a level of its own, and another one in test. Draws docs/loudness_trap.png.
+"""Show the loudness trap: each language has its own level, and another one in test. Draws docs/loudness_trap.png.
 
 python -m benchmarks.loudness       5 minutes on two cores
 
-Validation has the levels of train, so a network that listens to them looks fine there; test tells. Amplitude
-normalisation of each clip takes the bait away. Generated speech: it shows the trap, and nothing about languages.
+Validation has the levels of train, so a network that uses them has high scores there, but not on test. Amplitude
+normalisation of each clip removes the levels. The speech is generated: it shows the trap, not properties of languages.
 """
 
 import json
@@ -53,14 +53,14 @@ def train(normalize: str, root: Path) -> Path:
 
 
 def curve(run: Path) -> dict[int, float]:
-    """Validation accuracy by epoch."""
+    """Read the validation accuracy by epoch."""
     progress = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["ser_progress"]
     found: dict[int, float] = progress["curves"]["validation/accuracy"]
     return found
 
 
 def draw(curves: dict[str, dict[int, float]], tests: dict[str, float]) -> None:
-    """Validation by epoch as a line, test as a dashed one, a colour for each normalisation."""
+    """Plot validation by epoch as a solid line and test as a dashed line, with a colour for each normalisation."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.4), dpi=120, layout="constrained")

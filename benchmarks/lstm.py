@@ -1,4 +1,4 @@
-"""Our bidirectional LSTM, two one-way layers of which one reads reversed, against packed sequences.
+"""Compare our bidirectional LSTM, two one-way layers of which one reads reversed sequences, with packed sequences.
 
 Forward and backward pass over batches of like length, from short to long; both have the same weights and,
 to 1e-5, the same outputs.
@@ -24,7 +24,7 @@ class PackedLSTM(nn.Module):
     """torch's bidirectional LSTM on packed sequences, with the weights of ours.
 
     Args:
-        ours: whose weights it takes.
+        ours: Encoder whose weights are copied.
     """
 
     def __init__(self, ours: LSTMEncoder) -> None:
@@ -39,7 +39,7 @@ class PackedLSTM(nn.Module):
                 self.lstm.get_parameter(name.replace("_l0", f"_l{depth}_reverse")).data.copy_(weight)
 
     def forward(self, audio: Padded) -> Padded:
-        """[B, T, F] -> [B, T, 2 * hidden]."""
+        """Encode [B, T, F] to [B, T, 2 * hidden]."""
         packed = nn.utils.rnn.pack_padded_sequence(
             audio.values, audio.lengths, batch_first=True, enforce_sorted=False
         )
@@ -48,7 +48,7 @@ class PackedLSTM(nn.Module):
 
 
 def lstm(options: Options) -> Result:
-    """Seconds of both, batch by batch; the headline adds up all batches."""
+    """Measure the seconds of both for each batch; the headline is the sum over all batches."""
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     utterances = generate.QUICK_UTTERANCES if options.quick else generate.COURSE_UTTERANCES
@@ -86,11 +86,11 @@ def lstm(options: Options) -> Result:
 
 
 def sample_batches(utterances: int, batching: dict[str, int]) -> list[Padded]:
-    """The longest batch of an epoch, one of middle length, and one of the shortest.
+    """Select the longest batch of an epoch, one of medium length, and one of the shortest.
 
     Args:
-        utterances: of the epoch.
-        batching: settings that differ from the benchmarks' usual ones.
+        utterances: Number of utterances in the epoch.
+        batching: Settings that differ from the benchmarks' usual ones.
     """
     data = recipe.speech(generate.lengths(utterances), **batching)
     dataset = data.datasets["train"]
@@ -101,12 +101,12 @@ def sample_batches(utterances: int, batching: dict[str, int]) -> list[Padded]:
 
 @torch.no_grad()
 def largest_difference(ours: nn.Module, theirs: nn.Module, batch: Padded) -> float:
-    """Of the outputs on real steps."""
+    """Compute the largest difference of the outputs on real steps."""
     return float((ours(batch).zeroed().values - theirs(batch).zeroed().values).abs().max())
 
 
 def step_seconds(model: Callable[[Padded], Padded], batches: list[Padded]) -> list[float]:
-    """Seconds of a forward and a backward pass over each batch."""
+    """Measure the seconds of a forward and a backward pass over each batch."""
     return [timed(lambda batch=batch: model(batch).values.sum().backward()) for batch in batches]
 
 

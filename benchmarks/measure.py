@@ -1,4 +1,4 @@
-"""What the benchmarks share: paired repetitions, peak memory of a fresh process, a table, a line of JSON."""
+"""Shared parts of the benchmarks: paired repetitions, peak memory of a fresh process, a table, a line of JSON."""
 
 import argparse
 import json
@@ -34,14 +34,14 @@ print(json.dumps([seconds, memory_mib("VmHWM") - before, memory_mib("RssAnon") -
 
 @dataclass(frozen=True)
 class Options:
-    """How a benchmark is run.
+    """Options of a benchmark.
 
     Args:
-        quick: small sizes, to see that everything works; its figures mean nothing.
-        repetitions: of each contestant.
-        threads: of torch on the CPU.
-        folder: where generated files are kept for the next benchmark.
-        device: where benchmarks.gpu computes.
+        quick: Whether to use small sizes, to test that everything works; the figures are meaningless.
+        repetitions: Number of repetitions of each contestant.
+        threads: Number of threads of torch on the CPU.
+        folder: Folder of generated files, which further benchmarks reuse.
+        device: Device of benchmarks.gpu.
     """
 
     quick: bool
@@ -53,12 +53,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio and how far it spread over the repetitions.
+    """Ratio with its spread over the repetitions.
 
     Args:
-        median: of the repetitions.
-        low: the smallest.
-        high: the largest.
+        median: Median over the repetitions.
+        low: Smallest value.
+        high: Largest value.
     """
 
     median: float
@@ -71,13 +71,13 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure, and the bound it has to keep.
+    """Figure with a bound.
 
     Args:
-        figure: what it is, with its unit.
-        value: measured.
-        relation: of the value to the bound.
-        bound: that it has to keep.
+        figure: Description with unit.
+        value: Measured value.
+        relation: Required relation of value and bound.
+        bound: The bound.
     """
 
     figure: str
@@ -87,7 +87,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether the bound is kept."""
+        """Return whether the value satisfies the bound."""
         return self.value <= self.bound if self.relation == "<=" else self.value >= self.bound
 
     def __str__(self) -> str:
@@ -97,16 +97,16 @@ class Goal:
 
 @dataclass(frozen=True)
 class Result:
-    """What a benchmark found.
+    """Result of a benchmark.
 
     Args:
-        name: of the benchmark.
-        headline: what `ratio` is.
-        ratio: the headline; None where nothing was measured.
-        columns: of the table.
-        rows: of the table, cells as they are shown.
-        goals: figures with a bound.
-        notes: what a reader must know, such as what was left out.
+        name: Name of the benchmark.
+        headline: Description of `ratio`.
+        ratio: Main figure; None if nothing was measured.
+        columns: Columns of the table.
+        rows: Rows of the table, cells as text.
+        goals: Figures with a bound.
+        notes: Further information for readers, such as what was skipped.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Result:
     notes: Sequence[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values for JSON."""
+        """Convert to plain values for JSON."""
         return {
             "name": self.name,
             "headline": self.headline,
@@ -133,12 +133,12 @@ class Result:
 
 @dataclass(frozen=True)
 class ChildRun:
-    """What an expression took in a fresh process.
+    """Time and memory of an expression in a fresh process.
 
     Args:
-        seconds: without the imports.
-        peak_mib: the most memory it had, above what it had after the imports.
-        anonymous_mib: what it had more at its end, without mapped files, which the system drops at will.
+        seconds: Seconds without the imports.
+        peak_mib: Peak memory above that after the imports.
+        anonymous_mib: Growth of memory at the end, without mapped files, which the system can drop.
     """
 
     seconds: float
@@ -155,7 +155,7 @@ def main(benchmark: Callable[[Options], Result]) -> None:
 
 
 def parse_options(description: str | None) -> Options:
-    """The options of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -172,9 +172,9 @@ def parse_options(description: str | None) -> Options:
 def interleave(
     contestants: Mapping[Name, Callable[[], Answer]], repetitions: int
 ) -> dict[Name, list[Answer]]:
-    """What each contestant returns in each repetition; they take turns, each beginning in its turn.
+    """Run the contestants in turns, starting with another one in each repetition; return all results by contestant.
 
-    A machine drifts by tens of per cent within minutes, so only neighbours are compared with each other.
+    The speed of a machine drifts by tens of per cent within minutes, so only neighbouring runs are compared.
     """
     names = list(contestants)
     answers: dict[Name, list[Answer]] = {name: [] for name in names}
@@ -186,41 +186,41 @@ def interleave(
 
 
 def paired_ratio(dividends: Sequence[float], divisors: Sequence[float]) -> Ratio:
-    """The ratio of two contestants, repetition by repetition."""
+    """Compute the ratio of two contestants for each repetition."""
     return spread([dividend / divisor for dividend, divisor in zip(dividends, divisors, strict=True)])
 
 
 def spread(values: Sequence[float]) -> Ratio:
-    """Median, smallest and largest of some values."""
+    """Return median, minimum and maximum."""
     return Ratio(statistics.median(values), min(values), max(values))
 
 
 def timed(action: Callable[[], Any]) -> float:
-    """Seconds that an action takes."""
+    """Measure the seconds of an action."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
 
 
 def run_child(imports: str, expression: str, *arguments: str | Path) -> ChildRun:
-    """Evaluate an expression in a fresh Python.
+    """Evaluate an expression in a fresh Python process.
 
     Args:
-        imports: statements before the clock starts.
-        expression: what is measured; it finds the strings `arguments`.
-        arguments: for the expression.
+        imports: Statements that run before the measurement.
+        expression: Expression to measure; it can use the list of strings `arguments`.
+        arguments: Arguments of the expression.
     """
     script = _CHILD.format(imports=imports, expression=expression)
     return ChildRun(*json.loads(run_python("-c", script, *map(str, arguments)).splitlines()[-1]))
 
 
 def run_python(*arguments: str | Path, cwd: Path = ROOT, code: int = 0) -> str:
-    """What a fresh Python prints.
+    """Run a fresh Python process and return its output.
 
     Args:
-        arguments: of the interpreter.
-        cwd: folder to run in.
-        code: exit code to expect.
+        arguments: Arguments of the interpreter.
+        cwd: Working folder.
+        code: Expected exit code.
     """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, arguments)]
@@ -231,12 +231,12 @@ def run_python(*arguments: str | Path, cwd: Path = ROOT, code: int = 0) -> str:
 
 
 def memory_mib(entry: str) -> float:
-    """Memory of this process in MiB, by the name that Linux has for it; NaN on other systems.
+    """Read the memory of this process in MiB by its name in Linux; NaN on other systems.
 
-    Not `ru_maxrss`: a child inherits the peak of the process that started it.
+    `ru_maxrss` is not used, because a child inherits the peak of its parent.
 
     Args:
-        entry: VmRSS now, VmHWM at most so far, RssAnon now and without mapped files.
+        entry: VmRSS for now, VmHWM for the peak, RssAnon for now without mapped files.
     """
     status = Path("/proc/self/status")
     if not status.exists():
@@ -246,7 +246,7 @@ def memory_mib(entry: str) -> float:
 
 
 def show(result: Result) -> None:
-    """Print a result as a table, with its goals and notes below."""
+    """Print a result as a table, with its goals and notes."""
     from rich.console import Console  # not at the top: processes whose memory is measured import this module
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Padding against randomness: padded / real frames, and how often batch mates meet again in the next epoch.
+"""Compare padding and randomness: padded / real frames, and how often batch mates meet again in the next epoch.
 
 At equal budgets of padded frames: our pools, batches of 64 at random and sorted, and lhotse's
 DynamicBucketingSampler, where it is installed.
@@ -28,12 +28,12 @@ _UNLIMITED = 1 << 20
 
 @dataclass(frozen=True)
 class Measured:
-    """What a way of batching costs, over several epochs.
+    """Costs of a way of batching over several epochs.
 
     Args:
-        padding: padded / real frames.
-        batches: in an epoch.
-        mates: the chance that two mates of a batch meet again in the next epoch.
+        padding: Padded / real frames.
+        batches: Number of batches in an epoch.
+        mates: Probability that two batch mates meet again in the next epoch.
     """
 
     padding: Ratio
@@ -42,7 +42,7 @@ class Measured:
 
 
 def padding(options: Options) -> Result:
-    """The table of all ways of batching; the headline compares with lhotse at equal mates."""
+    """Measure all ways of batching; the headline is that of our larger batches."""
     lengths = generate.lengths(generate.QUICK_UTTERANCES if options.quick else generate.COURSE_UTTERANCES)
     measured = {
         name: measure(lengths, plan, epochs=2 + options.repetitions) for name, plan in ways(lengths).items()
@@ -75,7 +75,7 @@ def padding(options: Options) -> Result:
 
 
 def ways(lengths: np.ndarray) -> dict[str, Callable[[int], Plan]]:
-    """Name -> the batches of an epoch."""
+    """Return functions that plan the batches of an epoch, by name."""
     plans: dict[str, Callable[[int], Plan]] = {
         "64 at random": partial(random_batches, lengths),
         "64 sorted, batches shuffled": partial(sorted_batches, lengths),
@@ -90,7 +90,7 @@ def ways(lengths: np.ndarray) -> dict[str, Callable[[int], Plan]]:
 
 
 def measure(lengths: np.ndarray, plan: Callable[[int], Plan], *, epochs: int) -> Measured:
-    """What a way of batching costs over some epochs."""
+    """Measure a way of batching over some epochs."""
     plans = [plan(epoch) for epoch in range(epochs)]
     pairs = itertools.pairwise(plans)
     return Measured(
@@ -101,7 +101,7 @@ def measure(lengths: np.ndarray, plan: Callable[[int], Plan], *, epochs: int) ->
 
 
 def mates_kept(now: Plan, then: Plan) -> float:
-    """The share of the pairs that share a batch now which share one then."""
+    """Compute the share of the pairs of batch mates in `now` that are batch mates in `then`."""
     batch_then = {index: number for number, batch in enumerate(then) for index in batch}
     pairs = kept = 0
     for batch in now:
@@ -112,22 +112,22 @@ def mates_kept(now: Plan, then: Plan) -> float:
 
 
 def random_batches(lengths: np.ndarray, epoch: int) -> Plan:
-    """Batches of 64 in random order."""
+    """Return batches of 64 in random order."""
     return _of_64(np.random.default_rng(epoch).permutation(len(lengths)))
 
 
 def sorted_batches(lengths: np.ndarray, _: int) -> Plan:
-    """Batches of 64 neighbours in length: the same in every epoch."""
+    """Return batches of 64 neighbours in length, the same in every epoch."""
     return _of_64(np.argsort(lengths, kind="stable"))
 
 
 def our_batches(lengths: np.ndarray, budget: int, pool: int, epoch: int) -> Plan:
-    """The plan of our sampler."""
+    """Return the plan of our sampler."""
     return plan_batches(lengths, max_frames=budget, max_utterances=_UNLIMITED, pool=pool, seed=0, epoch=epoch)
 
 
 def lhotse_batches(lengths: np.ndarray, budget: int, buckets: int, epoch: int) -> Plan:
-    """What lhotse's DynamicBucketingSampler makes of a shuffled set of cuts."""
+    """Return the batches of lhotse's DynamicBucketingSampler for a shuffled set of cuts."""
     from lhotse import CutSet, MonoCut
     from lhotse.dataset import DynamicBucketingSampler
 
@@ -150,9 +150,9 @@ def lhotse_batches(lengths: np.ndarray, budget: int, buckets: int, epoch: int) -
 def against_lhotse(
     measured: Mapping[str, Measured], budget: int, buckets: int
 ) -> tuple[list[Goal], list[str]]:
-    """The goal to pad less than lhotse where mates meet as often, or a note where ours never meet as often.
+    """Return the goal to pad less than lhotse at an equal rate of mates, or a note if our rate is always lower.
 
-    Between our pools the padding is interpolated.
+    Padding is interpolated between our pools.
     """
     lhotse = measured[_lhotse_name(budget, buckets)]
     ours = sorted((measured[_our_name(budget, pool)] for pool in OUR_POOLS), key=lambda found: found.mates)
@@ -170,7 +170,7 @@ def against_lhotse(
 
 
 def has_lhotse() -> bool:
-    """Whether lhotse is installed."""
+    """Return whether lhotse is installed."""
     return importlib.util.find_spec("lhotse") is not None
 
 

@@ -1,4 +1,4 @@
-"""Prediction: utterances a second of ours, which sorts by length, against batches of 64 in file order.
+"""Compare prediction sorted by length with batches of 64 in file order, in utterances per second.
 
 Both give the same probabilities, to 1e-4, as no answer depends on padding or batch mates.
 """
@@ -23,7 +23,7 @@ _CPU = torch.device("cpu")
 
 
 def predict(options: Options) -> Result:
-    """Utterances a second of every model, both ways."""
+    """Measure the utterances per second of every model, both ways."""
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     utterances = generate.QUICK_UTTERANCES // 8 if options.quick else _UTTERANCES
@@ -56,7 +56,7 @@ def predict(options: Options) -> Result:
 
 
 def untrained(name: str) -> Trained:
-    """A model of the recipe in evaluation mode."""
+    """Create a model of the recipe in evaluation mode."""
     torch.manual_seed(0)
     settings = recipe.settings(name)
     description = checkpoint.describe(settings, feature_dim=generate.FEATURE_DIM)
@@ -66,13 +66,13 @@ def untrained(name: str) -> Trained:
 
 
 def by_length(trained: Trained, store: Store) -> Tensor:
-    """Probabilities [N, C] as predict.py computes them."""
+    """Compute probabilities [N, C] as predict.py does."""
     return class_scores([trained], store, device=_CPU)
 
 
 @torch.inference_mode()
 def in_file_order(trained: Trained, store: Store) -> Tensor:
-    """Probabilities [N, C] from batches of 64 as they come."""
+    """Compute probabilities [N, C] from batches of 64 in file order."""
     pieces = torch.from_numpy(store.audio).split(store.lengths.tolist())
     batches = (Padded.collate(pieces[start : start + 64]) for start in range(0, len(pieces), 64))
     return torch.cat([trained.target.scores(trained.model(audio)) for audio in batches])

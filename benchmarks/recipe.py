@@ -1,4 +1,4 @@
-"""Data, task and trainer as train.py makes them, from conf/ and generated features."""
+"""Data, task and trainer as in train.py, from conf/ and generated features."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,15 +20,15 @@ from ser.training import setup
 
 MODELS = ("cnn", "lstm", "transformer")
 BUDGET = {"max_frames": 14_700, "max_utterances": 1_024, "pool": 2_000}
-"""A batch of 64 random utterances has 14,300 real frames on average: these batches are as large."""
+"""Batches of about the size of 64 random utterances, which have 14,300 real frames on average."""
 
 
 def settings(model: str, *overrides: str) -> dict[str, Any]:
-    """The config of `train.py model=MODEL` on a CPU, without augmentation and progress bar.
+    """Return the config of `train.py model=MODEL` on a CPU, without augmentation and progress bar.
 
     Args:
-        model: option of the group `model`.
-        overrides: as on the command line.
+        model: Option of the group `model`.
+        overrides: Overrides, as on the command line.
     """
     fixed = ["augment=none", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -36,11 +36,11 @@ def settings(model: str, *overrides: str) -> dict[str, Any]:
 
 
 def speech(lengths: np.ndarray, **batching: int) -> SpeechData:
-    """Generated features of these lengths as training split, and a few short ones as validation split.
+    """Generate features of these lengths as training split, and a few short ones as validation split.
 
     Args:
-        lengths: [N] frames of each utterance.
-        batching: settings that differ from `BUDGET`.
+        lengths: Number of frames of each utterance [N].
+        batching: Settings that differ from `BUDGET`.
     """
     validation = np.full(8, int(lengths.min()))
     stores = {"train": generate.store(lengths), "validation": generate.store(validation, seed=1)}
@@ -49,6 +49,6 @@ def speech(lengths: np.ndarray, **batching: int) -> SpeechData:
 
 @contextmanager
 def trainer(config: dict[str, Any]) -> Iterator[L.Trainer]:
-    """The trainer of a config, with its callbacks and logger, in a folder that is deleted afterwards."""
+    """Create the trainer of a config, with its callbacks and logger, in a temporary folder."""
     with TemporaryDirectory() as folder:
         yield setup.make_trainer(config, RunFolder(Path(folder)))

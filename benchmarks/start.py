@@ -1,4 +1,4 @@
-"""How long one waits: for the data of a later start, for an answer of the command line, for a first step.
+"""Measure waiting times: for the data of a later start, for the command line, and for a first step.
 
 The data of a later start is compared with a pickle of the parsed JSON, which is what one does without a cache;
 processes are compared with the imports that they cannot do without.
@@ -42,14 +42,14 @@ DATA = {
     ),
     "pickle of the parsed JSON": ("import pickle", "pickle.load(open(arguments[2], 'rb'))"),
 }
-"""Way to the data -> what it imports, and the expression that is timed."""
+"""Imports, and the expression that is timed, by way to the data."""
 
 _IMPORT_HYDRA = "import hydra"
 _IMPORT_ALL = "import torch, lightning, hydra"
 
 
 def start(options: Options) -> Result:
-    """Seconds of later starts, of the command line's answers, and of a fit of one batch."""
+    """Measure the seconds of later starts, of command lines, and of a fit of one batch."""
     with tempfile.TemporaryDirectory() as scratch:
         data = interleave(data_contestants(options, Path(scratch)), options.repetitions)
         processes = interleave(process_contestants(options, Path(scratch)), options.repetitions)
@@ -73,7 +73,7 @@ def start(options: Options) -> Result:
 
 
 def data_contestants(options: Options, scratch: Path) -> dict:
-    """Name -> seconds to the data, in a fresh process and after the imports."""
+    """Return functions that measure the seconds to the data, in a fresh process after the imports, by name."""
     utterances = generate.QUICK_UTTERANCES if options.quick else generate.COURSE_UTTERANCES
     path = generate.challenge_file(options.folder, utterances)
     cache, pickled = scratch / "cache", scratch / "parsed.pickle"
@@ -86,7 +86,7 @@ def data_contestants(options: Options, scratch: Path) -> dict:
 
 
 def process_contestants(options: Options, scratch: Path) -> dict:
-    """Name -> seconds of a whole process."""
+    """Return functions that measure the seconds of a whole process, by name."""
     root = generate.challenge_folder(options.folder)
     train = partial(run_python, ROOT / "train.py", cwd=scratch)
     one_batch = [

@@ -1,4 +1,4 @@
-"""Live use: seconds of computing for a second of sound in pushes of 10 ms, the slowest pushes, a day's memory.
+"""Measure streaming: computing time per second of sound, the slowest pushes, and memory over a day.
 
 On one core, whatever --threads says, with random weights: training changes nothing about time.
 """
@@ -37,7 +37,7 @@ for hour in range(hours):
 
 
 def streaming(options: Options) -> Result:
-    """A row for each model and size of push; the headline is of lstm_stream in pushes of 10 ms."""
+    """Measure each model and size of push; the headline is lstm_stream in pushes of 10 ms."""
     torch.set_num_threads(1)
     seconds = 2 if options.quick else 60
     waveform = sound(seconds)
@@ -73,7 +73,7 @@ def streaming(options: Options) -> Result:
 
 
 def stream_of(model: str) -> Stream:
-    """A stream as experiment=language_id_stream makes it, with random weights."""
+    """Create a stream of experiment=language_id_stream with random weights."""
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         composed = compose("train", overrides=["experiment=language_id_stream", f"model={model}"])
     config: dict[str, Any] = yaml.safe_load(OmegaConf.to_yaml(composed, resolve=True))
@@ -97,7 +97,7 @@ def stream_of(model: str) -> Stream:
 
 
 def sound(seconds: float) -> np.ndarray:
-    """Bursts of noise, [samples]."""
+    """Generate bursts of noise [samples]."""
     rng = np.random.default_rng(0)
     times = np.arange(round(seconds * _RATE)) / _RATE
     loud = np.where(times % 1.7 > 0.5, 0.1, 1e-3)
@@ -105,7 +105,7 @@ def sound(seconds: float) -> np.ndarray:
 
 
 def pushed(stream: Stream, waveform: np.ndarray, size: int) -> np.ndarray:
-    """Seconds of each push of so many samples."""
+    """Measure the seconds of each push of `size` samples."""
     stream.reset()
     taken = []
     for piece in chunks_of(waveform, size):
@@ -116,7 +116,7 @@ def pushed(stream: Stream, waveform: np.ndarray, size: int) -> np.ndarray:
 
 
 def day_of(model: str, hours: int) -> tuple[float, float]:
-    """MiB of a fresh process after one hour of sound and after so many, heard second by second."""
+    """Measure the MiB of a fresh process after one hour of sound and after `hours` hours, pushed second by second."""
     early, late = run_python("-c", _DAY, model, str(hours)).split()
     return float(early), float(late)
 

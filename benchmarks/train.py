@@ -1,4 +1,4 @@
-"""An epoch of each model: our training against a plain loop over random batches, and over our own batches.
+"""Time an epoch of each model: our training, a plain loop over random batches, and one over our batches.
 
 ser           Task, callbacks and trainer as train.py makes them, batches of like length
 peer          random batches of 64, padded with zeros, in a plain PyTorch loop: how it is usually done
@@ -31,40 +31,40 @@ from ser.training import setup
 from ser.training.task import Task, parameter_groups
 
 GAINS = {"cnn": 4.0, "lstm": 4.0, "transformer": 5.0}
-"""Model -> times that an epoch must be faster than the peer's."""
+"""Required ratio of the peer's epoch to ours, by model."""
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
-_LONGEST = 3  # batches that are all timed: for attention they are the dearest, and a sample would miss them
+_LONGEST = 3  # longest batches, all timed: for attention they take most time, and a sample could miss them
 _STEPS_OF_NULL_MODEL = 300
 _CLIP = 2.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Batches that stand for an epoch.
+    """Sample of batches that represents an epoch.
 
     Args:
-        batches: indices of their utterances.
-        weights: how many batches of the epoch each stands for.
+        batches: Indices of their utterances.
+        weights: Number of batches of the epoch that each represents.
     """
 
     batches: list[list[int]]
     weights: list[float]
 
     def epoch_seconds(self, seconds: Sequence[float]) -> float:
-        """The epoch, from the seconds of each batch."""
+        """Estimate the seconds of the epoch from the seconds of each batch."""
         return float(np.dot(self.weights, seconds))
 
 
 class Stopwatch:
-    """Batches, and the seconds of each from when it was asked for until the next one was.
+    """Iterator over batches that measures the time from each request to the next.
 
-    The first batch comes once more before and after the others, not timed: it warms up, and at the end the
-    step that Lightning validates after is none of ours.
+    The last batch is repeated before and after the others without being timed: first to warm up, and at the end
+    because Lightning validates after it.
 
     Args:
-        fetch: the batch of some utterances.
-        batches: their indices.
+        fetch: Function that reads the batch of some utterances.
+        batches: Indices of the utterances of each batch.
     """
 
     def __init__(self, fetch: Callable[[list[int]], Any], batches: Sequence[list[int]]) -> None:
@@ -83,22 +83,22 @@ class Stopwatch:
 
     @property
     def seconds(self) -> list[float]:
-        """Of each batch."""
+        """Return the seconds of each batch."""
         return np.diff(self._asked)[1:].tolist()
 
 
 class SampledData(SpeechData):
-    """Speech whose training loader yields what a stopwatch hands out."""
+    """Data module whose training loader is a stopwatch."""
 
     stopwatch: Stopwatch
 
     def train_dataloader(self) -> Any:
-        """Only the sampled batches."""
+        """Return the sampled batches."""
         return self.stopwatch
 
 
 def train(options: Options) -> Result:
-    """Epochs of all models in both precisions, and what Lightning and our callbacks add to a null model."""
+    """Time epochs of all models in both precisions, and the overhead of Lightning and our callbacks."""
     torch.set_num_threads(options.threads)
     utterances = generate.QUICK_UTTERANCES if options.quick else generate.COURSE_UTTERANCES
     lengths = generate.lengths(utterances)
@@ -127,7 +127,7 @@ def train(options: Options) -> Result:
 
 
 def contestants(data: SpeechData, model: str, precision: str, strata: int) -> dict[str, Callable[[], float]]:
-    """Name -> seconds of an epoch of a model."""
+    """Return functions that measure the seconds of an epoch of a model, by name."""
     config = recipe.settings(model, f"trainer.precision={PRECISIONS[precision]}", "trainer.max_epochs=1")
     setup.prepare(config)
     lengths = data.datasets["train"].lengths
@@ -142,12 +142,12 @@ def contestants(data: SpeechData, model: str, precision: str, strata: int) -> di
 
 
 def sample(plan: Iterable[Sequence[int]], lengths: np.ndarray, strata: int) -> Sample:
-    """The longest batches, and one of each stratum of equally many others.
+    """Select the longest batches, and one from each stratum of the others.
 
     Args:
-        plan: batches of an epoch.
-        lengths: [N] frames of each utterance.
-        strata: how many.
+        plan: Batches of an epoch.
+        lengths: Number of frames of each utterance [N].
+        strata: Number of strata of equal size.
     """
     batches = sorted(([*batch] for batch in plan), key=lambda batch: -int(lengths[batch].max()))
     longest, others = batches[:_LONGEST], batches[_LONGEST:]
@@ -157,14 +157,14 @@ def sample(plan: Iterable[Sequence[int]], lengths: np.ndarray, strata: int) -> S
 
 
 def lightning_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
-    """Seconds of an epoch of ours, with everything train.py puts around it."""
+    """Measure the seconds of our epoch, with everything train.py adds."""
     return chosen.epoch_seconds(lightning_steps(setup.make_task(config, data), data, config, chosen.batches))
 
 
 def lightning_steps(
     task: Task, data: SpeechData, config: dict[str, Any], batches: Sequence[list[int]]
 ) -> list[float]:
-    """Seconds of each step of a fit of one epoch."""
+    """Measure the seconds of each step of a fit of one epoch."""
     stores = {name: dataset.store for name, dataset in data.datasets.items()}
     sampled = SampledData(stores, data.target)
     sampled.stopwatch = Stopwatch(partial(_draw, data.datasets["train"]), batches)
@@ -174,14 +174,14 @@ def lightning_steps(
 
 
 def hand_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
-    """Seconds of an epoch over our own batches without Lightning."""
+    """Measure the seconds of an epoch over our batches without Lightning."""
     task = setup.make_task(config, data)
     fetch = partial(_draw, data.datasets["train"])
     return chosen.epoch_seconds(hand_steps(task.model, task.objective, config, fetch, chosen.batches))
 
 
 def peer_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
-    """Seconds of an epoch over random batches, padded with zeros."""
+    """Measure the seconds of an epoch over random batches, padded with zeros."""
     task = setup.make_task(config, data)
     dataset = data.datasets["train"]
     pieces = torch.from_numpy(dataset.store.audio).split(dataset.lengths.tolist())
@@ -200,7 +200,7 @@ def hand_steps(
     fetch: Callable[[list[int]], Batch],
     batches: Sequence[list[int]],
 ) -> list[float]:
-    """Seconds of each step of a plain loop that notes its mean loss."""
+    """Measure the seconds of each step of a plain loop that computes its mean loss."""
     stopwatch = Stopwatch(fetch, batches)
     settings = {key: value for key, value in config["optimizer"].items() if key != "_target_"}
     optimizer = torch.optim.AdamW(parameter_groups(model), **settings)
@@ -220,20 +220,20 @@ def hand_steps(
 
 
 class NullModel(nn.Module):
-    """A model that does next to nothing, so that a step is all overhead."""
+    """Model with almost no computation, so that a step is overhead only."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(generate.FEATURE_DIM, Quadrant().out_dim)
 
     def forward(self, audio: Padded) -> Tensor:
-        """[B, T, F] -> [B, 4] from the first frames."""
+        """Map [B, T, F] to logits [B, 4] from the first frames."""
         logits: Tensor = self.layer(audio.values[:, 0])
         return logits
 
 
 def null_model(options: Options) -> Ratio:
-    """Milliseconds that Lightning and our callbacks add to a step of a null model."""
+    """Measure the milliseconds that Lightning and our callbacks add to a step of a null model."""
     data = recipe.speech(np.full(256, 20))
     config = recipe.settings("cnn", "trainer.max_epochs=1")
     steps = 20 if options.quick else _STEPS_OF_NULL_MODEL
@@ -276,7 +276,7 @@ def _goals(
     gains: dict[tuple[str, str], Ratio],
     data: SpeechData,
 ) -> list[Goal]:
-    """Gains over the peer, and what Lightning costs, in fp32."""
+    """Return goals for the gain over the peer, and for the overhead of Lightning, in fp32."""
     goals = []
     for model, bound in GAINS.items():
         times = epochs[model, "fp32"]
