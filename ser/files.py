@@ -1,4 +1,8 @@
-"""Read text files of a user, and write files in one step, so that a reader never sees a partial file."""
+"""Read text files of a user, and write files in one step, so that a reader never sees a partial file.
+
+Temporary files and folders are locked themselves, by `fcntl`: filelock locks a file beside each, which would be left
+behind, too, by a process that is killed.
+"""
 
 import contextlib
 import errno

@@ -1,19 +1,12 @@
 """Folder of a run: it holds one run at a time, and results are never overwritten."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ser.errors import ConfigError, DataError, setting
-
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks; two runs in one folder are not detected there
-    fcntl = None  # type: ignore[assignment]
-
-
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has no such flag
 
 
 class RunFolder:
@@ -45,14 +38,16 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Return whether a process holds the folder now."""
-        if fcntl is None or not (self.path / ".lock").is_file():
+        if not (self.path / ".lock").is_file():
             return False
-        with (self.path / ".lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        try:
+            with self._lock():
+                return False
+        except Timeout:
+            return True
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.path / ".lock", timeout=0)
 
     @contextmanager
     def hold(self, *, resuming: bool) -> Iterator[None]:
@@ -80,28 +75,21 @@ class RunFolder:
                 f"{setting('hydra.run.dir', self.path)}: holds a run already. Choose another folder, "
                 f"or go on with it by {setting('resume', self.path)}"
             )
-        with self._lock():
-            yield
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
+        lock = self._lock()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            file = open(  # noqa: SIM115 (Path.open has no opener; closed below)
-                self.path / ".lock", "w", opener=lambda path, flags: os.open(path, flags | _NOFOLLOW, 0o666)
-            )
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(
+                f"{self.path}: another run is writing there now. Wait for it, stop it, "
+                "or choose another folder with hydra.run.dir=..."
+            ) from None
         except OSError as error:
             raise DataError(
                 f"{self.path}: cannot write the run's results there ({error.strerror}). "
                 "Choose another folder with hydra.run.dir=..."
             ) from error
-        with file:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise ConfigError(
-                        f"{self.path}: another run is writing there now. Wait for it, stop it, "
-                        "or choose another folder with hydra.run.dir=..."
-                    ) from None
+        try:
             yield
+        finally:
+            lock.release()

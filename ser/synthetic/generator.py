@@ -1,6 +1,5 @@
 """Generate data once into a folder: completely or not at all, by one process at a time, in parallel parts."""
 
-import fcntl
 import json
 import logging
 import os
@@ -8,14 +7,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 
@@ -71,7 +70,7 @@ class GeneratedFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with _only_one(self.root / ".lock"):
+            with FileLock(self.root / ".lock"):  # the system frees the lock of a process that dies
                 if not self.is_complete:
                     self._refuse_foreign_files()
                     self._fill(write)
@@ -130,14 +129,6 @@ def check_generator(seed: int, processes: int) -> None:
 def hash_generator_code(generator: str) -> str:
     """Compute a digest of all code that generates the data; other code causes a new generation."""
     return digest_of_code(generator, without=_READERS)
-
-
-@contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    """Wait until no other process is in this block; the system releases the lock of a process that dies."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def run_in_parts(
