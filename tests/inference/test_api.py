@@ -263,7 +263,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path, trained: Path) -> None:
         ser.load([trained, trained]).embed(TONE, RATE)
 
 
-@pytest.mark.parametrize("page", ["docs/python.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md", "docs/streaming.md"])
 def test_the_code_of_a_page_runs(
     page: str,
     trained: Path,
@@ -276,6 +276,6 @@ def test_the_code_of_a_page_runs(
     (tmp_path / "RUN").symlink_to(trained)
     (tmp_path / "speech.wav").symlink_to(next(iter(waveforms)))
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"microphone": np.array_split(speech_like(1.0).numpy(), 5)}
     for block in blocks:
         exec(block, namespace)
