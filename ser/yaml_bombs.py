@@ -1,22 +1,22 @@
-"""Refuse YAML from a user that grows beyond all bounds or never ends, before anything expands it."""
+"""Refuse YAML from a user that expands without limit, before anything expands it."""
 
 from pathlib import Path
 from typing import Any
 
 from ser.errors import DataError
 
-_MOST_VALUES = 100_000  # of a file: a config has some hundred
+_MOST_VALUES = 100_000  # values of a file; a config has some hundred
 
 
 def refuse_yaml_bomb(path: Path, text: str) -> None:
-    """Refuse YAML whose aliases (`*name`) make it grow beyond all bounds, or that is nested without end.
+    """Refuse YAML whose aliases (`*name`) expand without limit, or that is nested without end.
 
-    What is no YAML at all is left to whoever reads it.
+    Text that is not YAML is not refused here.
 
     Raises:
-        DataError: it holds more than 100,000 values, or itself.
+        DataError: It holds more than 100,000 values, or itself.
     """
-    import yaml  # here, as most users of this module need none of its 15 ms
+    import yaml  # imported here, as it takes 15 ms and most users of this module do not need it
 
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -35,10 +35,10 @@ def refuse_yaml_bomb(path: Path, text: str) -> None:
 
 
 def refuse_yaml_bombs(folder: Path) -> None:
-    """Refuse them in all YAML files at any depth of a folder of configs; what cannot be read is left to Hydra.
+    """Check all YAML files at any depth of a folder of configs; unreadable files are skipped.
 
     Raises:
-        DataError: as `refuse_yaml_bomb`.
+        DataError: See `refuse_yaml_bomb`.
     """
     for path in sorted(folder.rglob("*.yaml")):
         try:
@@ -49,7 +49,7 @@ def refuse_yaml_bombs(folder: Path) -> None:
 
 
 def _expanded_values(node: Any, known: dict[int, int]) -> int:
-    """Count the values of a node as if its aliases were written out; one that holds itself has no end."""
+    """Count the values of a node with expanded aliases; a node that contains itself has no end."""
     if id(node) not in known:
         children = node.value if isinstance(node.value, list) else []
         flat = [child for pair in children for child in pair] if node.id == "mapping" else children

@@ -383,12 +383,12 @@ def _skip_to(file: Any, first: int, rows: int) -> None:
 
 
 def resample(waveform: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Return a waveform [samples] float32 at another rate, as `read_audio` resamples a file.
+    """Resample a waveform [samples] float32, as `read_audio` does.
 
     Args:
-        waveform: [samples] float32.
-        source: its rate, in Hz.
-        target: rate of the result, in Hz.
+        waveform: Waveform [samples] float32.
+        source: Its rate in Hz.
+        target: Rate of the result in Hz.
     """
     return waveform if source == target else np.concatenate([*_resample([waveform], source, target)])
 

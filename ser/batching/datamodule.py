@@ -122,7 +122,7 @@ class SpeechData(L.LightningDataModule):
         return "test" in self.datasets and self.datasets["test"].targets is not None
 
     def class_counts(self) -> Mapping[str, Tensor]:
-        """Question of the target -> utterances, or frames, of each class in the training split."""
+        """Count the utterances, or frames, of each class in the training split, for each question of the target."""
         store = self.datasets["train"].store
         frames, spoken = torch.from_numpy(store.lengths), torch.from_numpy(store.spoken)
         return self.target.counts(self._labels("train"), frames, spoken)

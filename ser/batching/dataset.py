@@ -16,7 +16,7 @@ class UtteranceDataset(Dataset[Batch]):
 
     Args:
         store: Features and ids.
-        targets: [N] class indices, or None where the split has no labels.
+        targets: Encoded labels [N, ...]; None if the split has no labels.
         seed: Seed of the run, which determines crops and augmentation.
         crop_frames: Maximum number of frames; longer utterances are cut to a random segment. None keeps them whole.
     """

@@ -1,4 +1,4 @@
-"""Readers of corpora: the challenge's files, arrays, recordings. The names that a config may hold."""
+"""Readers of corpora: the challenge's files, arrays, recordings. It offers the classes that a config may name."""
 
 from ser.corpora.arrays import ArrayCorpus
 from ser.corpora.challenge import ChallengeCorpus

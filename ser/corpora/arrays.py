@@ -418,4 +418,6 @@ def _unknown_speakers(manifest: Manifest) -> list[str]:
     unknown = sum(utterance.speaker is None for utterance in manifest)
     if not unknown:
         return []
-    return [f"The speakers of {unknown} utterances are unknown: nobody can say whether splits share them."]
+    return [
+        f"The speakers of {unknown} utterances are unknown, so it cannot be checked whether splits share them."
+    ]

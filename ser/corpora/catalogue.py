@@ -78,7 +78,7 @@ CAFE = Corpus(
     language="fr",
     url="https://zenodo.org/record/1478765",
     licence="CC BY-NC-SA 4.0",
-    utterances=936,  # SERAB counts 864: the 72 neutral ones lie a folder higher, where it does not look
+    utterances=936,  # SERAB counts 864: the 72 neutral ones are in a parent folder, which it ignores
     speakers=12,
     example="Colère/Fort/01-C-2-1.wav",
     # Readme: actor, emotion (colère, dégoût, joie, neutre, peur, surprise, tristesse), intensity, sentence
@@ -344,7 +344,7 @@ URDU = Corpus(
     url="https://github.com/siddiquelatif/URDU-Dataset",
     licence="for research",
     utterances=400,
-    speakers=29,  # the README says 38, but no file is of SM8 to SM16
+    speakers=29,  # the README says 38, but there are no files of SM8 to SM16
     example="Angry/SM1_F1_A01.wav",
     # The repository's files: speaker (male or female), number of the speaker's file, emotion and number
     grammar=r"(?P<speaker>S[FM]\d+)_F\d+_(?P<emotion>[AHNS])\d+",

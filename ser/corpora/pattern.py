@@ -1,4 +1,4 @@
-"""Corpus in one folder whose file names tell everything: one regular expression reads them."""
+"""Corpus in one folder whose file names contain speaker and label; a regular expression reads them."""
 
 import logging
 import re
@@ -12,7 +12,7 @@ from ser.data.manifest import Manifest, Utterance, first_ten, refuse_duplicates
 from ser.errors import ConfigError, DataError, setting
 
 _COLUMNS = ("speaker", "group", "split", "text", "language")
-"""Groups with a meaning of their own; all others are label fields."""
+"""Groups with a fixed meaning; all others are label fields."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,13 +22,13 @@ class PatternCorpus(AudioCorpus):
 
     Args:
         root: Folder of the recordings, at any depth.
-        pattern: Regular expression for the whole name of a file, without folders and suffix; with a `/` in it, for its
-            path below `root`. The groups speaker, group, split, text and language are what they say, and all others
-            are label fields. Files that do not match are left out, counted and named.
+        pattern: Regular expression for the whole name of a file, without folders and suffix; with a `/` in it, for
+            its path below `root`. The groups speaker, group, split, text and language have a fixed meaning, and all
+            others are label fields. Files that do not match are left out, counted and named.
         settings: Further arguments of AudioCorpus.
 
     Raises:
-        ConfigError: It is no regular expression, or has no group for the label.
+        ConfigError: It is not a regular expression, or has no group for the label.
     """
 
     def __init__(self, root: str, *, pattern: str, **settings: Any) -> None:
@@ -85,7 +85,7 @@ class PatternCorpus(AudioCorpus):
 
     def _utterance(self, name: str, file: Path) -> Utterance | None:
         """Read one utterance; None if the pattern does not match its name."""
-        plain = unicodedata.normalize("NFC", name)  # macOS writes accents apart
+        plain = unicodedata.normalize("NFC", name)  # macOS writes an accent as a separate character
         match = self.pattern.fullmatch(plain if "/" in self.pattern.pattern else plain.rpartition("/")[2])
         if match is None:
             return None

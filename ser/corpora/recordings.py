@@ -90,14 +90,14 @@ class AudioCorpus(ABC):
 
     @property
     def reads_label(self) -> bool:
-        """Whether `label` is read: where it is predicted, or the label map translates it."""
+        """Return whether `label` is read, because it is predicted or the label map translates it."""
         return not self.fields or self.label_map is not None or self.label in self.fields
 
     def labelled(self) -> tuple[Manifest, list[LabelCount]]:
-        """The utterances that the label map keeps, and what became of each raw label.
+        """Return the utterances that the label map keeps, and the count of each raw label.
 
         Raises:
-            DataError: the labels do not fit the map, or some are missing.
+            DataError: The labels do not fit the map, or some are missing.
         """
         manifest = self.utterances()
         if not self.reads_label:
@@ -311,7 +311,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _with_speaker(utterance: Utterance, pattern: re.Pattern[str]) -> Utterance:
-    name = unicodedata.normalize("NFC", utterance.id.partition("/")[2])  # macOS writes accents apart
+    name = unicodedata.normalize("NFC", utterance.id.partition("/")[2])  # macOS separates accents
     match = pattern.fullmatch(name)
     if match is None:
         raise ConfigError(
@@ -327,7 +327,8 @@ def _unknown_speakers(manifest: Manifest) -> list[str]:
         return []
     remedy = speaker_remedy(manifest, "the column 'speaker'")
     return [
-        f"The speakers of {unknown} utterances are unknown: nobody can say whether splits share them. {remedy}."
+        f"The speakers of {unknown} utterances are unknown, so it cannot be checked whether splits share them. "
+        f"{remedy}."
     ]
 
 

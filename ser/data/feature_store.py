@@ -188,17 +188,17 @@ class _FeatureReader:
 def extract_features(
     waveform: np.ndarray, extractor: "Extractor", name: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return features [T, F] float32 of a waveform [samples], and which frames are speech, [T] bool.
+    """Compute features [T, F] float32 of a waveform [samples], and whether each frame is speech, [T] bool.
 
-    The latter are None where the extractor does not look for silence.
+    The mask is None if the extractor does not detect silence.
 
     Args:
-        waveform: float32 at the extractor's sample rate, finite.
-        extractor: makes the features.
-        name: of the waveform, for messages.
+        waveform: Waveform, float32, finite, at the extractor's sample rate.
+        extractor: Feature extractor.
+        name: Name of the waveform, for messages.
 
     Raises:
-        DataError: the waveform is too short, or its features are not finite.
+        DataError: The waveform is too short, or its features are not finite.
     """
     if len(waveform) < extractor.min_samples:
         rate = extractor.sample_rate

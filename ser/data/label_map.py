@@ -128,10 +128,10 @@ def require_labels(manifest: Manifest, field: str, mapping: LabelMap | None = No
 
 
 def require_fields(manifest: Manifest, fields: Sequence[str]) -> None:
-    """Make sure that some utterances have a label in each field; gaps are allowed.
+    """Check that at least one utterance has a label in each field.
 
     Raises:
-        DataError: with the first field that nothing has.
+        DataError: No utterance has a field; the message names the first such field.
     """
     for field in fields:
         _check_field(manifest, field)

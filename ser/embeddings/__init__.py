@@ -1,4 +1,4 @@
-"""Frozen networks and statistics that make one vector of an utterance. The names that a config may hold."""
+"""Frozen extractors that map an utterance to one vector. It offers the classes that a config may name."""
 
 from ser.embeddings.base import Embedder
 from ser.embeddings.byol import BYOLS, RandomAudioNTT

@@ -1,4 +1,4 @@
-"""Waveform to features, and what is done to both. The names that a config may hold."""
+"""Feature extraction and augmentation. It offers the classes that a config may name."""
 
 from ser.features.augment_features import Augment
 from ser.features.augment_waveforms import WaveformAugment, WaveformBank

@@ -267,7 +267,7 @@ def white_noise(keys: Tensor, salt: str, count: int) -> Tensor:
 
 
 def change_speed(waveforms: Padded, percent: Tensor) -> Padded:
-    """Play waveforms [B, samples, 1] at `percent` of their speed: [B, samples', 1], by windowed-sinc interpolation.
+    """Change the speed of waveforms [B, samples, 1] to `percent`: [B, samples', 1], by windowed-sinc interpolation.
 
     A low-pass filter removes what would alias.
 

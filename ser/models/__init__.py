@@ -1,4 +1,4 @@
-"""Encoders, poolings, and what stands before and after them. The names that a config may hold."""
+"""Encoders, poolings, frontend and head. It offers the classes that a config may name."""
 
 from ser.models.audio_ntt import AudioNTT
 from ser.models.base import CausalEncoder, Encoder

@@ -169,7 +169,7 @@ class _Layer(nn.Module):
         return mixed.transpose(1, 2).flatten(2)
 
     def _band(self, block: int) -> Tensor:
-        """[H, block, L + block]: row i holds the bias of L + 1 distances from column i on, elsewhere -inf.
+        """Return biases [H, block, L + block]: row i has those of L + 1 distances from column i on, and -inf elsewhere.
 
         Each row is that above moved by one: rows of a width one larger, read in this width.
         """

@@ -162,7 +162,7 @@ def _recorded_overrides(path: Path) -> list[str]:
 
 
 def remember_program(words: Sequence[str]) -> None:
-    """Keep the words that called this program where it is no script, such as `ser train`."""
+    """Store the words that called this program if it is not a script, such as `ser train`."""
     _program[:] = words
 
 
@@ -175,7 +175,7 @@ def program_words(name: str | None = None) -> list[str]:
     """Return the words that call this program, or another command of ours in the same way, quoted for bash.
 
     Args:
-        name: of a command, such as `predict`; None for the one that runs.
+        name: Name of a command, such as `predict`; None for the one that runs.
     """
     first, *others = program()
     if name is not None and _program:
@@ -212,7 +212,7 @@ def has_local_changes(checkout: Path = _CHECKOUT) -> bool | None:
 
 def _git(checkout: Path, *words: str) -> str | None:
     """Run git and return its output; None if it fails."""
-    # Only a repository of our own: an installed package may lie in somebody else's. Named outright, as a hook
+    # Only our own repository: an installed package may be inside another one. It is named explicitly, as a hook
     # that starts a run sets GIT_DIR. Without the optional locks, a commit at the same time is not disturbed.
     place = [f"--git-dir={checkout / '.git'}", f"--work-tree={checkout}", "--no-optional-locks"]
     try:

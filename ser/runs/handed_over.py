@@ -1,4 +1,4 @@
-"""Folders of runs that somebody else hands over: what could run code or write elsewhere is refused."""
+"""Check run folders from other people: refuse what could run code or write elsewhere."""
 
 import re
 from pathlib import Path
@@ -7,16 +7,16 @@ import yaml
 
 from ser.errors import ConfigError, first_line
 
-_MOST_TEXT = 1_000_000  # characters of a config; those that runs write have less than 10,000
-_DEEPEST = 50  # nodes in nodes of a config; those that runs write have 5
+_MOST_TEXT = 1_000_000  # characters of a config; configs of runs have fewer than 10,000
+_DEEPEST = 50  # levels of a config; configs of runs have 5
 _REMEDY = "Take the config.yaml that the run wrote, or start a new run with the settings that you have read."
 
 
 def check_links(folder: Path) -> None:
-    """Refuse the folder of a run that would let us write elsewhere.
+    """Refuse a run folder with links through which a resumed run would write elsewhere.
 
     Raises:
-        ConfigError: a link in it points out of it.
+        ConfigError: A link in it points outside of it.
     """
     inside = folder.resolve()
     for path in sorted(folder.rglob("*")):
@@ -28,16 +28,16 @@ def check_links(folder: Path) -> None:
 
 
 def check_resolved(path: Path) -> None:
-    """Refuse a config that no run has written: with its settings alone, Hydra runs no code and reads no other file.
+    """Refuse a config that is not from a run: with plain values only, Hydra runs no code and reads no other file.
 
-    A run writes plain values. Hydra's own settings could name functions to run, a list of defaults and interpolations
-    other files and variables.
+    A run writes plain values. Hydra's own settings could name functions to run; a list of defaults and interpolations
+    could name other files and variables.
 
     Args:
         path: config.yaml of a run, or job.yaml of a job in a sweep.
 
     Raises:
-        ConfigError: it holds anything else than plain values.
+        ConfigError: It holds anything else than plain values.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -64,11 +64,11 @@ def check_resolved(path: Path) -> None:
 
 
 def _events(text: str) -> list[yaml.Event]:
-    """Parse YAML into its events, as far as it is nested like a config: 5,000 brackets take seconds.
+    """Parse YAML into events, up to a limited depth, as 5,000 brackets take seconds.
 
     Raises:
-        ValueError: it is nested more deeply.
-        YAMLError: it is no YAML.
+        ValueError: It is nested more deeply.
+        YAMLError: It is not YAML.
     """
     events, depth = [], 0
     for event in yaml.parse(text, yaml.SafeLoader):

@@ -62,8 +62,8 @@ class RunFolder:
         """
         if resuming and self.has_results and not self.has_checkpoint():
             raise ConfigError(
-                f"{setting('resume', self.path)}: there is no {self.last.relative_to(self.path)} to go on from. "
-                "Delete the folder to begin anew, or choose another with hydra.run.dir=..."
+                f"{setting('resume', self.path)}: there is no {self.last.relative_to(self.path)} to resume from. "
+                "Delete the folder to start again, or choose another with hydra.run.dir=..."
             )
         if resuming and self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file():
             raise ConfigError(
@@ -73,7 +73,7 @@ class RunFolder:
         if self.has_results and not resuming:
             raise ConfigError(
                 f"{setting('hydra.run.dir', self.path)}: holds a run already. Choose another folder, "
-                f"or go on with it by {setting('resume', self.path)}"
+                f"or resume the run with {setting('resume', self.path)}"
             )
         lock = self._lock()
         try:

@@ -36,8 +36,8 @@ from ser.serab.scores import FEW_SPEAKERS
 Config = Mapping[str, Any]
 
 TRANSDUCTIVE = (
-    "transductive: each speaker's embeddings are normalised with all utterances of that speaker in the split, test "
-    "speakers' too"
+    "transductive: each speaker's embeddings are normalised with all utterances of that speaker in the split, also "
+    "for test speakers"
 )
 _CHOICES = {"select": ("validation", "test"), "normalize": ("speaker", "global")}
 _WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # settings that do not change results
@@ -226,28 +226,27 @@ def _classify(
 def _method(config: Config, *, split: str) -> list[str]:
     """Describe the method in paragraphs; runs with different descriptions are not compared."""
     by_speaker = (
-        "Embeddings are z-scores by the mean and standard deviation of each speaker within the split; no label is "
-        "looked at, but the other utterances of a test speaker are (transductive)."
+        "Embeddings are z-scores by the mean and standard deviation of each speaker within the split. This uses no "
+        "labels, but the other utterances of a test speaker (transductive)."
     )
     by_train = (
-        "Embeddings are z-scores by the mean and standard deviation of train while grids are searched, and of train "
-        "and validation for the classifier that answers test."
+        "Embeddings are z-scores by the mean and standard deviation of train for the grid search, and of train and "
+        "validation for the predictions on test."
     )
     searched = (
-        "Their settings are the most accurate of each one's grid on validation, having learnt from train; with them "
-        "it learns anew from train and validation and answers test once."
+        "Each is trained on train with all settings of its grid; the settings with the highest validation accuracy "
+        "are trained again on train and validation, and predict test once."
     )
-    defaults = "They have their default settings and answer test having learnt from train and validation."
+    defaults = "They have their default settings, are trained on train and validation, and predict test."
     asked = (family.title for name, family in FAMILIES.items() if name in config["classifiers"])
     return [
         _division(split, config["data"]["split"]),
         by_speaker if config["normalize"] == "speaker" else by_train,
         f"Classifiers: {', '.join(asked)}. {searched if config['grid'] else defaults}",
-        "Intervals hold 95% of 10,000 draws of test speakers with replacement; of fewer than "
-        f"{FEW_SPEAKERS} speakers, each is at least as wide as the binomial one (Wilson's) of as many independent "
+        "Intervals contain 95% of 10,000 draws of test speakers with replacement; with fewer than "
+        f"{FEW_SPEAKERS} speakers, each is at least as wide as Wilson's binomial interval for independent "
         "utterances, and may still be too narrow. "
-        f"UAR is the mean recall of the classes. What is random in classifiers and intervals has the seed "
-        f"{SEED}.",
+        f"UAR is the mean recall of the classes. Classifiers and intervals have the seed {SEED}.",
     ]
 
 
@@ -256,10 +255,10 @@ def _division(split: str, rule: Mapping[str, Any]) -> str:
     settings = {key: value for key, value in rule.items() if key != "_target_" and value is not None}
     if split == "serab" and settings == _PUBLISHED_SPLIT:
         return (
-            "Speakers are divided as for the published table, which in IEMOCAP and ShEMO takes something else for the "
-            "speaker and leaves out the neutral utterances of CaFE."
+            "Speakers are split as for the published table, which uses another field for the speaker in IEMOCAP and "
+            "ShEMO, and leaves out the neutral utterances of CaFE."
         )
-    by_talker = " by who talks" if split == "honest" and settings.get("key") == "speaker" else ""
+    by_talker = " by actual speaker" if split == "honest" and settings.get("key") == "speaker" else ""
     name = str(rule["_target_"]).rpartition(".")[2]
     listed = ", ".join(f"{key}={value}" for key, value in settings.items())
-    return f"Corpora are divided{by_talker}, not as for the published table: {name} with {listed or 'no settings'}."
+    return f"Corpora are split{by_talker}, not as for the published table: {name} with {listed or 'no settings'}."

@@ -1,4 +1,4 @@
-"""Who is trained on, and who is tested. The names that a config may hold."""
+"""Rules that split a corpus into train, validation and test. It offers the classes that a config may name."""
 
 from ser.splits.base import SplitFacts, Splits
 from ser.splits.rules import (

@@ -60,16 +60,16 @@ class SplitFacts:
 
 
 class Corpus(Protocol):
-    """What is learnt from."""
+    """Interface of corpora."""
 
     def splits(self, features: Mapping[str, Any]) -> "Splits":
-        """Read everything, and divide it.
+        """Read the corpus and split it.
 
         Args:
-            features: spec of an extractor.
+            features: Spec of an extractor.
 
         Raises:
-            SerError: files, labels, rule or settings do not fit together.
+            SerError: Files, labels, rule or settings do not fit together.
         """
         ...
 
@@ -82,7 +82,7 @@ class Splits:
         stores: Features, ids and labels of each split; `test` is optional.
         facts: Facts that the run stores beside the summary of splits.
         manifests: Manifest of each split, in the order of its store; empty if only features are known.
-        hold_waveforms: whether the stores hold waveforms, of which features are made in every step.
+        hold_waveforms: Whether the stores hold waveforms, from which features are computed in every step.
     """
 
     stores: Mapping[str, Store]

@@ -276,12 +276,12 @@ class Default(_RuleWithShares):
             rule = Predefined(validation=self.validation, seed=self.seed, label=self.label)
             return rule, "its column 'split' says who is in which split"
         if all(utterance.speaker is not None for utterance in manifest):
-            return SpeakerDisjoint(**asdict(self)), "split by speaker: nobody is in two splits"
+            return SpeakerDisjoint(**asdict(self)), "split by speaker: no speaker is in two splits"
         if all(utterance.group is not None for utterance in manifest):
             return GroupDisjoint(**asdict(self)), "split by group, as not all speakers are known"
         remedy = speaker_remedy(manifest, "'speaker', 'group' or 'split'")
         raise DataError(
-            f"{manifest.source}: names neither splits nor all speakers nor all groups, so that nothing tells what to "
+            f"{manifest.source}: names neither splits nor all speakers nor all groups, so it is unknown what to "
             f"keep apart. {remedy}, or {_AT_RANDOM}."
         )
 

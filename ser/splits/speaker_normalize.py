@@ -15,7 +15,9 @@ from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.splits.base import Splits
 
-STAMP = "transductive: each speaker's features are normalised with all recordings of that speaker, test speakers' too"
+STAMP = (
+    "transductive: each speaker's features are normalised with all recordings of the speaker, also in test"
+)
 
 
 def uses_speaker_normalization(frontend: Mapping[str, Any]) -> bool:

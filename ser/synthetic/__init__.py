@@ -1,4 +1,4 @@
-"""Generated speech, for demonstrations. The names that a config may hold."""
+"""Generated speech for demonstrations. It offers the classes that a config may name."""
 
 from ser.synthetic.challenge import DemoCorpus
 from ser.synthetic.language_id import LanguageDemoCorpus

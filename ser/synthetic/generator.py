@@ -139,18 +139,18 @@ def run_in_parts(
     Reproducible speech needs this: espeak-ng carries state from one utterance to the next.
 
     Args:
-        module: is given `arguments`, and the first and the last but one number of its part; prints a line a thing.
-        arguments: the same for all parts.
-        count: of things.
-        size: things a part.
-        processes: how many run at the same time.
-        output: folder that gets a file of each part's lines.
+        module: Module that gets `arguments`, and the first index and the end of its part; it prints a line per item.
+        arguments: Arguments of all parts.
+        count: Number of items.
+        size: Number of items per part.
+        processes: Number of processes that run at the same time.
+        output: Folder for a file with the lines of each part.
 
     Returns:
-        Those files, in order.
+        Files of the parts, in order.
 
     Raises:
-        DataError: a process fails.
+        DataError: A process fails.
     """
     parts = [range(start, min(start + size, count)) for start in range(0, count, size)]
     pool = ThreadPoolExecutor(processes)

@@ -191,7 +191,7 @@ def test_a_run_tells_how_corpora_were_divided() -> None:
     texts = [told("serab"), told("honest"), told("serab", label="arousal"), told("random", **random)]
     texts += [told("random", **random, seed=1)]
     assert len({*texts}) == len(texts)  # by which runs are compared or not
-    assert [text.startswith("Speakers are divided as for the published table") for text in texts] == [
+    assert [text.startswith("Speakers are split as for the published table") for text in texts] == [
         *[True, False, False, False, False]
     ]
     assert ["by who talks" in text for text in texts] == [False, True, False, False, False]
@@ -231,7 +231,7 @@ def test_a_corpus_of_ones_own_is_a_config_of_ten_lines(recordings: Path, tmp_pat
     run(*place, *QUICK, "split=honest", "grid=false", "select=test", cwd=tmp_path)
     assert list(json.loads((tmp_path / "out" / "results.json").read_text())) == ["mine"]
     text = (tmp_path / "out" / "serab.md").read_text()
-    assert "divided by who talks" in text
+    assert "split by actual speaker" in text
     assert "PARTIAL" not in text
     (recordings / "table.csv").unlink()  # others count the files there
 
