@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.callbacks.progress.rich_progress import CustomBarColumn
 from rich.progress import TextColumn, TimeRemainingColumn
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ser.batching.datamodule import SpeechData
 from ser.errors import CheckpointError
@@ -76,10 +77,12 @@ class AveragedWeights(L.Callback):
     def _move(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Move averages towards weights, at first all the way; counts, such as batch norm's, are copied."""
         step = self._latest_update_step
-        share = max(1 - self.decay, 9 / (10 + step)) if step else 1.0
-        floats = [pair for pair in pairs if pair[0].is_floating_point()]
-        weights = [weight.to(average.dtype) for average, weight in floats]
-        torch._foreach_lerp_([average for average, _ in floats], weights, share)
+        kept = min(self.decay, (1 + step) / (10 + step)) if step else 0.0
+        floats = [
+            (average, weight.to(average.dtype)) for average, weight in pairs if average.is_floating_point()
+        ]
+        averages, weights = map(list, zip(*floats, strict=True))
+        get_ema_multi_avg_fn(kept)(averages, weights, step)  # type: ignore[no-untyped-call]
         for average, count in pairs:
             if not average.is_floating_point():
                 average.copy_(count)
