@@ -1,4 +1,7 @@
-"""What a model is made of, read off one utterance that runs through it: a table of its modules, and its blocks."""
+"""What a model is made of, read off one utterance that runs through it: a table of its modules, and its blocks.
+
+torchinfo 1.8 cannot run these models, as it follows tensors and not `Padded`; nor has it the blocks of the picture.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -93,7 +93,8 @@ def bootstrap(correct: np.ndarray, speakers: np.ndarray, *, seed: int = 0) -> In
     """Compute the 95% interval of the accuracy by drawing speakers with replacement.
 
     Utterances of a speaker are correlated, so that drawing utterances would give too narrow an interval; for few
-    speakers, even this one is too narrow: see `interval`.
+    speakers, even this one is too narrow: see `interval`. `scipy.stats.bootstrap` draws the same speakers for a seed
+    and returns the same interval, in 1 to 2 times the time, but it refuses a single speaker.
 
     Args:
         correct: Whether each prediction is correct [N] bool.

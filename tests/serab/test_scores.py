@@ -76,6 +76,18 @@ def test_an_interval_over_speakers_is_wider_than_one_over_utterances() -> None:
     assert by_utterance.high - by_utterance.low == pytest.approx(2 * 1.96 * error, rel=0.05)
 
 
+def test_an_interval_over_speakers_is_that_of_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(1)
+    speakers, correct = generator.integers(6, size=500), generator.random(500) < 0.7
+    sums = [np.bincount(speakers, weights=values) for values in (correct, np.ones(500))]
+    expected = stats.bootstrap(
+        sums, lambda right, total, axis: right.sum(axis) / total.sum(axis), paired=True, vectorized=True,
+        n_resamples=10_000, method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert bootstrap(correct, speakers) == pytest.approx((expected.low, expected.high), abs=5e-3)
+
+
 def test_two_speakers_never_get_less_than_the_binomial_interval() -> None:
     speakers = np.repeat(["08", "10"], [29, 32])
     correct = np.ones(61, bool)
