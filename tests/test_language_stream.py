@@ -287,7 +287,8 @@ def test_silent_parts_of_an_array_do_not_count_either(trained: Path, tmp_path: P
 
 def test_a_rare_class_starts_no_hundreds_of_trainings() -> None:
     labels = torch.tensor([0] * 500 + [1] * 10)
-    data = SimpleNamespace(datasets={"train": SimpleNamespace(targets=labels)})
+    target = FrameClasses(["en", "es"], "language")
+    data = SimpleNamespace(datasets={"train": SimpleNamespace(targets=labels)}, target=target)
     with pytest.raises(ConfigError, match=r"ensemble=auto: the largest class holds the smallest 50 times"):
         members_of("auto", data)
 

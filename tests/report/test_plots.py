@@ -276,7 +276,7 @@ def test_a_single_epoch_can_be_seen() -> None:
 
 def test_pictures_are_drawn_without_global_state() -> None:
     code = (
-        "import sys, numpy; from ser import plots; assert 'matplotlib' not in sys.modules;"
+        "import sys, numpy; from ser.report import plots; assert 'matplotlib' not in sys.modules;"
         "plots.to_image(plots.length_histogram({'train': numpy.array([5, 6])}));"
         "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )

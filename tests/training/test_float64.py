@@ -60,7 +60,7 @@ def test_no_step_makes_float64(
     names = ("training_step", "validation_step", "on_train_epoch_end", "on_validation_epoch_end")
     for name in names:
         monkeypatch.setattr(Task, name, without_float64(getattr(Task, name)))
-    monkeypatch.setattr(FrameClasses, "decided", without_float64(FrameClasses.decided))
+    monkeypatch.setattr(FrameClasses, "answers", without_float64(FrameClasses.answers))
     fitted = fit(recordings, tmp_path, *settings, data="ravdess")
     assert fitted.task.curves["validation/loss"]
 

@@ -361,6 +361,7 @@ def test_a_schedule_waits_for_a_logged_loss_only(monitor: str) -> None:
     config = settings_of(
         schedule={"_target_": "ser.training.plateau", "monitor": monitor},
         target={"_target_": "ser.targets.Quadrant"},
+        loss={"_target_": "ser.targets.CrossEntropy"},
         pooling={"_target_": "ser.models.MeanPooling"},
         batching={"carry_state": False},
         callbacks={},
@@ -375,6 +376,7 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
     config = settings_of(
         **callback_with(callback, monitor="validation/los", mode="min"),
         target={"_target_": "ser.targets.Quadrant"},
+        loss={"_target_": "ser.targets.CrossEntropy"},
         pooling={"_target_": "ser.models.MeanPooling"},
         batching={"carry_state": False},
         features={},
