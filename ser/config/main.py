@@ -26,7 +26,8 @@ from ser.files import REMEDIES
 from ser.runs import environment, sweep, sweep_tables
 from ser.runs.run_folder import RunFolder
 
-Script = Callable[[dict[str, Any]], float | None]
+Script = Callable[[Any], float | None]
+"""A function of the settings of its command."""
 
 
 def main(
@@ -36,7 +37,7 @@ def main(
     rewrite: Callable[[list[str]], list[str]] | None = None,
     help: str | None = None,
 ) -> Callable[[Script], Callable[[], None]]:
-    """Turn a function of a checked config into a command; the folder `conf` lies beside its file or further up.
+    """Turn a function of the settings into a command; the folder `conf` lies beside its file or further up.
 
     A user's mistake ends as a message on stderr with exit code 1. A traceback is printed where
     HYDRA_FULL_ERROR=1 or an option of the group `debug` asks for it. With `-m`, each job records its status,
@@ -59,7 +60,7 @@ def main(
                 sys.stdout.reconfigure(errors="backslashreplace")
             try:
                 typed = sys.argv[1:]
-                app = App(conf, config_name, existing_paths, SCHEMAS.get(config_name), help)
+                app = App(conf, config_name, existing_paths, SCHEMAS[config_name], help)
                 arguments = rewrite(typed) if rewrite else typed
                 code = _run(script, read_command(arguments, app), typed)
             except KeyboardInterrupt:
@@ -83,7 +84,7 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
     """Let Hydra run the script, end a sweep with its table, and return the exit code.
 
     Args:
-        script: of a checked config.
+        script: of its settings.
         command: what Hydra gets.
         typed: arguments as the user typed them.
     """
@@ -101,7 +102,9 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
                 is_own=app.is_own,
             )
             with ranks.silence_followers(config.get("trainer")):
-                return script(config | {"resume": str(resume)} if resume and "resume" in config else config)
+                if resume and "resume" in config:
+                    config["resume"] = str(resume)
+                return script(app.schema.of(config))
 
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             return _run_job_of_sweep(run, cfg, command)

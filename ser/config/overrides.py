@@ -19,6 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from ser.config.settings import Settings
 from ser.config.slots import trust
 from ser.config.types import signature
 from ser.config.validate import describe, find_problems, known_keys, nearest_key, show
@@ -35,7 +36,7 @@ class App:
         conf: folder of the configs.
         config_name: the primary config, without `.yaml`.
         existing_paths: full keys of files or folders that must be there.
-        schema: class that has the types of the settings at the top.
+        schema: class of the settings.
         help: what --help prints before the groups; None where it stands in the config.
         config_dir: folder of the user's own configs and code.
         is_own: whether the user wrote the config, so that the packages it names may be imported; a run's folder may
@@ -46,7 +47,7 @@ class App:
     conf: Path
     config_name: str
     existing_paths: Sequence[str]
-    schema: type | None = None
+    schema: type[Settings] = Settings
     help: str | None = None
     config_dir: Path | None = None
     is_own: bool = True
@@ -56,7 +57,7 @@ class App:
         """The keys that may stand at the top: those of the primary config, and the groups."""
         folders = [self.conf, *([self.config_dir] if self.config_dir else [])]
         groups = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
-        typed = signature(self.schema)[0].keys() if self.schema else ()
+        typed = signature(self.schema)[0].keys()  # type: ignore[arg-type]
         return groups | {*typed} | self._keys_of(self.config_name)
 
     def trust(self, cfg: DictConfig) -> None:

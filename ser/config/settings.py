@@ -1,12 +1,40 @@
-"""Types of the settings at the top of each script's config; what they mean stands in conf/*.yaml, as do defaults."""
+"""Settings of each script, typed; what they mean stands in conf/*.yaml, as do defaults.
 
-from dataclasses import dataclass
+A node with `_target_` stays a spec: the constructor that it names has its types.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+Spec = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Predict:
+class Settings:
+    """Settings of a script, built once from its checked config."""
+
+    config: Spec = field(init=False, repr=False)
+    """The config as plain containers, as it is written to config.yaml."""
+
+    @classmethod
+    def of(cls, config: Spec) -> Self:
+        """Build the settings from a checked config; what is not in it is None, or has its default."""
+        given: dict[str, Any] = {}
+        for each in fields(cls):
+            if each.init and (each.name in config or each.default is MISSING):
+                value = config.get(each.name)
+                if isinstance(each.type, type) and is_dataclass(each.type) and isinstance(value, Mapping):
+                    value = each.type(**value)
+                given[each.name] = value
+        settings = cls(**given)
+        object.__setattr__(settings, "config", config)
+        return settings
+
+
+@dataclass(frozen=True)
+class Predict(Settings):
     """Settings of `ser predict`."""
 
     ckpt: str | list[str]
@@ -29,7 +57,7 @@ class Predict:
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Settings):
     """Settings of `ser export`."""
 
     ckpt: str
@@ -39,8 +67,16 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Serab:
-    """Settings of `ser serab`, but for those of its groups."""
+class SerabData:
+    """Settings of `ser serab` for all corpora."""
+
+    split: Spec
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Serab(Settings):
+    """Settings of `ser serab`."""
 
     experiment_name: str
     corpora: str | list[str]
@@ -56,12 +92,43 @@ class Serab:
     folders: dict[str, str | None]
     settings: dict[str, dict[str, Any]]
     published: dict[str, dict[str, Any]]
+    data: SerabData
+    extractor: Spec
     trust: str | list[str]
 
 
 @dataclass(frozen=True)
-class Train:
-    """Settings of `ser train` and of the commands that read its data, without those of groups."""
+class Batching:
+    """How utterances are put together in batches.
+
+    Args:
+        max_frames: Maximum number of padded frames in a batch.
+        max_utterances: Maximum number of utterances in a batch.
+        pool: Number of utterances that are sorted together by length: fewer are more random, more pad less.
+        crop_frames: In training, maximum number of frames; longer utterances are cut to a random segment.
+        cut_frames: In training, number of frames of the sequences into which utterances are cut, the last one
+            shorter; all sequences are used, and none is joined with another.
+        balance: Which utterances of unequally frequent classes an epoch contains, see ser.batching.class_balance.
+        carry_state: In training, put the sequences of a recording into one row of successive batches, so that a
+            causal model can continue from its state.
+        overfit: Number of training utterances to train and validate on: a correct model can memorise them.
+        num_workers: Number of loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
+    """
+
+    max_frames: int = 16_000
+    max_utterances: int = 32
+    pool: int = 512
+    crop_frames: int | None = None
+    cut_frames: int | None = None
+    balance: Literal["none", "oversample", "undersample"] = "none"
+    carry_state: bool = False
+    overfit: int | None = None
+    num_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Train(Settings):
+    """Settings of `ser train` and of the commands that read its data."""
 
     experiment_name: str
     seed: int
@@ -73,15 +140,31 @@ class Train:
     ensemble: int | Literal["auto"] | None
     resume: str | None
     trust: str | list[str]
+    data: Spec
+    batching: Batching
+    features: Spec
+    augment: Spec
+    frontend: Spec
+    model: Spec
+    pooling: Spec
+    head: Spec
+    target: Spec
+    loss: Spec
+    optimizer: Spec
+    trainer: Spec
+    callbacks: Mapping[str, Spec | None]
+    schedule: Spec | None = None
+    waveform_augment: Spec | None = None
+    logger: Spec | None = None
 
 
-SCHEMAS = {
+SCHEMAS: dict[str, type[Settings]] = {
     "predict": Predict,
     "export": Export,
     "serab": Serab,
     "train": Train,
 }
-"""Primary config -> the class of its settings."""
+"""Primary config -> class of its settings."""
 
 
 def find_conf(file: Path) -> Path:

@@ -5,12 +5,15 @@ import json
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
+
+from ser.config.settings import Spec
 
 _STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 _TOLD = (bool, int, float, str, list, dict, tuple, set)
@@ -28,6 +31,8 @@ class Parameter:
     def __init__(self, hint: Any, default: Any) -> None:
         self.default = default
         self.members = [*_members(hint)]
+        self.node: type | None = hint if isinstance(hint, type) and is_dataclass(hint) else None
+        """The class of a node's settings; None for all else."""
         self._adapters = [adapter for member in self.members if (adapter := _adapter(member))]
         self._is_open = len(self._adapters) < len(self.members)
 
@@ -35,6 +40,8 @@ class Parameter:
         """Return whether a plain value fits; a node that builds an object always does."""
         if holds_target(value) or (value is None and self.default is None):
             return True
+        if self.node:
+            return isinstance(value, Mapping)
         if self._is_open and (not self._adapters or isinstance(value, Mapping | list)):
             return True
         return any(_fits(adapter, value) for adapter in self._adapters)
@@ -121,6 +128,8 @@ def _fits(adapter: TypeAdapter[Any], value: Any) -> bool:
 def _words(hint: Any) -> list[str]:
     if get_origin(hint) is Literal:
         return [*map(repr, get_args(hint))]
+    if hint == Spec or is_dataclass(hint):
+        return ["settings"]
     if hint in (None, type(None)):
         return ["null"]
     kind = get_origin(hint) or hint

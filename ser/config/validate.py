@@ -88,7 +88,7 @@ def find_problems(
             problems += found
         elif isinstance(value, float) and not math.isfinite(value):
             problems.append(f"{path}={value}: is not finite. Give a number, or null to turn it off.")
-    problems += [*_top_problems(plain, schema)] if schema else []
+    problems += [*_top_problems(plain, schema, known)] if schema else []
     problems += [problem for key in existing_paths for problem in _path_problems(key, plain)]
     return plain, problems
 
@@ -146,20 +146,30 @@ def _node_problems(path: str, node: Mapping[str, Any], known: set[str]) -> Itera
     except ConfigError as error:
         yield f"{path}._target_={node['_target_']}: {error}"
         return
+    yield from _key_problems(path, node, parameters, known, is_open=is_open)
+
+
+def _key_problems(
+    path: str, node: Mapping[str, Any], parameters: Mapping[str, Parameter], known: set[str], *, is_open: bool
+) -> Iterator[str]:
     for key, value in node.items():
         full_key = f"{path}.{key}"
         if key in parameters:
             if not parameters[key].accepts(value):
                 yield f"{full_key}={show(value)}: {_type_problem(full_key, value, parameters[key])}"
         elif key != "_target_" and not is_open:
-            takes = f"{node['_target_']} takes {', '.join(parameters) or 'nothing'}."
+            takes = f"{node.get('_target_', path)} takes {', '.join(parameters) or 'nothing'}."
             yield f"{full_key}={show(value)}: unknown key. {nearest_key(full_key, known, otherwise=takes)}"
 
 
-def _top_problems(plain: Mapping[str, Any], schema: type) -> Iterator[str]:
+def _top_problems(plain: Mapping[str, Any], schema: type, known: set[str]) -> Iterator[str]:
     for key, parameter in signature(schema)[0].items():
-        if key in plain and not parameter.accepts(plain[key]):
-            yield f"{key}={show(plain[key])}: {_type_problem(key, plain[key], parameter)}"
+        value = plain.get(key)
+        if parameter.node and isinstance(value, Mapping):
+            parameters, is_open = signature(parameter.node)
+            yield from _key_problems(key, value, parameters, known, is_open=is_open)
+        elif key in plain and not parameter.accepts(value):
+            yield f"{key}={show(value)}: {_type_problem(key, value, parameter)}"
 
 
 def _type_problem(key: str, value: Any, parameter: Parameter) -> str:

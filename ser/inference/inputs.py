@@ -3,14 +3,15 @@
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ser.audio.find import find_audio, recording_name
 from ser.audio.reader import AUDIO_SUFFIXES, OVERSHOOT_S, is_audio, probe
+from ser.config.settings import Predict
 from ser.corpora.published import read_corpus
 from ser.data.manifest import Manifest, Utterance, read_manifest, refuse_duplicates
 from ser.errors import ConfigError, DataError, SerError, setting
@@ -66,16 +67,17 @@ def kind_of(given: str | Sequence[str], *, stream: bool) -> Kind:
     return "recordings" if are_recordings(Path(given)) else "frames"
 
 
-def refuse_unread(config: Mapping[str, Any], kind: Kind) -> None:
+def refuse_unread(settings: Predict, kind: Kind) -> None:
     """Refuse settings of `ser predict` that nothing would read.
 
     Raises:
         ConfigError: with the first of them.
     """
     for name, read_for in _READ_FOR.items():
-        if config[name] is not None and kind != read_for:
+        value = getattr(settings, name)
+        if value is not None and kind != read_for:
             raise ConfigError(
-                f"{setting(name, config[name])}: is for {_KINDS[read_for]}, but the input is {_KINDS[kind]}. "
+                f"{setting(name, value)}: is for {_KINDS[read_for]}, but the input is {_KINDS[kind]}. "
                 "Leave it out."
             )
 

@@ -11,21 +11,22 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from ser.config.main import main
+from ser.config.settings import Train
 from ser.data.manifest import Manifest, Utterance
 
 _PICTURED = 5
 
 
 @main("train", help=__doc__)
-def describe(config: dict[str, Any]) -> None:
+def describe(settings: Train) -> None:
     """Print splits, classes by speaker, labels and leaks; draw some recordings with their features."""
     from rich.console import Console  # torch and all that: first the config must be right
 
     from ser.data import summary
     from ser.training import setup
 
-    splits = setup.read_splits(config)
-    data = setup.make_data(config, splits)
+    splits = setup.read_splits(settings.config)
+    data = setup.make_data(settings.config, splits)
     console = Console()
     console.print(summary.table(data.summaries()))
     for name, manifest in splits.manifests.items():
@@ -43,7 +44,7 @@ def describe(config: dict[str, Any]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         draw(
             splits.manifests["train"],
-            config["features"],
+            settings.features,
             folder / "recordings.png",
             fields=data.target.label_names,
         )

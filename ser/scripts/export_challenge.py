@@ -11,6 +11,7 @@ import numpy as np
 from hydra.core.hydra_config import HydraConfig
 
 from ser.config.main import main
+from ser.config.settings import Train
 from ser.data.manifest import Manifest
 from ser.errors import setting
 from ser.runs.environment import program_words
@@ -19,14 +20,14 @@ LABELS = ("valence", "activation")
 
 
 @main("train", help=__doc__)
-def export_challenge(config: dict[str, Any]) -> None:
+def export_challenge(settings: Train) -> None:
     """Write train.json and dev.json, and the test split's speakers in two halves, ser_test_1 and ser_test_2.json."""
     from ser.config.instantiate import build  # torch and all that: first the config must be right
     from ser.features.extractors import CHALLENGE
     from ser.targets.base import label_columns
 
     features = {"_target_": "ser.features.LogMel", "sample_rate": 16_000, **CHALLENGE}
-    splits = build(config["data"], slot="data").splits(features)
+    splits = build(settings.data, slot="data").splits(features)
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {name: (store, label_columns(LABELS, store)) for name, store in splits.stores.items()}

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, cast
 
 from ser.config.main import main
+from ser.config.settings import Predict
 from ser.errors import ConfigError
 
 
 @main("predict", existing_paths=["ckpt", "input"])
-def predict(config: dict[str, Any]) -> None:
+def predict(settings: Predict) -> None:
     """Write the answer to every utterance of the input; print the scores, too, where it is labelled."""
     from ser.inference import (
         checkpoint,  # torch takes 1.4 s: first the config must be right
@@ -22,49 +23,51 @@ def predict(config: dict[str, Any]) -> None:
     )
 
     for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
-        if config[key] is not None and config[key] <= 0:
-            raise ConfigError(f"{key}={config[key]}: expected more than 0. Give another number.")
-    if isinstance(config["input"], list) and config["stream"]:
+        value = getattr(settings, key)
+        if value is not None and value <= 0:
+            raise ConfigError(f"{key}={value}: expected more than 0. Give another number.")
+    if isinstance(settings.input, list) and settings.stream:
         raise ConfigError(
             "input: is a list, but stream=true hears one recording. Give one file, or leave stream out."
         )
-    if config["input"] == "-" and not config["stream"]:
+    if settings.input == "-" and not settings.stream:
         raise ConfigError("input=-: standard input is heard as it comes. Set stream=true, or give a file.")
-    kind = inputs.kind_of(config["input"], stream=config["stream"])
-    inputs.refuse_unread(config, kind)
-    paths = config["ckpt"] if isinstance(config["ckpt"], list) else [config["ckpt"]]
+    kind = inputs.kind_of(settings.input, stream=settings.stream)
+    inputs.refuse_unread(settings, kind)
+    paths = settings.ckpt if isinstance(settings.ckpt, list) else [settings.ckpt]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
     with inputs.remedies():
         if kind == "stream":
-            predict_stream(config, models)
+            predict_stream(settings, models)
         elif kind == "frames":
-            predict_challenge(config, models)
+            predict_challenge(settings, models)
         else:
-            predict_recordings(config, models)
+            predict_recordings(settings, models)
 
 
-def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
+def predict_challenge(settings: Predict, models: list[Any]) -> None:
     """Answer a file of features in its layout, with ids in its order and type."""
     from ser.corpora.challenge_reader import read_challenge
     from ser.inference import predict as inference
     from ser.inference import writers
 
-    output = Path(config["output"] or f"predictions_{Path(config['input']).stem}.json")
+    assert isinstance(settings.input, str)
+    output = Path(settings.output or f"predictions_{Path(settings.input).stem}.json")
     probabilities = output.parent / f"{output.stem}_scores.json"
-    replacing = {"overwrite": config["overwrite"]}
-    for path in (output, probabilities) if config["scores"] else (output,):
+    replacing = {"overwrite": settings.overwrite}
+    for path in (output, probabilities) if settings.scores else (output,):
         writers.check_output(path, **replacing)
 
-    store = read_challenge(config["input"], cache_dir=config["cache_dir"], labels="optional")
-    device = inference.choose_device(config["device"])
-    scores = inference.class_scores(models, store, device=device, max_frames=config["max_frames"])
+    store = read_challenge(settings.input, cache_dir=settings.cache_dir, labels="optional")
+    device = inference.choose_device(settings.device)
+    scores = inference.class_scores(models, store, device=device, max_frames=settings.max_frames)
 
-    inference.require_decisions(store.ids, scores, config["input"])
+    inference.require_decisions(store.ids, scores, settings.input)
     target = models[0].target
     answers = zip(store.ids, target.labels_of(scores), strict=True)
     writers.write_predictions(output, store.ids, store.layout, answers, **replacing)
     print(*inference.describe_answers(store.ids, scores, target, output), sep="\n")
-    if config["scores"]:
+    if settings.scores:
         inference.require_classes(models, "scores=true")
         rows = [dict(zip(target.class_names, row, strict=True)) for row in scores.tolist()]
         named = zip(store.ids, rows, strict=True)
@@ -73,42 +76,43 @@ def predict_challenge(config: dict[str, Any], models: list[Any]) -> None:
     inference.show_scores(scores, store, target)
 
 
-def predict_recordings(config: dict[str, Any], models: list[Any]) -> None:
+def predict_recordings(settings: Predict, models: list[Any]) -> None:
     """Answer recordings, whole or in windows, or an array of clips: label and probabilities in a row of a table."""
     from ser.inference import inputs, writers
     from ser.inference import predict as inference
 
-    names = config["input"] if isinstance(config["input"], list) else [config["input"]]
+    names = settings.input if isinstance(settings.input, list) else [settings.input]
     paths = [Path(str(name)) for name in names]
-    output = Path(config["output"] or f"predictions{f'_{paths[0].stem}' if len(paths) == 1 else ''}.csv")
+    output = Path(settings.output or f"predictions{f'_{paths[0].stem}' if len(paths) == 1 else ''}.csv")
     writers.check_table_name(output)
-    writers.check_output(output, overwrite=config["overwrite"])
+    writers.check_output(output, overwrite=settings.overwrite)
 
     if len(paths) == 1 and inputs.is_array(paths[0]):
         store, to_features = inference.clips_of(paths[0], models)
         places: list[dict[str, Any]] = [{}] * len(store)
     else:
-        manifest = inputs.with_ends(inputs.find_recordings(paths, config["root"], config["corpus"]))
+        manifest = inputs.with_ends(inputs.find_recordings(paths, settings.root, settings.corpus))
         if models[0].target.class_names and len(fields := models[0].target.label_names) == 1:
             folders = [path for path in paths if path.is_dir()]
             manifest = inputs.with_folder_labels(manifest, folders, fields[0], models[0].target.class_names)
-        manifest = inputs.windows(manifest, config["window_s"], config["hop_s"])
+        manifest = inputs.windows(manifest, settings.window_s, settings.hop_s)
         manifest, store = inference.features_of(
-            manifest, models, cache_dir=config["cache_dir"], on_error=config["on_error"]
+            manifest, models, cache_dir=settings.cache_dir, on_error=settings.on_error
         )
         places, to_features = inference.places(manifest), None
 
-    device = inference.choose_device(config["device"])
-    settings = {"device": device, "to_features": to_features, "max_frames": config["max_frames"]}
-    scores = inference.class_scores(models, store, **settings)
+    device = inference.choose_device(settings.device)
+    scores = inference.class_scores(
+        models, store, device=device, to_features=to_features, max_frames=settings.max_frames
+    )
     inference.warn_of_silence(store.ids, scores)
     rows = inference.rows(store.ids, scores, models[0].target, places)
-    writers.write_table(output, rows, overwrite=config["overwrite"])
+    writers.write_table(output, rows, overwrite=settings.overwrite)
     print(*inference.describe_answers(store.ids, scores, models[0].target, output), sep="\n")
     inference.show_scores(scores, store, models[0].target)
 
 
-def predict_stream(config: dict[str, Any], models: list[Any]) -> None:
+def predict_stream(settings: Predict, models: list[Any]) -> None:
     """Answer a recording, or standard input, as it comes: a row for every decision, and a picture."""
     import signal
     import sys
@@ -117,16 +121,17 @@ def predict_stream(config: dict[str, Any], models: list[Any]) -> None:
     from ser.inference import console
     from ser.inference.stream import Stream, chunks_of
 
+    assert isinstance(settings.input, str)
     stream = Stream(models)
-    console.check_inputs(config["input"], sample_rate=config["sample_rate"], stream=stream)
-    if config["input"] == "-":
+    console.check_inputs(settings.input, sample_rate=settings.sample_rate, stream=stream)
+    if settings.input == "-":
         name, source = "standard input", console.raw_samples(cast(BufferedIOBase, sys.stdin.buffer))
     else:
-        name = Path(config["input"]).name
-        waveform = read_audio(Path(config["input"]), stream.sample_rate)
-        source = chunks_of(waveform, max(1, round(config["push_ms"] * stream.sample_rate / 1000)))
-    output = Path(config["output"] or f"predictions_{Path(name).stem.replace(' ', '_')}.csv")
-    followed = console.follow(stream, source, output, title=name, overwrite=config["overwrite"])
+        name = Path(settings.input).name
+        waveform = read_audio(Path(settings.input), stream.sample_rate)
+        source = chunks_of(waveform, max(1, round(settings.push_ms * stream.sample_rate / 1000)))
+    output = Path(settings.output or f"predictions_{Path(name).stem.replace(' ', '_')}.csv")
+    followed = console.follow(stream, source, output, title=name, overwrite=settings.overwrite)
     print(console.conclude(followed, stream, name, output))
     if followed.signal is not None and followed.signal != signal.SIGINT:
         sys.exit(128 + followed.signal)

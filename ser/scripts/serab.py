@@ -13,14 +13,15 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from ser.config.main import main
+from ser.config.settings import Serab
 from ser.config.validate import check, show
 from ser.errors import ConfigError, did_you_mean, install_command
 
 
 @main("serab", existing_paths=("corpora_root",))
-def serab(config: dict[str, Any]) -> float:
+def serab(settings: Serab) -> float:
     """Run the benchmark; the accuracy on the split that `select` names, in the mean over corpora, ranks a sweep."""
-    settings = HydraConfig.get()
+    config, job = settings.config, HydraConfig.get()
     check_names(config)
     corpora = [config["corpora"]] if isinstance(config["corpora"], str) else config["corpora"]
     specs = {name: corpus_spec(name, config) for name in dict.fromkeys(corpora)}
@@ -37,8 +38,8 @@ def serab(config: dict[str, Any]) -> float:
     return benchmark.run(
         config,
         specs,
-        folder=Path(settings.runtime.output_dir),
-        extractor=settings.runtime.choices["extractor"],
+        folder=Path(job.runtime.output_dir),
+        extractor=job.runtime.choices["extractor"],
         split=_split(),
     )
 

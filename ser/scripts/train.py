@@ -10,7 +10,6 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
@@ -19,6 +18,7 @@ from hydra.types import RunMode
 from ser import ranks
 from ser.config.main import main
 from ser.config.path_settings import resume_arguments
+from ser.config.settings import Spec, Train
 from ser.config.slots import trusted
 from ser.errors import SerError, hydra_value
 from ser.files import write_atomic
@@ -28,22 +28,22 @@ from ser.runs.sweep import STATUS_FILE, record_status
 
 
 @main("train", rewrite=resume_arguments)
-def train(config: dict[str, Any]) -> float:
+def train(settings: Train) -> float:
     """Run one training and return the monitored value of its best checkpoint."""
     from ser.training.consistency import check_augment, check_complete, check_training
 
-    settings = HydraConfig.get()
+    config, job = settings.config, HydraConfig.get()
     checks = [partial(check, config) for check in (check_complete, check_training, check_augment)]
     ranks.check_alike(config.get("trainer"), *checks)
-    if settings.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
-        return train_alone(config, Path(settings.runtime.output_dir))
+    if job.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
+        return train_alone(config, Path(job.runtime.output_dir))
     from ser.training import ensemble, launcher, resume, setup
 
     started = time.monotonic()
     setup.prepare(config)
     trainer = setup.build_trainer(config)
     with launcher.joined(trainer, config["trainer"]) as processes, ExitStack() as held:
-        run = RunFolder(processes.share_folder(settings.runtime.output_dir))
+        run = RunFolder(processes.share_folder(job.runtime.output_dir))
         processes.run_first(lambda: held.enter_context(run.hold(resuming=config["resume"] is not None)))
         processes.run_first(lambda: setup.announce(config, run))
         if config["resume"] is not None:
@@ -69,12 +69,12 @@ def train(config: dict[str, Any]) -> float:
         return scores.value
 
 
-def train_alone(config: dict[str, Any], folder: Path) -> float:
+def train_alone(config: Spec, folder: Path) -> float:
     """Run one job of a sweep as a command of its own, from its resolved config.
 
     Lightning starts further processes by repeating the command line, which here would repeat the whole sweep.
     """
-    write_atomic(folder / "job.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_atomic(folder / "job.yaml", yaml.safe_dump(dict(config), sort_keys=False))
     place = ["--config-path", str(folder.absolute()), "--config-name", "job"]
     words = [f"hydra.run.dir={hydra_value(folder)}", "hydra.output_subdir=null"]
     words.append(f"++trust={hydra_value(trusted())}")

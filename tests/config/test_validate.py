@@ -41,7 +41,7 @@ TREE = {
         monitor: validation/accuracy
         mode: max
         resume: null
-        batching: {max_frames: 100, crop: null}
+        batching: {max_frames: 100, crop_frames: null}
         hydra:
           run: {dir: "logs/${name}"}
           sweep: {dir: "logs/sweep_${name}", subdir: "${hydra:job.num}"}
@@ -67,7 +67,8 @@ SCRIPT = """
 
 
     @main("train", existing_paths=("resume",))
-    def train(cfg):
+    def train(settings):
+        cfg = settings.config
         print("settings:", json.dumps(cfg))
         match cfg["seed"]:
             case 13:
@@ -285,7 +286,7 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
         "optimizer.lr=abc": "expected float (default 0.001), found the text 'abc'.",
         "seed=abc": "expected int, such as 0, found the text 'abc'.",
         "batching.max_frames=1.5": "expected int, such as 100, found the number 1.5.",
-        "batching.crops=3": "unknown key. Did you mean 'batching.crop'?",
+        "batching.crop_frame=3": "unknown key. Did you mean 'batching.crop_frames'?",
         "model=cnnn": "no such option. Did you mean 'cnn'? Options: cnn, lstm.",
         "modle=cnn": "unknown key. Did you mean 'mode' or 'model'?",
         "name=a=3": "a value with '=' must be quoted. Write 'name=\"a=3\"'.",

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ser.config.settings import Predict
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError, DataError
 from ser.inference.inputs import (
@@ -42,11 +44,11 @@ def record(path: Path, seconds: float) -> Path:
     ],
 )
 def test_a_setting_that_nothing_reads_is_refused(given: Any, stream: bool, setting: str) -> None:
-    settings = dict.fromkeys(("root", "corpus", "window_s", "hop_s", "sample_rate"))
+    settings = Predict.of({})
     kind = kind_of(given, stream=stream)
     refuse_unread(settings, kind)
     with pytest.raises(ConfigError, match=rf"^{setting}=1: is for .*, but the input is .*Leave it out\.$"):
-        refuse_unread({**settings, setting: 1}, kind)
+        refuse_unread(replace(settings, **{setting: 1}), kind)
 
 
 def test_recordings_are_told_by_their_names(tmp_path: Path) -> None:

@@ -303,8 +303,8 @@ SCRIPT = """
 
 
     @main("train")
-    def train(cfg):
-        assert "torch" not in sys.modules
+    def train(settings):
+        cfg = settings.config
         if cfg["seed"] == 13:
             raise RuntimeError("a bug")
         if cfg["seed"] == 14:
