@@ -149,8 +149,8 @@ def test_commands_of_the_pages_compose(command: str, places: Path, monkeypatch: 
     if words[0] == "ser":
         words = words[1:]
         assert words[0] in OURS
-    elif words[:2] in (["python", "train.py"], ["python", "predict.py"]):
-        words = [words[1].removesuffix(".py"), *words[2:]]
+    elif script := next((word for word in words if word in ("train.py", "predict.py")), None):
+        words = [script.removesuffix(".py"), *words[words.index(script) + 1 :]]
     else:
         assert words[0] in ("pip", "make", "tensorboard") or words[:2] == ["python", "-m"], command
         return

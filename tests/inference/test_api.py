@@ -174,6 +174,19 @@ def test_values_have_no_label_and_are_those_of_predict(
     assert model.labels == ("arousal", "valence")
 
 
+def test_several_tasks_are_named_by_task(waveforms: dict[Path, np.ndarray], tmp_path: Path) -> None:
+    values = {"_target_": "ser.targets.Regression", "fields": ["arousal"], "mean": [0.0], "std": [1.0]}
+    tasks = {"spoken": {"target": UTTERANCES}, "values": {"target": values}}
+    model = ser.load(
+        write_run(tmp_path / "RUN", target={"_target_": "ser.targets.MultiTask", "tasks": tasks})
+    )
+    found = model.predict(next(iter(waveforms)))
+    assert found.label is None
+    assert set(found.values) == {"spoken", "arousal"}
+    assert found.probabilities.keys() == {"spoken_en", "spoken_hi", "spoken_cmn"}
+    assert max(found.probabilities, key=found.probabilities.__getitem__) == f"spoken_{found.values['spoken']}"
+
+
 def test_silence_has_no_label_where_a_model_answers_frames(tmp_path: Path) -> None:
     frames = {"features": spec_of_features("mask"), "target": {**FRAMES, "silence": "mask"}}
     model = ser.load(write_run(tmp_path / "run", **frames, pooling={"_target_": "ser.models.EveryStep"}))
