@@ -133,12 +133,12 @@ def test_scores_are_of_known_labels_and_decisions_and_the_others_are_counted(
 ) -> None:
     target = Classes(["anger", "joy"], "emotion")
     scores = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.2, 0.8], [float("nan"), float("nan")]])
-    predict.show_scores(scores, labelled(["anger", "joy", "boredom", "joy"], "emotion"), target)
+    predict.print_scores(scores, labelled(["anger", "joy", "boredom", "joy"], "emotion"), target)
     told = capsys.readouterr().out
     assert "2 of 4 utterances are scored: the others have no decision, or a label" in told
     assert "none of anger, joy (1 'boredom')" in told
     assert "accuracy             50.0%" in told
-    predict.show_scores(scores[:2], labelled(["anger", "anger"], "emotion"), target)
+    predict.print_scores(scores[:2], labelled(["anger", "anger"], "emotion"), target)
     assert "are scored" not in capsys.readouterr().out
 
 
@@ -151,10 +151,10 @@ def test_utterances_without_a_decision_are_not_written_as_the_first_class() -> N
 
 def test_what_no_model_was_asked_for_is_not_scored(capsys: pytest.CaptureFixture[str]) -> None:
     target, scores = Classes(["anger", "joy"], "emotion"), torch.tensor([[0.9, 0.1]])
-    predict.show_scores(scores, labelled(["boredom"], "emotion"), target)
+    predict.print_scores(scores, labelled(["boredom"], "emotion"), target)
     assert "0 of 1" in (told := capsys.readouterr().out)
     assert "nan" not in told
-    predict.show_scores(scores, labelled(["1"], "valence"), target)
+    predict.print_scores(scores, labelled(["1"], "valence"), target)
     assert not capsys.readouterr().out
 
 
@@ -175,7 +175,7 @@ def test_bits_are_printed_beside_their_class() -> None:
 def test_a_recording_without_speech_has_no_answer() -> None:
     target = Classes(class_names=("anger", "joy"), field="label")
     lines = answers([[float("nan")] * 2, [0.9, 0.1]], target)
-    assert lines == ["0.wav: no speech, so no answer", "1.wav: anger 90.0%", "2 utterances: out.csv"]
+    assert lines == ["0.wav: no speech, so no decision", "1.wav: anger 90.0%", "2 utterances: out.csv"]
 
 
 def test_many_answers_are_counted_by_class() -> None:

@@ -28,7 +28,7 @@ def store(labels: list[list[str]], target: Target) -> Store:
 def test_labels_that_are_no_class_are_counted_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     target = Classes(["anger", "joy"], "emotion")
     labels = [["anger"], ["jo\u200by"], ["Anger"], [""], ["Anger"]]
-    predict.show_scores(torch.eye(2)[[0, 1, 0, 0, 0]], store(labels, target), target)
+    predict.print_scores(torch.eye(2)[[0, 1, 0, 0, 0]], store(labels, target), target)
     printed = capsys.readouterr().out
     assert "2 of 5 utterances are scored" in printed
     assert "none of anger, joy (2 'Anger', 1 'no label')." in printed
@@ -37,7 +37,7 @@ def test_labels_that_are_no_class_are_counted_and_named(capsys: pytest.CaptureFi
 
 def test_quadrants_with_a_missing_bit_are_left_out_of_scores(capsys: pytest.CaptureFixture[str]) -> None:
     target = Quadrant()
-    predict.show_scores(torch.eye(4)[[1, 0]], store([["0", "1"], ["", "0"]], target), target)
+    predict.print_scores(torch.eye(4)[[1, 0]], store([["0", "1"], ["", "0"]], target), target)
     assert "1 of 2 utterances are scored" in capsys.readouterr().out
 
 

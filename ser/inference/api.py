@@ -1,4 +1,4 @@
-"""Trained models in Python: `ser.load(RUN).predict("speech.wav")`. The answers are those of `ser predict`."""
+"""Use trained models in Python: `ser.load(RUN).predict("speech.wav")`. Predictions equal those of `ser predict`."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -28,19 +28,19 @@ Item = str | Path | np.ndarray | Tensor
 """A recording: the path of a file, or its samples; or frames of features."""
 Items = list[Item] | tuple[Item, ...]
 
-_LOUDEST = 100.0  # times full scale, which no recording reaches; samples of 16 bits do
-_MAX_UTTERANCES = 256  # of a batch
+_LOUDEST = 100.0  # times full scale, which no recording reaches, unlike 16-bit samples
+_MAX_UTTERANCES = 256  # utterances in a batch
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Answer to one recording.
+    """Prediction for one recording.
 
     Args:
-        label: Name of the most likely class; None where no class is predicted, or where the recording holds no speech.
-        probabilities: Class name -> probability, 0..1; empty where no class is predicted.
-        values: What is answered besides, by field: numbers such as the arousal of a regression, or the two bits of
-            the course challenge.
+        label: Name of the most likely class; None if no class is predicted, or if the recording holds no speech.
+        probabilities: Probability of each class by name, 0..1; empty if no class is predicted.
+        values: Other predictions by field: numbers such as the arousal of a regression, or the two bits of the course
+            challenge.
     """
 
     label: str | None
@@ -55,13 +55,13 @@ def load(
 
     Args:
         ckpt: What `ser predict ckpt=` accepts: a checkpoint, the folder of a run or of an ensemble, or a list of
-            these, whose answers are averaged.
-        device: Where to compute: cpu, cuda, cuda:1, or auto = a GPU where there is one.
-        trust: Packages of your own, or of others, whose code a checkpoint may name.
+            these, whose predictions are averaged.
+        device: Device of the computation: cpu, cuda, cuda:1, or auto for a GPU if there is one.
+        trust: Further packages whose code a checkpoint may use.
 
     Raises:
         CheckpointError: There is no checkpoint, or it cannot be used.
-        ConfigError: The device is not there.
+        ConfigError: The device is not available.
     """
     slots.trust([trust] if isinstance(trust, str) else trust)
     paths = [ckpt] if isinstance(ckpt, str | Path) else [*ckpt]
@@ -72,14 +72,14 @@ def load(
 
 
 class Predictor:
-    """A trained model, or several whose answers are averaged.
+    """One trained model, or several whose predictions are averaged.
 
     Args:
-        models: One or more that answer the same question.
-        device: As in `load`.
+        models: One or more models with the same target.
+        device: See `load`.
 
     Raises:
-        ConfigError: The device is not there.
+        ConfigError: The device is not available.
     """
 
     def __init__(self, models: Sequence[Trained], *, device: str = "cpu") -> None:
@@ -91,16 +91,16 @@ class Predictor:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes, or of the fields where values are predicted."""
+        """Return the names of the classes, or of the fields if values are predicted."""
         target = self.models[0].target
         return target.class_names or target.label_names
 
     @property
     def sample_rate(self) -> int:
-        """Rate of the waveforms that the model was trained on, in Hz; others are resampled to it.
+        """Return the sample rate of the waveforms in training, in Hz; others are resampled to it.
 
         Raises:
-            ConfigError: The models were trained on features that no waveform can be turned into here.
+            ConfigError: The models were trained on features that cannot be computed from waveforms here.
         """
         return self._extractor.sample_rate
 
@@ -111,12 +111,12 @@ class Predictor:
     def predict(
         self, recordings: Item | Items, sample_rate: int | None = None
     ) -> Prediction | list[Prediction]:
-        """Answer a recording, or each of a list.
+        """Predict a recording, or each of a list.
 
         Args:
             recordings: Path of an audio file; or a waveform [samples], floats in -1..1, one channel; or features
                 [T, F] as the model was trained on, T frames of F values; or a list of these.
-            sample_rate: Of the waveforms, in Hz, any; files know their own, and features have none.
+            sample_rate: Sample rate of waveforms in Hz, any; files contain their own, and features have none.
 
         Raises:
             SerError: A recording cannot be used; the message names it.
@@ -134,8 +134,8 @@ class Predictor:
         """Return the embeddings [N, D] float32 that the model's pooling passes to its head; N is 1 for one recording.
 
         Args:
-            recordings: As in `predict`.
-            sample_rate: As in `predict`.
+            recordings: See `predict`.
+            sample_rate: See `predict`.
 
         Raises:
             SerError: A recording cannot be used, there are several models, or the model answers every frame.
@@ -165,7 +165,7 @@ class Predictor:
         return embeddings
 
     def stream(self) -> Stream:
-        """Return a stream: `push(samples)` returns the decisions that more samples allow, on the CPU.
+        """Create a stream, whose `push(samples)` returns the new decisions, on the CPU.
 
         Raises:
             ConfigError: The model is not causal, or does not predict classes.
@@ -177,7 +177,7 @@ class Predictor:
         return predict.extractor_of(self.models)
 
     def _prediction(self, columns: Mapping[str, Any]) -> Prediction:
-        """Return the answer of the columns that `ser predict` writes."""
+        """Build a prediction from the columns that `ser predict` writes."""
         named = self.models[0].target.probability_columns
         return Prediction(
             label=columns.get("label"),
@@ -186,7 +186,7 @@ class Predictor:
         )
 
     def _read(self, items: Items, names: Sequence[str], sample_rate: int | None) -> Store:
-        """Return the features of all recordings, without a cache."""
+        """Compute the features of all recordings, without a cache."""
         found = [self._features(item, name, sample_rate) for item, name in zip(items, names, strict=True)]
         self._check_widths([frames for frames, _ in found], names)
         speech = None
@@ -208,7 +208,7 @@ class Predictor:
     def _features(
         self, item: Item, name: str, sample_rate: int | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return features [T, F] of a recording, and which frames are speech, where that is looked for."""
+        """Compute features [T, F] of a recording, and the mask of speech if silence is detected."""
         if isinstance(item, str | Path):
             waveform = read_audio(Path(item).expanduser(), self.sample_rate)
             return extract_features(waveform, self._extractor, str(item))
@@ -265,10 +265,10 @@ def _no_recording(item: object, name: str) -> SerError:
 
 
 def _checked(item: np.ndarray | Tensor, name: str) -> np.ndarray:
-    """Return an array as float32.
+    """Convert an array to float32, after checking it.
 
     Raises:
-        DataError: It holds no floats, nothing at all, or something that is not finite.
+        DataError: It does not hold floats, is empty, or has values that are not finite.
     """
     if isinstance(item, Tensor):
         item = item.detach().cpu()
@@ -282,7 +282,7 @@ def _checked(item: np.ndarray | Tensor, name: str) -> np.ndarray:
         raise DataError(f"{name}: has values of type {item.dtype}, expected floats in -1..1.{scale}")
     if not item.size:
         raise DataError(f"{name}: is empty. Leave it out.")
-    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is checked below
         array = np.ascontiguousarray(item, dtype=np.float32)
     if not np.isfinite(array).all():
         raise DataError(f"{name}: has values that are NaN or infinite. Correct them, or leave it out.")
@@ -290,10 +290,10 @@ def _checked(item: np.ndarray | Tensor, name: str) -> np.ndarray:
 
 
 def _checked_rate(sample_rate: int | None, name: str) -> int:
-    """Return a rate in Hz.
+    """Check a sample rate in Hz.
 
     Raises:
-        DataError: There is none, or no waveform has such a rate.
+        DataError: There is none, or it is not plausible.
     """
     lowest, highest = RATES
     if sample_rate is None:

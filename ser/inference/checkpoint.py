@@ -1,10 +1,10 @@
-"""Checkpoints that describe themselves: a file is enough to predict.
+"""Read checkpoints, which contain everything that is needed to predict.
 
-Beside the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, frontend,
-model, pooling, head and target, and the feature dimension. All that reads one (predict, resume, init, embeddings, the
-benchmark, export) does so by `read`: see ser.archive for what is checked before a file is loaded. Weights are refused
-where one of them is not finite, and a model is built on the `meta` device, without memory, until its shapes are known
-to be those of the weights.
+Besides the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, frontend,
+model, pooling, head and target, and the feature dimension. All code that reads one (predict, resume, init,
+embeddings, the benchmark, export) uses `read`; ser.archive describes what is checked before a file is loaded. Weights
+that are not finite are refused, and a model is built on the `meta` device, without memory, until its shapes are known
+to match the weights.
 """
 
 import logging
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 2
 PARTS = ("features", "frontend", "model", "pooling", "head", "target")
-"""Config nodes that a checkpoint carries."""
+"""Config nodes in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Trained:
     """A model read from a checkpoint, in evaluation mode on the CPU.
 
     Args:
-        model: features in, logits out.
-        target: what the logits mean.
-        feature_dim: values of a frame it was trained on.
-        features: spec of the extractor that makes such frames of waveforms.
-        frontend: spec of what follows, which asks for z-scores by speaker if it is normalised so.
-        path: where it came from.
+        model: Model from features to logits.
+        target: Target that interprets the logits.
+        feature_dim: Number of values of a frame.
+        features: Spec of the extractor that computes such frames from waveforms.
+        frontend: Spec of the frontend, which may require normalisation by speaker.
+        path: Path of the checkpoint.
     """
 
     model: Classifier
@@ -55,26 +55,26 @@ class Trained:
 
     @property
     def reads_waveforms(self) -> bool:
-        """Whether the model takes samples of a waveform, many of which take the time of a frame."""
+        """Return whether the model takes waveforms, of which many samples take the time of a frame."""
         extractor = build(self.features, slot="features")
         return bool(extractor.is_waveform) and self.feature_dim == extractor.feature_dim
 
     def check(self, logits: Tensor) -> Tensor:
-        """Return logits as they are: NaN among probabilities then means that nobody speaks, and nothing else.
+        """Return logits unchanged, if they are finite; then NaN among probabilities means silence only.
 
         Raises:
-            CheckpointError: one is not finite.
+            CheckpointError: A logit is not finite.
         """
         if not logits.isfinite().all():
             raise CheckpointError(
-                f"{self.path}: answers with numbers that are not finite, though its input is: its weights are too "
+                f"{self.path}: its outputs are not finite, although its input is: its weights are too "
                 "large. Train again with a lower optimizer.lr."
             )
         return logits
 
 
 def describe(config: Mapping[str, Any], *, feature_dim: int) -> dict[str, Any]:
-    """The part of a config that `assemble` needs, with a format number."""
+    """Return the part of a config that `assemble` needs, with a format number."""
     return {"format": FORMAT, "feature_dim": feature_dim} | {part: config[part] for part in PARTS}
 
 
@@ -91,17 +91,17 @@ def assemble(description: Mapping[str, Any]) -> tuple[Classifier, Target]:
 
 
 def load(path: str | Path) -> Trained:
-    """Read a checkpoint and rebuild its model; no random number is drawn.
+    """Read a checkpoint and build its model, without drawing random numbers.
 
     Raises:
-        CheckpointError: the file is missing, cut, not ours, of another format, or holds more than tensors and
-            plain values; or its weights are not finite, or not those of the model that it describes.
+        CheckpointError: The file is missing, incomplete, not from this framework, of another format, or holds more
+            than tensors and plain values; or its weights are not finite, or do not match the described model.
     """
     return rebuild(read(Path(path)), Path(path))
 
 
 def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
-    """As `load`, of the containers that `read` returned for a path."""
+    """Build the model from the containers that `read` returned for a path."""
     description = checkpoint["ser"]
     weights = model_weights(checkpoint)
     for part in PARTS:
@@ -110,12 +110,12 @@ def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
         except ConfigError as error:
             raise CheckpointError(f"{path}: {error}") from error
     try:
-        with torch.device("meta"), _at_most(20 * len(weights) + 1000):
+        with torch.device("meta"), _limit_parts(20 * len(weights) + 1000):
             _check_shapes(assemble(description)[0], weights)
         with torch.random.fork_rng(devices=[]):
             model, target = assemble(description)
         model.load_state_dict(weights)
-    except Exception as error:  # what a description can hold, constructors refuse in many ways
+    except Exception as error:  # constructors refuse wrong settings in many ways
         raise CheckpointError(
             f"{path}: its weights and its description do not fit together ({named_line(error)}). "
             "Use the checkpoint as the training wrote it, with the version of ser that wrote it."
@@ -125,7 +125,7 @@ def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
 
 
 def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the weights of the classifier in a checkpoint that was read, under its own names."""
+    """Return the weights of the classifier in a checkpoint, with the classifier's own names."""
     return {
         name.removeprefix("model."): tensor
         for name, tensor in checkpoint["state_dict"].items()
@@ -134,11 +134,11 @@ def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _check_shapes(model: Classifier, weights: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are not those of a model, which may be on `meta`.
+    """Check that weights match a model, which may be on `meta`.
 
     Raises:
-        SerError: with the first tensor that is missing, superfluous, of another shape, or of numbers that copying would
-            cut, such as integers for real ones.
+        SerError: A tensor is missing, superfluous, of another shape, or of another kind of numbers, such as integers
+            for floats; the message names the first one.
     """
     own = model.state_dict()
     for name in [*own, *weights]:
@@ -152,8 +152,8 @@ def _check_shapes(model: Classifier, weights: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def _at_most(number: int) -> Iterator[None]:
-    """Refuse to build a model of more parts than so many: on `meta`, a million layers cost time and memory, too."""
+def _limit_parts(number: int) -> Iterator[None]:
+    """Refuse to build a model of more than `number` parts, as a million layers on `meta` cost time and memory, too."""
     count = 0
 
     def register(*_: Any) -> None:
@@ -175,10 +175,10 @@ def _at_most(number: int) -> Iterator[None]:
 
 
 def find(path: str | Path) -> list[Path]:
-    """The checkpoints that a path stands for: itself, or the best of a run's folder, of all members of an ensemble.
+    """Find the checkpoints of a path: itself, or the best of a run, or of all members of an ensemble.
 
     Raises:
-        CheckpointError: a folder holds none.
+        CheckpointError: A folder holds none.
     """
     path = Path(path)
     if not path.is_dir():
@@ -197,14 +197,14 @@ def find(path: str | Path) -> list[Path]:
 
 
 def find_one(path: str | Path, key: str) -> Path:
-    """The checkpoint that a path stands for, where only one can be used.
+    """Find the checkpoint of a path, if only one can be used.
 
     Args:
-        path: as in `find`.
-        key: setting that names it, for messages.
+        path: See `find`.
+        key: Setting that names it, for messages.
 
     Raises:
-        CheckpointError: as `find`, or the folder is that of an ensemble.
+        CheckpointError: See `find`; or the folder is that of an ensemble.
     """
     found = find(path)
     if len(found) > 1:
@@ -216,10 +216,10 @@ def find_one(path: str | Path, key: str) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The raw containers of a checkpoint of ours, with finite weights.
+    """Read the containers of a checkpoint, and check that its weights are finite.
 
     Raises:
-        CheckpointError: as `load`, but for what only building the model shows.
+        CheckpointError: See `load`, except for errors that appear when the model is built.
     """
     if not path.exists():
         raise CheckpointError(
@@ -238,7 +238,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: has format {checkpoint['ser'].get('format')!r}, this version of ser reads {FORMAT}. "
             "Predict with the version that trained it, or train again."
         )
-    if fault := _fault(checkpoint):
+    if fault := _find_fault(checkpoint):
         raise CheckpointError(f"{path}: {fault}. Use a checkpoint that a training wrote.")
     if wrong := non_finite(checkpoint["state_dict"]):
         raise CheckpointError(
@@ -255,10 +255,10 @@ _FOR_TRAINING = {
 
 
 def read_training(path: Path) -> dict[str, Any]:
-    """As `read`, of a checkpoint from which training goes on.
+    """Read a checkpoint from which a training can be resumed.
 
     Raises:
-        CheckpointError: as `read`, or it has only what prediction needs.
+        CheckpointError: See `read`; or it has only what prediction needs.
     """
     checkpoint = read(path)
     lacking = [key for key, kind in _FOR_TRAINING.items() if not isinstance(checkpoint.get(key), kind)]
@@ -266,19 +266,19 @@ def read_training(path: Path) -> dict[str, Any]:
         lacking = ["loops.fit_loop"]
     if lacking:
         raise CheckpointError(
-            f"{path}: lacks what this run needs to go on ({', '.join(lacking)}). Start a new run, with "
+            f"{path}: lacks what this run needs to resume ({', '.join(lacking)}). Start a new run, with "
             f"{setting('init', path)} to begin with its network."
         )
     return checkpoint
 
 
-def _fault(checkpoint: Mapping[str, Any]) -> str | None:
-    """Say which part of a checkpoint is missing or of the wrong type."""
+def _find_fault(checkpoint: Mapping[str, Any]) -> str | None:
+    """Describe which part of a checkpoint is missing or of the wrong type; None if there is none."""
     description, weights = checkpoint["ser"], checkpoint.get("state_dict")
     if not isinstance(weights, Mapping) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
     ):
-        return "its state_dict is missing, or holds something else than names and tensors"
+        return "its state_dict is missing, or holds other things than names and tensors"
     if wrong := [part for part in PARTS if not isinstance(description.get(part), Mapping)]:
         return f"its description lacks the settings of {wrong[0]}"
     feature_dim = description.get("feature_dim")

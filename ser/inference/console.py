@@ -1,4 +1,4 @@
-"""A stream on the console: a line that follows it, a row for every decision, and a picture at the end."""
+"""Show a stream on the console: a status line, a row for every decision, and a plot at the end."""
 
 import csv
 import io
@@ -22,20 +22,20 @@ from ser.inference.stream import Decision, Stream
 from ser.inference.writers import check_output
 from ser.report import plots, stream_plot
 
-_SHOWN_S = 3600  # of a long stream, the picture shows the last hour
-_BYTES = 2  # of a sample of raw PCM
+_SHOWN_S = 3600  # the plot of a long stream shows the last hour
+_BYTES = 2  # bytes of a sample of raw PCM
 _MOST_BYTES = 1 << 16  # 2 s at 16 kHz
 
 
 @dataclass(frozen=True)
-class Followed:
-    """What a stream came to.
+class StreamSummary:
+    """Summary of a finished stream.
 
     Args:
-        seconds: of sound.
-        busy_s: seconds that hearing and answering it took.
-        last: the last decision; None where there was none.
-        signal: number of the signal that ended the stream before its source did; None where none did.
+        seconds: Seconds of sound.
+        busy_s: Seconds of computing.
+        last: The last decision; None if there was none.
+        signal: Number of the signal that ended the stream before its source did; None if none did.
     """
 
     seconds: float
@@ -45,29 +45,29 @@ class Followed:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of computing for a second of sound."""
+        """Return the seconds of computing per second of sound."""
         return self.busy_s / self.seconds if self.seconds else 0.0
 
 
 def follow(
     stream: Stream, source: Iterable[np.ndarray], output: Path, *, title: str, overwrite: bool
-) -> Followed:
-    """Push all that a source gives, and write what is decided; Ctrl-C ends the stream as if the source had.
+) -> StreamSummary:
+    """Push everything from a source, and write the decisions; Ctrl-C ends the stream like the end of the source.
 
     Args:
-        stream: fresh.
-        source: pieces [n] of a waveform.
-        output: a .csv with the columns time_s, p_<class>, decision, so_far: both empty in silence; a picture of the
-            same name beside it.
-        title: of the picture.
-        overwrite: whether files that exist may be replaced.
+        stream: New stream.
+        source: Chunks [n] of a waveform.
+        output: A .csv with the columns time_s, p_<class>, decision, so_far, the last two empty in silence; a plot of
+            the same name is written beside it.
+        title: Title of the plot.
+        overwrite: Whether to replace existing files.
 
     Raises:
-        DataError: a file cannot be written, or the samples are not finite.
+        DataError: A file cannot be written, or the samples are not finite.
     """
     if output.suffix.lower() != ".csv":
         raise DataError(
-            f"{output}: what a stream decides is a .csv, with a picture .png beside it. Give output=NAME.csv."
+            f"{output}: decisions of a stream are written as .csv, with a plot .png beside it. Give output=NAME.csv."
         )
     picture = output.parent / f"{output.stem}.png"
     for path in (output, picture):
@@ -76,7 +76,7 @@ def follow(
     samples, busy_s = 0, 0.0
     try:
         with (
-            _unfinished(output) as (unfinished, file),
+            _open_unfinished(output) as (unfinished, file),
             _status() as status,
             _interruptible() as interrupt,
         ):
@@ -98,18 +98,20 @@ def follow(
         ) from error
     if shown:
         plots.save(_picture(shown, stream, title), picture)
-    return Followed(samples / stream.sample_rate, busy_s, shown[-1] if shown else None, interrupt.signal)
+    return StreamSummary(samples / stream.sample_rate, busy_s, shown[-1] if shown else None, interrupt.signal)
 
 
 @contextmanager
-def _unfinished(output: Path) -> Iterator[tuple[Path, TextIO]]:
+def _open_unfinished(output: Path) -> Iterator[tuple[Path, TextIO]]:
     """Open the hidden file that becomes the output at the end, for one stream at a time.
 
     Raises:
-        DataError: another stream is writing there.
+        DataError: Another stream is writing there.
     """
     path = output.with_name(f".{output.name}.part")
-    with path.open("a", newline="", encoding="utf-8") as file:  # not "w", which would empty that of another
+    with path.open(
+        "a", newline="", encoding="utf-8"
+    ) as file:  # not "w", which would empty the file of another stream
         if not hold(file.fileno()) or not _is_open(path, file):
             raise DataError(f"{output}: another stream is writing there now. Give another output.")
         file.truncate(0)
@@ -120,17 +122,17 @@ def _unfinished(output: Path) -> Iterator[tuple[Path, TextIO]]:
 
 
 def _is_open(path: Path, file: TextIO) -> bool:
-    """Whether the file of that name is still the one that was opened; another stream may have renamed it."""
+    """Return whether the file of this name is the open one; another stream may have renamed it."""
     return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
 
 
 def raw_samples(file: io.BufferedIOBase) -> Iterator[np.ndarray]:
-    """Raw mono PCM, 16 bits, little-endian, as it comes: pieces [n] float32 in -1..1.
+    """Yield chunks [n] float32 in -1..1 from raw mono PCM, 16 bits, little-endian, as they arrive.
 
-    Half a sample at the end is dropped.
+    An incomplete sample at the end is dropped.
 
     Args:
-        file: such as standard input, from which `read1` gives what is there and does not wait for more.
+        file: Input such as standard input, whose `read1` returns available bytes without waiting for more.
     """
     rest = b""
     while piece := file.read1(_MOST_BYTES):
@@ -140,8 +142,8 @@ def raw_samples(file: io.BufferedIOBase) -> Iterator[np.ndarray]:
         rest = rest[whole:]
 
 
-def conclude(followed: Followed, stream: Stream, name: str, output: Path) -> str:
-    """What is to be said at the end, in a few lines."""
+def summarize_stream(followed: StreamSummary, stream: Stream, name: str, output: Path) -> str:
+    """Summarise a finished stream in a few lines."""
     if followed.last is None:
         said = "no speech, so no decision" if stream.features.removes else "too short for a decision"
     elif followed.last.so_far is None:
@@ -159,23 +161,23 @@ def conclude(followed: Followed, stream: Stream, name: str, output: Path) -> str
 
 
 def check_inputs(source: str, *, sample_rate: int | None, stream: Stream) -> None:
-    """Refuse what cannot be heard.
+    """Refuse inputs that cannot be streamed.
 
     Raises:
-        ConfigError: raw sound comes at another rate than the models'.
-        DataError: a recording is no file.
+        ConfigError: Raw sound has another rate than that of the models.
+        DataError: A recording is not a file.
     """
     if source == "-" and sample_rate not in (None, stream.sample_rate):
         raise ConfigError(
-            f"sample_rate={sample_rate}: the model hears {stream.sample_rate} Hz, and raw samples are not resampled. "
+            f"sample_rate={sample_rate}: the model expects {stream.sample_rate} Hz, and raw samples are not resampled. "
             f"Pipe them through a program that does, such as sox or ffmpeg, at {stream.sample_rate} Hz."
         )
     if source != "-" and not Path(source).is_file():
-        raise DataError(f"{source}: stream=true hears one recording. Give a file, or - for standard input.")
+        raise DataError(f"{source}: stream=true reads one recording. Give a file, or - for standard input.")
 
 
 class _Interrupt:
-    """Takes Ctrl-C and its kin: the first one ends the source, and at once only where that keeps us waiting."""
+    """Handle Ctrl-C and similar signals: the first one ends the source, immediately only while waiting for it."""
 
     def __init__(self) -> None:
         self.asked = self.waiting = False
@@ -192,7 +194,7 @@ class _Interrupt:
 
 @contextmanager
 def _interruptible() -> Iterator[_Interrupt]:
-    """Let Ctrl-C, SIGTERM and SIGHUP end the source instead of the program; only the main thread is told of it."""
+    """Make Ctrl-C, SIGTERM and SIGHUP end the source instead of the program, in the main thread only."""
     interrupt = _Interrupt()
     if threading.current_thread() is not threading.main_thread():
         yield interrupt
@@ -208,7 +210,7 @@ def _interruptible() -> Iterator[_Interrupt]:
 
 
 def _until_interrupted(source: Iterable[np.ndarray], interrupt: _Interrupt) -> Iterator[np.ndarray | None]:
-    """What the source gives, and None at its end, or once somebody presses Ctrl-C."""
+    """Yield the chunks of the source, and None at its end or after Ctrl-C."""
     pieces = iter(source)
     piece: np.ndarray | None = None
     while not interrupt.asked:
@@ -223,7 +225,7 @@ def _until_interrupted(source: Iterable[np.ndarray], interrupt: _Interrupt) -> I
             break
         yield piece
     if interrupt.asked:
-        print("Interrupted: what was heard until now is answered.", file=sys.stderr)
+        print("Interrupted: the decisions so far are written.", file=sys.stderr)
     yield None
 
 
@@ -246,13 +248,13 @@ def _writer(file: TextIO, stream: Stream) -> Any:
 
 
 def label_of(probabilities: tuple[float, ...] | None, stream: Stream) -> str:
-    """The most probable class; empty where nothing is decided."""
+    """Return the most probable class; empty if there is no decision."""
     return "" if probabilities is None else stream.class_names[int(np.argmax(probabilities))]
 
 
 @contextmanager
 def _status() -> Iterator[Any]:
-    """A line that follows the stream, where somebody watches."""
+    """Show a status line, if the output is a terminal."""
     if not sys.stderr.isatty():
         yield lambda *_: None
         return
@@ -270,7 +272,7 @@ def _status() -> Iterator[Any]:
 
 
 def _line(decision: Decision, stream: Stream) -> str:
-    """Such as `12.30 s  en 83%  hi 12%  cmn 5%  so far: en`."""
+    """Format a status line, such as `12.30 s  en 83%  hi 12%  cmn 5%  so far: en`."""
     shares = zip(stream.class_names, decision.probabilities, strict=True)
     now = "  ".join(f"{name} {value:4.0%}" for name, value in shares) if decision.is_speech else "silence"
     return f"{decision.time_s:8.2f} s  {now}  so far: {label_of(decision.so_far, stream) or '-'}"

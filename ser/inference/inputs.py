@@ -1,4 +1,4 @@
-"""Recordings to predict: files, folders of them, or manifests; long ones cut into windows."""
+"""Find the recordings to predict: files, folders, or manifests; cut long ones into windows."""
 
 import logging
 import math
@@ -17,14 +17,14 @@ from ser.data.manifest import Manifest, Utterance, read_manifest, refuse_duplica
 from ser.errors import ConfigError, DataError, SerError, setting
 
 _TABLES, _ARRAY = (".csv", ".jsonl"), ".npy"
-_SAME = 1e-3  # windows that begin within this share of a hop are one
+_SAME = 1e-3  # windows that begin within this share of a hop are the same
 _MOST_WINDOWS = 1_000_000
 
 _log = logging.getLogger(__name__)
 
 
 def are_recordings(path: Path) -> bool:
-    """Whether a path stands for recordings or waveforms; a file of features may have any other name and content."""
+    """Return whether a path is recordings or waveforms; a file of features may have any other name and content."""
     known = (*AUDIO_SUFFIXES, *_TABLES, _ARRAY)
     return (
         path.is_dir() or path.suffix.lower() in known or (path.suffix.lower() != ".json" and is_audio(path))
@@ -32,7 +32,7 @@ def are_recordings(path: Path) -> bool:
 
 
 def is_array(path: Path) -> bool:
-    """Whether a path stands for waveforms in one array, by its name."""
+    """Return whether a path names an array of waveforms."""
     return path.suffix.lower() == _ARRAY
 
 
@@ -48,15 +48,15 @@ _READ_FOR: dict[str, Kind] = {
     **dict.fromkeys(("root", "corpus", "window_s", "hop_s"), "recordings"),
     "sample_rate": "stream",
 }
-"""Setting of `ser predict` that is null by default -> the only kind of input for which it is read."""
+"""Kind of input for which a setting of `ser predict` is used; other kinds need null."""
 
 
 def kind_of(given: str | Sequence[str], *, stream: bool) -> Kind:
-    """Return what `ser predict` is to answer.
+    """Return the kind of input of `ser predict`.
 
     Args:
-        given: its setting `input`.
-        stream: its setting of that name.
+        given: Setting `input`.
+        stream: Setting `stream`.
     """
     if stream:
         return "stream"
@@ -68,10 +68,10 @@ def kind_of(given: str | Sequence[str], *, stream: bool) -> Kind:
 
 
 def refuse_unread(settings: Predict, kind: Kind) -> None:
-    """Refuse settings of `ser predict` that nothing would read.
+    """Refuse settings of `ser predict` that would not be used.
 
     Raises:
-        ConfigError: with the first of them.
+        ConfigError: A setting would not be used; the message names the first one.
     """
     for name, read_for in _READ_FOR.items():
         value = getattr(settings, name)
@@ -83,8 +83,8 @@ def refuse_unread(settings: Predict, kind: Kind) -> None:
 
 
 @contextmanager
-def remedies() -> Iterator[None]:
-    """Let messages about recordings name the settings of `ser predict`: it has no node `data`."""
+def predict_remedies() -> Iterator[None]:
+    """Replace settings `data.*` in error messages by those of `ser predict`, which has no node `data`."""
     try:
         yield
     except SerError as error:
@@ -94,19 +94,19 @@ def remedies() -> Iterator[None]:
 def find_recordings(
     paths: Sequence[Path], root: str | Path | None = None, corpus: str | None = None
 ) -> Manifest:
-    """Find all recordings that some paths stand for; ids of a folder's are paths below it, without suffix.
+    """Find all recordings of some paths; ids in a folder are paths below it, without suffix.
 
-    Where ids of several paths are equal, each begins with its path.
+    If ids of several paths are equal, each id begins with its path.
 
     Args:
-        paths: audio files, folders that are searched at any depth, and manifests.
-        root: folder that the paths in manifests are relative to; None = each manifest's own.
-        corpus: name of a published corpus that the only path holds: the names of its files tell the labels.
+        paths: Audio files, folders that are searched at any depth, and manifests.
+        root: Folder that the paths in manifests are relative to; None for that of each manifest.
+        corpus: Name of a published corpus in the only path, whose file names contain the labels.
 
     Raises:
-        ConfigError: a root is given without a manifest, a corpus without a folder, or one of several paths is no
+        ConfigError: A root is given without a manifest, a corpus without a folder, or one of several paths is not a
             recording.
-        DataError: there is nothing of that kind, or an id occurs twice.
+        DataError: There is no recording, or an id occurs twice.
     """
     if root is not None and not any(_is_table(path) for path in paths):
         raise ConfigError(
@@ -118,18 +118,18 @@ def find_recordings(
             raise ConfigError(f"corpus={corpus}: needs the folder of the corpus. Give it as input=DIR.")
         return read_corpus(corpus, paths[0])
     if len(paths) == 1:
-        return _found(paths[0], root)
+        return _find_path(paths[0], root)
     for path in paths:
         if is_array(path) or not are_recordings(path):
             raise ConfigError(
                 f"input: {path} is no recording, folder or manifest, and a list may hold nothing else. Give it alone, "
                 "in a command of its own."
             )
-    parts = [_found(path, root) for path in paths]
+    parts = [_find_path(path, root) for path in paths]
     source = ", ".join(map(str, paths))
     ids = [utterance.id for part in parts for utterance in part]
     if len({*ids}) < len(ids):
-        parts = [_prefixed(part, path) for part, path in zip(parts, paths, strict=True)]
+        parts = [_prefix_ids(part, path) for part, path in zip(parts, paths, strict=True)]
     manifest = Manifest(tuple(utterance for part in parts for utterance in part), source)
     refuse_duplicates(
         manifest, [str(utterance.path) for utterance in manifest], remedy="Give each recording once."
@@ -141,7 +141,7 @@ def _is_table(path: Path) -> bool:
     return path.suffix.lower() in _TABLES
 
 
-def _found(path: Path, root: str | Path | None) -> Manifest:
+def _find_path(path: Path, root: str | Path | None) -> Manifest:
     if _is_table(path):
         return read_manifest(path, root=root)
     if path.is_file():
@@ -158,8 +158,8 @@ def _found(path: Path, root: str | Path | None) -> Manifest:
     return manifest
 
 
-def _prefixed(manifest: Manifest, path: Path) -> Manifest:
-    """The same utterances, with ids that begin with the path they were found by."""
+def _prefix_ids(manifest: Manifest, path: Path) -> Manifest:
+    """Prefix the ids of utterances with the path in which they were found."""
     if path.is_file() and not _is_table(path):
         return Manifest((replace(manifest.utterances[0], id=recording_name(path)),), manifest.source)
     named = tuple(replace(utterance, id=f"{path.as_posix()}/{utterance.id}") for utterance in manifest)
@@ -169,13 +169,13 @@ def _prefixed(manifest: Manifest, path: Path) -> Manifest:
 def with_folder_labels(
     manifest: Manifest, folders: Sequence[Path], field: str, class_names: Sequence[str]
 ) -> Manifest:
-    """Label the recordings of folders by the folder below that they lie in, if any such folder is named as a class.
+    """Label recordings with the name of their subfolder, if any such folder is named like a class.
 
     Args:
-        manifest: what `find_recordings` found; what has the label already keeps it.
-        folders: those of its paths that are folders.
-        field: label field.
-        class_names: that a model knows.
+        manifest: Recordings from `find_recordings`; existing labels are kept.
+        folders: Paths that are folders.
+        field: Label field.
+        class_names: Class names of a model.
     """
     labelled = []
     for utterance in manifest:
@@ -196,10 +196,10 @@ def with_folder_labels(
 
 
 def with_ends(manifest: Manifest) -> Manifest:
-    """The same utterances, with the end of the file where none, or one a little beyond it, is given.
+    """Set the end of utterances to that of the file, if it is missing or slightly beyond the file.
 
-    Only headers are read. Where that cannot be, or where an end lies far beyond the file, it stays as it is: what is
-    wrong with a recording is said where recordings are read, of all of them at once.
+    Only headers are read. If that fails, or if an end is far beyond the file, the utterance stays unchanged: errors
+    of all recordings are reported together when they are read.
     """
     durations = {path: _duration(path) for path in dict.fromkeys(u.path for u in manifest)}
     return Manifest(tuple(_with_end(u, durations[u.path]) for u in manifest), manifest.source)
@@ -220,16 +220,16 @@ def _duration(path: Path) -> float | None:
         return None
 
 
-def windows(manifest: Manifest, window_s: float | None, hop_s: float | None) -> Manifest:
-    """Cut what is longer than a window into windows; the last one ends where its utterance does.
+def cut_windows(manifest: Manifest, window_s: float | None, hop_s: float | None) -> Manifest:
+    """Cut utterances that are longer than a window into windows; the last one ends where its utterance ends.
 
     Args:
-        manifest: with ends; what has none stays whole.
-        window_s: length of a window, in seconds; None = everything stays whole.
-        hop_s: from the start of one to the start of the next, in seconds; None = `window_s`.
+        manifest: Manifest with ends; an utterance without an end stays whole.
+        window_s: Length of a window in seconds; None for no windows.
+        hop_s: Distance from the start of one window to the start of the next, in seconds; None for `window_s`.
 
     Raises:
-        ConfigError: a length is not positive, the windows would leave gaps, or there is a hop without a window.
+        ConfigError: A length is not positive, the windows would leave gaps, or there is a hop without a window.
     """
     if window_s is None:
         if hop_s is not None:
@@ -255,9 +255,9 @@ def windows(manifest: Manifest, window_s: float | None, hop_s: float | None) -> 
 
 
 def _starts(utterance: Utterance, window_s: float, hop_s: float) -> range:
-    """Number the windows that an utterance is cut into, but for the last one; none where it stays whole.
+    """Number the windows of an utterance, except for the last one; none if it stays whole.
 
-    What ends beyond its file stays whole: reading it says so.
+    An utterance that ends beyond its file stays whole, so that reading it reports the error.
     """
     span = 0.0 if utterance.end is None else utterance.end - window_s - utterance.start
     if span <= 0:

@@ -1,4 +1,4 @@
-"""Scores of utterances from trained models: plain torch, no trainer."""
+"""Compute the predictions of trained models in plain torch, without a trainer."""
 
 import json
 import logging
@@ -30,25 +30,25 @@ from ser.targets.base import Target, encode_labels, label_columns, numbers
 # Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
 # activations stay in the cache, and 2.6 times with 64,000. A GPU wants large batches.
 _FRAMES_ON_CPU, _FRAMES_ON_GPU = 16_000, 64_000
-_SAMPLES_FOR_A_FRAME = 160  # as many samples of a waveform take the time of a frame
+_SAMPLES_FOR_A_FRAME = 160  # samples of a waveform that take the time of a frame
 
 
-_MOST_ANSWERS = 10  # that are printed one by one
+_MOST_ANSWERS = 10  # predictions that are printed individually
 
 _log = logging.getLogger(__name__)
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is a GPU where there is one.
+    """Return the device called `name`; `auto` is a GPU if there is one.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: The device is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         probe = torch.zeros(1, device=name)
-        probe.tolist()  # a device such as meta holds no numbers
+        probe.tolist()  # fails on a device such as meta, which holds no numbers
         return probe.device
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ConfigError(
@@ -66,22 +66,22 @@ def class_scores(
     max_frames: int | None = None,
     max_utterances: int = 256,
 ) -> Tensor:
-    """Probabilities [N, C] of a store's utterances, in its order, averaged over the models; NaN where all is silence.
+    """Compute the probabilities [N, C] of a store's utterances, averaged over models; NaN if all is silence.
 
-    Batches of like length, longest first; no answer depends on them.
+    Batches have similar lengths, longest first; the result does not depend on them.
 
     Args:
-        models: one, or several that answer the same question.
-        store: features as the models were trained on, or what `to_features` makes them of.
-        device: where to compute.
-        to_features: makes features where the store holds waveforms.
-        max_frames: padded frames of a batch, at most; None = what is fastest on the device.
-        max_utterances: utterances of a batch, at most.
+        models: One model, or several with the same target.
+        store: Features like those in training, or waveforms for `to_features`.
+        device: Device of the computation.
+        to_features: Feature extraction, if the store holds waveforms.
+        max_frames: Maximum number of padded frames in a batch; None for the fastest on the device.
+        max_utterances: Maximum number of utterances in a batch.
 
     Raises:
-        CheckpointError: a model answers with numbers that are not finite.
-        DataError: the features have another width than a model's.
-        ConfigError: the models predict different things.
+        CheckpointError: The outputs of a model are not finite.
+        DataError: The features have another width than those of a model.
+        ConfigError: The models predict different things.
     """
     to_features = (to_features or OnTheFlyFeatures()).to(device)
     for trained in models:
@@ -108,10 +108,11 @@ def frames_per_batch(device: torch.device, *, are_waveforms: bool) -> int:
 
 
 def extractor_of(models: Sequence[Trained]) -> Extractor:
-    """What makes features of waveforms exactly as those the models were trained on.
+    """Build the extractor of the features on which the models were trained.
 
     Raises:
-        ConfigError: the models were trained on different features, or on frames that are not made so.
+        ConfigError: The models were trained on different features, or on frames that cannot be computed from
+            recordings.
     """
     for trained in models:
         if trained.features != models[0].features:
@@ -131,13 +132,13 @@ def extractor_of(models: Sequence[Trained]) -> Extractor:
 def features_of(
     manifest: Manifest, models: Sequence[Trained], *, cache_dir: str, on_error: OnError
 ) -> tuple[Manifest, Store]:
-    """The recordings that could be read, and their features, made exactly as those the models were trained on.
+    """Compute the features on which the models were trained; return them with the recordings that could be read.
 
-    Labels in the fields of the models' target come along, "" where an utterance has none.
+    Labels in the fields of the models' target are included; a missing label is "".
 
     Raises:
-        ConfigError: as `extractor_of`.
-        DataError: a recording cannot be used.
+        ConfigError: See `extractor_of`.
+        DataError: A recording cannot be used.
     """
     extractor = extractor_of(models)
     settings = json.dumps(models[0].features, sort_keys=True)
@@ -163,18 +164,18 @@ def _label(labels: Mapping[str, Label], field: str) -> str:
 
 
 def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, OnTheFlyFeatures]:
-    """The waveforms [N, samples] of a .npy file, and what makes features of them.
+    """Read the waveforms [N, samples] of a .npy file, and build the feature extraction for them.
 
     Raises:
-        ConfigError: as `extractor_of`.
-        DataError: the file does not hold waveforms.
+        ConfigError: See `extractor_of`.
+        DataError: The file does not hold waveforms.
     """
     extractor = extractor_of(models)
     return read_clips(path, extractor.sample_rate), OnTheFlyFeatures(extractor)
 
 
 def places(manifest: Manifest) -> list[dict[str, Any]]:
-    """Where each utterance is: path, and times in seconds."""
+    """Return the location of each utterance: path, and times in seconds."""
     return [
         {"path": str(u.path), "start_s": round(u.start, 3), "end_s": round(u.end or 0.0, 3)} for u in manifest
     ]
@@ -186,10 +187,10 @@ def rows(
     """Return a table's rows: id, label or values, where it is, and the probability of each class as `p_<class>`.
 
     Args:
-        ids: N.
-        scores: answers [N, A].
-        target: names the columns.
-        places: N, further columns.
+        ids: Ids, N.
+        scores: Predictions [N, A].
+        target: Target that names the columns.
+        places: Further columns, N.
     """
     columns = target.predictions(scores)
     return [
@@ -206,18 +207,18 @@ def rows(
 def describe_answers(
     ids: Sequence[UtteranceId], scores: Tensor, target: Target, output: Path
 ) -> Iterator[str]:
-    """What is printed of the answers: each of a few, else how often each class is given; and where they lie.
+    """Describe the predictions: each of a few, else the counts of classes; and the path of the output.
 
     Args:
-        ids: N.
-        scores: answers [N, A]; NaN where there is no decision.
-        target: names the answers.
-        output: file with all answers.
+        ids: Ids, N.
+        scores: Predictions [N, A]; NaN if there is no decision.
+        target: Target that names the predictions.
+        output: File with all predictions.
     """
     decided = (~scores.isnan().any(-1)).tolist()
     if len(ids) <= _MOST_ANSWERS:
         for utterance_id, answer, known in zip(ids, scores.tolist(), decided, strict=True):
-            yield f"{utterance_id}: {target.describe(answer) if known else 'no speech, so no answer'}"
+            yield f"{utterance_id}: {target.describe(answer) if known else 'no speech, so no decision'}"
     elif target.class_names:
         best = scores.argmax(-1).tolist()
         counts = Counter(
@@ -228,8 +229,8 @@ def describe_answers(
     yield f"{len(ids)} utterance{'s' * (len(ids) != 1)}: {output}"
 
 
-def warn_of_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
-    """Say which recordings have no answer, as nobody speaks in them."""
+def warn_about_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
+    """Log which recordings have no decision, because they contain no speech."""
     silent = [ids[index] for index in scores.isnan().any(-1).nonzero().flatten().tolist()]
     if silent:
         _log.warning(
@@ -239,10 +240,10 @@ def warn_of_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
 
 
 def require_decisions(ids: Sequence[UtteranceId], scores: Tensor, source: str) -> None:
-    """Refuse utterances without a decision where the output has no word for that.
+    """Refuse utterances without a decision, if the output has no value for that.
 
     Raises:
-        DataError: with their number and the first.
+        DataError: Utterances have no decision; the message gives their number and the first.
     """
     silent = [ids[index] for index in scores.isnan().any(-1).nonzero().flatten().tolist()]
     if silent:
@@ -253,10 +254,10 @@ def require_decisions(ids: Sequence[UtteranceId], scores: Tensor, source: str) -
 
 
 def require_classes(models: Sequence[Trained], what: str) -> None:
-    """Refuse models that answer with other things than classes.
+    """Refuse models that predict other things than classes.
 
     Raises:
-        ConfigError: with the setting that asks for classes.
+        ConfigError: A model predicts values; the message names the setting that needs classes.
     """
     for trained in models:
         if not trained.target.class_names:
@@ -266,10 +267,10 @@ def require_classes(models: Sequence[Trained], what: str) -> None:
             )
 
 
-def show_scores(scores: Tensor, store: Store, target: Target) -> None:
-    """Print the metrics of a store's utterances, if they are labelled; how many are left out is said.
+def print_scores(scores: Tensor, store: Store, target: Target) -> None:
+    """Print the metrics of a store's utterances, if they are labelled, and the number of those left out.
 
-    Left out are utterances of no class of the target, and those without a decision.
+    Utterances with a label outside the target's classes, or without a decision, are left out.
     """
     if store.labels is None or not {*target.label_names} <= {*store.label_names}:
         return
@@ -291,11 +292,11 @@ def show_scores(scores: Tensor, store: Store, target: Target) -> None:
 
 
 def check_fit(trained: Trained, first: Trained, store: Store, to_features: OnTheFlyFeatures) -> None:
-    """Refuse features that a model was not trained on, and models that answer different questions.
+    """Refuse features that differ from those in training, and models with different targets.
 
     Raises:
-        DataError: the features have another width.
-        ConfigError: the models predict different things, or only one of model and features is normalised by speaker.
+        DataError: The features have another width.
+        ConfigError: The models predict different things, or only one of model and features is normalised by speaker.
     """
     feature_dim = store.feature_dim if to_features.extractor is None else to_features.extractor.feature_dim
     if trained.feature_dim != feature_dim:
@@ -320,12 +321,12 @@ def check_fit(trained: Trained, first: Trained, store: Store, to_features: OnThe
 
 
 def _question(target: Target) -> tuple[Any, ...]:
-    """Return what two models must have in common so that their answers can be averaged."""
+    """Return what must be equal in two models, so that their predictions can be averaged."""
     return target.predicts, target.class_names, () if target.class_names else target.label_names
 
 
 def evaluate(scores: Tensor, targets: Tensor, target: Target) -> dict[str, float]:
-    """Compute the target's metrics of answers [N, A] against encoded utterances [N, ...]."""
+    """Compute the target's metrics of predictions [N, A] against encoded labels [N, ...]."""
     metric = target.metrics()
     metric.update(scores, target.truth(targets))
     return numbers(metric.compute())

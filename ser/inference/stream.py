@@ -1,4 +1,4 @@
-"""Live use: a model that hears speech as it comes, and says exactly what it says of the whole recording."""
+"""Predict a stream of speech, with the same results as for the whole recording."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from ser.models.base import State
 
 
 class Decision(NamedTuple):
-    """What is said of one step of a stream.
+    """Decision on one step of a stream.
 
     Args:
-        time_s: when its frame begins; where a model joins frames to a step, the last of them.
-        probabilities: [C], of this frame; where the model answers utterances, of all that was heard so far.
-        is_speech: whether the frame counts in `so_far`.
-        so_far: [C], the decision about everything heard so far; None while there was no speech.
+        time_s: Begin of its frame in seconds; if the model subsamples, of the last frame of the step.
+        probabilities: Probabilities [C] of this frame; if the model predicts utterances, of all frames so far.
+        is_speech: Whether the frame counts in `so_far`.
+        so_far: Probabilities of everything so far; None as long as there was no speech.
     """
 
     time_s: float
@@ -32,25 +32,25 @@ class Decision(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """One step that the models have answered, and that waits to be known as speech or silence."""
+    """Step that the models have processed, and that waits to be known as speech or silence."""
 
     number: int
-    scores: tuple[tuple[float, ...], ...]  # of each model
-    heard: tuple[bool, ...]  # likewise: whether the model takes it for speech, where silence is a class
+    scores: tuple[tuple[float, ...], ...]  # probabilities of each model
+    heard: tuple[bool, ...]  # whether each model detects speech, if silence is a class
 
 
 class StreamState(NamedTuple):
-    """All that a stream remembers: keep it, copy it, or give it back to `Stream.state` at any time.
+    """State of a stream: it can be kept, copied, or assigned to `Stream.state` at any time.
 
     Args:
-        features: of the front end.
-        models: one a model.
-        unanswered: numbers of the frames that a model has taken in, but not joined to a step yet.
-        waiting: steps that are not known to be speech or silence.
-        flags: whether frames are speech, from frame `first_flag` on, as far as steps may still ask for them.
-        first_flag: number of a frame.
-        sums: [M][C], probabilities of frames of speech, added up for each model.
-        counts: [M], how many these are.
+        features: State of the feature extraction.
+        models: State of each model.
+        unanswered: Indices of the frames that a model has received, but not yet joined to a step.
+        waiting: Steps that are not yet known to be speech or silence.
+        flags: Whether frames are speech, from frame `first_flag` on, for steps that still need them.
+        first_flag: Index of a frame.
+        sums: Sums of the probabilities of speech frames for each model [M][C].
+        counts: Numbers of these frames [M].
     """
 
     features: FeatureState
@@ -64,21 +64,21 @@ class StreamState(NamedTuple):
 
 
 class Stream:
-    """Answers speech as it comes.
+    """Predict speech while it is recorded.
 
     >>> stream = Stream.from_checkpoint("RUN/checkpoints/best.ckpt")
     >>> for samples in microphone:
     ...     for decision in stream.push(samples): print(decision)
     >>> stream.finish()
 
-    Any number of samples may be pushed at once, and none of it changes an answer. Decisions come in order, each once:
-    where silence is to be left out, as late as the detector's `look_ahead_s` is.
+    Any number of samples may be pushed at once, without an effect on the decisions. Each decision is returned once, in
+    order; if silence is left out, at most the detector's `look_ahead_s` later.
 
     Args:
-        models: one, or several whose probabilities are averaged.
+        models: One model, or several whose probabilities are averaged.
 
     Raises:
-        ConfigError: a model, or its features, needs more than has been heard.
+        ConfigError: A model or its features need future samples.
     """
 
     def __init__(self, models: Trained | Sequence[Trained]) -> None:
@@ -113,17 +113,17 @@ class Stream:
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> "Stream":
-        """A stream from a checkpoint, or from the folder of a run.
+        """Create a stream from a checkpoint, or from the folder of a run.
 
         Raises:
-            CheckpointError: the file cannot be used.
-            ConfigError: as the constructor.
+            CheckpointError: The file cannot be used.
+            ConfigError: See the constructor.
         """
         return cls([load(found) for found in find(path)])
 
     @property
     def look_ahead_s(self) -> float:
-        """How long after the end of its frame a decision comes, at most, in seconds."""
+        """Return the largest delay of a decision after the end of its frame, in seconds."""
         detector = self.features.detector
         if detector is None or not (self.waits or self.features.removes):
             return 0.0
@@ -131,7 +131,7 @@ class Stream:
 
     @torch.inference_mode()
     def initial_state(self) -> StreamState:
-        """Nothing heard."""
+        """Return the state before the first sample."""
         return StreamState(
             features=self.features.initial_state(),
             models=tuple(trained.model.initial_state(1) for trained in self.models),
@@ -144,18 +144,18 @@ class Stream:
         )
 
     def reset(self) -> None:
-        """Forget everything: what is pushed next is another recording."""
+        """Reset the state, to begin with another recording."""
         self.state = self.initial_state()
 
     def push(self, samples: Tensor | np.ndarray, sample_rate: int | None = None) -> list[Decision]:
-        """The decisions that more samples allow.
+        """Process the next samples, and return the new decisions.
 
         Args:
-            samples: [n] in -1..1, any number, also none.
-            sample_rate: of them, in Hz; None = as it has to be.
+            samples: Samples [n] in -1..1; n may be 0.
+            sample_rate: Their rate in Hz, which is checked; None for no check.
 
         Raises:
-            DataError: they have another sample rate, or are not finite.
+            DataError: They have another sample rate, or are not finite.
         """
         if sample_rate not in (None, self.sample_rate):
             raise DataError(
@@ -166,41 +166,43 @@ class Stream:
         return decisions
 
     def finish(self) -> list[Decision]:
-        """What was held back, now that nothing more comes; a frame that is not full is dropped."""
+        """Return the decisions that were held back, at the end of a stream; an incomplete frame is dropped."""
         decisions, self.state = self.end(self.state)
         return decisions
 
     @torch.inference_mode()
     def step(self, samples: Tensor, state: StreamState) -> tuple[list[Decision], StreamState]:
-        """As `push`, with the state passed in and out.
+        """Process samples like `push`, with the state passed in and out.
 
         Args:
-            samples: [n] float32.
-            state: after the samples before; it is left as it was.
+            samples: Samples [n] float32.
+            state: State after the samples before; it is not modified.
 
         Raises:
-            DataError: the samples are not finite.
+            DataError: The samples are not finite.
         """
         frames, features = self.features.push(samples, state.features)
-        waiting, unanswered, models = self._heard(frames, state)
-        return self._decided(waiting, (*state.flags, *frames.speech), state, features, models, unanswered)
+        waiting, unanswered, models = self._process_frames(frames, state)
+        return self._make_decisions(
+            waiting, (*state.flags, *frames.speech), state, features, models, unanswered
+        )
 
     @torch.inference_mode()
     def end(self, state: StreamState) -> tuple[list[Decision], StreamState]:
-        """As `finish`, with the state passed in and out."""
+        """Finish like `finish`, with the state passed in and out."""
         frames = self.features.finish(state.features)
-        waiting, unanswered, models = self._heard(frames, state)
+        waiting, unanswered, models = self._process_frames(frames, state)
         if unanswered:
             last = [own.model.finish(before) for own, before in zip(self.models, models, strict=True)]
-            said, unanswered = self._said(last, unanswered)
+            said, unanswered = self._apply_models(last, unanswered)
             waiting = (*waiting, *said)
         flags = (*state.flags, *frames.speech)
-        return self._decided(waiting, flags, state, state.features, models, unanswered)
+        return self._make_decisions(waiting, flags, state, state.features, models, unanswered)
 
-    def _heard(
+    def _process_frames(
         self, frames: StreamFrames, state: StreamState
     ) -> tuple[tuple[_Step, ...], tuple[int, ...], tuple[State, ...]]:
-        """The steps that wait, the frames that are not joined to one yet, and the models' states, after more frames."""
+        """Apply the models to new frames; return waiting steps, frames that are not yet joined, and states."""
         if not len(frames.numbers):
             return state.waiting, state.unanswered, state.models
         chunk = frames.values.unsqueeze(0)
@@ -208,23 +210,25 @@ class Stream:
             trained.model.step(chunk, before)
             for trained, before in zip(self.models, state.models, strict=True)
         ]
-        said, unanswered = self._said([logits for logits, _ in stepped], (*state.unanswered, *frames.numbers))
+        said, unanswered = self._apply_models(
+            [logits for logits, _ in stepped], (*state.unanswered, *frames.numbers)
+        )
         return (*state.waiting, *said), unanswered, tuple(after for _, after in stepped)
 
-    def _said(
+    def _apply_models(
         self, logits: Sequence[Tensor], numbers: tuple[int, ...]
     ) -> tuple[list[_Step], tuple[int, ...]]:
-        """What the models say of the oldest frames without an answer, and the frames that are left.
+        """Turn logits into steps for the oldest frames, and return the frames that are left.
 
         Args:
-            logits: [1, m, out_dim] of each model.
-            numbers: of the frames.
+            logits: Logits [1, m, out_dim] of each model.
+            numbers: Indices of the frames.
         """
         scores, heard = [], []
         for trained, one in zip(self.models, logits, strict=True):
             scores.append([tuple(row) for row in trained.target.scores(one[0]).tolist()])
-            heard.append(self._is_heard(trained, trained.check(one[0])))
-        ends = [min(end, len(numbers)) for end in self._ends(logits[0].shape[1])]
+            heard.append(self._detect_speech(trained, trained.check(one[0])))
+        ends = [min(end, len(numbers)) for end in self._step_ends(logits[0].shape[1])]
         steps = [
             _Step(numbers[end - 1], step_scores, step_heard)
             for end, step_scores, step_heard in zip(
@@ -233,19 +237,19 @@ class Stream:
         ]
         return steps, numbers[ends[-1] :] if ends else numbers
 
-    def _ends(self, steps: int) -> range:
-        """How many frames have been joined after each of so many steps."""
+    def _step_ends(self, steps: int) -> range:
+        """Return the number of frames that have been joined after each step."""
         return range(self.subsampling, steps * self.subsampling + 1, self.subsampling)
 
-    def _is_heard(self, trained: Trained, logits: Tensor) -> list[bool]:
-        """Whether a model takes each of [m, out_dim] for speech, as far as it is asked."""
+    def _detect_speech(self, trained: Trained, logits: Tensor) -> list[bool]:
+        """Return whether a model detects speech in each of logits [m, out_dim], if silence is a class."""
         if not self.hears_silence:
             return [True] * len(logits)
         target: Any = trained.target
         heard: list[bool] = target.is_speech(logits, torch.ones(len(logits), dtype=torch.bool)).tolist()
         return heard
 
-    def _decided(
+    def _make_decisions(
         self,
         waiting: tuple[_Step, ...],
         flags: tuple[bool, ...],
@@ -254,7 +258,7 @@ class Stream:
         models: tuple[State, ...],
         unanswered: tuple[int, ...],
     ) -> tuple[list[Decision], StreamState]:
-        """The decisions about steps that are known to be speech or silence, and the state that is left."""
+        """Return the decisions on steps that are known to be speech or silence, and the new state."""
         first, sums, counts = state.first_flag, state.sums, state.counts
         decisions = []
         for step in waiting:
@@ -262,7 +266,7 @@ class Stream:
                 break
             is_speech = not self.waits or flags[step.number - first]
             if self.answers_frames:
-                sums, counts = _added(sums, counts, step, is_speech)
+                sums, counts = _add_step(sums, counts, step, is_speech)
             decisions.append(self._decision(step, is_speech, sums, counts))
         passed = len(flags)
         if self.waits and decisions:
@@ -299,15 +303,15 @@ class Stream:
 
 
 def _question(trained: Trained) -> tuple[Any, ...]:
-    """What two models must have in common so that their answers can be averaged."""
+    """Return what must be equal in two models, so that their probabilities can be averaged."""
     target = trained.target
     return target.resolution, target.class_names, target.label_names, target.silence
 
 
-def _added(
+def _add_step(
     sums: tuple[tuple[float, ...], ...], counts: tuple[int, ...], step: _Step, is_speech: bool
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[int, ...]]:
-    """Sums and counts with a step, for the models that take it for speech."""
+    """Add a step to the sums and counts of the models that detect speech in it."""
     if not is_speech:
         return sums, counts
     added = tuple(
@@ -326,6 +330,6 @@ def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:
 
 
 def chunks_of(waveform: np.ndarray, samples: int) -> Iterator[np.ndarray]:
-    """A waveform in pieces of so many samples, the last one shorter."""
+    """Yield a waveform in chunks of `samples` samples, the last one shorter."""
     for start in range(0, len(waveform), samples):
         yield waveform[start : start + samples]

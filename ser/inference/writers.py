@@ -1,4 +1,4 @@
-"""Answers in the layout of the question: every utterance once, in its order and under its id."""
+"""Write predictions in the layout of the input: every utterance once, in its order and with its id."""
 
 import csv
 import io
@@ -26,17 +26,17 @@ def write_predictions(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write `{"0": {"valence": 1, "activation": 0}, ...}`, or a list of records with `id`, all in one step.
+    """Write `{"0": {"valence": 1, "activation": 0}, ...}`, or a list of records with `id`, in one step.
 
     Args:
-        path: of the file; its folder must exist.
-        ids: N, as the input has them.
-        layout: of the input.
-        decoded: N pairs of id and labels, bits or names, in any order.
-        overwrite: whether a file that exists may be replaced.
+        path: Path of the file; its folder must exist.
+        ids: Ids of the input, N.
+        layout: Layout of the input.
+        decoded: Pairs of id and labels, bits or names, N, in any order.
+        overwrite: Whether to replace an existing file.
 
     Raises:
-        DataError: an id is missing, unknown or there twice, or the file exists or cannot be written.
+        DataError: An id is missing, unknown or occurs twice, or the file exists or cannot be written.
     """
     answers = ((utterance_id, _plain(labels)) for utterance_id, labels in decoded)
     _write(path, ids, layout, answers, overwrite=overwrite)
@@ -50,18 +50,18 @@ def write_scores(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write `{"0": {"scores": {"joy": 0.7, ...}}, ...}`, or a list of records with `id`, all in one step.
+    """Write `{"0": {"scores": {"joy": 0.7, ...}}, ...}`, or a list of records with `id`, in one step.
 
     Args:
-        path: of the file; its folder must exist.
-        ids: N, as the input has them.
-        layout: of the input.
-        scores: N pairs of id and the probability of each class by name, in any order.
-        overwrite: whether a file that exists may be replaced.
+        path: Path of the file; its folder must exist.
+        ids: Ids of the input, N.
+        layout: Layout of the input.
+        scores: Pairs of id and the probability of each class by name, N, in any order.
+        overwrite: Whether to replace an existing file.
 
     Raises:
-        DataError: an id is missing, unknown or there twice, a score is not finite, or the file exists or cannot
-            be written.
+        DataError: An id is missing, unknown or occurs twice, a score is not finite, or the file exists or cannot be
+            written.
     """
     answers = ((utterance_id, {"scores": _floats(utterance_id, row)}) for utterance_id, row in scores)
     _write(path, ids, layout, answers, overwrite=overwrite)
@@ -94,20 +94,20 @@ def write_table(path: Path, rows: "Sequence[Mapping[str, Any]]", *, overwrite: b
 
 
 def check_table_name(path: Path) -> None:
-    """Refuse a table of another kind than CSV and JSON.
+    """Refuse tables other than CSV and JSON.
 
     Raises:
-        DataError: its name ends in neither .csv nor .json.
+        DataError: The name ends in neither .csv nor .json.
     """
     if path.suffix.lower() not in (".csv", ".json"):
         raise DataError(f"{path}: answers to recordings are written as .csv or .json. Give such an output.")
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
-    """Refuse a path that cannot become a file; worth asking before a long computation.
+    """Refuse a path that cannot become a file, before a long computation.
 
     Raises:
-        DataError: it exists and `overwrite` is false, or its folder is missing or unwritable.
+        DataError: It exists and `overwrite` is false, or its folder is missing or not writable.
     """
     if not path.name:
         raise DataError(f"{path}: is no name of a file. Give another output, such as predictions.csv.")
@@ -164,7 +164,7 @@ def _refusal(path: Path, utterance_id: "UtteranceId", problem: str) -> DataError
 
 
 def _plain(labels: Mapping[str, int | str]) -> dict[str, int | str]:
-    """Names as they are, and integers of any library as Python's."""
+    """Convert integers of any library to Python's; names stay unchanged."""
     return {name: label if isinstance(label, str) else int(index(label)) for name, label in labels.items()}
 
 

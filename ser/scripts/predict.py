@@ -36,7 +36,7 @@ def predict(settings: Predict) -> None:
     inputs.refuse_unread(settings, kind)
     paths = settings.ckpt if isinstance(settings.ckpt, list) else [settings.ckpt]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
-    with inputs.remedies():
+    with inputs.predict_remedies():
         if kind == "stream":
             predict_stream(settings, models)
         elif kind == "frames":
@@ -73,7 +73,7 @@ def predict_challenge(settings: Predict, models: list[Any]) -> None:
         named = zip(store.ids, rows, strict=True)
         writers.write_scores(probabilities, store.ids, store.layout, named, **replacing)
         print(f"Class probabilities: {probabilities}")
-    inference.show_scores(scores, store, target)
+    inference.print_scores(scores, store, target)
 
 
 def predict_recordings(settings: Predict, models: list[Any]) -> None:
@@ -95,7 +95,7 @@ def predict_recordings(settings: Predict, models: list[Any]) -> None:
         if models[0].target.class_names and len(fields := models[0].target.label_names) == 1:
             folders = [path for path in paths if path.is_dir()]
             manifest = inputs.with_folder_labels(manifest, folders, fields[0], models[0].target.class_names)
-        manifest = inputs.windows(manifest, settings.window_s, settings.hop_s)
+        manifest = inputs.cut_windows(manifest, settings.window_s, settings.hop_s)
         manifest, store = inference.features_of(
             manifest, models, cache_dir=settings.cache_dir, on_error=settings.on_error
         )
@@ -105,11 +105,11 @@ def predict_recordings(settings: Predict, models: list[Any]) -> None:
     scores = inference.class_scores(
         models, store, device=device, to_features=to_features, max_frames=settings.max_frames
     )
-    inference.warn_of_silence(store.ids, scores)
+    inference.warn_about_silence(store.ids, scores)
     rows = inference.rows(store.ids, scores, models[0].target, places)
     writers.write_table(output, rows, overwrite=settings.overwrite)
     print(*inference.describe_answers(store.ids, scores, models[0].target, output), sep="\n")
-    inference.show_scores(scores, store, models[0].target)
+    inference.print_scores(scores, store, models[0].target)
 
 
 def predict_stream(settings: Predict, models: list[Any]) -> None:

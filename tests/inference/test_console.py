@@ -51,7 +51,7 @@ def test_ctrl_c_ends_a_stream_like_its_source(tmp_path, capsys):
     console.follow(Stream(a_model()), interrupted(), tmp_path / "a.csv", title="a", overwrite=False)
     console.follow(Stream(a_model()), pieces(), tmp_path / "b.csv", title="b", overwrite=False)
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
-    assert "what was heard until now is answered" in capsys.readouterr().err
+    assert "the decisions so far are written" in capsys.readouterr().err
 
 
 def test_files_that_exist_are_kept_unless_told(tmp_path):
@@ -81,7 +81,9 @@ def test_half_a_sample_at_the_end_is_dropped():
 def test_the_end_says_what_was_decided_how_fast_and_how_late():
     stream = Stream(a_model())
     decisions = stream.push(speech_like()) + stream.finish()
-    told = console.conclude(console.Followed(3.0, 0.03, decisions[-1]), stream, "x.wav", Path("x.csv"))
+    told = console.summarize_stream(
+        console.StreamSummary(3.0, 0.03, decisions[-1]), stream, "x.wav", Path("x.csv")
+    )
     best = int(np.argmax(decisions[-1].so_far))
     assert (
         told.splitlines()[0] == f"x.wav, 3.00 s: {stream.class_names[best]}, {max(decisions[-1].so_far):.1%}"
@@ -90,20 +92,20 @@ def test_the_end_says_what_was_decided_how_fast_and_how_late():
     assert f"{1000 * stream.look_ahead_s:.0f} ms after the end of its frame" in told
     silent = Stream(a_model())
     last = (silent.push(np.zeros(RATE, dtype=np.float32)) + silent.finish())[-1]
-    assert "no speech, so no decision" in console.conclude(
-        console.Followed(1, 0.1, last), silent, "x", Path("x")
+    assert "no speech, so no decision" in console.summarize_stream(
+        console.StreamSummary(1, 0.1, last), silent, "x", Path("x")
     )
-    assert "too short for a decision" in console.conclude(
-        console.Followed(0, 0, None), silent, "x", Path("x")
+    assert "too short for a decision" in console.summarize_stream(
+        console.StreamSummary(0, 0, None), silent, "x", Path("x")
     )
 
 
 def test_inputs_that_cannot_be_heard_are_refused(tmp_path):
     stream = Stream(a_model())
     console.check_inputs("-", sample_rate=RATE, stream=stream)
-    with pytest.raises(ConfigError, match=r"sample_rate=16000: the model hears 8000 Hz.*sox or ffmpeg"):
+    with pytest.raises(ConfigError, match=r"sample_rate=16000: the model expects 8000 Hz.*sox or ffmpeg"):
         console.check_inputs("-", sample_rate=16_000, stream=stream)
-    with pytest.raises(DataError, match=r"stream=true hears one recording\. Give a file, or -"):
+    with pytest.raises(DataError, match=r"stream=true reads one recording\. Give a file, or -"):
         console.check_inputs(str(tmp_path), sample_rate=None, stream=stream)
 
 
@@ -136,14 +138,16 @@ def test_samples_that_are_no_numbers_leave_no_file_behind(tmp_path):
 
 
 def test_decisions_are_written_as_csv_alone(tmp_path):
-    with pytest.raises(DataError, match=r"x\.png: what a stream decides is a \.csv.*Give output=NAME\.csv"):
+    with pytest.raises(
+        DataError, match=r"x\.png: decisions of a stream are written as \.csv.*Give output=NAME\.csv"
+    ):
         console.follow(Stream(a_model()), pieces(), tmp_path / "x.png", title="x", overwrite=False)
 
 
 def test_silence_that_was_removed_is_no_speech():
     stream = Stream(a_model(mode="remove"))
-    assert "no speech, so no decision" in console.conclude(
-        console.Followed(60, 1, None), stream, "x", Path("x.csv")
+    assert "no speech, so no decision" in console.summarize_stream(
+        console.StreamSummary(60, 1, None), stream, "x", Path("x.csv")
     )
 
 

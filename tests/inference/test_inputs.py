@@ -16,11 +16,11 @@ from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError, DataError
 from ser.inference.inputs import (
     are_recordings,
+    cut_windows,
     find_recordings,
     kind_of,
+    predict_remedies,
     refuse_unread,
-    remedies,
-    windows,
     with_ends,
     with_folder_labels,
 )
@@ -72,7 +72,7 @@ def test_what_is_no_audio_is_left_to_the_reader_of_recordings(tmp_path: Path) ->
     (tmp_path / "bad.wav").write_bytes(b"\0\xff" * 200)
     listed = with_ends(find_recordings([tmp_path]))
     assert [(u.id, u.end) for u in listed] == [("a", 1.0), ("bad", None)]
-    assert [u.id for u in windows(listed, 0.5, 0.5)] == ["a#0.000", "a#0.500", "bad"]
+    assert [u.id for u in cut_windows(listed, 0.5, 0.5)] == ["a#0.000", "a#0.500", "bad"]
 
 
 def test_a_folder_without_audio_is_refused(tmp_path: Path) -> None:
@@ -92,7 +92,9 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     share=st.floats(0.1, 1),
 )
 def test_windows_cover_everything_and_are_equally_long(end: float, window: float, share: float) -> None:
-    cut = windows(Manifest((Utterance("a", Path("a.wav"), end=end),), "a"), window, window * share).utterances
+    cut = cut_windows(
+        Manifest((Utterance("a", Path("a.wav"), end=end),), "a"), window, window * share
+    ).utterances
     assert (cut[0].start, cut[-1].end) == (0, end)
     assert len({utterance.id for utterance in cut}) == len(cut)
     ends = [utterance.end or 0.0 for utterance in cut]
@@ -106,15 +108,15 @@ def test_windows_cover_everything_and_are_equally_long(end: float, window: float
 @pytest.mark.parametrize(("window", "hop"), [(0.0, 0.0), (1.0, 2.0), (1.0, 0.0), (-1.0, -1.0)])
 def test_windows_with_gaps_are_refused(window: float, hop: float) -> None:
     with pytest.raises(ConfigError, match=rf"window_s={window}, hop_s={hop}: .*0 < hop_s <= window_s"):
-        windows(Manifest((), "a"), window, hop)
+        cut_windows(Manifest((), "a"), window, hop)
 
 
 def test_a_hop_is_a_window_long_unless_it_is_given_and_never_stands_alone() -> None:
     whole = Manifest((Utterance("a", Path("a.wav"), end=3.0),), "a")
-    assert windows(whole, None, None) == whole
-    assert windows(whole, 1.0, None) == windows(whole, 1.0, 1.0)
+    assert cut_windows(whole, None, None) == whole
+    assert cut_windows(whole, 1.0, None) == cut_windows(whole, 1.0, 1.0)
     with pytest.raises(ConfigError, match=r"hop_s=0\.5: .*Set window_s"):
-        windows(whole, None, 0.5)
+        cut_windows(whole, None, 0.5)
 
 
 def test_a_recording_is_told_by_its_content_where_the_name_says_nothing(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_paths_in_a_manifest_are_relative_to_a_root_that_is_given(tmp_path: Path
 
 
 def test_messages_name_settings_that_predict_has() -> None:
-    with pytest.raises(DataError, match=r"^give root=FOLDER or cache_dir=FOLDER$"), remedies():
+    with pytest.raises(DataError, match=r"^give root=FOLDER or cache_dir=FOLDER$"), predict_remedies():
         raise DataError("give data.root=FOLDER or data.cache_dir=FOLDER")
 
 
@@ -198,13 +200,13 @@ def test_an_end_far_beyond_the_file_makes_no_windows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,path,end\nfar,a.wav,1e9\nnear,a.wav,2.3\n")
     listed = with_ends(find_recordings([tmp_path / "t.csv"]))
     assert [u.end for u in listed] == [1e9, 2.0]
-    assert [u.id for u in windows(listed, 1.0, 1.0)] == ["far", "near#0.000", "near#1.000"]
+    assert [u.id for u in cut_windows(listed, 1.0, 1.0)] == ["far", "near#0.000", "near#1.000"]
 
 
 def test_too_many_windows_are_refused_before_they_are_made() -> None:
     day = Manifest((Utterance("a", Path("none.wav"), end=86_400.0),), "a")
     with pytest.raises(ConfigError, match=r"hop_s=1e-07: makes \d+ windows of a, .*Set a longer hop_s"):
-        windows(day, 1.0, 1e-7)
+        cut_windows(day, 1.0, 1e-7)
 
 
 def test_a_published_corpus_is_read_with_the_labels_of_its_names(recordings: Path) -> None:
