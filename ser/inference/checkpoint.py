@@ -279,12 +279,16 @@ def _find_fault(checkpoint: Mapping[str, Any]) -> str | None:
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
     ):
         return "its state_dict is missing, or holds other things than names and tensors"
-    if wrong := [part for part in PARTS if not isinstance(description.get(part), Mapping)]:
+    if wrong := [part for part in PARTS if "_target_" not in _mapping(description.get(part))]:
         return f"its description lacks the settings of {wrong[0]}"
     feature_dim = description.get("feature_dim")
     if not isinstance(feature_dim, int) or isinstance(feature_dim, bool) or feature_dim < 1:
         return f"its description has feature_dim={feature_dim!r}, expected a number of values"
     return None
+
+
+def _mapping(part: object) -> Mapping[str, Any]:
+    return part if isinstance(part, Mapping) else {}
 
 
 def non_finite(weights: Mapping[str, Tensor]) -> list[str]:

@@ -132,6 +132,6 @@ def predict_stream(settings: Predict, models: list[Any]) -> None:
         source = chunks_of(waveform, max(1, round(settings.push_ms * stream.sample_rate / 1000)))
     output = Path(settings.output or f"predictions_{Path(name).stem.replace(' ', '_')}.csv")
     followed = console.follow(stream, source, output, title=name, overwrite=settings.overwrite)
-    print(console.conclude(followed, stream, name, output))
+    print(console.summarize_stream(followed, stream, name, output))
     if followed.signal is not None and followed.signal != signal.SIGINT:
         sys.exit(128 + followed.signal)
