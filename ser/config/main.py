@@ -2,10 +2,7 @@
 
 import functools
 import inspect
-import io
 import logging
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,10 +18,16 @@ from ser.config.command_line import Command, read_command
 from ser.config.overrides import App
 from ser.config.settings import SCHEMAS, find_conf
 from ser.config.validate import check
-from ser.errors import SerError
-from ser.files import REMEDIES
+from ser.process import (
+    describe_error,
+    exit_code_of,
+    interrupted,
+    is_users_mistake,
+    open_standard_streams,
+    piped_to_nobody,
+    wants_traceback,
+)
 from ser.runs import environment, sweep, sweep_tables
-from ser.runs.run_folder import RunFolder
 
 Script = Callable[[Any], float | None]
 """A function of the settings of its command."""
@@ -55,22 +58,20 @@ def main(
 
         @functools.wraps(script)
         def command() -> None:
-            _open_standard_streams()
-            if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
-                sys.stdout.reconfigure(errors="backslashreplace")
+            open_standard_streams()
             try:
                 typed = sys.argv[1:]
                 app = App(conf, config_name, existing_paths, SCHEMAS[config_name], help)
                 arguments = rewrite(typed) if rewrite else typed
                 code = _run(script, read_command(arguments, app), typed)
             except KeyboardInterrupt:
-                code = _interrupted()
+                code = interrupted()
             except BrokenPipeError:  # as of `| head`
-                code = _piped_to_nobody()
+                code = piped_to_nobody()
             except Exception as error:
-                if _wants_traceback():
+                if wants_traceback():
                     raise
-                print(_sentence(error), file=sys.stderr)
+                print(describe_error(error), file=sys.stderr)
                 code = 1
             if code:
                 sys.exit(code)
@@ -116,7 +117,7 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
     argv, sys.argv = sys.argv, [sys.argv[0], *command.arguments]
     try:
-        code = _exit_code(start)
+        code = exit_code_of(start)
     finally:
         sys.argv = argv
     if command.sweep_dir is not None and command.sweep_dir.is_dir():
@@ -131,54 +132,15 @@ def _hide_prefixes(record: logging.LogRecord) -> bool:
     return True
 
 
-def _exit_code(start: Callable[[], None]) -> int:
-    try:
-        start()
-    except KeyboardInterrupt:
-        return _interrupted()
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into sys.exit(1)
-            return _interrupted()
-        if type(error).__name__ == "SIGTERMException":  # Lightning's, whose exit code would be 0
-            print("Terminated.", file=sys.stderr)
-            return 128 + signal.SIGTERM
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    return 0
-
-
-def _open_standard_streams() -> None:
-    """Replace closed standard streams, whose numbers the next files would get, and print any file name."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
-    sys.stdin = sys.stdin or Path(os.devnull).open()  # noqa: SIM115
-    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
-    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _piped_to_nobody() -> int:
-    sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  Python would complain again at exit
-    return 128 + signal.SIGPIPE
-
-
-def _interrupted() -> int:
-    print("Interrupted.", file=sys.stderr)
-    return 130
-
-
 def _run_job(run: Callable[[], float | None]) -> float | None:
     try:
         return sweep.finite_objective(run())
     except BrokenPipeError:
-        sys.exit(_piped_to_nobody())
+        sys.exit(piped_to_nobody())
     except Exception as error:
-        if _wants_traceback() or HydraConfig.get().runtime.choices.get("debug") or not _is_users(error):
+        if wants_traceback() or HydraConfig.get().runtime.choices.get("debug") or not is_users_mistake(error):
             raise
-        print(ranks.add_rank(_sentence(error)), file=sys.stderr)
+        print(ranks.add_rank(describe_error(error)), file=sys.stderr)
         sys.exit(1)
 
 
@@ -196,17 +158,9 @@ def _run_job_of_sweep(
     if run_dir != given:
         with read_write(hydra_settings):
             hydra_settings.runtime.output_dir = str(run_dir)
-        _remove_unused(given)
-    folder = RunFolder(run_dir)
-
-    def resume_or_run() -> float | None:
-        if folder.has_checkpoint():
-            return run(run_dir)
-        folder.config.unlink(missing_ok=True)  # of a job that was killed in its first epoch
-        return run(None)
-
+        sweep.remove_unused(given)
     return sweep.run_job(
-        resume_or_run,
+        run,
         run_dir,
         sweep_dir=sweep_dir,
         log=run_dir / f"{hydra_settings.job.name}.log",
@@ -214,33 +168,3 @@ def _run_job_of_sweep(
         settings=settings,
         mode="min" if cfg.get("mode") == "min" else "max",
     )
-
-
-def _remove_unused(folder: Path) -> None:
-    """Remove a folder in which there is nothing but the empty log that Hydra has made for a job."""
-    files = [*folder.iterdir()]
-    if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
-        for file in files:
-            file.unlink()
-        folder.rmdir()
-
-
-def _wants_traceback() -> bool:
-    return os.environ.get("HYDRA_FULL_ERROR") == "1"
-
-
-def _is_users(error: Exception) -> bool:
-    """Whether the user, not the program, made the mistake."""
-    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")  # there if it can have been raised
-    is_misuse = lightning is not None and isinstance(error, lightning.MisconfigurationException)
-    return (
-        isinstance(error, SerError) or is_misuse or (isinstance(error, OSError) and error.errno in REMEDIES)
-    )
-
-
-def _sentence(error: Exception) -> str:
-    """Return what to print of an error, with a remedy where the operating system refused something."""
-    if not isinstance(error, OSError) or error.errno not in REMEDIES:
-        return str(error)
-    place = error.filename if error.filename is not None else "A file of this run"
-    return f"{place}: {(error.strerror or '').lower()}. {REMEDIES[error.errno]}"

@@ -24,6 +24,7 @@ from ser.config.slots import trust
 from ser.config.types import signature
 from ser.config.validate import describe, find_problems, known_keys, nearest_key, show
 from ser.errors import ConfigError, first_line, hydra_value, setting
+from ser.runs.handed_over import find_code_in_hydra
 
 _CHECKED_COMBINATIONS = 32  # of a sweep, in advance; composing one takes up to 0.1 s
 
@@ -276,36 +277,10 @@ def _try(app: App, cfg: DictConfig, settings: Sequence[Setting]) -> Trial:
         cfg.hydra.runtime.output_dir, cfg.hydra.job.num, cfg.hydra.job.id = str(run_dir), 0, "0"
     HydraConfig.instance().set_config(cfg)  # the resolver ${hydra:...} reads it
     try:
-        faults = [*app.inspect(_without_hydra(cfg)), *_code_in_hydra(cfg)]
+        faults = [*app.inspect(_without_hydra(cfg)), *find_code_in_hydra(_raw(cfg.hydra))]
     finally:
         HydraConfig.instance().cfg = None
     return Trial(refused, faults, bare, run_dir, sweep_dir, _raw(cfg).get("trainer"))
-
-
-def _code_in_hydra(cfg: DictConfig) -> Iterator[str]:
-    """Say where Hydra's own settings, of a config from elsewhere, would run other functions than Hydra's."""
-    if cfg.hydra.get("callbacks"):
-        yield "hydra.callbacks: runs code that a config names. Remove the node hydra.callbacks."
-    for key in ("launcher", "sweeper"):
-        name = str(OmegaConf.select(cfg, f"hydra.{key}._target_") or "")
-        if name and not name.startswith(("hydra.", "hydra_plugins.")):
-            yield f"hydra.{key}._target_={name}: is no {key} of Hydra or its plugins. Choose hydra/{key}=OPTION."
-    for key in ("job_logging", "hydra_logging"):
-        for name in _called_by_logging(OmegaConf.to_container(cfg.hydra[key], resolve=False)):
-            yield f"hydra.{key}: names {name} to be called. Name a class of logging, colorlog or rich.logging."
-
-
-def _called_by_logging(node: Any) -> Iterator[str]:
-    """Yield what a settings tree of logging.config.dictConfig calls, but for classes of logging libraries."""
-    if isinstance(node, list):
-        for item in node:
-            yield from _called_by_logging(item)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            known = ("logging.", "colorlog.", "rich.logging.")
-            if key in ("()", "class", "factory") and not str(value).startswith(known):
-                yield str(value)
-            yield from _called_by_logging(value)
 
 
 def _without_hydra(cfg: DictConfig) -> DictConfig:

@@ -9,7 +9,7 @@ from dataclasses import is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import SchemaError
 
@@ -86,6 +86,12 @@ def signature(target: Callable[..., Any]) -> tuple[dict[str, Parameter], bool]:
 def _own_and_inherited(target: Callable[..., Any]) -> list[inspect.Parameter]:
     """Return the parameters; those of its base stand for the `**rest` that a class takes."""
     own = [*inspect.signature(target, eval_str=True).parameters.values()]
+    if (
+        own
+        and all(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in own)
+        and isinstance(target, type)
+    ):
+        return own if "__init__" in vars(target) else []  # torch.nn.Module takes anything, and refuses it
     if not (own and own[-1].kind is inspect.Parameter.VAR_KEYWORD and isinstance(target, type)):
         return own
     inherited = _own_and_inherited(target.__mro__[1])
@@ -107,20 +113,23 @@ def _members(hint: Any) -> Iterator[Any]:
 
 
 @cache
-def _adapter(hint: Any) -> TypeAdapter[Any] | None:
+def _adapter(hint: Any) -> "TypeAdapter[Any] | None":
     """Return pydantic's check of a type; None for one that YAML cannot spell."""
+    from pydantic import ConfigDict, TypeAdapter  # 0.2 s, which --help does not wait for
+
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=_STRICT)
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=strict)
         adapter.json_schema()
     except (PydanticUserError, SchemaError, TypeError):
         return None
     return adapter
 
 
-def _fits(adapter: TypeAdapter[Any], value: Any) -> bool:
+def _fits(adapter: "TypeAdapter[Any]", value: Any) -> bool:
     try:
         adapter.validate_json(json.dumps(value))
-    except ValidationError:
+    except ValueError:  # of pydantic
         return False
     return True
 

@@ -6,7 +6,6 @@
 import difflib
 import json
 import math
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ser.config.slots import resolve, trust_names
 from ser.config.types import Parameter, signature
 from ser.errors import ConfigError, did_you_mean, first_line, setting
 from ser.files import exists
+from ser.runs.handed_over import find_ways_out
 
 
 def check(
@@ -48,17 +48,6 @@ def check(
     return plain
 
 
-def check_monitor(monitor: str, logged: Iterable[str], *, key: str = "monitor") -> None:
-    """Refuse a metric that is not among the logged ones.
-
-    Raises:
-        ConfigError: with the nearest name.
-    """
-    names = set(logged)
-    if monitor not in names:
-        raise complaint([f"{key}={monitor}: no such metric is logged. {did_you_mean(monitor, names)}"])
-
-
 def complaint(problems: Sequence[str]) -> ConfigError:
     lines = list(dict.fromkeys(problems))
     head = f"{len(lines)} problem{'s' * (len(lines) > 1)} in the configuration:"
@@ -84,7 +73,7 @@ def find_problems(
     for path, value in _walk(plain):
         if isinstance(value, Mapping) and "_target_" in value:
             problems += _node_problems(path, value, known)
-        elif root_keys is not None and (found := path_problems(path, value)):
+        elif root_keys is not None and (found := find_ways_out(path, value)):
             problems += found
         elif isinstance(value, float) and not math.isfinite(value):
             problems.append(f"{path}={value}: is not finite. Give a number, or null to turn it off.")
@@ -181,17 +170,6 @@ def _type_problem(key: str, value: Any, parameter: Parameter) -> str:
     if parameter.accepts(str(value)) and not isinstance(value, Mapping | list):
         return f"{found} To mean the text, quote it: {setting(key, show(value))}."
     return found
-
-
-_WRITERS = ("trainer", "callbacks", "logger")
-_LEADS_OUT = re.compile(r"^[/~]|^[A-Za-z]:|\\|(^|/)\.\.(/|$)|://")
-
-
-def path_problems(key: str, value: Any) -> list[str]:
-    """Say where a setting would let the trainer, a callback or the logger write outside of the run's folder."""
-    if key.split(".")[0] not in _WRITERS or not isinstance(value, str) or not _LEADS_OUT.search(value):
-        return []
-    return [f"{key}={value}: leads out of the run's folder. Leave it out, or give a name without a path."]
 
 
 def describe(value: Any) -> str:

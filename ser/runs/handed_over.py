@@ -1,7 +1,9 @@
 """Check run folders from other people: refuse what could run code or write elsewhere."""
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -77,3 +79,40 @@ def _events(text: str) -> list[yaml.Event]:
             raise ValueError(f"more than {_DEEPEST} nodes within each other")
         events.append(event)
     return events
+
+
+def find_code_in_hydra(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Say where Hydra's own settings, of a config from elsewhere, would run other functions than Hydra's."""
+    if settings.get("callbacks"):
+        yield "hydra.callbacks: runs code that a config names. Remove the node hydra.callbacks."
+    for key in ("launcher", "sweeper"):
+        name = str((settings.get(key) or {}).get("_target_") or "")
+        if name and not name.startswith(("hydra.", "hydra_plugins.")):
+            yield f"hydra.{key}._target_={name}: is no {key} of Hydra or its plugins. Choose hydra/{key}=OPTION."
+    for key in ("job_logging", "hydra_logging"):
+        for name in _called_by_logging(settings[key]):
+            yield f"hydra.{key}: names {name} to be called. Name a class of logging, colorlog or rich.logging."
+
+
+def _called_by_logging(node: Any) -> Iterator[str]:
+    """Yield what a settings tree of logging.config.dictConfig calls, but for classes of logging libraries."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _called_by_logging(item)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            known = ("logging.", "colorlog.", "rich.logging.")
+            if key in ("()", "class", "factory") and not str(value).startswith(known):
+                yield str(value)
+            yield from _called_by_logging(value)
+
+
+_WRITERS = ("trainer", "callbacks", "logger")
+_LEADS_OUT = re.compile(r"^[/~]|^[A-Za-z]:|\\|(^|/)\.\.(/|$)|://")
+
+
+def find_ways_out(key: str, value: Any) -> list[str]:
+    """Say where a setting would let the trainer, a callback or the logger write outside of the run's folder."""
+    if key.split(".")[0] not in _WRITERS or not isinstance(value, str) or not _LEADS_OUT.search(value):
+        return []
+    return [f"{key}={value}: leads out of the run's folder. Leave it out, or give a name without a path."]

@@ -103,7 +103,7 @@ def _is_same(status: dict[str, Any], overrides: Sequence[str], settings: str) ->
 
 
 def run_job(
-    run: Callable[[], float | None],
+    run: Callable[[Path | None], float | None],
     run_dir: Path,
     *,
     sweep_dir: Path,
@@ -117,7 +117,7 @@ def run_job(
     A job that has already finished in this folder is skipped.
 
     Args:
-        run: Function that runs the job.
+        run: Function that runs the job, or resumes it from the folder that it is given.
         run_dir: Folder of the job, in which its status is written.
         sweep_dir: Folder of all jobs.
         log: File for the traceback of a failure.
@@ -135,7 +135,10 @@ def run_job(
         return failed_objective(sweep_dir, mode)
     record_status(run_dir, "running", overrides=overrides, settings=settings, mode=mode)
     try:
-        value = finite_objective(run())
+        folder = RunFolder(run_dir)
+        if not folder.has_checkpoint():
+            folder.config.unlink(missing_ok=True)  # of a job that was killed in its first epoch
+        value = finite_objective(run(run_dir if folder.has_checkpoint() else None))
     except Exception as error:
         message = str(error) if isinstance(error, SerError) else f"{type(error).__name__}: {error}"
         with log.open("a", encoding="utf-8") as file:
@@ -187,3 +190,12 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and "status" in content else {}
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove a folder in which there is nothing but the empty log that Hydra has made for a job."""
+    files = [*folder.iterdir()]
+    if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
+        for file in files:
+            file.unlink()
+        folder.rmdir()

@@ -1,12 +1,13 @@
 """Settings that a signature allows and no training can have: missing, out of range, or not going together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ser.config.slots import resolve
 from ser.config.types import signature
-from ser.errors import ConfigError, setting
+from ser.config.validate import complaint
+from ser.errors import ConfigError, did_you_mean, setting
 from ser.ranks import is_shared
 from ser.runs.environment import program_words
 
@@ -312,3 +313,14 @@ def _check_carried(config: Config) -> None:
 def _class_of(node: Config) -> str:
     """Name of the class that a node builds."""
     return str(node["_target_"]).rpartition(".")[2]
+
+
+def check_monitor(monitor: str, logged: Iterable[str], *, key: str = "monitor") -> None:
+    """Refuse a metric that is not among the logged ones.
+
+    Raises:
+        ConfigError: with the nearest name.
+    """
+    names = set(logged)
+    if monitor not in names:
+        raise complaint([f"{key}={monitor}: no such metric is logged. {did_you_mean(monitor, names)}"])

@@ -22,7 +22,6 @@ from torch import nn
 from ser import ranks
 from ser.batching.datamodule import SpeechData
 from ser.config.instantiate import build, find_class
-from ser.config.validate import check_monitor
 from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
@@ -43,7 +42,7 @@ from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normaliz
 from ser.targets.base import Result, Target
 from ser.targets.losses import Objective
 from ser.training.callbacks import Progress
-from ser.training.consistency import answers_frames, check_frames, monitors
+from ser.training.consistency import answers_frames, check_frames, check_monitor, monitors
 from ser.training.initialize import initialize
 from ser.training.resume import check_same_data
 from ser.training.task import Task

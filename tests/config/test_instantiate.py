@@ -179,7 +179,7 @@ def test_every_target_of_our_configs_has_typed_parameters(name: str) -> None:
     named = [
         each
         for each in inspect.signature(target).parameters
-        if each not in ("cnn", "kwargs", "settings", "rest")
+        if each not in ("args", "kwargs", "settings", "rest")
     ]
     assert {*named} <= {*parameters}
     assert is_open == (leaf == "WaveformCNNLSTMEncoder")  # which hands the rest on to a part of it

@@ -17,13 +17,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from ser.config.command_line import read_command
-from ser.config.main import _exit_code, _sentence
 from ser.config.overrides import App
 from ser.config.path_settings import literal_paths, resume_arguments
 from ser.config.settings import SCHEMAS
 from ser.config.types import signature
-from ser.config.validate import check, check_monitor
+from ser.config.validate import check
 from ser.errors import ConfigError, hydra_value
+from ser.process import describe_error, exit_code_of
+from ser.training.consistency import check_monitor
 from tests.conftest import REPOSITORY
 
 ROOT = REPOSITORY
@@ -542,12 +543,12 @@ def test_a_reader_that_leaves_ends_a_run_without_traceback(app):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EFBIG])
-def test_what_the_system_refuses_is_a_sentence(number):
+def test_what_the_system_refuses_is_adescribe_error(number):
     assert re.fullmatch(
-        r"runs/x: [a-z ]+\. [A-Z].*\.", _sentence(OSError(number, os.strerror(number), "runs/x"))
+        r"runs/x: [a-z ]+\. [A-Z].*\.", describe_error(OSError(number, os.strerror(number), "runs/x"))
     )
     assert re.fullmatch(
-        r"A file of this run: [a-z ]+\. [A-Z].*\.", _sentence(OSError(number, os.strerror(number)))
+        r"A file of this run: [a-z ]+\. [A-Z].*\.", describe_error(OSError(number, os.strerror(number)))
     )
 
 
@@ -607,4 +608,4 @@ def test_lightnings_exit_on_sigterm_has_the_code_of_the_signal():
     def stopped():
         raise SIGTERMException
 
-    assert _exit_code(stopped) == 128 + signal.SIGTERM
+    assert exit_code_of(stopped) == 128 + signal.SIGTERM

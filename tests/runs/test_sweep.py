@@ -69,13 +69,13 @@ def tried(run, sweep_dir, name="0", mode="max"):
 
 
 def test_a_completed_job_returns_and_records_its_objective(tmp_path):
-    value, folder = tried(lambda: 0.25, tmp_path)
+    value, folder = tried(lambda _: 0.25, tmp_path)
     assert value == 0.25
     assert (status_of(folder)["status"], status_of(folder)["value"]) == ("completed", 0.25)
 
 
 def test_a_failed_job_is_recorded_with_its_traceback_and_does_not_raise(tmp_path, capsys):
-    value, folder = tried(lambda: 1 // 0, tmp_path)
+    value, folder = tried(lambda _: 1 // 0, tmp_path)
     assert math.isfinite(value)
     assert status_of(folder)["status"] == "failed"
     assert status_of(folder)["error"].startswith("ZeroDivisionError: ")
@@ -88,13 +88,13 @@ def test_a_failed_job_is_recorded_with_its_traceback_and_does_not_raise(tmp_path
 
 @pytest.mark.parametrize("objective", [math.nan, math.inf])
 def test_an_objective_that_is_not_finite_fails_the_job(tmp_path, objective):
-    value, folder = tried(lambda: objective, tmp_path)
+    value, folder = tried(lambda _: objective, tmp_path)
     assert math.isfinite(value)
     assert "training diverged" in status_of(folder)["error"]
 
 
 def test_an_interrupt_is_recorded_and_goes_on_up(tmp_path):
-    def interrupted():
+    def interrupted(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -289,7 +289,7 @@ def test_a_finished_job_is_skipped_with_its_value(tmp_path, capsys):
     record_status(tmp_path / "0", "completed", settings="0f", value=0.5)
     (tmp_path / "0" / "metrics.json").write_text("{}")
     facts = {"log": tmp_path / "log", "overrides": ["seed=1"], "settings": "0f", "mode": "max"}
-    assert run_job(lambda: 1 / 0, tmp_path / "0", sweep_dir=tmp_path, **facts) == 0.5
+    assert run_job(lambda _: 1 / 0, tmp_path / "0", sweep_dir=tmp_path, **facts) == 0.5
     assert "Skipped, as it finished before: seed=1" in capsys.readouterr().out
 
 
