@@ -22,7 +22,7 @@ def write_predictions(
     path: Path,
     ids: "Sequence[UtteranceId]",
     layout: Layout,
-    decoded: "Iterable[tuple[UtteranceId, Mapping[str, int | str]]]",
+    decoded: "Iterable[tuple[UtteranceId, Mapping[str, int | str | float]]]",
     *,
     overwrite: bool = False,
 ) -> None:
@@ -32,13 +32,13 @@ def write_predictions(
         path: Path of the file; its folder must exist.
         ids: Ids of the input, N.
         layout: Layout of the input.
-        decoded: Pairs of id and labels, bits or names, N, in any order.
+        decoded: Pairs of id and labels, bits, names or values, N, in any order.
         overwrite: Whether to replace an existing file.
 
     Raises:
         DataError: An id is missing, unknown or occurs twice, or the file exists or cannot be written.
     """
-    answers = ((utterance_id, _plain(labels)) for utterance_id, labels in decoded)
+    answers = ((utterance_id, _plain(utterance_id, labels)) for utterance_id, labels in decoded)
     _write(path, ids, layout, answers, overwrite=overwrite)
 
 
@@ -163,9 +163,15 @@ def _refusal(path: Path, utterance_id: "UtteranceId", problem: str) -> DataError
     )
 
 
-def _plain(labels: Mapping[str, int | str]) -> dict[str, int | str]:
-    """Convert integers of any library to Python's; names stay unchanged."""
-    return {name: label if isinstance(label, str) else int(index(label)) for name, label in labels.items()}
+def _plain(
+    utterance_id: "UtteranceId", labels: Mapping[str, int | str | float]
+) -> dict[str, int | str | float]:
+    """Return names as they are, values that are finite, and integers of any library as Python's."""
+    values = {name: label for name, label in labels.items() if isinstance(label, float)}
+    others = {name: label for name, label in labels.items() if not isinstance(label, float)}
+    plain = {name: label if isinstance(label, str) else int(index(label)) for name, label in others.items()}
+    both = plain | _floats(utterance_id, values)
+    return {name: both[name] for name in labels}
 
 
 def _floats(utterance_id: "UtteranceId", scores: Mapping[str, float]) -> dict[str, float]:

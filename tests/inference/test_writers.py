@@ -45,6 +45,16 @@ def test_names_of_classes_are_answers_like_bits(tmp_path: Path) -> None:
     assert [answer["emotion"] for answer in written.values()] == ["anger", "joy", "joy", "anger"]
 
 
+def test_values_are_written_as_numbers(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "pred.json", ["a"], "object", [("a", {"arousal": -0.25, "label": "joy"})])
+    assert json.loads((tmp_path / "pred.json").read_text()) == {"a": {"arousal": -0.25, "label": "joy"}}
+
+
+def test_a_value_that_is_no_number_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'arousal' is nan"):
+        write_predictions(tmp_path / "pred.json", ["a"], "object", [("a", {"arousal": float("nan")})])
+
+
 def test_scores_follow_the_same_layout(tmp_path: Path) -> None:
     rows = [(2, {"joy": np.float32(0.25), "anger": torch.tensor(0.75)}), (1, {"joy": 1.0, "anger": 0})]
     write_scores(tmp_path / "scores.json", [1, 2], "records", rows)
