@@ -7,15 +7,13 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-
-from pydantic import ConfigDict, TypeAdapter
-from pydantic.errors import PydanticUserError
-from pydantic_core import SchemaError
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from ser.config.settings import Spec
 
-_STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
 _TOLD = (bool, int, float, str, list, dict, tuple, set)
 """Types that YAML can spell, as messages name them."""
 
@@ -116,6 +114,8 @@ def _members(hint: Any) -> Iterator[Any]:
 def _adapter(hint: Any) -> "TypeAdapter[Any] | None":
     """Return pydantic's check of a type; None for one that YAML cannot spell."""
     from pydantic import ConfigDict, TypeAdapter  # 0.2 s, which --help does not wait for
+    from pydantic.errors import PydanticUserError
+    from pydantic_core import SchemaError
 
     strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
     try:
