@@ -55,7 +55,7 @@ def test_a_run_leaves_its_curves_pictures_and_a_word_on_bias(trained: Path) -> N
     assert {row["label"] for row in rows} == {*CLASS_NAMES}
     assert "WaveformCNNEncoder" in (trained / "model.txt").read_text()
     report = (trained / "report.md").read_text()
-    assert "What these scores do not say" in report
+    assert "What these scores do not show" in report
     assert "| class | recall | precision | F1 | support |" in report
 
 

@@ -1,4 +1,4 @@
-"""What a run's score leaves open, in sentences, from what is known about the data."""
+"""Describe what a score does not show, in sentences, from the facts about the data."""
 
 import math
 from collections.abc import Mapping
@@ -7,27 +7,27 @@ from ser.data.summary import SplitSummary
 from ser.report.facts import RunReport
 
 
-def caveats(report: RunReport) -> list[str]:
-    """Sentences on what the headline score leaves open."""
+def describe_caveats(report: RunReport) -> list[str]:
+    """Return sentences on what the headline score does not show."""
     split = report.headline_split
     by_name = {summary.name: summary for summary in report.splits}
     return [
         *(f"The data is {stamp}." for stamp in report.stamps if stamp.startswith("generated speech")),
-        *_certainty(report, by_name.get(split)),
-        *_few_speakers(report, by_name.get(split)),
+        *_describe_certainty(report, by_name.get(split)),
+        *_suggest_cross_validation(report, by_name.get(split)),
         *["The epoch was chosen by this split, so its score is somewhat too good."] * (split == "validation"),
-        _apart(report, by_name, split),
-        *_imbalance(by_name.get("train")),
+        _describe_speaker_overlap(report, by_name, split),
+        *_describe_imbalance(by_name.get("train")),
         "The scores are about the languages, speakers and recording conditions in this data; others were not tried.",
     ]
 
 
-def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
-    """How far chance may have moved the headline accuracy p: its standard error, sqrt(p (1 - p) / n) of n answers.
+def _describe_certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
+    """Describe the standard error of the headline accuracy p: sqrt(p (1 - p) / n) for n predictions.
 
-    Utterances of a speaker resemble each other. Were they all right or all wrong together, there would be as many
-    independent answers as speakers: the truth lies between both numbers. Where all answers are right, or none is, the
-    formula gives 0; then 3 / n bounds the share of the others with 95% certainty.
+    Utterances of a speaker are correlated. If all of them were right or wrong together, the number of independent
+    predictions would be that of the speakers: the truth lies between both numbers. If all predictions are right, or
+    none is, the formula gives 0; then 3 / n bounds the share of the others with 95% certainty.
     """
     split = report.headline_split
     main = report.results[split][0]
@@ -35,7 +35,7 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
     if scored is None or accuracy is None:
         return []
     scored_units = report.results[split][0].count  # a trial run leaves some out
-    # Neighbouring frames sound alike: at best, there are as many independent answers as recordings.
+    # Neighbouring frames are correlated: at best, there are as many independent predictions as recordings.
     independent = scored_units if report.unit == "utterance" else scored.utterances
 
     is_mixed = 0 < accuracy < 1
@@ -46,31 +46,31 @@ def _certainty(report: RunReport, scored: SplitSummary | None) -> list[str]:
 
     measure = "a standard error" if is_mixed else "a 95% margin of error"
     each = "each" if report.unit == "utterance" else "each utterance"
-    told = f"The {split} accuracy of {accuracy:.1%} over {_many(scored_units, report.unit)} has {measure} of "
+    told = f"The {split} accuracy of {accuracy:.1%} over {_count_noun(scored_units, report.unit)} has {measure} of "
     told += f"{margin(independent)} if {each} is independent of the others"
     if scored.speakers is None:
         return [f"{told}, and a larger one if speakers have several of them."]
     return [
         f"{told}, and of up to {margin(scored.speakers)} if those of a speaker are right or wrong together "
-        f"({_many(scored.speakers, 'speaker')})."
+        f"({_count_noun(scored.speakers, 'speaker')})."
     ]
 
 
-def _few_speakers(report: RunReport, scored: SplitSummary | None) -> list[str]:
-    """Name cross-validation where one or two speakers are scored, and others could be."""
+def _suggest_cross_validation(report: RunReport, scored: SplitSummary | None) -> list[str]:
+    """Suggest cross-validation if only one or two speakers are scored, and more could be."""
     if scored is None or scored.speakers is None or not report.has_few_speakers:
         return []
     return [
-        f"{_many(scored.speakers, 'speaker')} cannot stand for others: cross-validate over speakers, and read the mean "
-        f"over the folds (-m {' '.join(report.cross_validation)})."
+        f"{_count_noun(scored.speakers, 'speaker')} cannot stand for others: cross-validate over speakers, and read "
+        f"the mean over the folds (-m {' '.join(report.cross_validation)})."
     ]
 
 
-def _apart(report: RunReport, by_name: Mapping[str, SplitSummary], split: str) -> str:
-    """Whether the scored split has speakers that training did not hear."""
+def _describe_speaker_overlap(report: RunReport, by_name: Mapping[str, SplitSummary], split: str) -> str:
+    """Describe whether the scored split has speakers that are not in train."""
     if any(name in by_name and by_name[name].speakers is None for name in ("train", split)):
         return (
-            f"The speakers are not known, so {split} may hold voices that training heard; then the score is better "
+            f"The speakers are not known, so {split} may contain speakers of train; then the score is better "
             "than it would be for new speakers."
         )
     shared = [
@@ -78,7 +78,7 @@ def _apart(report: RunReport, by_name: Mapping[str, SplitSummary], split: str) -
     ]
     if shared:
         return (
-            f"{_many(shared[0].shared, 'speaker')} of {split} also {'talks' if shared[0].shared == 1 else 'talk'}"
+            f"{_count_noun(shared[0].shared, 'speaker')} of {split} also {'talks' if shared[0].shared == 1 else 'talk'}"
             " in train, so the score is better than it would be for new speakers."
         )
     if report.leaks is None:
@@ -86,8 +86,8 @@ def _apart(report: RunReport, by_name: Mapping[str, SplitSummary], split: str) -
     return f"No speaker of {split} is in train, so the score is about new speakers."
 
 
-def _imbalance(train: SplitSummary | None) -> list[str]:
-    """How unequal the classes of training are."""
+def _describe_imbalance(train: SplitSummary | None) -> list[str]:
+    """Describe how unequal the classes in train are."""
     if train is None or not train.class_counts:
         return []
     ordered = sorted(train.class_counts.items(), key=lambda item: item[1])
@@ -100,5 +100,5 @@ def _imbalance(train: SplitSummary | None) -> list[str]:
     ]
 
 
-def _many(count: int, noun: str) -> str:
+def _count_noun(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""All that is known of a run at its end."""
+"""All facts about a run at its end."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,29 +14,30 @@ from ser.targets.base import Result
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """All that a report tells; the training script fills it in.
+    """Content of a report, from the training script.
 
     Args:
-        title: what was trained on what, such as `cnn on challenge`.
-        command: the command line, quoted for a shell.
-        seed: of the run.
-        duration_s: of the whole run, in seconds.
-        num_parameters: trainable ones.
-        epochs: trained, so epochs count from 1.
-        best_epoch: the one whose checkpoint was chosen, 1..epochs; None for an ensemble, whose members have their own.
-        monitor: metric that chose it, such as `validation/accuracy`.
-        mode: `max` where a larger value of it is better, else `min`.
-        checkpoint: path of the chosen one.
-        metrics: flat name such as `test/uar` -> value, of the chosen checkpoint.
-        results: split -> what is shown of each task, the main one first.
-        unit: what is scored.
-        splits: what the data holds.
-        lengths: split -> [N] frames of each utterance.
-        curves: metric -> epoch -> value, for the learning curves; empty for none.
-        overrides: settings that were typed for the run, which the suggested sweep repeats.
-        stamps: warnings to every reader, such as `generated speech: a demonstration, not a result`.
-        leaks: what splits share; None where nothing is known to look for.
-        cross_validation: settings of a sweep that tests every speaker once; empty where there is none, or it is one.
+        title: What was trained on what, such as `cnn on challenge`.
+        command: Command line, quoted for a shell.
+        seed: Seed of the run.
+        duration_s: Duration of the whole run, in seconds.
+        num_parameters: Number of trainable parameters.
+        epochs: Number of epochs; epochs count from 1.
+        best_epoch: Epoch of the selected checkpoint, 1..epochs; None for an ensemble, whose members have their own.
+        monitor: Metric that selected it, such as `validation/accuracy`.
+        mode: `max` if a larger value of it is better, else `min`.
+        checkpoint: Path of the selected checkpoint.
+        metrics: Metrics of the selected checkpoint, by flat names such as `test/uar`.
+        results: Results of each task in each split, the main task first.
+        unit: Unit that is scored.
+        splits: Summary of each split.
+        lengths: Number of frames of each utterance [N] in each split.
+        curves: Value by epoch of each metric, for the learning curves; empty for none.
+        overrides: Settings typed for the run, which the suggested sweep repeats.
+        stamps: Warnings to every reader, such as `generated speech: a demonstration, not a result`.
+        leaks: Leaks between splits; None if it is unknown.
+        cross_validation: Settings of a sweep that tests every speaker once; empty if there is none, or the run is
+            part of one.
     """
 
     title: str
@@ -62,11 +63,11 @@ class RunReport:
 
     @property
     def has_few_speakers(self) -> bool:
-        """Whether one or two speakers are scored, and cross-validation would score more."""
+        """Return whether one or two speakers are scored, and cross-validation would score more."""
         scored = next((split for split in self.splits if split.name == self.headline_split), None)
         return bool(self.cross_validation) and scored is not None and (scored.speakers or 3) < 3
 
     @property
     def headline_split(self) -> str:
-        """The split whose accuracy is the result: test, or validation where nothing was tested."""
+        """Return the split whose score is the result: test, or validation if there is no test."""
         return "test" if "test" in self.results else "validation"

@@ -1,6 +1,7 @@
-"""What a model is made of, read off one utterance that runs through it: a table of its modules, and its blocks.
+"""Summarise a model from the forward pass of one utterance: a table of its modules, and its blocks.
 
-torchinfo 1.8 cannot run these models, as it follows tensors and not `Padded`; nor has it the blocks of the picture.
+torchinfo 1.8 cannot run these models, because it follows tensors and not `Padded`; it also does not have the blocks
+of the plot.
 """
 
 from collections import Counter
@@ -16,21 +17,21 @@ from ser.batch import Padded
 from ser.models.classifier import Classifier
 
 _QUIET = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.ConstantPad1d, nn.Identity, nn.Flatten)
-"""Layers that a block's summary leaves out."""
+"""Layers that the summary of a block omits."""
 _SIZED = (nn.Conv1d, nn.Conv2d)
 
 
 @dataclass(frozen=True)
 class Part:
-    """A module of a model.
+    """Module of a model.
 
     Args:
-        path: its name in the model, such as `encoder.stages.0`; empty for the model itself.
-        type: its class.
-        shape: of what came out of it for one utterance; None where it was not called by itself.
-        steps: of a sequence that came out, else None.
-        parameters: all of them, those of the modules within included.
-        layers: what it is made of, such as `Conv1d 80 / 16, BatchNorm1d`, kernel and stride; empty for a single layer.
+        path: Name in the model, such as `encoder.stages.0`; empty for the model itself.
+        type: Name of its class.
+        shape: Shape of its output for one utterance; None if it was not called itself.
+        steps: Number of steps of an output sequence, else None.
+        parameters: Number of parameters, including those of inner modules.
+        layers: Inner layers, such as `Conv1d 80 / 16, BatchNorm1d` with kernel and stride; empty for a single layer.
     """
 
     path: str
@@ -42,25 +43,25 @@ class Part:
 
     @property
     def size(self) -> str:
-        """The shape without the batch, time first: `[T, D]` of a sequence, `[D]` of a vector."""
+        """Return the shape without the batch, time first: `[T, D]` of a sequence, `[D]` of a vector."""
         axes = [*(self.shape or ())][1:]
-        if self.steps in axes:  # some modules keep time last
+        if self.steps in axes:  # time is the last axis in some modules
             axes.remove(self.steps)
             axes.insert(0, self.steps)
         return size_of(axes)
 
 
 def size_of(axes: Sequence[int]) -> str:
-    """Such as `[24,000, 1]` for people, unlike a shape in code."""
+    """Format a shape for people, such as `[24,000, 1]`."""
     return f"[{', '.join(f'{axis:,}' for axis in axes)}]" if axes else ""
 
 
-def trace(model: Classifier, audio: Padded) -> list[Part]:
-    """The model and all modules within, each with the shape that came out of it.
+def trace_parts(model: Classifier, audio: Padded) -> list[Part]:
+    """Return the model and all its modules with the shape of their output.
 
     Args:
-        model: it is left as it was, and nothing is drawn at random.
-        audio: one utterance [1, T, F] as the model takes it.
+        model: The model; it is not modified, and no random number is drawn.
+        audio: One utterance [1, T, F].
     """
     outputs: dict[nn.Module, Any] = {}
 
@@ -70,7 +71,7 @@ def trace(model: Classifier, audio: Padded) -> list[Part]:
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         with evaluating(model):
-            outputs[model] = model.forward(audio)  # called plainly: a compiled model would be compiled anew
+            outputs[model] = model.forward(audio)  # a call of a compiled model would compile it again
     finally:
         for hook in hooks:
             hook.remove()
@@ -79,7 +80,7 @@ def trace(model: Classifier, audio: Padded) -> list[Part]:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; afterwards every module within is in the mode it was in."""
+    """Set evaluation mode without gradients; afterwards restore the mode of every module."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -91,7 +92,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def table(parts: list[Part]) -> str:
-    """One line a module: path, type, output shape and parameters; then the totals."""
+    """Format one line per module: path, type, output shape and parameters."""
     header = ("module", "type", "output", "parameters")
     rows = [header]
     for part in parts:
@@ -106,15 +107,15 @@ def table(parts: list[Part]) -> str:
 
 
 def totals(model: nn.Module) -> tuple[int, int]:
-    """All parameters, and those that are trained."""
+    """Count all parameters, and the trainable ones."""
     parameters = [*model.parameters()]
     return sum(map(Tensor.numel, parameters)), sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def blocks(parts: list[Part]) -> list[Part]:
-    """What a picture shows, in the order of the data: frontend, the encoder's stages, pooling, head.
+    """Select the blocks of a plot, in the order of the data: frontend, stages of the encoder, pooling, head.
 
-    An encoder's stages are the items of its lists of modules, and the modules beside them that have parameters.
+    Stages of an encoder are the items of its module lists, and the modules beside these lists that have parameters.
     """
     by_path = {part.path: part for part in parts}
     encoder = [part for path in _stages("encoder", by_path) if (part := by_path[path]).shape is not None]
@@ -126,7 +127,7 @@ def blocks(parts: list[Part]) -> list[Part]:
 
 
 def _stages(path: str, parts: dict[str, Part]) -> Iterator[str]:
-    """Paths of the stages below a module; none for a module without a list of modules."""
+    """Yield the paths of the stages below a module; none for a module without a module list."""
     children = [name for name in parts if name.rpartition(".")[0] == path]
     lists = [name for name in children if parts[name].type == "ModuleList"]
     below = {name: [*_stages(name, parts)] for name in children}
@@ -145,7 +146,7 @@ def _part(path: str, module: nn.Module, output: Any) -> Part:
     values, steps = output, None
     if isinstance(output, Padded):
         values, steps = output.values, int(output.lengths.max())
-    elif isinstance(output, tuple):  # of a recurrent layer: its outputs, then its state
+    elif isinstance(output, tuple):  # outputs and state of a recurrent layer
         values = output[0]
     elif isinstance(module, nn.Conv1d) and isinstance(output, Tensor):
         steps = output.shape[-1]
@@ -160,14 +161,14 @@ def _part(path: str, module: nn.Module, output: Any) -> Part:
 
 
 def _layers(module: nn.Module) -> str:
-    """The single layers within, in the order in which they are defined, such as `Conv1d 3 / 1, 2 Linear`."""
+    """List the inner layers in the order of their definition, such as `Conv1d 3 / 1, 2 Linear`."""
     leaves = [leaf for leaf in module.modules() if not [*leaf.children()] and leaf is not module]
     names = Counter(_name(leaf) for leaf in leaves if not isinstance(leaf, _QUIET))
     return ", ".join(f"{count} {name}" if count > 1 else name for name, count in names.items())
 
 
 def _name(leaf: nn.Module) -> str:
-    """The type, of a convolution with kernel and stride."""
+    """Return the type of a layer, with kernel and stride of a convolution."""
     name = type(leaf).__name__.removeprefix("_")
     if isinstance(leaf, _SIZED):
         kernel, stride = (" x ".join(map(str, size)) for size in (leaf.kernel_size, leaf.stride))

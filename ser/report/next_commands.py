@@ -1,4 +1,4 @@
-"""What to type after a run: commands that can be copied as they stand."""
+"""Suggest commands after a run, which can be copied as they are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from ser.files import short
 from ser.report.facts import RunReport
 from ser.runs.environment import program_words, typed_folder
 
-_WIDTH = 76  # of a line in the closing table: 80 columns less the indent and a continuation
+_WIDTH = 76  # width of a line in the closing table: 80 columns without indent and backslash
 
 
 def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]]]:
-    """What to type next, each as its purpose and its words, quoted for a shell and for Hydra."""
+    """Return suggested commands, each with its purpose and its words, quoted for a shell and for Hydra."""
     best = setting("ckpt", str(short(report.checkpoint)))
     keys = [word.partition("=")[0].lstrip("+~") for word in report.overrides]
     has_own_model = any(key in ("experiment", "model") or key.startswith("model.") for key in keys)
@@ -39,14 +39,14 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
 
 
 def watch_command(run_dir: Path) -> list[str]:
-    """What shows the curves of a run, beside those of all others in logs, quoted for a shell."""
+    """Return the command that shows the curves of a run and of all others in logs, quoted for a shell."""
     in_logs = Path("logs").absolute() in run_dir.absolute().parents
     logs = "logs" if in_logs else shell_word(str(short(run_dir)))
     return [program("tensorboard"), "--logdir", logs]
 
 
-def folded(words: Sequence[str]) -> str:
-    """A command on lines of a terminal's width, each continued by a backslash so that it can be copied."""
+def fold_command(words: Sequence[str]) -> str:
+    """Wrap a command to the width of a terminal with backslashes, so that it can be copied."""
     lines = [" "]
     for word in words:
         if len(lines[-1]) + len(word) > _WIDTH:

@@ -1,4 +1,4 @@
-"""Colours that readers can tell apart, colour-blind ones included, and that text can be read on."""
+"""Colours that all readers can distinguish, also with colour blindness, and on which text is readable."""
 
 import itertools
 from collections.abc import Iterable
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Source: Okabe and Ito, "Color universal design", 2008."""
 CLASS_COLORS = (*PALETTE, "#CC33FF", "#993311", "#2200FF", "#116655", "#331188")
-"""Of 12 classes: the nearest two are 17 apart in CIELAB, also to readers without red or green cones."""
+"""Colours of 12 classes: the nearest two are 17 apart in CIELAB, also without red or green cones."""
 SPLITS = ("train", "validation", "test")
-"""These have the first colours of the palette in every picture, whichever of them it shows."""
+"""These splits have the first colours of the palette in every plot."""
 _DASHES = ("solid", "dashed", "dotted", "dashdot")
 _MARKERS = ("o", "^", "s", "X")
-_DARKEST = 0.5  # of matplotlib's Blues, on which black text has a contrast of 8.5
+_DARKEST = 0.5  # level of matplotlib's Blues on which black text has a contrast of 8.5
 
 
 @dataclass(frozen=True)
 class ClassStyle:
-    """How a class is drawn: with its colour and, where colours repeat, with other dashes and markers.
+    """Style of a class: its colour and, if colours repeat, its dashes and marker.
 
     Args:
-        color: such as `#0072B2`.
-        dash: of a line.
-        marker: of a point.
+        color: Colour, such as `#0072B2`.
+        dash: Dashes of a line.
+        marker: Marker of a point.
     """
 
     color: str
@@ -35,7 +35,7 @@ class ClassStyle:
 
 
 def class_styles(classes: int) -> list[ClassStyle]:
-    """A style for each class: no two alike among 48, no two colours alike among 12."""
+    """Return a style for each class: styles differ among 48 classes, colours among 12."""
     colors = len(CLASS_COLORS)
     return [
         ClassStyle(
@@ -48,14 +48,14 @@ def class_styles(classes: int) -> list[ClassStyle]:
 
 
 def split_colors(names: Iterable[str]) -> list[str]:
-    """A colour for each split, the same in every picture; splits of other names share what is left."""
+    """Return a colour for each split, the same in every plot; other names get the remaining colours."""
     own = dict(zip(SPLITS, PALETTE, strict=False))
     spare = itertools.cycle(PALETTE[len(SPLITS) :])
     return [own[name] if name in own else next(spare) for name in names]
 
 
 def share_map() -> "Colormap":
-    """White for 0 to a blue for 1 on which black text can be read, so that no cell has a middle shade."""
+    """Return a colour map from white for 0 to a blue for 1 on which black text is readable."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 

@@ -1,7 +1,7 @@
-"""Pictures of data and scores, for TensorBoard and reports.
+"""Plot data and scores, for TensorBoard and reports.
 
-Every picture is a figure of its own on its own canvas: no pyplot, so no global state, no window system and
-nothing to close. matplotlib is imported when the first picture is drawn, as that takes half a second.
+Every figure has its own canvas, without pyplot: so there is no global state, no window system, and nothing to close.
+matplotlib is imported when the first plot is drawn, because the import takes half a second.
 """
 
 import io
@@ -26,18 +26,19 @@ _DPI = 120
 _MARGIN_INCHES = 0.1
 _HISTOGRAM_BINS = 30
 _MOST_CLASSES_WITH_TEXT = 20
-_BAR_IN = 0.34  # inches of a bar, on which `100%` has its place
-_MOST_NAMES_BELOW = 7  # of classes; more stand beside the axes
+_BAR_IN = 0.34  # width of a bar in inches, enough for `100%`
+_MOST_NAMES_BELOW = 7  # class names below the axes; more names are beside the axes
 _SMOOTHED = 40  # a curve is smoothed over a twentieth of its length
 
 
 def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str) -> "Figure":
-    """What is taken for what: each cell has its count and its share of the true class.
+    """Plot a confusion matrix, with the count and the share of the true class in each cell.
 
     Args:
-        counts: [C, C] utterances, rows true, columns predicted. A row without any is grey and marked as absent.
-        class_names: [C], by class index.
-        title: such as the name of the split and the model; accuracy and UAR are added below.
+        counts: Number of utterances [C, C]; rows are true, columns predicted classes. An empty row is grey and marked
+            as absent.
+        class_names: Class names [C].
+        title: Title, such as the split and the model; accuracy and UAR are added below.
     """
     classes = len(class_names)
     side = min(2.6 + 0.6 * classes, 14.0)
@@ -59,10 +60,10 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
 
 
 def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
-    """How long utterances are: the share of each split in bins that are equally wide on a logarithmic axis.
+    """Plot a histogram of lengths: shares of each split in bins of equal width on a logarithmic axis.
 
     Args:
-        lengths: split -> [N] frames of each utterance, 1 or more.
+        lengths: Number of frames of each utterance [N], 1 or more, by split.
     """
     figure, (axes,) = panels_of("Lengths of utterances")
     edges = _length_edges(np.concatenate(list(lengths.values())))
@@ -86,14 +87,14 @@ def scatter(
     ccc: Sequence[float | None],
     title: str,
 ) -> "Figure":
-    """Prediction against truth, a panel a field; on the dashed line both are equal.
+    """Plot predictions against truth, one panel per field; both are equal on the dashed line.
 
     Args:
-        truth: [N, K], NaN where a value is not labelled.
-        predicted: [N, K].
-        fields: [K] names.
-        ccc: [K] of each field, None where nothing is labelled.
-        title: above all.
+        truth: True values [N, K], NaN if a value is not labelled.
+        predicted: Predicted values [N, K].
+        fields: Names of the K fields.
+        ccc: CCC of each field [K], None if nothing is labelled.
+        title: Title of the figure.
     """
     marks = ("no labels" if value is None else f"CCC {value:.2f}" for value in ccc)
     titles = [f"{field}: {mark}" for field, mark in zip(fields, marks, strict=True)]
@@ -123,10 +124,10 @@ def scatter(
 
 
 def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
-    """How balanced the splits are: the share of each class, the majority floor of each split as a line.
+    """Plot the share of each class in each split, with the majority floor of each split as a line.
 
     Args:
-        counts: split -> class name -> utterances, the same classes in each.
+        counts: Number of utterances by split and class name, with the same classes in each split.
     """
     class_names = list(next(iter(counts.values())))
     bars_in = 1.0 + _BAR_IN * (len(counts) + 1) * len(class_names)
@@ -139,7 +140,7 @@ def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
         label = f"{name}: {values.sum():.0f} utterances, majority floor {shares.max():.1%} (dashed)"
         bars = axes.bar(places, shares, width * 0.92, color=color, label=label)
         axes.axhline(shares.max(), color=color, linewidth=1.2, linestyle="--", zorder=0)
-        if bars_in <= 14:  # else numbers would touch
+        if bars_in <= 14:  # else numbers would overlap
             percentages = [f"{share:.0%}" for share in shares]
             paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the lines behind a number
             axes.bar_label(bars, percentages, padding=2, fontsize=_SIZES["note"], color=_INK, bbox=paper)
@@ -159,13 +160,13 @@ def learning_curves(
     metric: str = "accuracy",
     title: str = "accuracy",
 ) -> "Figure":
-    """Loss and another metric against epoch, the best epoch marked.
+    """Plot loss and another metric against epoch, with a mark at the best epoch.
 
     Args:
-        series: metric such as `train/loss` or `validation/accuracy` -> epoch -> value; others are not shown.
-        best_epoch: the one that was chosen, counted as in `series`.
-        metric: beside the loss; in percent if it is an accuracy.
-        title: of the metric.
+        series: Value by epoch of each metric, such as `train/loss` or `validation/accuracy`; others are ignored.
+        best_epoch: Selected epoch, counted as in `series`.
+        metric: Metric beside the loss; in percent if it is an accuracy.
+        title: Title of the metric.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -187,11 +188,11 @@ def learning_curves(
 
 
 def loss_curve(points: np.ndarray, *, utterances: int) -> "Figure":
-    """Loss against optimiser step, of training also smoothed.
+    """Plot loss against optimiser step; the training loss is also smoothed.
 
     Args:
-        points: [P, 3] step, loss of training, loss of validation; in the order of steps.
-        utterances: of the validation split that were scored.
+        points: Step, training loss and validation loss [P, 3], in the order of steps.
+        utterances: Number of validation utterances that were scored.
     """
     title = f"Loss of training batches, and of {utterances} validation utterances"
     figure, (axes,) = panels_of(title, size=(8.8, 4.4))
@@ -219,14 +220,14 @@ def output_space(
     shares: Sequence[float],
     title: str,
 ) -> "Figure":
-    """Where the utterances of each class lie in a plane; on a line, how each class is spread along it.
+    """Plot the utterances of each class in a plane; or, along a line, the distribution of each class.
 
     Args:
-        points: [N, 2] first two principal components.
-        classes: [N] true class indices.
-        class_names: [C], by class index.
-        shares: [2] of the variance that each component explains; 0 for a second one that does not exist.
-        title: such as the name of the split; the shares are added.
+        points: First two principal components [N, 2].
+        classes: True class indices [N].
+        class_names: Class names [C].
+        shares: Share of the variance that each component explains [2]; 0 for a second one that does not exist.
+        title: Title, such as the name of the split; the shares are added.
     """
     explained = ", ".join(f"PC{n} {share:.1%}" for n, share in enumerate(shares, start=1))
     figure, (axes,) = panels_of(f"{title}\nvariance explained: {explained}", size=(7.2, 6.0))
@@ -241,11 +242,11 @@ def output_space(
 
 
 def architecture(boxes: Sequence[tuple[str, str, str, str]], title: str) -> "Figure":
-    """Boxes from top to bottom, as data flows.
+    """Draw boxes from top to bottom, in the order of the data.
 
     Args:
-        boxes: name, what it is made of, size of what comes out and parameters of each; an empty text is left out.
-        title: such as the class of the model and its parameters.
+        boxes: Name, layers, output size and number of parameters of each box; an empty text is omitted.
+        title: Title, such as the class of the model and its parameters.
     """
     from matplotlib.patches import FancyBboxPatch
 
@@ -278,7 +279,7 @@ def architecture(boxes: Sequence[tuple[str, str, str, str]], title: str) -> "Fig
 
 
 def to_image(figure: "Figure") -> np.ndarray:
-    """The picture as uint8 [H, W, 3], for TensorBoard's add_image with `dataformats="HWC"`."""
+    """Render the figure as uint8 [H, W, 3], for TensorBoard's add_image with `dataformats="HWC"`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = figure.canvas
@@ -288,20 +289,20 @@ def to_image(figure: "Figure") -> np.ndarray:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write the picture as PNG.
+    """Write the figure as PNG.
 
     Raises:
-        DataError: the file cannot be written.
+        DataError: The file cannot be written.
     """
     content = io.BytesIO()
-    figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})  # 15% larger, 20 ms sooner
+    figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})  # 15% larger, 20 ms faster
     write_atomic(path, content.getvalue())
 
 
 def panels_of(
     *titles: str, size: tuple[float, float] = (6.4, 4.4), columns: int | None = None
 ) -> "tuple[Figure, list[Axes]]":
-    """A figure with axes in rows of `columns`, one a title, in the shared look; size in inches."""
+    """Create a figure with one panel per title in rows of `columns`, in the common style; size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -322,7 +323,7 @@ def panels_of(
 
 
 def name_columns(axes: "Axes", names: Sequence[str]) -> None:
-    """Names at 0, 1, 2, ... below the axes, slanted where they would touch."""
+    """Write names at 0, 1, 2, ... below the axes, slanted if they would overlap."""
     crowded = sum(map(len, names)) > 45
     rotation, side = (45, "right") if crowded else (0, "center")
     axes.set_xticks(range(len(names)), names, rotation=rotation, ha=side)
@@ -336,7 +337,7 @@ def in_percent(axes: "Axes") -> None:
 
 
 def color_bar(figure: "Figure", image: "AxesImage", beside: "Sequence[Axes]", label: str) -> None:
-    """What the colours of a picture mean, in the shared look."""
+    """Add a colour bar in the common style."""
     bar = figure.colorbar(image, ax=beside, label=label, fraction=0.05)
     bar.ax.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
     bar.ax.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
@@ -344,7 +345,7 @@ def color_bar(figure: "Figure", image: "AxesImage", beside: "Sequence[Axes]", la
 
 
 def _legend(figure: "Figure", axes: "Axes") -> None:
-    """Below the axes, where it never hides a curve."""
+    """Add a legend below the axes, where it hides no curve."""
     handles, labels = axes.get_legend_handles_labels()
     columns = len(labels) if sum(map(len, labels)) < 50 else 1
     style = {"ncols": columns, "fontsize": _SIZES["tick"], "frameon": False}
@@ -352,7 +353,7 @@ def _legend(figure: "Figure", axes: "Axes") -> None:
 
 
 def _scores(counts: np.ndarray) -> str:
-    """Accuracy, and UAR over the classes that occur."""
+    """Format accuracy, and UAR over the classes that occur."""
     support = counts.sum(1)
     if not support.any():
         return "nothing to score"
@@ -361,7 +362,7 @@ def _scores(counts: np.ndarray) -> str:
 
 
 def _write_cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
-    """Count and share in each cell where there is something."""
+    """Write count and share into each cell that is not 0."""
     size = _SIZES["label"] if len(counts) <= 6 else max(65 / max(len(counts), 8), 5)
     for (row, column), count in np.ndenumerate(counts):
         text = f"{count}\n{shares[row, column]:.0%}" if count else "0"
@@ -369,7 +370,7 @@ def _write_cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
 
 
 def _draw_plane(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
-    """A point an utterance, in random order: drawn class by class, the last class would hide the others."""
+    """Draw one point per utterance in random order, so that no class hides the others."""
     styles = class_styles(len(class_names))
     order = np.random.default_rng(0).permutation(len(points))
     size = float(np.clip(12_000 / len(points), 4, 36))  # square points: 12 of a thousand utterances
@@ -385,7 +386,7 @@ def _draw_plane(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_nam
 
 
 def _draw_line(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_names: Sequence[str]) -> None:
-    """Shares of each class in bins along the first component, where there is no second one."""
+    """Plot histograms of each class along the first component, if there is no second one."""
     styles = class_styles(len(class_names))
     edges = np.histogram_bin_edges(points[:, 0], _HISTOGRAM_BINS)
     for index in np.unique(classes):
@@ -398,25 +399,25 @@ def _draw_line(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_name
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean over an odd number of neighbours, at the ends over those that exist."""
+    """Compute the mean over an odd number of neighbours; at the ends over those that exist."""
     ones = np.ones(window)
     means: np.ndarray = np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
     return means
 
 
-def shortened(name: str, most: int = 100) -> str:
-    """Long names without their beginning: ids are paths, which differ at their end."""
+def shorten_name(name: str, most: int = 100) -> str:
+    """Shorten long names at their beginning, because ids are paths, which differ at their end."""
     return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
 def _length_edges(frames: np.ndarray) -> np.ndarray:
-    """Bin edges between whole numbers: among short lengths, finer bins would be empty in turn."""
+    """Compute bin edges between whole numbers, because finer bins of short lengths would be empty."""
     edges = np.geomspace(frames.min(), frames.max() + 1, _HISTOGRAM_BINS + 1).round()
     return np.unique(edges) - 0.5
 
 
 def _plain_log_ticks(axes: "Axes") -> None:
-    """Ticks at 1, 2, 5 times powers of ten, written out."""
+    """Set ticks at 1, 2, 5 times powers of ten, as plain numbers."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

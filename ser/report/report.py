@@ -1,4 +1,4 @@
-"""What a run says at its end: metrics for programs, a report with pictures, a table for the console."""
+"""Write the results of a run: metrics for programs, a report with plots, a table for the console."""
 
 import json
 import math
@@ -15,9 +15,9 @@ from ser.data.summary import SplitSummary, markdown_table
 from ser.errors import DataError
 from ser.files import short, write_atomic
 from ser.report import plots
-from ser.report.caveats import caveats
+from ser.report.caveats import describe_caveats
 from ser.report.facts import RunReport
-from ser.report.next_commands import folded, next_commands
+from ser.report.next_commands import fold_command, next_commands
 from ser.report.palette import SPLITS
 from ser.report.sections import Section, section_of
 from ser.targets.base import Result
@@ -39,9 +39,9 @@ METRICS = {
     "file_uar": "UAR of whole utterances",
     "loss": "loss",
 }
-"""Metrics of a split in the order of every table -> what people call them."""
+"""Titles of the metrics of a split, in the order of every table."""
 NUMBERS = ("ccc", "ccc_floor", "pcc", "mse", "mse_floor", "mae", "mae_floor", "loss")
-"""Metrics that are no shares of something."""
+"""Metrics that are not percentages."""
 PICTURES = {
     "Training": {
         "loss_curve.png": "Loss against optimiser steps",
@@ -50,18 +50,18 @@ PICTURES = {
     "Data": {"waveforms.png": "Waveforms of some training recordings"},
     "Scores": {"pca.png": "Logits, by their first two principal components"},
 }
-"""Section -> pictures that callbacks leave in the run folder, where they are turned on -> what they show."""
+"""Titles of optional plots that callbacks write to the run folder, by section and file."""
 
 
 def write_report(run_dir: Path, report: RunReport) -> None:
-    """Write metrics.json, the pictures and, when all of them are there, report.md.
+    """Write metrics.json, the plots and, last, report.md.
 
     Args:
-        run_dir: folder of the run, which exists.
-        report: what to tell.
+        run_dir: Folder of the run, which exists.
+        report: Content of the report.
 
     Raises:
-        DataError: a metric is not finite, or a file cannot be written.
+        DataError: A metric is not finite, or a file cannot be written.
     """
     write_metrics(run_dir / "metrics.json", report.metrics)
     for split, results in report.results.items():
@@ -86,15 +86,15 @@ def write_report(run_dir: Path, report: RunReport) -> None:
 
 
 def markdown(run_dir: Path, report: RunReport) -> str:
-    """The text of report.md, which shows the pictures beside it."""
+    """Return the text of report.md, which refers to the plots beside it."""
     blocks = [f"# {report.title}"]
     blocks += [f"> **Note:** {stamp}" for stamp in report.stamps]
     header, *rows = _score_cells(report)
     blocks += [*_headlines(report), "## Scores", markdown_table(header, rows)]
     if "train" in _scored_splits(report):
-        blocks.append("The scores of train were taken while training, on augmented utterances.")
+        blocks.append("The scores of train were computed during the training, on augmented utterances.")
     blocks += _pictures(run_dir, "Scores")
-    blocks += ["## What these scores do not say", " ".join(caveats(report))]
+    blocks += ["## What these scores do not show", " ".join(describe_caveats(report))]
     for split, results in report.results.items():
         for result in results:
             section = section_of(result)
@@ -118,7 +118,7 @@ def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
     """Write metrics as JSON: flat names in alphabetical order, plain floats.
 
     Raises:
-        DataError: a value is NaN or infinite, or the file cannot be written.
+        DataError: A value is NaN or infinite, or the file cannot be written.
     """
     values = {name: float(metrics[name]) for name in sorted(metrics)}
     for name, value in values.items():
@@ -131,9 +131,9 @@ def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
 
 
 def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
-    """The scores beside the floor, where everything lies, and three commands to go on with.
+    """Return the scores beside the floor, the paths, and commands to continue with.
 
-    Print it with `soft_wrap=True`: then a path longer than the terminal is wide can still be copied whole.
+    Print it with `soft_wrap=True`, so that a path longer than the terminal's width can be copied.
     """
     facts = Table.grid(padding=(0, 2, 0, 1), pad_edge=True)
     facts.add_row("best epoch", _choice(report))
@@ -143,12 +143,12 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
         facts.add_row("note", Text(stamp, style="yellow"))
     parts: list[RenderableType] = [_score_table(report), facts]
     for purpose, words in next_commands(run_dir, report):
-        parts += [Text(f"\n {purpose}", style="bold"), Text(folded(words))]
+        parts += [Text(f"\n {purpose}", style="bold"), Text(fold_command(words))]
     return Group(*parts)
 
 
 def _headlines(report: RunReport) -> list[str]:
-    """The headlines of what was not trained on, the test split first."""
+    """Return the headlines of the splits other than train, the test split first."""
     lines = []
     for split in reversed([split for split in _scored_splits(report) if split != "train"]):
         bits = " (valence and activation both right)" * (f"{split}/valence_accuracy" in report.metrics)
@@ -170,7 +170,7 @@ def _metrics_of(report: RunReport, split: str, result: Result) -> dict[str, floa
 
 
 def _headline_metric(report: RunReport) -> str:
-    """Return the name, within a split, of the metric that sums up the main task."""
+    """Return the name, within a split, of the main metric of the main task."""
     main = report.results[report.headline_split][0]
     return f"{main.name}/{main.headline}" if main.name else main.headline
 
@@ -180,7 +180,7 @@ def _picture_name(section: Section, split: str) -> str:
 
 
 def _pictures(run_dir: Path, section: str) -> list[str]:
-    """The pictures of a section that are there."""
+    """Return the existing plots of a section."""
     pictures = PICTURES[section].items()
     return [f"![{title}]({name})" for name, title in pictures if (run_dir / name).is_file()]
 
@@ -208,7 +208,7 @@ def _score_table(report: RunReport) -> Table:
 
 
 def _score_cells(report: RunReport) -> list[list[str]]:
-    """One column a split, one row a metric that some split has."""
+    """Return one column per split, and one row per metric that any split has."""
     splits = _scored_splits(report)
     rows = [["", *splits]]
     tasks = dict.fromkeys(result.name for results in report.results.values() for result in results)
@@ -225,7 +225,7 @@ def _scored_splits(report: RunReport) -> list[str]:
 
 
 def _title(name: str) -> str:
-    """Return what people call a metric, after the name of its task where it has one."""
+    """Return the title of a metric, after the name of its task if it has one."""
     task, _, metric = name.rpartition("/")
     return f"{task}: {METRICS[metric]}" if task else METRICS[metric]
 
@@ -246,7 +246,7 @@ def _labelled(splits: Sequence[SplitSummary]) -> dict[str, dict[str, int]]:
 
 
 def _duration(seconds: float) -> str:
-    """Such as `1 h 4 min`, `4 min 12 s` or `7 s`."""
+    """Format a duration, such as `1 h 4 min`, `4 min 12 s` or `7 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""What a report shows of a task in a split: a picture and tables, by the kind of its result."""
+"""Sections of a report: a plot and tables of a task in a split, by the kind of its result."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class Section(Protocol):
     """Tables and a picture of a result."""
 
     stem: str
-    """Of the picture's file name."""
+    """Stem of the plot's file name."""
 
     def picture(self, title: str) -> "Figure":
         """Draw the picture."""
@@ -62,14 +62,14 @@ class ClassSection:
 
 
 class ValueSection:
-    """Truth against prediction, and scores of each field."""
+    """Plot of predictions against truth, and scores of each field."""
 
     def __init__(self, result: Any) -> None:
         self.result = result
         self.stem = "_".join(["scatter", *[result.name] * bool(result.name)])
 
     def picture(self, title: str) -> "Figure":
-        """Draw prediction against truth, a panel a field."""
+        """Draw predictions against truth, one panel per field."""
         concordances = [
             values["ccc"] if values else None
             for values in map(self._measures, range(len(self.result.fields)))
@@ -109,7 +109,7 @@ class ValueSection:
         ]
 
     def _measures(self, place: int) -> dict[str, float]:
-        """Compute the scores of a field; empty where nothing is labelled."""
+        """Compute the scores of a field; empty if nothing is labelled."""
         truth, predicted = (
             torch.from_numpy(part[:, place]) for part in (self.result.truth, self.result.predicted)
         )
@@ -120,16 +120,16 @@ class ValueSection:
 
 
 SECTIONS: dict[str, type[Section]] = {"classes": ClassSection, "values": ValueSection}
-"""Kind of a result -> what a report shows of it."""
+"""Section of a report by kind of result."""
 
 
 def section_of(result: Any) -> Section:
-    """Return what a report shows of a result."""
+    """Return the section of a result."""
     return SECTIONS[result.kind](result)  # type: ignore[call-arg]
 
 
 def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
-    """Recall, precision, F1 and support of each class; a dash where nothing can be divided by."""
+    """Format recall, precision, F1 and support of each class; a dash for a division by zero."""
     matrix = torch.as_tensor(counts)
     f1 = 2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))
     scores = torch.stack([recall(matrix), precision(matrix), f1], 1).tolist()

@@ -1,4 +1,4 @@
-"""Pictures of waveforms and their features."""
+"""Plot waveforms and their features."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser.report.palette import PALETTE
-from ser.report.plots import color_bar, panels_of, shortened
+from ser.report.plots import color_bar, panels_of, shorten_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_POINTS = 20_000  # of a waveform that are drawn
+_MOST_POINTS = 20_000  # points drawn of a waveform
 
 
 def recordings(
@@ -23,26 +23,26 @@ def recordings(
     unit: str = "value",
     frequencies: Sequence[float] | None = None,
 ) -> "Figure":
-    """What a model hears: each waveform on one y-axis for all, and its features beside it on one scale of colours.
+    """Plot the input of a model: waveforms on a common y-axis, and their features on a common colour scale.
 
     Args:
-        waveforms: title -> [samples] in -1..1.
-        features: [T, F] of each.
-        sample_rate: of the waveforms, in Hz.
-        unit: of the features, for the colour bar.
-        frequencies: [F] of the features in Hz; None where they are no bands.
+        waveforms: Waveform [samples] in -1..1 by title.
+        features: Features [T, F] of each waveform.
+        sample_rate: Sample rate of the waveforms, in Hz.
+        unit: Unit of the features, for the colour bar.
+        frequencies: Frequencies [F] of the features in Hz; None if features are not bands.
     """
-    titles = [title for name in waveforms for title in (shortened(name, 60), "")]
+    titles = [title for name in waveforms for title in (shorten_name(name, 60), "")]
     figure, panels = panels_of(*titles, size=(9.6, 0.5 + 1.7 * len(waveforms)), columns=2)
     peak = max(float(np.abs(waveform).max()) for waveform in waveforms.values()) or 1.0
     images = []
     everything = np.concatenate([frames.ravel() for frames in features])
-    darkest = np.percentile(everything, 5)  # digital silence lies far below everything else
+    darkest = np.percentile(everything, 5)  # digital silence is far below all other values
     scale = {"vmin": darkest, "vmax": max(everything.max(), darkest + 1e-6)}
     for row, (waveform, frames) in enumerate(zip(waveforms.values(), features, strict=True)):
         left, right = panels[2 * row : 2 * row + 2]
         _draw_waveform(left, waveform, sample_rate, peak)
-        if frames.shape[1] == 1:  # a waveform again
+        if frames.shape[1] == 1:  # the feature is a waveform
             _draw_waveform(right, frames[:, 0], sample_rate, float(np.abs(everything).max()) or 1.0)
             continue
         extent = (0, len(waveform) / sample_rate, -0.5, frames.shape[1] - 0.5)
@@ -60,13 +60,13 @@ def recordings(
 
 
 def waveforms(recorded: Mapping[str, np.ndarray], *, sample_rate: int) -> "Figure":
-    """Waveforms below each other, on one y-axis and one x-axis for all.
+    """Plot waveforms below each other, on a common y-axis and x-axis.
 
     Args:
-        recorded: title -> [samples].
-        sample_rate: in Hz.
+        recorded: Waveform [samples] by title.
+        sample_rate: Sample rate in Hz.
     """
-    shown = [shortened(title) for title in recorded]
+    shown = [shorten_name(title) for title in recorded]
     figure, panels = panels_of(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
     peak = max(float(np.abs(waveform).max()) for waveform in recorded.values()) or 1.0
     longest = max(map(len, recorded.values())) / sample_rate
@@ -78,7 +78,7 @@ def waveforms(recorded: Mapping[str, np.ndarray], *, sample_rate: int) -> "Figur
 
 
 def _draw_waveform(axes: "Axes", waveform: np.ndarray, sample_rate: int, peak: float) -> None:
-    """Amplitude against seconds, on a y-axis that others share."""
+    """Plot amplitude against seconds, on a common y-axis."""
     step = max(1, len(waveform) // _MOST_POINTS)
     seconds = np.arange(0, len(waveform), step) / sample_rate
     axes.plot(seconds, waveform[::step], color=PALETTE[0], linewidth=0.6)

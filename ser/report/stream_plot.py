@@ -1,4 +1,4 @@
-"""A picture of what a model says of each moment of a recording."""
+"""Plot the predictions of a model over a recording."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser.report.palette import class_styles
-from ser.report.plots import in_percent, panels_of, shortened
+from ser.report.plots import in_percent, panels_of, shorten_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _SMOOTHED_S = 1.0
-_COLUMNS = 110  # characters that fit beside each other in the legend; a sample of a line takes 6
+_COLUMNS = 110  # characters in a line of the legend; the sample of a line takes 6
 
 
 def probabilities(
@@ -25,17 +25,17 @@ def probabilities(
     class_names: Sequence[str],
     title: str,
 ) -> "Figure":
-    """Probabilities over time, and the decision as it forms; silence is shaded.
+    """Plot probabilities over time, and the decision so far; silence is shaded.
 
     Args:
-        times: [T] of the frames, in seconds, evenly spaced.
-        scores: [T, C] of each frame.
-        running: [T, C] of the recording up to each frame; NaN before anything is decided.
-        silence: [T] bool, frames that no decision is made of.
-        class_names: [C].
-        title: of the picture.
+        times: Times [T] of the frames, in seconds, evenly spaced.
+        scores: Probabilities of each frame [T, C].
+        running: Probabilities of the recording up to each frame [T, C]; NaN before the first decision.
+        silence: Whether each frame is silence, which does not count in decisions [T] bool.
+        class_names: Class names [C].
+        title: Title of the plot.
     """
-    titles = shortened(f"{title}: each frame"), "The decision so far"
+    titles = shorten_name(f"{title}: each frame"), "The decision so far"
     figure, (frames, decision) = panels_of(*titles, size=(11.0, 6.0), columns=1)
     shift = times[1] - times[0] if len(times) > 1 else 1.0
     mean = _means(scores, max(1, round(_SMOOTHED_S / shift)))
@@ -64,7 +64,7 @@ def _shade(axes: "Axes", times: np.ndarray, silence: np.ndarray, shift: float) -
 
 
 def _means(scores: np.ndarray, window: int) -> np.ndarray:
-    """[T, C] means over the last `window` frames, or those that there are: nothing of the future, as in a stream."""
+    """Compute causal means [T, C] over the last `window` frames, or over those available."""
     sums = np.cumsum(np.concatenate([np.zeros((1, scores.shape[1])), scores]), axis=0)
     ends = np.arange(1, len(scores) + 1)
     begins = np.maximum(ends - window, 0)

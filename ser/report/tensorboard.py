@@ -1,7 +1,7 @@
-"""What TensorBoard shows of a run: curves of its training, and settings beside scores in the HPARAMS tab.
+"""Write a run to TensorBoard: training curves, and settings and scores in the HPARAMS tab.
 
 TensorBoard sorts charts by name and opens the first two groups: they are `train/` and `validation/`, with accuracy
-and loss. Pictures are in the group `views/`, which comes last.
+and loss. Plots are in the group `views/`, which comes last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,23 +18,23 @@ _COMPARED = ("accuracy", "uar")
 
 
 class RunLogger(TensorBoardLogger):
-    """Write curves while a model is trained; the scores of its best epoch afterwards are no points of a curve.
+    """Write curves during the training; scores of the best epoch afterwards are not points of a curve.
 
-    Args are those of Lightning's TensorBoardLogger.
+    Arguments are those of Lightning's TensorBoardLogger.
     """
 
     _is_trained = False
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Add a point to each curve, as long as the model is trained."""
+        """Add a point to each curve during the training."""
         if not self._is_trained:
             curves = {name: value for name, value in metrics.items() if name not in _NO_CURVES}
             super().log_metrics(curves, step)
 
     @rank_zero_only
     def save(self) -> None:
-        """Write what is logged to the disk; config.yaml has the settings, so that no hparams.yaml is needed."""
+        """Flush the log; no hparams.yaml is written, because config.yaml contains the settings."""
         self.experiment.flush()
 
     @rank_zero_only
@@ -45,7 +45,7 @@ class RunLogger(TensorBoardLogger):
 
 
 class LearningRate(L.Callback):
-    """Log the learning rate as `train/lr`; all groups of parameters have the same.
+    """Log the learning rate as `train/lr`; all parameter groups have the same.
 
     Args:
         logging_interval: `epoch`, or `step` for every step at which the loss is logged.
@@ -74,23 +74,23 @@ class LearningRate(L.Callback):
 
 
 def show(trainer: L.Trainer, name: str, figure: Any) -> None:
-    """Add a picture to the group `views/`."""
+    """Add a plot to the group `views/`."""
     if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
         image = plots.to_image(figure)
         trainer.logger.experiment.add_image(f"views/{name}", image, trainer.current_epoch, dataformats="HWC")
 
 
 def write_scores(logger: Any, settings: Mapping[str, str | float], scores: Mapping[str, float]) -> None:
-    """Add a run to the HPARAMS tab: its settings and its scores are columns of one table.
+    """Add a run to the HPARAMS tab, with its settings and scores as columns of one table.
 
-    The tab takes what it calls metrics from curves alone, and a score that is no curve would be a chart of one dot.
-    So scores are written as settings are: they can be sorted, filtered and compared as well. Which columns there
-    are is left to TensorBoard, which joins those of all runs; a list of columns would be that of one run.
+    The tab takes metrics from curves only, and a score that is not a curve would be a chart with one point. So scores
+    are written as settings: they can be sorted, filtered and compared, too. TensorBoard finds the columns by joining
+    those of all runs; an explicit list of columns would be that of one run.
 
     Args:
-        logger: of the run; nothing is written by one that is not for TensorBoard.
-        settings: what was typed -> its value.
-        scores: metrics of the best epoch, such as `test/accuracy`; accuracy and UAR are written.
+        logger: Logger of the run; nothing is written unless it is for TensorBoard.
+        settings: Values of the typed settings.
+        scores: Metrics of the best epoch, such as `test/accuracy`; accuracy and UAR are written.
     """
     if not isinstance(logger, TensorBoardLogger):
         return
@@ -105,11 +105,11 @@ def write_scores(logger: Any, settings: Mapping[str, str | float], scores: Mappi
 
 
 def typed_settings(config: Mapping[str, Any], words: Sequence[str]) -> dict[str, str | float]:
-    """Columns of the HPARAMS tab: the settings that were typed or swept, by their keys.
+    """Return columns of the HPARAMS tab: the typed or swept settings, by key.
 
     Args:
-        config: the complete one.
-        words: such as `model=lstm` or `optimizer.lr=1e-3`, as Hydra was given them.
+        config: The complete config.
+        words: Words given to Hydra, such as `model=lstm` or `optimizer.lr=1e-3`.
     """
     columns: dict[str, str | float] = {}
     for word in words:

@@ -21,7 +21,7 @@ from ser.batching.samplers import BatchIndices
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.report import plots, sound_plots
-from ser.report.model_summary import Part, blocks, evaluating, size_of, table, totals, trace
+from ser.report.model_summary import Part, blocks, evaluating, size_of, table, totals, trace_parts
 from ser.report.tensorboard import show
 from ser.training.callbacks import data_of, task_of
 from ser.training.task import Task
@@ -238,7 +238,7 @@ class Architecture(L.Callback):
         batch = dataset[BatchIndices(0, [median])].to(task.device)
         with trainer.precision_plugin.forward_context(), evaluating(task.to_features):
             audio = task.to_features(batch.audio)
-            parts = trace(task.model, audio)
+            parts = trace_parts(task.model, audio)
         everything, trained = totals(task.model)
         size = size_of(audio.values.shape[1:])
         head = f"Utterance {batch.ids[0]}, {size}; the shapes are those of a batch of it alone."

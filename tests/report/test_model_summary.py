@@ -9,7 +9,7 @@ from ser.models.frontend import Frontend
 from ser.models.lstm import LSTMEncoder
 from ser.models.pooling import MeanPooling
 from ser.models.transformer import TransformerEncoder
-from ser.report.model_summary import blocks, evaluating, size_of, table, totals, trace
+from ser.report.model_summary import blocks, evaluating, size_of, table, totals, trace_parts
 
 ENCODERS = {
     "cnn": CNNEncoder(26, channels=[8, 12], time_strides=[2, 1], dropout=0.5),
@@ -41,7 +41,7 @@ def one() -> Padded:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_blocks_show_the_stages_with_time_first(name: str, one: Padded) -> None:
-    shown = {part.path: part.size for part in blocks(trace(classifier(ENCODERS[name]), one))}
+    shown = {part.path: part.size for part in blocks(trace_parts(classifier(ENCODERS[name]), one))}
     stages = {f"encoder.{path}": size for path, size in STAGES[name].items()}
     width = ENCODERS[name].out_dim
     assert shown == {"frontend": "[90, 26]", **stages, "pooling": f"[{width}]", "head": "[3]"}
@@ -53,7 +53,7 @@ def test_blocks_account_for_every_parameter(name: str, one: Padded) -> None:
     model = classifier(ENCODERS[name])
     everything, trained = totals(model)
     assert everything == trained == sum(parameter.numel() for parameter in model.parameters())
-    assert sum(part.parameters for part in blocks(trace(model, one))) == everything
+    assert sum(part.parameters for part in blocks(trace_parts(model, one))) == everything
 
 
 def test_an_encoder_without_lists_is_one_block(one: Padded) -> None:
@@ -63,7 +63,7 @@ def test_an_encoder_without_lists_is_one_block(one: Padded) -> None:
         def forward(self, audio: Padded) -> Padded:
             return audio.with_values(super().forward(audio.values))
 
-    parts = blocks(trace(classifier(Plain(26, 5)), one))
+    parts = blocks(trace_parts(classifier(Plain(26, 5)), one))
     assert [(part.path, part.type, part.size) for part in parts][1] == ("encoder", "Plain", "[90, 5]")
 
 
@@ -74,7 +74,7 @@ def test_a_model_is_left_as_it_was(name: str, one: Padded) -> None:
     modes = [module.training for module in model.modules()]
     weights = {key: value.clone() for key, value in model.state_dict().items()}
     generator = torch.get_rng_state()
-    trace(model, one)
+    trace_parts(model, one)
     assert [module.training for module in model.modules()] == modes
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator)
@@ -84,7 +84,7 @@ def test_a_model_is_left_as_it_was(name: str, one: Padded) -> None:
 def test_hooks_and_modes_do_not_outlive_an_error(one: Padded) -> None:
     model = classifier(ENCODERS["cnn"]).train()
     with pytest.raises(RuntimeError):
-        trace(model, one.with_values(one.values[..., :3]))
+        trace_parts(model, one.with_values(one.values[..., :3]))
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
 
@@ -99,7 +99,7 @@ def test_no_gradient_is_kept_inside() -> None:
 
 def test_the_table_has_a_line_for_every_module(one: Padded) -> None:
     model = classifier(ENCODERS["cnn"])
-    header, rule, *lines = table(trace(model, one)).splitlines()
+    header, rule, *lines = table(trace_parts(model, one)).splitlines()
     assert header.split() == ["module", "type", "output", "parameters"]
     assert set(rule) == {"-"}
     assert len(lines) == len([*model.modules()])
@@ -111,7 +111,7 @@ def test_the_table_has_a_line_for_every_module(one: Padded) -> None:
 
 
 def test_a_stage_names_its_layers_with_kernel_and_stride(one: Padded) -> None:
-    stage = blocks(trace(classifier(ENCODERS["cnn"]), one))[1]
+    stage = blocks(trace_parts(classifier(ENCODERS["cnn"]), one))[1]
     assert stage.layers == "Conv2d 5 x 5 / 2 x 2, BatchNorm2d, SiLU"
 
 

@@ -200,7 +200,7 @@ def limits(run_dir: Path, report: RunReport, **changes: object) -> str:
     """The section on what the scores do not say."""
     changes = {"results": {"test": [PAIR]}} | changes
     text = markdown(run_dir, dataclasses.replace(report, **changes))
-    return text.partition("## What these scores do not say")[2].partition("##")[0].strip()
+    return text.partition("## What these scores do not show")[2].partition("##")[0].strip()
 
 
 def summaries(speakers: int | None, *, utterances: int = 100) -> list[SplitSummary]:
@@ -238,7 +238,7 @@ def test_speakers_that_are_not_known_make_the_score_doubtful(run_dir: Path, repo
     assert (
         "4.6 points if each is independent of the others, and a larger one if speakers have several" in text
     )
-    assert "The speakers are not known, so test may hold voices that training heard" in text
+    assert "The speakers are not known, so test may contain speakers of train" in text
 
 
 @pytest.mark.parametrize(
