@@ -1,7 +1,8 @@
 """Catalogue of published corpora: source, size, and meaning of their file names. It contains data only.
 
-To add a corpus, add an entry. Names are taken from each corpus's own page or README and were compared with lists of
-the real files, including irregular ones.
+To add a corpus, add an entry, then run SER_UPDATE_GOLDEN=1 pytest tests/corpora/test_published.py, which writes its
+option of `data=`. Names are taken from each corpus's own page or README and were compared with lists of the real
+files, including irregular ones.
 """
 
 from collections.abc import Mapping

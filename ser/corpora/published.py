@@ -165,3 +165,35 @@ def _report_size(corpus: Corpus, manifest: Manifest) -> None:
     if size != expected_size(corpus.name):
         message = "%s: %s has %d utterances of %d speakers, a complete copy %d of %d: results do not compare."
         _log.warning(message, manifest.source, corpus.name, *size, corpus.utterances, corpus.speakers)
+
+
+_LANGUAGES = {
+    **{
+        "bn": "Bangla",
+        "de": "German",
+        "el": "Greek",
+        "en": "English",
+        "fa": "Persian",
+        "fr": "Canadian French",
+    },
+    **{"it": "Italian", "pl": "Polish", "tr": "Turkish", "ur": "Urdu"},
+}
+
+
+def option_text(corpus: Corpus) -> str:
+    """Return the text of conf/data/<name>.yaml, the option of `data=` for a corpus of the catalogue."""
+    size = f"{corpus.utterances} utterances, {corpus.speakers} speakers"
+    return f"""# @package _global_
+# {corpus.title}: {_LANGUAGES[corpus.language]}, {len({*corpus.emotions.values()})} emotions, {size}.
+# {corpus.url} (licence: {corpus.licence})
+defaults:
+  - base/recordings
+  - override /target: classes
+  - override /features: log_mel
+
+experiment_name: {corpus.name:<10} # run folders are logs/<experiment_name>/<time>
+data:
+  _target_: ser.corpora.PublishedCorpus
+  corpus: {corpus.name:<17} # name of the corpus
+  root: ???                 # folder of the unpacked corpus
+"""

@@ -1,5 +1,6 @@
 import csv
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ser.corpora.catalogue import CORPORA
-from ser.corpora.published import expected_size, find_corpus, read_corpus
+from ser.corpora.published import expected_size, find_corpus, option_text, read_corpus
 from ser.data.manifest import Manifest
 from ser.errors import ConfigError, DataError
+from tests.conftest import REPOSITORY
 
 EMOTIONS = {"anger", "boredom", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"}
 
@@ -365,3 +367,12 @@ def test_real_copies_agree_with_the_tables_beside_them(shared: Path, name: str, 
         for utterance in manifest
     } == table
     assert len(speakers(manifest)) == expected_size(name).speakers
+
+
+@pytest.mark.parametrize("name", CORPORA)
+def test_the_option_of_a_corpus_follows_from_the_catalogue(name: str) -> None:
+    """To add one: SER_UPDATE_GOLDEN=1 pytest tests/corpora/test_published.py writes its option."""
+    file = REPOSITORY / "conf" / "data" / f"{name}.yaml"
+    if os.environ.get("SER_UPDATE_GOLDEN"):
+        file.write_text(option_text(CORPORA[name]), encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == option_text(CORPORA[name])
