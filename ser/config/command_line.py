@@ -115,8 +115,7 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
         names = [path.stem for path in conf.glob("*.yaml")]
         remedy = did_you_mean(name, names) if names else "Name a folder of configs."
         raise ConfigError(f"{conf}: there is no config '{name}'. {remedy}")
-    is_own = not args.config_path or _has_defaults(conf / f"{name}.yaml")
-    if not is_own:
+    if args.config_path and not _has_defaults(conf / f"{name}.yaml"):
         check_resolved(conf / f"{name}.yaml")  # a run's, or a job's: see ser.runs.run_folder
     elif name != app.config_name or conf != app.conf:  # ours are no bombs
         refuse_yaml_bomb(conf / f"{name}.yaml", read_text(conf / f"{name}.yaml"))
@@ -127,7 +126,7 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
         )
     if config_dir:
         refuse_yaml_bombs(config_dir)
-    return replace(app, conf=conf, config_name=name, config_dir=config_dir, is_own=is_own)
+    return replace(app, conf=conf, config_name=name, config_dir=config_dir, is_own=not args.config_path)
 
 
 def _search_also(app: App) -> None:

@@ -63,7 +63,10 @@ class App:
 
     def trust(self, cfg: DictConfig) -> None:
         """Let the packages that the user trusts be imported, also from the folders of the user."""
-        packages = cfg.get("trust") if self.trusts else None
+        select = functools.partial(
+            OmegaConf.select, throw_on_resolution_failure=False, throw_on_missing=False
+        )
+        packages = select(cfg, "trust") if self.trusts else None
         names = (
             [packages] if isinstance(packages, str) else packages if isinstance(packages, ListConfig) else []
         )

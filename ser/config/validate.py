@@ -27,7 +27,7 @@ def check(
     root_keys: Collection[str] | None = None,
     existing_paths: Sequence[str] = (),
     schema: type | None = None,
-    is_own: bool = True,
+    is_own: bool = False,
 ) -> dict[str, Any]:
     """Return a config as plain containers, interpolations resolved.
 
@@ -60,7 +60,7 @@ def find_problems(
     existing_paths: Sequence[str],
     schema: type | None = None,
     *,
-    is_own: bool = True,
+    is_own: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     problems: list[str] = []
     plain = with_current_names(_resolved(cfg, "", problems))

@@ -124,7 +124,7 @@ def composed(app, *overrides):
 
 def problems(cfg, **options):
     with pytest.raises(ConfigError) as caught:
-        check(OmegaConf.create(cfg), **options)
+        check(OmegaConf.create(cfg), is_own=True, **options)
     head, *lines = str(caught.value).splitlines()
     assert head == f"{len(lines)} problem{'s' * (len(lines) > 1)} in the configuration:"
     assert all(line.startswith("  ") for line in lines)

@@ -146,3 +146,20 @@ def test_a_pickle_beside_a_run_is_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         resume_arguments([f"resume={folder}"])
     assert not (tmp_path / "trap").exists()
+
+
+def test_code_that_a_handed_over_config_names_is_not_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    (tmp_path / "trap_of_a_run.py").write_text("raise SystemExit('imported')\n")
+    model = {"_target_": "trap_of_a_run.Model"}
+    folder = handed_over(tmp_path / "run", model=model, trust=["trap_of_a_run"])
+    with pytest.raises(
+        ConfigError, match=r"model\._target_=trap_of_a_run\.Model: .*'trust=\[trap_of_a_run\]'"
+    ):
+        read_command(resume_arguments([f"resume={folder}"]), APP)
+    with pytest.raises(ConfigError, match="is code of 'trap_of_a_run'"):
+        check(OmegaConf.create({"model": model}))
+    assert "trap_of_a_run" not in sys.modules
