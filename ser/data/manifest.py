@@ -4,8 +4,6 @@ A manifest is read from CSV, from JSON lines, or from a folder with one subfolde
 reads published corpora into the same form. No audio is opened here.
 """
 
-import csv
-import io
 import logging
 import math
 import os
@@ -21,6 +19,7 @@ from ser.data.manifest_io import COLUMNS, TIMES, Cells, read_rows
 from ser.errors import DataError, did_you_mean, setting
 from ser.files import write_atomic
 from ser.names import is_missing, normalize_name
+from ser.runs.tables import format_csv
 
 Label = str | int | float
 
@@ -197,12 +196,8 @@ def write_manifest(path: str | Path, manifest: Manifest, *, root: str | Path | N
     rows = [_row(utterance, folder) for utterance in manifest]
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     used = [name for name in names if any(row.get(name) is not None for row in rows)]
-    buffer = io.StringIO(newline="")
-    # Lines end in CR LF, as in RFC 4180: with LF alone, Python 3.11 leaves a CR within a text unquoted.
-    writer = csv.DictWriter(buffer, used, extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(path, buffer.getvalue())
+    cells = ([row.get(name) for name in used] for row in rows)
+    write_atomic(path, format_csv(used, cells, line_end="\r\n"))  # as in RFC 4180
 
 
 def check_files(manifest: Manifest) -> None:

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from ser.errors import DataError
+from ser.runs.tables import format_markdown
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,7 @@ def table(summaries: Sequence[SplitSummary]) -> Table:
 def markdown(summaries: Sequence[SplitSummary]) -> str:
     """Return the splits side by side, as a table in Markdown."""
     header, *rows = _cells(summaries)
-    return markdown_table(header, rows)
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table in Markdown; the first column is left-aligned, the others, numbers, right-aligned."""
-    rule = ["---", *("---:" for _ in header[1:])]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *rows))
+    return format_markdown(header, rows)
 
 
 def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:

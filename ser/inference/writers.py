@@ -1,7 +1,5 @@
 """Write predictions in the layout of the input: every utterance once, in its order and with its id."""
 
-import csv
-import io
 import json
 import math
 import os
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ser.data.json_stream import Layout
 from ser.errors import DataError
 from ser.files import write_atomic
+from ser.runs.tables import format_csv
 
 if TYPE_CHECKING:
     from ser.batch import UtteranceId
@@ -85,11 +84,7 @@ def write_table(path: Path, rows: "Sequence[Mapping[str, Any]]", *, overwrite: b
     if path.suffix.lower() == ".json":
         text = "[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n"
     else:
-        file = io.StringIO()
-        table = csv.DictWriter(file, list(rows[0]) if rows else [], lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        text = file.getvalue()
+        text = format_csv([*rows[0]] if rows else [], ([*row.values()] for row in rows))
     write_atomic(path, text)
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ser.data import summary
-from ser.data.summary import SplitSummary, markdown_table
+from ser.data.summary import SplitSummary
 from ser.errors import DataError
 from ser.files import short, write_atomic
 from ser.report import plots
@@ -20,6 +20,7 @@ from ser.report.facts import RunReport
 from ser.report.next_commands import fold_command, next_commands
 from ser.report.palette import SPLITS
 from ser.report.sections import Section, section_of
+from ser.runs.tables import format_markdown
 from ser.targets.base import Result
 
 METRICS = {
@@ -90,7 +91,7 @@ def markdown(run_dir: Path, report: RunReport) -> str:
     blocks = [f"# {report.title}"]
     blocks += [f"> **Note:** {stamp}" for stamp in report.stamps]
     header, *rows = _score_cells(report)
-    blocks += [*_headlines(report), "## Scores", markdown_table(header, rows)]
+    blocks += [*_headlines(report), "## Scores", format_markdown(header, rows)]
     if "train" in _scored_splits(report):
         blocks.append("The scores of train were computed during the training, on augmented utterances.")
     blocks += _pictures(run_dir, "Scores")

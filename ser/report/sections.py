@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from ser.data.summary import markdown_table
 from ser.report import plots
+from ser.runs.tables import format_markdown
 from ser.targets.metrics import precision, recall
 from ser.targets.value_metrics import MEASURES, measures
 
@@ -103,7 +103,7 @@ class ValueSection:
         of_task = f" ({self.result.name})" if self.result.name else ""
         return [
             f"## Values of {split}{of_task}",
-            markdown_table(header, rows),
+            format_markdown(header, rows),
             "The floor of CCC and PCC is 0: a constant answer agrees with nothing.",
             f"![Prediction against truth of {split}{of_task}]({picture})",
         ]
@@ -137,9 +137,9 @@ def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
         [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in triple), str(support)]
         for name, triple, support in zip(class_names, scores, counts.sum(1).tolist(), strict=True)
     ]
-    return markdown_table(["class", "recall", "precision", "F1", "support"], rows)
+    return format_markdown(["class", "recall", "precision", "F1", "support"], rows)
 
 
 def _markdown_confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:
     rows = [[name, *map(str, row)] for name, row in zip(class_names, counts.tolist(), strict=True)]
-    return markdown_table(["", *class_names], rows)
+    return format_markdown(["", *class_names], rows)

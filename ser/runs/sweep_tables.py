@@ -1,6 +1,5 @@
 """Print and write the tables at the end of a sweep, with mean scores over seeds and folds."""
 
-import csv
 import json
 import shutil
 import statistics
@@ -11,7 +10,9 @@ from typing import Any
 
 from ser.errors import program as path_of_program
 from ser.errors import shell_word
+from ser.files import write_atomic
 from ser.runs.sweep import read_statuses
+from ser.runs.tables import format_markdown, write_csv
 
 REPEATS = (
     "seed",
@@ -98,15 +99,15 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
         rank = str(compared.index(group) + 1) if group in compared else ""
         mean = [_number(group.mean)] * is_averaged
         rows += [(rank, *mean, *_row(folder, job, sweep_dir)) for folder, job in group.jobs.items()]
-    _write_csv(sweep_dir / "sweep.csv", head, rows)
-    _write_markdown(sweep_dir / "sweep.md", head, rows)
+    write_csv(sweep_dir / "sweep.csv", head, rows)
+    write_atomic(sweep_dir / "sweep.md", format_markdown(head, rows) + "\n")
     _print_table(f"{len(rows)} jobs in {sweep_dir}", head, rows)
     if is_averaged:
         ranking = "ranked by" if len(groups) > 1 else "with"
         print(f"{_count(groups)}, {ranking} the mean over seeds and folds.")
     if scored := [group for group in groups if group.metrics()]:
         table = score_rows(scored)
-        _write_csv(sweep_dir / "scores.csv", tuple(table[0]), [tuple(row.values()) for row in table])
+        write_csv(sweep_dir / "scores.csv", [*table[0]], [[*row.values()] for row in table])
         _print_scores(scored)
     for line in dict.fromkeys(line for group in groups for line in _repeated_splits(group)):
         print(line)
@@ -246,16 +247,6 @@ def _print_best(compared: Sequence[Group], others: Sequence[Group], program: Seq
 
 def _count(groups: Sequence[Group]) -> str:
     return f"{len(groups)} setting{'s' * (len(groups) != 1)}"
-
-
-def _write_csv(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([head, *rows])
-
-
-def _write_markdown(path: Path, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, ["---"] * len(head), *rows)]
-    path.write_text("".join(f"| {' | '.join(row)} |\n" for row in cells), encoding="utf-8")
 
 
 def _print_scores(groups: Sequence[Group]) -> None:

@@ -14,6 +14,7 @@ from ser.config.main import main
 from ser.config.settings import Train
 from ser.data.manifest import Manifest
 from ser.errors import setting
+from ser.files import write_atomic
 from ser.runs.environment import program_words
 
 LABELS = ("valence", "activation")
@@ -66,7 +67,7 @@ def write(path: Path, features: list[list[list[float]]], labels: np.ndarray) -> 
         str(index): {**dict(zip(LABELS, map(int, bits), strict=True)), "features": frames}
         for index, (bits, frames) in enumerate(rows)
     }
-    path.write_text(json.dumps(content))
+    write_atomic(path, json.dumps(content))
 
 
 def write_test(folder: Path, number: int, features: list[list[list[float]]], labels: np.ndarray) -> None:
@@ -75,7 +76,7 @@ def write_test(folder: Path, number: int, features: list[list[list[float]]], lab
         str(index): dict(zip(LABELS, map(int, bits), strict=True))
         for index, bits in enumerate(labels.tolist())
     }
-    (folder / f"gold_{number}.json").write_text(json.dumps(gold))
+    write_atomic(folder / f"gold_{number}.json", json.dumps(gold))
     records = [{"id": index, "features": frames} for index, frames in enumerate(features)]
     keyed = {str(record["id"]): {"features": record["features"]} for record in records}
-    (folder / f"ser_test_{number}.json").write_text(json.dumps(records if number == 2 else keyed))
+    write_atomic(folder / f"ser_test_{number}.json", json.dumps(records if number == 2 else keyed))

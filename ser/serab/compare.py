@@ -11,6 +11,7 @@ from ser.config.old_names import with_current_names
 from ser.errors import ConfigError, DataError
 from ser.files import write_atomic
 from ser.report import plots
+from ser.runs.tables import write_csv
 from ser.serab import reports, tables
 from ser.serab.heat_map import plot_extractors
 from ser.serab.reports import Report
@@ -81,7 +82,8 @@ def write(folder: Path, several: Sequence[Report]) -> str:
         raise DataError(
             f"{folder}: cannot be made ({error.strerror}). Choose another with --output."
         ) from error
-    tables.write_csv(folder / FILES[0], _with_notes(several))
+    head, *rows = _with_notes(several)
+    write_csv(folder / FILES[0], head, rows)
     plots.save(plot_extractors(several), folder / FILES[2])
     text = markdown(several)
     write_atomic(folder / FILES[1], text)

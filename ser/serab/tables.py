@@ -1,14 +1,12 @@
 """Tables of the benchmark in CSV, Markdown and on the console; accuracies are in percent."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ser.data.summary import markdown_table
 from ser.files import write_atomic
 from ser.report import plots
+from ser.runs.tables import format_markdown, write_csv
 from ser.serab import reports
 from ser.serab.classifiers import FAMILIES
 from ser.serab.heat_map import plot_classifiers
@@ -38,8 +36,8 @@ def write(folder: Path, report: Report) -> None:
         DataError: A file cannot be written.
     """
     reports.write(folder, report)
-    write_csv(folder / "classifiers.csv", _stamped(classifiers(report), report))
-    write_csv(folder / "serab.csv", _stamped(comparison([report]), report))
+    _write_stamped(folder / "classifiers.csv", classifiers(report), report)
+    _write_stamped(folder / "serab.csv", comparison([report]), report)
     picture = plot_classifiers(report.results, f"Accuracy in percent: {report.extractor}")
     plots.save(picture, folder / "heat_map.png")
     write_atomic(folder / "serab.md", markdown(report))
@@ -134,18 +132,7 @@ def describe_comparison(several: Sequence[Report]) -> list[str]:
 
 def table(rows: Rows) -> str:
     """Format rows in Markdown; the first row is the header."""
-    return markdown_table(rows[0], rows[1:])
-
-
-def write_csv(path: Path, rows: Rows) -> None:
-    """Write rows to a CSV file; the first row is the header.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer).writerows(rows)
-    write_atomic(path, buffer.getvalue())
+    return format_markdown(rows[0], rows[1:])
 
 
 def _shared(several: Sequence[Report]) -> list[str]:
@@ -178,7 +165,7 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _stamped(rows: Rows, report: Report) -> Rows:
-    """Append a column with the stamps, so that a row that is copied elsewhere keeps them."""
+def _write_stamped(path: Path, rows: Rows, report: Report) -> None:
+    """Write a CSV file with a column of the stamps, so that a row that is copied elsewhere keeps them."""
     note = "; ".join(report.stamps)
-    return [[*rows[0], "notes"], *([*row, note] for row in rows[1:])]
+    write_csv(path, [*rows[0], "notes"], [[*row, note] for row in rows[1:]])

@@ -1,7 +1,6 @@
 """What looks on while a model is trained and scored: it measures, draws and writes, and changes nothing."""
 
 import contextlib
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from ser.files import write_atomic
 from ser.report import plots, sound_plots
 from ser.report.model_summary import Part, blocks, evaluating, size_of, table, totals, trace_parts
 from ser.report.tensorboard import show
+from ser.runs.tables import write_csv
 from ser.training.callbacks import data_of, task_of
 from ser.training.task import Task
 
@@ -99,7 +99,7 @@ class LossCurve(L.Callback):
             return
         folder = Path(trainer.default_root_dir)
         rows = [(int(step), f"{train:.6g}", f"{validation:.6g}") for step, train, validation in self.points]
-        write_atomic(folder / "loss_curve.csv", _csv(("step", "train", "validation"), rows))
+        write_csv(folder / "loss_curve.csv", ("step", "train", "validation"), rows)
         picture = plots.loss_curve(np.array(self.points), utterances=self._drawn)
         plots.save(picture, folder / "loss_curve.png")
         show(trainer, "loss_curve", picture)
@@ -185,7 +185,7 @@ class OutputSpace(L.Callback):
         coordinates = ([f"{value:.6g}" for value in axis] for axis in points.T.tolist())
         cells = [*zip(ids, *classes, *coordinates, strict=True)]
         folder = Path(trainer.default_root_dir)
-        write_atomic(folder / "pca.csv", _csv(("id", "label", "prediction", "pc1", "pc2"), cells))
+        write_csv(folder / "pca.csv", ("id", "label", "prediction", "pc1", "pc2"), cells)
         title = f"Logits of {split}: {len(ids)} utterances"
         picture = plots.output_space(points.numpy(), np.array(labels), names, shares=shares, title=title)
         plots.save(picture, folder / "pca.png")
@@ -296,13 +296,6 @@ def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str
 
 def of_all_processes(mine: list[Any]) -> list[Any]:
     return [row for part in ranks.current_ranks().gather(mine) for row in part]
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    content = io.StringIO()
-    writer = csv.writer(content, lineterminator="\n")
-    writer.writerows([header, *rows])
-    return content.getvalue()
 
 
 def _box(part: Part) -> tuple[str, str, str, str]:
