@@ -100,11 +100,11 @@ def scatter(
     titles = [f"{field}: {mark}" for field, mark in zip(fields, marks, strict=True)]
     columns = min(len(fields), 3)
     blank = -len(fields) % columns
-    size = (4.2 * columns, 4.6 * (len(fields) + blank) / columns)
+    size = (4.2 * columns, 0.5 + 4.5 * (len(fields) + blank) / columns)
     figure, panels = panels_of(*titles, *[""] * blank, size=size, columns=columns)
     for place, axes in enumerate(panels):
         if place >= len(fields):
-            axes.set_axis_off()
+            axes.remove()
             continue
         known = ~np.isnan(truth[:, place])
         x, y = truth[known, place], predicted[known, place]
@@ -117,7 +117,7 @@ def scatter(
             area = float(np.clip(12_000 / len(x), 4, 36))
             axes.scatter(x, y, s=area, color=PALETTE[0], alpha=0.5, linewidths=0)
             axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
-            axes.set_aspect("equal")
+            axes.set_box_aspect(1)  # both axes have the same limits
         axes.set(xlabel=f"true {fields[place]}", ylabel=f"predicted {fields[place]}")
     figure.suptitle(title, fontsize=_SIZES["title"], color=_INK)
     return figure

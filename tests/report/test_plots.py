@@ -69,11 +69,25 @@ BOXES = [
     ("encoder.stages.0", "Stage: " + ", ".join(["Conv1d 80 / 16"] * 12), "[375, 32]", "2,624 parameters"),
     ("head", "Head: Norm, Linear", "[6]", "396 parameters"),
 ]
+
+
+def scatter(fields: int) -> Figure:
+    """Prediction against truth of several fields, the last one without labels."""
+    truth = np.random.default_rng(0).normal(size=(300, fields))
+    predicted = truth / 2
+    truth[:, -1] = np.nan
+    names = ["arousal", "valence", "dominance", "liking"][:fields]
+    ccc = [*[0.5] * (fields - 1), None]
+    return plots.scatter(truth, predicted, names, ccc=ccc, title="ravdess: CNNEncoder\ntest: 300 utterances")
+
+
 FIGURES = {
     "confusion": lambda: plots.confusion_matrix(COUNTS, QUADRANTS, "test"),
     "many_classes": lambda: plots.confusion_matrix(np.eye(12, dtype=int), ["language"] * 12, "test"),
     "lengths": lambda: plots.length_histogram({"train": lengths(300), "test": lengths(40)}),
     "classes": lambda: plots.class_shares(CLASSES),
+    "scatter": lambda: scatter(2),
+    "scatter_of_many": lambda: scatter(4),
     "curves": lambda: plots.learning_curves(CURVES, best_epoch=2),
     "recordings": lambda: sound_plots.recordings(
         {"quiet": np.full(9_000, 0.01), "loud": np.linspace(-0.5, 0.5, 40_000)},
@@ -258,6 +272,15 @@ def test_other_splits_never_take_the_colours_of_the_known_ones() -> None:
     figure = plots.length_histogram({name: np.array([5]) for name in ("test_1", "train", "test_2")})
     colors = [to_hex(stairs.get_edgecolor()) for stairs in figure.axes[0].patches]
     assert colors == [PALETTE[index].lower() for index in (3, 0, 4)]
+
+
+def test_a_scatter_has_the_labelled_points_and_the_ccc_of_each_field() -> None:
+    first, last = scatter(2).axes
+    points = first.collections[0].get_offsets()
+    assert len(points) == 300
+    np.testing.assert_allclose(points[:, 1], points[:, 0] / 2)
+    assert (first.get_title(), last.get_title()) == ("arousal: CCC 0.50", "valence: no labels")
+    assert not last.collections
 
 
 def test_curves_show_the_values_and_the_best_epoch() -> None:
