@@ -1,4 +1,4 @@
-"""What happens beside training: averaged weights, the newest checkpoint, pictures."""
+"""Callbacks: averaged weights, the newest checkpoint, plots, progress bar."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ from ser.training.task import Task
 
 
 def task_of(module: L.LightningModule) -> Task:
-    """Return the module that a callback is given, which is the task of the run."""
+    """Return the module of a callback as the run's task."""
     assert isinstance(module, Task)
     return module
 
 
 def data_of(trainer: L.Trainer) -> SpeechData:
-    """Return the data of the run."""
+    """Return the data module of a run."""
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, SpeechData)
     return data
@@ -37,12 +37,12 @@ def data_of(trainer: L.Trainer) -> SpeechData:
 class AveragedWeights(L.Callback):
     """Validate and save an exponential moving average of the weights instead of the weights.
 
-    Early in training it reaches back over a tenth of the steps so far, so that the random start weighs nothing. What
-    no checkpoint holds, such as a bank of noises, does not train: it is neither averaged nor copied. Averages are of
-    float32 whatever the weights are, or a hundredth of a change would be rounded away.
+    Early in training, the average covers a tenth of the steps so far, so that the initial weights have no influence.
+    Buffers that are not in a checkpoint, such as a bank of noises, are neither averaged nor copied. Averages are
+    float32 whatever the type of the weights, because rounding would remove a hundredth of a change.
 
     Args:
-        decay: share of the average that stays after a step, in the end; 0.99 averages over some 100 steps.
+        decay: Largest share of the average that is kept in a step; 0.99 averages over about 100 steps.
     """
 
     def __init__(self, decay: float = 0.99) -> None:
@@ -53,11 +53,11 @@ class AveragedWeights(L.Callback):
         self._latest_update_step = 0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Average while fitting only: afterwards the task already holds what is to be scored."""
+        """Reset the averages; they are used while fitting only, as the task then holds the weights to score."""
         self._averages, self._pairs = {}, []
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begin with the weights, or go on with the averages of a checkpoint, on the device of the weights."""
+        """Initialise the averages with the weights, or those of a checkpoint, on the device of the weights."""
         weights = pl_module.state_dict(keep_vars=True)
         for name, weight in weights.items():
             held = self._averages.get(name, weight.detach())
@@ -68,14 +68,14 @@ class AveragedWeights(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the average after an optimiser step."""
+        """Update the averages after an optimiser step."""
         if trainer.global_step > self._latest_update_step:
             self._move(self._pairs)
             self._latest_update_step = trainer.global_step
 
     @torch.no_grad()
     def _move(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """Move averages towards weights, at first all the way; counts, such as batch norm's, are copied."""
+        """Move averages towards weights, at first completely; integers, such as batch norm's counts, are copied."""
         step = self._latest_update_step
         kept = min(self.decay, (1 + step) / (10 + step)) if step else 0.0
         floats = [
@@ -88,11 +88,11 @@ class AveragedWeights(L.Callback):
                 average.copy_(count)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let the averages be validated."""
+        """Swap weights and averages, to validate the averages."""
         self._swap()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go on training the weights."""
+        """Swap back, to train the weights."""
         self._swap()
 
     @torch.no_grad()
@@ -104,16 +104,16 @@ class AveragedWeights(L.Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the averages in the task."""
+        """Copy the averages to the task."""
         for average, weight in self._pairs:
             weight.copy_(average)
 
     def state_dict(self) -> dict[str, Any]:
-        """The step of the last move."""
+        """Return the step of the last update."""
         return {"latest_update_step": self._latest_update_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from it."""
+        """Restore the step of the last update."""
         self._latest_update_step = state_dict["latest_update_step"]
 
     def on_save_checkpoint(
@@ -127,17 +127,17 @@ class AveragedWeights(L.Callback):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take averages and weights apart again."""
+        """Restore averages and weights."""
         if trainer.state.fn == "fit" and "current_model_state" in checkpoint:
             self._averages = dict(checkpoint["state_dict"])
             pl_module.load_state_dict(checkpoint["current_model_state"])
 
 
 class LastCheckpoint(Checkpoint):
-    """Keep `last.ckpt`, from which a run resumes: after every epoch and, in long epochs, in between.
+    """Save `last.ckpt`, from which a run resumes: after every epoch and, in long epochs, in between.
 
     Args:
-        every_n_steps: also after so many optimiser steps.
+        every_n_steps: Number of optimiser steps between two further checkpoints.
     """
 
     def __init__(self, every_n_steps: int = 500) -> None:
@@ -146,7 +146,7 @@ class LastCheckpoint(Checkpoint):
         self._last_step = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let a run that was stopped early stay stopped: Lightning would train an epoch more with every resume."""
+        """Stop a resumed run that was stopped early; Lightning would train a further epoch with every resume."""
         stopping = trainer.early_stopping_callbacks
         if any(callback.stopped_epoch or callback.wait_count >= callback.patience for callback in stopping):
             trainer.should_stop = True
@@ -154,43 +154,44 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on with the best epoch of a run that was moved or copied."""
-        relocate(checkpoint["callbacks"], Path(trainer.default_root_dir) / "checkpoints")
+        """Keep the best epoch of a run that was moved or copied."""
+        move_saved_paths(checkpoint["callbacks"], Path(trainer.default_root_dir) / "checkpoints")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note the step that training begins at or goes on from."""
+        """Store the step at which training starts or resumes."""
         self._last_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save in mid-epoch; not after the last batch, from where Lightning would resume without validation.
+        """Save within an epoch, but not after the last batch, where a resume would skip validation.
 
-        Only after a batch that ended with a step: gradients that are being accumulated are in no checkpoint.
+        A checkpoint is saved only after a batch that ended with a step, because it does not contain accumulated
+        gradients.
         """
         has_stepped, self._last_step = trainer.global_step != self._last_step, trainer.global_step
         if has_stepped and self._last_step % self.every_n_steps == 0 and not trainer.is_last_batch:
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save once the epoch is validated."""
+        """Save after the validation of the epoch."""
         self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
 
 
-def relocate(states: Mapping[str, Any], folder: Path) -> None:
-    """Let the saved states of checkpoint callbacks name a folder, to which the run was moved or copied.
+def move_saved_paths(states: Mapping[str, Any], folder: Path) -> None:
+    """Replace the folder in the saved states of checkpoint callbacks, after a run was moved or copied.
 
-    Lightning forgets the best epoch where the folder has another name.
+    Lightning forgets the best epoch if the name of the folder has changed.
 
     Args:
-        states: of all callbacks, as a checkpoint holds them.
-        folder: of the run's checkpoints now.
+        states: States of all callbacks in a checkpoint.
+        folder: Current folder of the run's checkpoints.
 
     Raises:
-        CheckpointError: the best checkpoint is not there.
+        CheckpointError: The best checkpoint is missing.
     """
     for state in states.values():
         if not isinstance(state, dict) or "best_model_path" not in state:
@@ -211,29 +212,29 @@ def relocate(states: Mapping[str, Any], folder: Path) -> None:
 
 
 class Pictures(L.Callback):
-    """Put the length histogram and the validation confusion matrix into TensorBoard.
+    """Write the length histogram and the validation confusion matrix to TensorBoard.
 
     Args:
-        every_n_epochs: epochs between two confusion matrices.
+        every_n_epochs: Number of epochs between two confusion matrices.
     """
 
     def __init__(self, every_n_epochs: int = 5) -> None:
         self.every_n_epochs = every_n_epochs
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the lengths of all splits and their classes, once."""
+        """Plot the lengths of all splits, once."""
         data = data_of(trainer)
         lengths = {name: dataset.store.lengths for name, dataset in data.datasets.items()}
         show(trainer, "lengths", plots.length_histogram(lengths))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show what is taken for what, or truth against prediction."""
+        """Plot the confusion matrix, or predictions against truth."""
         if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs:
             return
         self._show(trainer, task_of(pl_module), "validation")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show it for the test split, too."""
+        """Plot the same for the test split."""
         self._show(trainer, task_of(pl_module), "test")
 
     def _show(self, trainer: L.Trainer, task: Task, split: str) -> None:
@@ -243,14 +244,14 @@ class Pictures(L.Callback):
             show(trainer, f"{split}/{section.stem}", section.picture(title))
 
 
-_BAR_WIDTH = 16  # beside `Epoch 100/100`, `1000/1000` and `1:00:00`, 31 of 80 columns are left to the metric
+_BAR_WIDTH = 16  # leaves 31 of 80 columns for the metric, beside `Epoch 100/100`, `1000/1000` and `1:00:00`
 
 
 class Progress(RichProgressBar):
-    """Which epoch and batch is trained, how long the epoch still takes, and the metric that is watched."""
+    """Progress bar with epoch, batch, remaining time of the epoch, and the monitored metric."""
 
     def configure_columns(self, trainer: L.Trainer) -> list[Any]:
-        """Make all columns but the last, the metric's, short."""
+        """Shorten all columns except that of the metric."""
         return [
             TextColumn("{task.description}"),
             CustomBarColumn(bar_width=_BAR_WIDTH),
@@ -259,7 +260,7 @@ class Progress(RichProgressBar):
         ]
 
     def _get_train_description(self, current_epoch: int) -> str:
-        """Name the epoch; Lightning's own counts from 0."""
+        """Return the name of the epoch, counted from 1, unlike Lightning's."""
         last = self.trainer.max_epochs
         description = f"Epoch {current_epoch + 1}" + f"/{last}" * (last is not None and last > 0)
         return f"{description:{len(self.validation_description)}}"

@@ -1,4 +1,4 @@
-"""An ensemble: several trainings in one run, each on its part of the data, and the mean of what they say."""
+"""Train an ensemble: several models in one run, each on its part of the data, whose predictions are averaged."""
 
 import time
 from collections.abc import Sequence
@@ -21,23 +21,23 @@ from ser.training.recording_callbacks import scores_of_recordings
 from ser.training.setup import Config, Scores
 from ser.training.task import Task
 
-_MOST = 10  # members that nobody asked for by number
+_MOST = 10  # members with ensemble=auto
 
 
 def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> float:
-    """Train all members, each in a folder of its own as a run would leave it, and score their mean.
+    """Train all members, each in its own run folder, and score their mean.
 
     Args:
-        config: of the run.
-        run: its folder.
-        splits: of its corpus.
-        started: when the run began, by time.monotonic.
+        config: Config of the run.
+        run: Folder of the run.
+        splits: Splits of its corpus.
+        started: Start of the run, by time.monotonic.
 
     Returns:
         The monitored score of the mean.
 
     Raises:
-        ConfigError: there is no sense in so many members, or the monitored value is no score of a split.
+        ConfigError: The number of members is not plausible, or the monitored value is not a score of a split.
     """
     data = setup.make_data(config, splits)
     scored: Any = data.target.metrics()
@@ -60,15 +60,15 @@ def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> 
     }
     results = {split: shown for split, (_, shown) in found.items()}
     scores = Scores(metrics, results, metrics[config["monitor"]])
-    _tell(config, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
+    _write_report(config, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
     return scores.value
 
 
 def members_of(wanted: int | str, data: SpeechData) -> int:
-    """How many members there are to be, as the config has it or as the classes ask for.
+    """Return the number of members, from the config or from the class counts.
 
     Raises:
-        ConfigError: it is neither `auto` nor a number of 2 or more.
+        ConfigError: It is neither `auto` nor a number of 2 or more.
     """
     if wanted == "auto":
         labels = data.datasets["train"].targets
@@ -88,7 +88,7 @@ def members_of(wanted: int | str, data: SpeechData) -> int:
 
 
 def _train_member(config: Config, run: RunFolder, splits: Splits, member: tuple[int, int]) -> Task:
-    """Train one member, and leave the best weights in the task that is returned."""
+    """Train one member, and return its task with the best weights."""
     print(f"Member {member[0] + 1} of {member[1]}")
     started = time.monotonic()
     run.path.mkdir(exist_ok=True)
@@ -107,7 +107,7 @@ def _train_member(config: Config, run: RunFolder, splits: Splits, member: tuple[
 
 @torch.inference_mode()
 def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], list[Result]]:
-    """Metrics, and what a report shows, of the mean of all members' probabilities."""
+    """Compute metrics and results of the mean of all members' probabilities."""
     target: Any = tasks[0].target
     metric = target.metrics()
     decisions: list[tuple[Any, list[float], int]] = []
@@ -126,7 +126,7 @@ def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], list[R
     return values, metric.results(computed)
 
 
-def _tell(
+def _write_report(
     config: Config, run: RunFolder, tasks: Sequence[Task], *, data: SpeechData, scores: Scores, seconds: float
 ) -> None:
     """Write the report of the mean."""
@@ -144,7 +144,7 @@ def _tell(
         metrics=scores.metrics,
         results=scores.results,
         overrides=environment.typed_overrides(run.path),
-        **setup.told_of_data(data, tasks[0].target),
+        **setup.report_data_facts(data, tasks[0].target),
     )
     report.write_report(run.path, told)
     Console().print(report.closing_table(run.path, told), soft_wrap=True)

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from ser.batch import Batch
 
-_HELD = 1024  # batches whose sums stay on the device; adding them up makes the host wait for it once
+_HELD = 1024  # batches whose sums stay on the device; fetching them synchronises once
 
 
-class Tally:
-    """Loss, correct answers and frames since the last `take`.
+class EpochTotals:
+    """Loss, correct predictions and frames since the last `take`.
 
-    What only the device knows is summed there, batch by batch, so that no step waits for it. Batches are added up by
-    the host, exactly: no device needs numbers of 64 bits with a point.
+    Values on the device are summed there, batch by batch, so that no step waits for them. The host adds the batches
+    exactly, so that no device needs float64.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class Tally:
         self._correct = self._frames = self._learnt = self._scored = self._padded_frames = 0
 
     def add(self, batch: Batch, losses: Tensor, correct: Tensor | None) -> None:
-        """Count a batch.
+        """Add a batch.
 
         Args:
-            batch: of B utterances.
-            losses: of what is learnt: utterances, or frames.
-            correct: bool, of what is scored; None where answers are not right or wrong.
+            batch: Batch of B utterances.
+            losses: Losses of the utterances or frames.
+            correct: Whether each scored prediction is correct, bool; None if predictions are not right or wrong.
         """
         self._losses.append(losses.detach().sum())
         frames = batch.audio.lengths.sum()
@@ -43,7 +43,7 @@ class Tally:
             self._add_up()
 
     def _add_up(self) -> None:
-        """Fetch the sums of the batches that are held, and add them to the host's."""
+        """Fetch the sums of the stored batches, and add them to those of the host."""
         if self._losses:
             self._loss += sum(torch.stack(self._losses).tolist())
             correct, frames = torch.stack(self._counts).sum(0).tolist()
@@ -52,22 +52,22 @@ class Tally:
             self._losses, self._counts = [], []
 
     def state(self) -> Tensor:
-        """[6] float64 on the CPU: loss, correct answers, frames; losses, answers, padded frames."""
+        """Return loss, correct predictions, frames, losses, predictions and padded frames, [6] float64 on the CPU."""
         self._add_up()
         counts = (self._correct, self._frames, self._learnt, self._scored, self._padded_frames)
         return torch.tensor([self._loss, *counts], dtype=torch.float64)
 
     def load(self, state: Tensor) -> None:
-        """Go on from what `state` returned."""
+        """Restore what `state` returned."""
         self._losses, self._counts = [], []
         self._loss, *counts = state.tolist()
         self._correct, self._frames, self._learnt, self._scored, self._padded_frames = map(int, counts)
 
     def take(self, reduce: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
-        """Mean loss, accuracy, padding ratio and frames over all processes; then begin anew.
+        """Compute mean loss, accuracy, padding ratio and frames over all processes, and reset the sums.
 
         Args:
-            reduce: adds a tensor up over processes; None where there is one.
+            reduce: Function that sums a tensor over processes; None for one process.
         """
         if reduce is not None:
             self.load(reduce(self.state()))

@@ -1,4 +1,4 @@
-"""Begin training with the network of another run: `init=RUN`."""
+"""Initialise a model with the weights of another run: `init=RUN`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,27 +14,26 @@ from ser.targets.base import Target
 
 _KEPT = ("encoder.", "pooling.")
 _OF_TRAINING = ("dropout", "layer_dropout")
-"""Settings that a network may change from one training to the next without another meaning of its weights."""
+"""Settings of a network that can change without changing the meaning of its weights."""
 
 
 def initialize(model: Classifier, target: Target, description: Mapping[str, Any], path: str | Path) -> str:
     """Copy the encoder, the pooling and, by the names of classes, rows of the head from a checkpoint.
 
-    The frontend stays: its statistics are those of the data at hand. Rows of classes that the checkpoint does not
-    know start afresh, as does the whole head where its layers before the last are others.
+    The frontend is not copied: its statistics are those of the current data. Rows of classes that the checkpoint does
+    not contain are initialised at random, as is the whole head if its earlier layers differ.
 
     Args:
-        model: Classifier to change.
-        target: What its logits mean.
-        description: Settings of its parts, as `ser.inference.checkpoint.describe` gives them.
+        model: Classifier to initialise.
+        target: Target that interprets its logits.
+        description: Settings of its parts, from `ser.inference.checkpoint.describe`.
         path: Checkpoint, or folder of a run.
 
     Returns:
         What was taken, what starts afresh and which settings differ, in a few lines to print.
 
     Raises:
-        CheckpointError: As `ser.inference.checkpoint.load`, or the network, its sample rate or its features
-            are others.
+        CheckpointError: See `ser.inference.checkpoint.load`; or the network, its sample rate or its features differ.
     """
     place = checkpoint.find_one(path, "init")
     content = checkpoint.read(place)
@@ -60,7 +59,7 @@ def _rows(taken: list[str], fresh: list[str]) -> str:
 
 
 def _check_meaning(then: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
-    """Refuse a network that would get something else than what it has learnt from."""
+    """Refuse a network whose input would differ from that of its training."""
     for part in ("features", "model", "pooling"):
         kinds = [str(spec[part].get("_target_")).rpartition(".")[2] for spec in (then, now)]
         if kinds[0] != kinds[1]:

@@ -1,4 +1,4 @@
-"""What looks on while a model is trained and scored: it measures, draws and writes, and changes nothing."""
+"""Callbacks that measure and plot a training without changing it."""
 
 import contextlib
 import io
@@ -28,19 +28,19 @@ from ser.training.task import Task
 
 
 class LossCurve(L.Callback):
-    """The loss of training and of some validation utterances every few steps: loss_curve.png, loss_curve.csv.
+    """Plot the loss of training and of some validation utterances every few steps: loss_curve.png, loss_curve.csv.
 
-    Training's is the loss that the step minimised: on a batch, augmented, with dropout and before the update.
-    Validation's is of whole utterances as they are, without dropout, with the weights after the update; not with their
-    moving average. So at first, training may well lie above.
+    The training loss is that minimised in the step: of an augmented batch, with dropout, and before the update. The
+    validation loss is that of whole utterances, without dropout, with the weights after the update, not their moving
+    average. So at first, the training loss may be higher.
 
     Args:
-        every_n_steps: optimiser steps from one point to the next.
-        utterances: of the validation split, at most, drawn once from the run's seed. They stay on the device: 41 MB
-            for 256 waveforms of 5 s at 8 kHz.
+        every_n_steps: Number of optimiser steps between two points.
+        utterances: Maximum number of validation utterances, drawn once with the run's seed. They stay on the device:
+            41 MB for 256 waveforms of 5 s at 8 kHz.
 
     Raises:
-        ConfigError: a number is below 1.
+        ConfigError: A number is below 1.
     """
 
     def __init__(self, every_n_steps: int = 10, utterances: int = 256) -> None:
@@ -50,26 +50,26 @@ class LossCurve(L.Callback):
         self.every_n_steps = every_n_steps
         self.utterances = utterances
         self.points: list[tuple[float, float, float]] = []
-        """Step, loss of training, loss of validation."""
+        """Step, training loss, validation loss."""
         self._batches: list[Batch] = []
         self._drawn = 0
         self._step = 0
         self._losses: list[Tensor] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """The points so far."""
+        """Return the points so far."""
         return {"points": torch.tensor(self.points, dtype=torch.float64)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Restore the points."""
         self.points = [(step, train, validation) for step, train, validation in state_dict["points"].tolist()]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Fetch the validation utterances, of which each process scores some."""
+        """Read the validation utterances of this process."""
         data = data_of(trainer)
         dataset = data.datasets["validation"]
         self._drawn = min(self.utterances, len(dataset))
-        generator = np.random.default_rng([data.seed, 1])  # torch's own generators are those of training
+        generator = np.random.default_rng([data.seed, 1])  # torch's generators are used by the training
         drawn = np.sort(generator.permutation(len(dataset))[: self._drawn])
         plan = plan_evaluation(dataset.lengths[drawn], **data.limits)
         mine = plan[trainer.global_rank :: trainer.world_size]
@@ -81,7 +81,7 @@ class LossCurve(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add a point after every so many steps; where gradients are accumulated, a step has several batches."""
+        """Add a point every `every_n_steps` steps; with accumulated gradients, a step has several batches."""
         self._losses.append(outputs["loss"])
         if trainer.global_step == self._step:
             return
@@ -93,7 +93,7 @@ class LossCurve(L.Callback):
             )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the curve, and let the utterances go."""
+        """Write the curve, and free the utterances."""
         self._batches = []
         if not self.points or not trainer.is_global_zero:
             return
@@ -126,9 +126,10 @@ class LossCurve(L.Callback):
 
 
 class OutputSpace(L.Callback):
-    """Where the utterances of each class lie in the space of the logits: pca.png, pca.csv, TensorBoard's projector.
+    """Plot the utterances of each class in the space of the logits: pca.png, pca.csv, TensorBoard's projector.
 
-    Of the best checkpoint on the validation split and then, in its place, on the test split, where that is scored.
+    The plot shows the best checkpoint on the validation split, and is replaced by that of the test split if it is
+    scored.
     """
 
     def __init__(self) -> None:
@@ -143,7 +144,7 @@ class OutputSpace(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the logits, but not while fitting."""
+        """Store the logits, except while fitting."""
         if trainer.state.fn == "validate":
             self._keep(task_of(pl_module), outputs, batch)
 
@@ -156,24 +157,24 @@ class OutputSpace(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the logits."""
+        """Store the logits."""
         self._keep(task_of(pl_module), outputs, batch)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show those of validation, but not while fitting."""
+        """Plot the validation split, except while fitting."""
         if trainer.state.fn == "validate":
-            self._tell(trainer, task_of(pl_module), "validation")
+            self._plot(trainer, task_of(pl_module), "validation")
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show those of test."""
-        self._tell(trainer, task_of(pl_module), "test")
+        """Plot the test split."""
+        self._plot(trainer, task_of(pl_module), "test")
 
     def _keep(self, task: Task, logits: Tensor, batch: Batch) -> None:
         classes = task.target.class_index(batch.labels)
         self._seen += zip(batch.ids, logits.float().tolist(), classes.tolist(), strict=True)
 
-    def _tell(self, trainer: L.Trainer, task: Task, split: str) -> None:
-        seen, self._seen = of_all_processes(self._seen), []
+    def _plot(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        seen, self._seen = gather_rows(self._seen), []
         if not trainer.is_global_zero:
             return
         place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
@@ -194,11 +195,11 @@ class OutputSpace(L.Callback):
 
 
 class WaveformPictures(L.Callback):
-    """Some training recordings: waveforms.png. Where the data holds features there is no picture.
+    """Plot some training recordings: waveforms.png; no plot if the data holds features.
 
     Args:
-        utterances: how many.
-        seed: of the draw, so that runs on the same data show the same ones.
+        utterances: Number of recordings.
+        seed: Seed of the draw, so that runs on the same data show the same recordings.
     """
 
     def __init__(self, utterances: int = 5, seed: int = 0) -> None:
@@ -206,7 +207,7 @@ class WaveformPictures(L.Callback):
         self.seed = seed
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draw them, whole."""
+        """Plot whole recordings."""
         data = data_of(trainer)
         dataset = data.datasets["train"]
         if not trainer.is_global_zero or not data.holds_waveforms:
@@ -226,10 +227,10 @@ class WaveformPictures(L.Callback):
 
 
 class Architecture(L.Callback):
-    """What the model is made of, with the sizes of one validation utterance: model.txt, architecture.png."""
+    """Write a table and a plot of the model, with sizes of one validation utterance: model.txt, architecture.png."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let an utterance of median length through the model."""
+        """Pass an utterance of median length through the model, and write the files."""
         if not trainer.is_global_zero:
             return
         task = task_of(pl_module)
@@ -261,23 +262,23 @@ class Architecture(L.Callback):
 
 
 def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
-    """The first two principal components of points, and the share of the variance that each explains.
+    """Compute the first two principal components of points, and the share of the variance that each explains.
 
-    A component's sign is arbitrary: here the first of its large loadings is positive. Points in one dimension, and
-    fewer than three, have zeros for what they lack.
+    The sign of a component is arbitrary: here, the first of its large loadings is positive. Missing components, of
+    points in one dimension or of fewer than three points, are zeros.
 
     Args:
-        points: [N, K].
+        points: Points [N, K].
 
     Returns:
-        [N, 2] in float64, and two shares in 0..1.
+        Projected points [N, 2] float64, and two shares in 0..1.
     """
     centred = points.double() - points.double().mean(0)
     _, scales, axes = torch.linalg.svd(centred, full_matrices=False)
     sizes = axes.abs()
     large = sizes > 0.9 * sizes.amax(
         1, keepdim=True
-    )  # of equal loadings, rounding would choose another anywhere
+    )  # otherwise rounding would choose among nearly equal loadings
     first = large.int().argmax(1, keepdim=True)
     axes = axes * axes.gather(1, first).sign()
     variances = scales**2
@@ -287,14 +288,14 @@ def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
 
 
 def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str]) -> None:
-    """Points [N, K] for TensorBoard's projector, which wants two dimensions or more."""
+    """Write points [N, K] to TensorBoard's projector, which needs at least two dimensions."""
     if isinstance(trainer.logger, TensorBoardLogger):
         plane = functional.pad(points, (0, max(0, 2 - points.shape[1])))
         with contextlib.redirect_stdout(io.StringIO()):  # it prints where a run is scored again
             trainer.logger.experiment.add_embedding(plane, [*labels], tag=name)
 
 
-def of_all_processes(mine: list[Any]) -> list[Any]:
+def gather_rows(mine: list[Any]) -> list[Any]:
     return [row for part in ranks.current_ranks().gather(mine) for row in part]
 
 

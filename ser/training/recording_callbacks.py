@@ -19,7 +19,7 @@ from ser.report import plots, stream_plot
 from ser.report.tensorboard import show
 from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
 from ser.training.callbacks import data_of, task_of
-from ser.training.plot_callbacks import of_all_processes
+from ser.training.plot_callbacks import gather_rows
 from ser.training.task import Task
 
 _AT_ONCE = "validate", "test"  # what the trainer does when it is not fitting
@@ -93,8 +93,8 @@ class RecordingScores(L.Callback):
 
     def _score(self, trainer: L.Trainer, task: Task, split: str) -> None:
         names = task.target.class_names
-        decisions = of_all_processes(self._decisions)
-        confusions = of_all_processes([self._confusions])
+        decisions = gather_rows(self._decisions)
+        confusions = gather_rows([self._confusions])
         self._decisions, self._confusions = [], {}
         place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
         decisions = [*{row[0]: row for row in sorted(decisions, key=lambda row: place[row[0]])}.values()]

@@ -1,4 +1,4 @@
-"""What an interrupted run may change when it goes on: nothing that its result depends on."""
+"""Compare a resumed run with its start: nothing that its result depends on may change."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -21,16 +21,16 @@ FREE = (
     *("callbacks.last", "callbacks.learning_rate", "callbacks.pictures", "callbacks.loss_curve"),
     *("callbacks.output_space", "callbacks.waveforms", "callbacks.architecture", "callbacks.recordings"),
 )
-"""Settings, and nodes, of which no weight and no score depends. All others stay as the run was begun."""
+"""Settings and nodes that change neither weights nor scores. All others must be those of the start of the run."""
 _PATHS = ("data", "waveform_augment")
-"""Nodes whose files and folders may have moved: what they hold is compared."""
+"""Nodes whose files and folders may have moved: their content is compared."""
 
 
 def check_unchanged(config: Config, run: RunFolder) -> None:
-    """Refuse to resume a run with other settings than it was begun with.
+    """Refuse to resume a run with other settings than those of its start.
 
     Raises:
-        ConfigError: with all differences.
+        ConfigError: Settings differ; the message lists them.
     """
     begun = with_current_names(yaml.safe_load(run.config.read_text()))
     then, now = dict(_leaves(begun)), dict(_leaves(config))
@@ -49,10 +49,10 @@ def check_unchanged(config: Config, run: RunFolder) -> None:
 
 
 def check_same_data(data: SpeechData, run: RunFolder) -> None:
-    """Refuse to resume a run with other data than it was begun with, wherever they lie.
+    """Refuse to resume a run with other data than those of its start, wherever they are stored.
 
     Raises:
-        DataError: a split is another.
+        DataError: A split has changed.
     """
     file = run.path / "environment.json"
     if not file.is_file():
@@ -77,7 +77,7 @@ def check_same_data(data: SpeechData, run: RunFolder) -> None:
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Full key and value of all that is no mapping; null is as if it were not there."""
+    """Yield the full key and value of every setting that is neither a mapping nor null."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
@@ -90,10 +90,10 @@ def _is_free(key: str) -> bool:
 
 
 def _has_moved(key: str, then: Any, now: Any, run: RunFolder) -> bool:
-    """Whether a setting names a file or folder, as it did before.
+    """Return whether a setting names a file or folder, as it did at the start.
 
     Raises:
-        ConfigError: it names one by its key, and there is none.
+        ConfigError: Its key names a file or folder that does not exist.
     """
     is_path = key.partition(".")[0] in _PATHS and isinstance(then, str) and isinstance(now, str)
     if not is_path or Path(now).expanduser().exists():
@@ -107,10 +107,10 @@ def _has_moved(key: str, then: Any, now: Any, run: RunFolder) -> bool:
 
 
 def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:
-    """Let a run have more epochs, if its learning rate was not planned for their number.
+    """Allow more epochs, if the learning rate was not planned for their number.
 
     Raises:
-        ConfigError: it was, or there are to be fewer.
+        ConfigError: It was, or the number is smaller.
     """
     then, now = begun["trainer"]["max_epochs"], config["trainer"]["max_epochs"]
     schedule = str((begun.get("schedule") or {}).get("_target_", "")).rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, each in the form Lightning takes: scheduler, when it steps, what it watches."""
+"""Learning-rate schedules in Lightning's form: scheduler, interval, monitored metric."""
 
 from typing import Any
 
@@ -13,27 +13,28 @@ _MOMENTUM_SWING = 0.05  # 0.9 becomes 0.95 to 0.85, as in the paper
 
 
 def one_cycle(optimizer: Optimizer, total_steps: int, *, warmup_share: float = 0.25) -> Schedule:
-    """Up to the optimiser's learning rate and down to nearly zero, along half cosines.
+    """Raise the learning rate to that of the optimiser and lower it to nearly zero, along half cosines.
 
-    Momentum, or Adam's first beta, moves the other way, by 0.05 around that of the optimiser, if it has any.
+    Momentum, or Adam's first beta, moves in the opposite direction, by 0.05 around that of the optimiser, if it has
+    any.
 
     Args:
-        optimizer: its learning rate is the peak; it starts at a 25th of it.
-        total_steps: optimiser steps of the whole training.
-        warmup_share: share of the steps spent going up, 0..1.
+        optimizer: Optimiser whose learning rate is the peak; the start is a 25th of it.
+        total_steps: Number of optimiser steps of the whole training.
+        warmup_share: Share of the steps in which the learning rate rises, 0..1.
 
     Raises:
-        ConfigError: the share is not within 0..1.
+        ConfigError: The share is not within 0..1.
 
     Source: Smith and Topin, "Super-convergence", 2018.
     """
     if not 0 <= warmup_share <= 1:
         raise ConfigError(
-            f"schedule.warmup_share={warmup_share}: is a share of the training, 0 to 1. Write 0.25 for a quarter."
+            f"schedule.warmup_share={warmup_share}: expected a share of the training, 0 to 1. Write 0.25 for a quarter."
         )
     peaks = [group["lr"] for group in optimizer.param_groups]
     total_steps = max(total_steps, 4)
-    shortest = 2 / total_steps  # a way up or down of one step would divide by zero
+    shortest = 2 / total_steps  # a rise or fall of one step would divide by zero
     scheduler = OneCycleLR(
         optimizer,
         peaks,
@@ -45,7 +46,7 @@ def one_cycle(optimizer: Optimizer, total_steps: int, *, warmup_share: float = 0
 
 
 def _momenta(optimizer: Optimizer) -> dict[str, Any]:
-    """How far momentum moves; not at all where there is none."""
+    """Return the range of the momentum; no range without momentum."""
     groups = optimizer.param_groups
     own = [group["betas"][0] if "betas" in group else group.get("momentum", 0.0) for group in groups]
     if not any(own):
@@ -57,12 +58,12 @@ def _momenta(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def cosine(optimizer: Optimizer, total_steps: int, *, final_share: float = 0.01) -> Schedule:
-    """From the optimiser's learning rate down along half a cosine.
+    """Lower the learning rate from that of the optimiser along half a cosine.
 
     Args:
-        optimizer: its learning rate is the start.
-        total_steps: optimiser steps of the whole training.
-        final_share: the last learning rate as a share of the first, 0..1.
+        optimizer: Optimiser whose learning rate is the start.
+        total_steps: Number of optimiser steps of the whole training.
+        final_share: Last learning rate / first learning rate, 0..1.
     """
     final = final_share * optimizer.param_groups[0]["lr"]
     return {"scheduler": CosineAnnealingLR(optimizer, total_steps, eta_min=final), "interval": "step"}
@@ -70,20 +71,20 @@ def cosine(optimizer: Optimizer, total_steps: int, *, final_share: float = 0.01)
 
 def plateau(
     optimizer: Optimizer,
-    total_steps: int,  # noqa: ARG001  every schedule is given it; this one has no use for it
+    total_steps: int,  # noqa: ARG001  an argument of all schedules, unused here
     *,
     factor: float = 0.5,
     patience: int = 5,
     monitor: str = "validation/loss",
 ) -> Schedule:
-    """Lower the learning rate when the validation loss has stopped falling.
+    """Lower the learning rate when the validation loss stops falling.
 
     Args:
-        optimizer: its learning rate is the start.
-        total_steps: not used.
-        factor: the learning rate is multiplied by it, 0..1.
-        patience: epochs without a new lowest value before that.
-        monitor: a logged loss.
+        optimizer: Optimiser whose learning rate is the start.
+        total_steps: Not used.
+        factor: Factor by which the learning rate is multiplied, 0..1.
+        patience: Number of epochs without a lower value before that.
+        monitor: Name of a logged loss.
     """
     scheduler = ReduceLROnPlateau(optimizer, factor=factor, patience=patience)
     # Not reduce_on_plateau: the task steps it, see Task.lr_scheduler_step.

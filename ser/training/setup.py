@@ -1,4 +1,4 @@
-"""The pieces of a run, in the order in which `train.py` uses them."""
+"""Parts of a run, in the order in which `train.py` uses them."""
 
 import io
 import json
@@ -51,9 +51,9 @@ Config = Mapping[str, Any]
 
 
 def prepare(config: Config) -> None:
-    """Seed the weights, let the CPU treat denormal numbers as zero, and keep Lightning's chatter off the console.
+    """Seed the weights, flush denormal numbers to zero on the CPU, and silence Lightning's messages.
 
-    Padding makes denormals in LSTM gradients: without this a backward pass took 8.6 s instead of 1.1 s.
+    Padding causes denormal numbers in LSTM gradients: without flushing, a backward pass took 8.6 s instead of 1.1 s.
     """
     L.seed_everything(config["seed"], verbose=False)
     torch.set_flush_denormal(True)
@@ -68,17 +68,17 @@ def prepare(config: Config) -> None:
 
 
 def announce(config: Config, run: RunFolder) -> None:
-    """Print where the results will lie, and the command that shows the curves as they grow."""
+    """Print the run folder, and the command that shows the curves."""
     print(f"Run folder: {short(run.path)}")
     if config.get("logger"):
         print(f"Watch the curves: {' '.join(watch_command(run.path))}")
 
 
 def read_splits(config: Config) -> Splits:
-    """Read the corpus: its features, or its waveforms where features are made in every step.
+    """Read the corpus: its features, or its waveforms if features are computed in every step.
 
     Raises:
-        SerError: the files cannot be used.
+        SerError: The files cannot be used.
     """
     check_frames(config)
     target = example_target(config["target"])
@@ -104,28 +104,28 @@ def read_splits(config: Config) -> Splits:
 
 
 def _with_fields(data: Config, target: Target) -> Config:
-    """Let a corpus that can read several label fields read those of the target."""
+    """Set the label fields of a corpus that can read several to those of the target."""
     if "fields" not in data or data["fields"] is not None or not target.requested_fields:
         return data
     return {**data, "fields": [*target.requested_fields]}
 
 
 def waveforms_of(config: Config) -> Config:
-    """Spec of waveforms as they are, for runs that make features of them anew in every step."""
+    """Return the spec of raw waveforms, for runs that compute features in every step."""
     rate = config["features"]["sample_rate"]
     return {"_target_": "ser.features.Waveform", "sample_rate": rate, "normalize": "none"}
 
 
 def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None = None) -> SpeechData:
-    """Put batches together as the target asks.
+    """Build the data module of a run.
 
     Args:
-        config: of the run.
-        splits: of its corpus.
-        member: which member of an ensemble it is for, and of how many; None for all of the training split.
+        config: Config of the run.
+        splits: Splits of its corpus.
+        member: Index of the ensemble member and number of members; None for the whole training split.
 
     Raises:
-        SerError: the labels are not those of the target.
+        SerError: The labels are not those of the target.
     """
     if splits.hold_waveforms and answers_frames(config):
         raise ConfigError(
@@ -159,7 +159,7 @@ def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None 
 
 
 def _size_of_part(splits: Splits, split: str, part: Store) -> SpeechSize:
-    """Count the speakers and minutes of a split, of which a target may have left out classes."""
+    """Count the speakers and minutes of a split after the target has left out classes."""
     size = splits.facts.speech[split]
     share = float(part.lengths.sum()) / float(splits.stores[split].lengths.sum())
     if share == 1:
@@ -171,16 +171,16 @@ def _size_of_part(splits: Splits, split: str, part: Store) -> SpeechSize:
 
 
 def example_target(spec: Config) -> Target:
-    """Build a target before the data is read: what it logs does not depend on what is left open."""
+    """Build a target before the data is read; the names that it logs do not depend on open settings."""
     target: Target = build(find_class(spec, slot="target").example(spec), slot="target")
     return target
 
 
 def check_target(config: Config, target: Target) -> None:
-    """Refuse settings that do not go together with what is predicted.
+    """Refuse settings that do not fit the target.
 
     Raises:
-        ConfigError: with the first of them.
+        ConfigError: A setting does not fit; the message names the first one.
     """
     target.check_loss(build(config["loss"], slot="loss"), mixup=bool(config["augment"].get("mixup")))
     if target.class_names:
@@ -202,7 +202,7 @@ def check_target(config: Config, target: Target) -> None:
 
 
 def logged_names(target: Target) -> list[str]:
-    """What can be monitored: the scores of the validation split, and the losses."""
+    """Return the names that can be monitored: scores of the validation split, and losses."""
     names = [name for name in target.metrics().names if not name.endswith("majority_floor")]
     accuracy = ["train/accuracy"] * bool(target.class_names)
     return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", *accuracy]
@@ -237,19 +237,19 @@ def compile_in_place(model: nn.Module) -> None:
     """Compile a model without renaming its parameters; lengths stay dynamic.
 
     Raises:
-        ConfigError: it has recurrent layers, around which torch.compile silently does nothing.
+        ConfigError: It has recurrent layers, for which torch.compile has no effect.
     """
     recurrent = [type(module).__name__ for module in model.modules() if isinstance(module, nn.RNNBase)]
     if recurrent:
         raise ConfigError(
-            f"compile=true: torch.compile passes over {recurrent[0]} layers, so nothing would be gained. "
+            f"compile=true: torch.compile skips {recurrent[0]} layers, so it would have no effect. "
             "Use compile=false, or model=cnn or model=transformer."
         )
     model.compile(dynamic=True)
 
 
 def make_on_the_fly_features(config: Config, data: SpeechData) -> OnTheFlyFeatures:
-    """From what batches hold to features: waveforms are augmented and then extracted, features are passed on."""
+    """Build the feature extraction of training steps: waveforms are augmented and extracted, features unchanged."""
     augment = config.get("waveform_augment")
     return OnTheFlyFeatures(data.extractor, build(augment, slot="waveform_augment") if augment else None)
 
@@ -257,10 +257,10 @@ def make_on_the_fly_features(config: Config, data: SpeechData) -> OnTheFlyFeatur
 class WholeCheckpoints(TorchCheckpointIO):
     """Write a checkpoint in one step, and read it as `ser.inference.checkpoint` does.
 
-    Lightning would copy it over the old one where /tmp is on another disk, and load it unchecked.
+    Lightning would copy the file if /tmp is on another disk, and load it without a check.
 
     Args:
-        learning_rate: Of the run, for the message where its weights are not finite.
+        learning_rate: Learning rate of the run, for the message if weights are not finite.
     """
 
     def __init__(self, learning_rate: float | None = None) -> None:
@@ -271,8 +271,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Replace the file at `path`.
 
         Raises:
-            DivergedError: a weight is not finite; the old file is still there.
-            DataError: the disk is full or the folder cannot be written; the old file is still there.
+            DivergedError: A weight is not finite; the old file is unchanged.
+            DataError: The disk is full or the folder cannot be written; the old file is unchanged.
         """
         weights = {**checkpoint.get("state_dict", {}), **checkpoint.get("current_model_state", {})}
         if wrong := non_finite(weights):
@@ -283,10 +283,10 @@ class WholeCheckpoints(TorchCheckpointIO):
         write_atomic(Path(path), content.getvalue())
 
     def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read the file on the first process, for all: others may run on a node that has not got it.
+        """Read the file on the first process for all processes, as the others may run on another node.
 
         Raises:
-            CheckpointError: it cannot be used.
+            CheckpointError: It cannot be used.
         """
         return ranks.current_ranks().run_first(lambda: checkpoint.read_training(Path(path)))
 
@@ -299,7 +299,7 @@ def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
 
 
 def place(trainer: Any, config: Config, run: RunFolder) -> None:
-    """Let a trainer write into the run's folder, with TensorBoard where a logger is set."""
+    """Set the run folder of a trainer, and add the logger."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run.best.parent)
@@ -311,10 +311,10 @@ def place(trainer: Any, config: Config, run: RunFolder) -> None:
 
 
 def build_trainer(config: Config) -> L.Trainer:
-    """Build Lightning's trainer with our callbacks, before the run's folder is known to all its processes.
+    """Build Lightning's trainer with our callbacks, before all processes know the run folder.
 
     Raises:
-        ConfigError: the accelerator or the number of devices is not there.
+        ConfigError: The accelerator or the number of devices is not available.
     """
     if config["trainer"].get("overfit_batches"):
         raise ConfigError(
@@ -352,7 +352,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 def _refused(node: Config, error: Exception) -> ConfigError:
-    """What Lightning refuses of `trainer`, in a sentence of its own and with what always works."""
+    """Turn an error of Lightning about `trainer` into one sentence with a remedy."""
     cause = error.__cause__ or error
     reason = str(cause).strip().splitlines()[0].partition(". ")[0].rstrip(".!")
     place = f"trainer.accelerator={node.get('accelerator')}, trainer.devices={node.get('devices')}"
@@ -381,7 +381,7 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
 
 
 def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
-    """Train from the start or from the newest checkpoint, and leave the best weights in the task of every process."""
+    """Train from the start or from the newest checkpoint, and load the best weights in every process."""
     processes = ranks.current_ranks()
     resume = processes.share(run.last if run.last.is_file() else None)
     try:
@@ -399,7 +399,7 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
         if resume is None or task.has_started:
             raise
         raise CheckpointError(
-            f"{resume}: lacks what this run needs to go on ({named_line(error)}). Start a new run, with "
+            f"{resume}: lacks what this run needs to resume ({named_line(error)}). Start a new run, with "
             f"{setting('init', run.path)} to begin with its best network."
         ) from error
     epochs: Any = trainer.fit_loop.epoch_progress.current
@@ -422,12 +422,12 @@ def _not_validated(trainer: L.Trainer) -> ConfigError:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the best checkpoint reaches.
+    """Scores of the best checkpoint.
 
     Args:
-        metrics: flat names such as `validation/accuracy` -> value.
-        results: split -> what a report shows of each task.
-        value: of the monitored metric.
+        metrics: Metrics by flat names such as `validation/accuracy`.
+        results: Results of each task, by split.
+        value: Value of the monitored metric.
     """
 
     metrics: dict[str, float]
@@ -436,7 +436,7 @@ class Scores:
 
 
 def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
-    """The callback that saves best.ckpt; there may be others that save something else."""
+    """Return the callback that saves best.ckpt."""
     callbacks: list[Any] = trainer.checkpoint_callbacks
     return next(c for c in callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
 
@@ -451,7 +451,7 @@ def evaluate(config: Config, trainer: L.Trainer, task: Task, data: SpeechData) -
 
 
 def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:
-    """Compute for each split what an answer reaches that looks at no input, where metrics cannot tell it."""
+    """Compute for each split the scores of a prediction without any input, if metrics do not contain them."""
     train = data.datasets["train"].targets
     assert train is not None
     found: dict[str, float] = {}
@@ -463,7 +463,7 @@ def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:
 
 
 def _monitored(name: str, metrics: Mapping[str, float], task: Task) -> float:
-    """The value of the best epoch: of its scores, or as it was logged at that epoch's end."""
+    """Return the value of the best epoch: from its scores, or as logged at the end of that epoch."""
     return metrics[name] if name in metrics else task.curves[name][task.best_epoch]
 
 
@@ -494,15 +494,15 @@ def write_report(
         results=scores.results,
         curves=task.curves,
         overrides=environment.typed_overrides(run.path),
-        **told_of_data(data, task.target),
+        **report_data_facts(data, task.target),
     )
     report.write_report(run.path, told)
     write_scores(trainer.logger, typed_settings(config, told.overrides), scores.metrics)
     Console().print(report.closing_table(run.path, told), soft_wrap=True)
 
 
-def told_of_data(data: SpeechData, target: Target) -> dict[str, Any]:
-    """What a report tells of the data, and of what is predicted, as keywords of RunReport."""
+def report_data_facts(data: SpeechData, target: Target) -> dict[str, Any]:
+    """Return the facts about data and target for a report, as keyword arguments of RunReport."""
     return {
         "unit": target.resolution,
         "splits": data.summaries(),

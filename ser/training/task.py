@@ -1,4 +1,4 @@
-"""Training: one shared step, and scores over whole splits."""
+"""Lightning module: training step, evaluation, and scores over whole splits."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ from ser.precision import in_float32
 from ser.randomness import seed_dropout
 from ser.targets.base import Result, Target, numbers
 from ser.targets.losses import Objective
-from ser.training.epoch_totals import Tally
+from ser.training.epoch_totals import EpochTotals
 
 SPLITS = ("train", "validation", "test")
-_ASK_EVERY = 50  # batches, on a device, which would have to wait each time
+_ASK_EVERY = 50  # batches between two checks on a device, as each check synchronises
 
 _HALF_EPS = 1e-4  # squares of gradients below 2.4e-4 are 0 in float16, and Adam would divide 0 by 0
 
@@ -37,15 +37,16 @@ class Task(L.LightningModule):
     """Fit a classifier to a target.
 
     Args:
-        model: features in, logits out.
-        target: what the logits mean.
-        objective: loss of each utterance.
-        augment: applied to training batches of features, on their device.
-        to_features: makes features where batches hold waveforms; None where they hold features.
-        optimizer: `_target_` spec; it is given the parameters.
-        schedule: `_target_` spec of a function in ser.training.schedules, empty for a constant learning rate.
-        description: plain containers from which `ser.inference.checkpoint` rebuilds model and target; stored with them.
-        seed: of the run.
+        model: Model from features to logits.
+        target: Target that interprets the logits.
+        objective: Loss of each utterance.
+        augment: Augmentation of training batches of features, on their device.
+        to_features: Feature extraction, if batches hold waveforms; None if they hold features.
+        optimizer: `_target_` spec of the optimiser, without parameters.
+        schedule: `_target_` spec of a function in ser.training.schedules; empty for a constant learning rate.
+        description: Plain containers from which `ser.inference.checkpoint` rebuilds model and target; stored with
+            them.
+        seed: Seed of the run.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Task(L.LightningModule):
         """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
         self.best_epoch = 0
         """From 1, the epoch whose weights are loaded after training; 0 before."""
-        self.tallies = {split: Tally() for split in SPLITS}
+        self.tallies = {split: EpochTotals() for split in SPLITS}
         self.carried: State = None
         """Where the sequences of the last training batch have left the model, if others go on from there."""
         self.epoch_started = self.last_batch_ended = 0.0
@@ -92,7 +93,7 @@ class Task(L.LightningModule):
         self._norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
     def on_train_start(self) -> None:
-        """Note the step that training begins at or goes on from, and watch the losses."""
+        """Store the step at which training starts or resumes, and start to watch the losses."""
         self._last_step, self._step_losses = self.global_step, []
         self.has_started = True
         self.watch = LossWatch(is_scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
@@ -102,12 +103,12 @@ class Task(L.LightningModule):
         self.epoch_started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed dropout from (seed, step, rank), so that a resumed run draws what an uninterrupted one would."""
+        """Seed dropout from (seed, step, rank), so that a resumed run draws the same numbers."""
         step = self.trainer.fit_loop.epoch_loop.total_batch_idx
         seed_dropout(self.seed, step, self.global_rank, self.device)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean loss over what the batch has to learn: its utterances, whatever their lengths, or frames."""
+        """Compute the mean loss over the utterances or frames of a batch."""
         with in_float32(self.device):
             audio, share = self.augment(self.to_features(batch.audio, batch.keys), batch.keys)
         running = running_statistics(self._norms) if self.watch.is_scaled else []
@@ -126,9 +127,9 @@ class Task(L.LightningModule):
         return loss
 
     def _losses_per_rank(self, mine: int) -> float | Tensor:
-        """The mean count of losses that a rank has in this step.
+        """Return the mean number of losses per rank in this step.
 
-        Ranks' gradients are averaged: divided by this, they are those of the mean over all utterances of the step.
+        Ranks' gradients are averaged: with this divisor, they are those of the mean over all utterances of the step.
         """
         if self.trainer.world_size == 1:
             return max(mine, 1)  # a batch of silence has nothing to learn
@@ -137,7 +138,7 @@ class Task(L.LightningModule):
         return total.clamp_min(1) / self.trainer.world_size
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Note the time, as validation must not count as training; log the loss of every so many steps."""
+        """Store the time, so that validation does not count as training; log the loss of a step."""
         self.last_batch_ended = time.monotonic()
         if self.global_step != self._last_step:
             self._log_step()
@@ -157,11 +158,11 @@ class Task(L.LightningModule):
                 )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Count the batch into the scores of the validation split; callbacks are given the logits."""
+        """Add the batch to the scores of the validation split; callbacks get the logits."""
         return self._evaluate("validation", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Count the batch into the scores of the test split; callbacks are given the logits."""
+        """Add the batch to the scores of the test split; callbacks get the logits."""
         return self._evaluate("test", batch)
 
     def on_train_epoch_end(self) -> None:
@@ -187,7 +188,7 @@ class Task(L.LightningModule):
         self._log_scores("test")
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, with weight decay on matrices only, and its schedule."""
+        """Build the optimiser, with weight decay on matrices only, and its schedule."""
         optimizer: Optimizer = build(
             self.optimizer_spec, slot="optimizer", params=parameter_groups(self.model)
         )
@@ -201,19 +202,19 @@ class Task(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Step a schedule, but for one that waits for a loss: see `_step_plateaus`."""
+        """Step a schedule, except one that monitors a loss: see `_step_plateaus`."""
         if not isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the model, the curves, and what an interrupted epoch has tallied."""
+        """Add the description of the model, the curves, and the totals of an interrupted epoch."""
         checkpoint["ser"] = dict(self.description)
         mine = {"tally": self.tallies["train"].state(), "carried": self.carried}
         parts = ranks.current_ranks().gather(mine)
         checkpoint["ser_progress"] = {"curves": self.curves, "ranks": parts}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the curves and the tally of the interrupted epoch."""
+        """Restore the curves and the totals of the interrupted epoch."""
         progress = checkpoint["ser_progress"]
         parts = self._parts(progress)
         processes = ranks.current_ranks()
@@ -228,7 +229,7 @@ class Task(L.LightningModule):
         self.carried = mine["carried"]
 
     def _parts(self, progress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What each process had tallied; runs begun before there was a list of them hold that of one.
+        """Return the totals of each process; old runs hold those of one process.
 
         Raises:
             CheckpointError: such a run counted the lengths of its batches in samples, where frames of 10 ms count now.
@@ -245,9 +246,9 @@ class Task(L.LightningModule):
         return [progress]
 
     def _step_plateaus(self) -> None:
-        """Step schedules that wait for a loss, in epochs that have one.
+        """Step schedules that monitor a loss, in epochs that have one.
 
-        Lightning would do so after the checkpoint of the epoch is saved, and a resumed run would leave the step out.
+        Lightning would do so after the epoch's checkpoint is saved, and a resumed run would miss the step.
         """
         for config in self.trainer.lr_scheduler_configs:
             epochs = self.curves.get(config.monitor or "", {})
@@ -255,7 +256,7 @@ class Task(L.LightningModule):
                 config.scheduler.step(epochs[self.current_epoch + 1])
 
     def _outputs(self, audio: Padded, batch: Batch) -> Tensor:
-        """The model's logits; of sequences that go on where others have ended, from the state they left."""
+        """Compute the logits; sequences that continue others start from the state of these."""
         if batch.continues is None:
             logits: Tensor = self.model(audio)
             return logits
@@ -275,10 +276,10 @@ class Task(L.LightningModule):
         return logits
 
     def _stop_if_diverged(self, loss: Tensor, batch_idx: int) -> None:
-        """End training where a loss is not finite; on a device, or with others, it is asked for every 50 batches.
+        """Raise an error if a loss is not finite; on a device or with several processes, check every 50 batches.
 
         Raises:
-            DivergedError: with the epoch and the step.
+            DivergedError: A loss is not finite; the message names the epoch and the step.
         """
         self.watch.add(loss, self.global_step + 1)
         is_alone = self.device.type == "cpu" and self.trainer.world_size == 1
@@ -294,10 +295,10 @@ class Task(L.LightningModule):
             )
 
     def _check_logits(self, split: str) -> None:
-        """End training where a split was answered with anything but numbers.
+        """Raise an error if logits of a split are not finite.
 
         Raises:
-            DivergedError: with the epoch and the split.
+            DivergedError: Logits are not finite; the message names the epoch and the split.
         """
         lost = self.lost_logits.pop(split, torch.tensor(0)).to(self.device)
         total: Tensor = self.trainer.strategy.reduce(lost, reduce_op="sum")
@@ -337,13 +338,13 @@ class Task(L.LightningModule):
 
 
 def carried(before: State, fresh: State, continues: Tensor) -> State:
-    """The states of the rows that go on, fresh ones for the others; gradients end here.
+    """Select the states of rows that continue, and fresh ones for the others, without gradients.
 
     Args:
-        before: nested tuples of tensors [B', ...] as a batch of B' rows left them, fewer only where an epoch begins;
-            None before the first one.
-        fresh: the same of [B, ...].
-        continues: [B] bool.
+        before: States of the previous batch, nested tuples of tensors [B', ...]; B' < B only at the start of an
+            epoch; None before the first batch.
+        fresh: Initial states, the same nested tuples of [B, ...].
+        continues: Whether each row continues [B] bool.
     """
     if before is None:
         return fresh
@@ -356,20 +357,20 @@ def carried(before: State, fresh: State, continues: Tensor) -> State:
 
 
 def running_statistics(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> list[Tensor]:
-    """Buffers that batch norms move in every training step."""
+    """Return the buffers that batch norms update in every training step."""
     found = [(norm.running_mean, norm.running_var) for norm in norms]
     return [buffer for pair in found for buffer in pair if buffer is not None]
 
 
 @torch.no_grad()
 def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-    """Put back what buffers were, should one of them not be finite any more.
+    """Restore buffers if one of them is not finite any more.
 
-    In float16 a loud batch overflows. Its gradients are left out by the scaler, but running statistics would stay NaN.
+    A loud batch overflows in float16. The scaler skips its gradients, but running statistics would stay NaN.
 
     Args:
-        buffers: after a step.
-        before: copies from before it.
+        buffers: Buffers after a step.
+        before: Copies from before the step.
     """
     if not buffers:
         return
@@ -381,7 +382,7 @@ def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Matrices and kernels, which the optimiser's weight decay is for; then biases and norms without any."""
+    """Group parameters: matrices and kernels with weight decay, biases and norms without."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
         {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},

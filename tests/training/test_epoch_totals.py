@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ser.batch import Batch, Padded
-from ser.training.epoch_totals import Tally
+from ser.training.epoch_totals import EpochTotals
 
 
 def batch(*lengths: int) -> Batch:
@@ -13,8 +13,8 @@ def batch(*lengths: int) -> Batch:
     return Batch(list(lengths), audio, None, torch.zeros(len(lengths), dtype=torch.int64))
 
 
-def filled() -> Tally:
-    tally = Tally()
+def filled() -> EpochTotals:
+    tally = EpochTotals()
     tally.add(batch(2, 4), torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
     tally.add(batch(6), torch.tensor([5.0]), torch.tensor([True]))
     return tally
@@ -35,7 +35,7 @@ def test_taking_begins_anew() -> None:
 
 
 def test_a_tally_goes_on_from_its_state() -> None:
-    first, second = Tally(), Tally()
+    first, second = EpochTotals(), EpochTotals()
     first.add(batch(2, 4), torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
     second.load(first.state())
     second.add(batch(6), torch.tensor([5.0]), torch.tensor([True]))
@@ -50,7 +50,7 @@ def test_sums_are_added_up_over_processes_before_means_are_taken() -> None:
 
 
 def test_counts_of_many_batches_are_exact() -> None:
-    tally = Tally()
+    tally = EpochTotals()
     for _ in range(1030):  # more than are held on the device at once
         tally.add(batch(3), torch.tensor([0.1]), torch.tensor([True]))
     means = tally.take()

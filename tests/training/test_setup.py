@@ -127,7 +127,7 @@ def test_one_cycle_ends_near_zero_however_short_or_long_its_way_up_is(share: flo
 @pytest.mark.parametrize("share", [-0.1, 25.0])
 def test_one_cycle_refuses_a_way_up_that_is_no_share(share: float) -> None:
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.3)
-    with pytest.raises(ConfigError, match=rf"schedule\.warmup_share={share}: is a share.* 0 to 1"):
+    with pytest.raises(ConfigError, match=rf"schedule\.warmup_share={share}: expected a share.* 0 to 1"):
         schedules.one_cycle(optimizer, 45, warmup_share=share)
 
 
@@ -183,7 +183,7 @@ def test_averaged_weights_follow_closely_at_first_and_by_the_decay_later() -> No
 
 @pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # torch.compile's own imports
 def test_compile_refuses_recurrent_layers_and_keeps_the_names_of_others() -> None:
-    with pytest.raises(ConfigError, match=r"compile=true: torch\.compile passes over LSTM layers"):
+    with pytest.raises(ConfigError, match=r"compile=true: torch\.compile skips LSTM layers"):
         compile_in_place(nn.Sequential(LSTMEncoder(26)))
     model = CNNEncoder(26)
     names = list(model.state_dict())
