@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +19,7 @@ from ser.runs.run_folder import RunFolder
 from ser.targets.frames import FrameClasses
 from ser.training.consistency import check_frames
 from ser.training.ensemble import members_of
-from tests.commands import environment, run
+from tests.commands import environment, run, warm_python
 from tests.conftest import REPOSITORY
 
 soundfile = pytest.importorskip("soundfile")
@@ -137,7 +136,7 @@ def test_raw_samples_from_standard_input_get_the_same_rows(
     file = speech / "en" / "en0.wav"
     stream(trained, tmp_path, f"input={file}", "output=file.csv")
     samples, _ = soundfile.read(file, dtype="int16")
-    script = [sys.executable, str(REPOSITORY / "predict.py"), f"ckpt={trained}", "input=-", "stream=true"]
+    script = [warm_python(), str(REPOSITORY / "predict.py"), f"ckpt={trained}", "input=-", "stream=true"]
     heard = subprocess.run(
         [*script, "output=pipe.csv"],
         input=samples.tobytes() + b"x",  # ends in the middle of a sample
