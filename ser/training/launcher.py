@@ -1,4 +1,4 @@
-"""The further processes of a run: started or met, and watched, so that none waits for one that has ended."""
+"""Start or join the other processes of a run, and end all of them if one has ended."""
 
 import contextlib
 import os
@@ -21,22 +21,22 @@ from ser.errors import ConfigError, SerError, setting
 from ser.runs.environment import program_words, restart
 from ser.runs.run_folder import RunFolder
 
-_LONGEST_WAIT = timedelta(days=7)  # of the others, while the first of a node extracts features
-_GRACE_S = 10.0  # in which a process notices by itself that another has ended
+_LONGEST_WAIT = timedelta(days=7)  # for the other processes, while the first of a node extracts features
+_GRACE_S = 10.0  # time in which a process detects by itself that another has ended
 _PARENT = "SER_PARENT_PROCESS"
 
 
 @contextlib.contextmanager
 def joined(trainer: Any, settings: Any) -> Iterator[ranks.Ranks]:
-    """Start the other processes of a run, or meet those that were started; if one is lost, end with a sentence.
+    """Start the other processes of a run, or join them; if one is lost, raise an error.
 
     Args:
-        trainer: Lightning's, which has fitted nothing yet.
-        settings: that it was built from.
+        trainer: Lightning's trainer, before any fit.
+        settings: Its settings.
 
     Raises:
-        ConfigError: its devices are not those that the processes were started for.
-        SerError: a process of the run has ended before the others.
+        ConfigError: Its devices are not those for which the processes were started.
+        SerError: A process of the run has ended before the others.
     """
     strategy = trainer.strategy
     if not isinstance(strategy.launcher, _SubprocessScriptLauncher):
@@ -57,10 +57,10 @@ def joined(trainer: Any, settings: Any) -> Iterator[ranks.Ranks]:
 
 
 def _check_alone(settings: Any) -> None:
-    """Let the one process of a run be the first, whatever number a scheduler gave it.
+    """Make the only process of a run the first one, whatever rank a scheduler gave it.
 
     Raises:
-        ConfigError: it was started as one of several.
+        ConfigError: It was started as one of several.
     """
     launch = ranks.read_launch()
     if launch.size == 1 and launch.is_first:
@@ -92,10 +92,10 @@ def _meet(strategy: Any) -> ranks.Ranks:
 
 
 class _Launcher(_SubprocessScriptLauncher):
-    """Starts further processes of this node by the same command, and watches them.
+    """Start the other processes of this node with the same command, and watch them.
 
-    Lightning's own puts the run folder in quotes that not every name survives, and kills this process without
-    a word when another ends.
+    Lightning's own launcher quotes the run folder in a way that fails for some names, and kills this process without
+    a message when another one ends.
     """
 
     def __init__(self, original: Any, watch: "_Watch") -> None:
@@ -103,7 +103,7 @@ class _Launcher(_SubprocessScriptLauncher):
         self.watch = watch
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
-        """Start the other processes, unless they are there, and call a function of Lightning's."""
+        """Start the other processes, unless they were started already, and call a function of Lightning's."""
         self.cluster_environment.validate_settings(self.num_processes, self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
             self._start()
@@ -126,7 +126,7 @@ class _Launcher(_SubprocessScriptLauncher):
 
 
 class _Watch:
-    """Sees to it that no process of a run waits for one that has ended."""
+    """Watch the processes of a run, so that none waits for one that has ended."""
 
     def __init__(self) -> None:
         self.children: list[subprocess.Popen[bytes]] = []
@@ -135,28 +135,28 @@ class _Watch:
             self._run(lambda: self._follow(int(parent)))
 
     def start(self, children: list[subprocess.Popen[bytes]]) -> None:
-        """Watch children from now on."""
+        """Start to watch child processes."""
         self.children = children
         self._run(self._attend)
 
     def end_children(self) -> None:
-        """Kill those that still run: they would wait for this process. SIGTERM does not reach a waiting one."""
+        """Kill running children, as they would wait for this process; SIGTERM does not reach a waiting one."""
         for child in self.children:
             if child.poll() is None:
                 child.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def wait(self) -> None:
-        """Let the children end: they have nothing left to do."""
+        """Wait for the children to end."""
         for child in self.children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.wait(timeout=_GRACE_S)
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """Turn the error of a lost connection into a sentence.
+        """Turn the error of a lost connection into a message.
 
         Raises:
-            SerError: a process of the run has ended.
+            SerError: A process of the run has ended.
         """
         try:
             yield
@@ -189,7 +189,7 @@ class _Watch:
         os._exit(1)
 
     def _ended(self) -> tuple[int, int] | None:
-        """Rank within the node and exit code of a child that has failed."""
+        """Return the rank within the node and the exit code of a child that has failed."""
         codes = ((number, child.poll()) for number, child in enumerate(self.children, start=1))
         return next(((number, code) for number, code in codes if code), None)
 

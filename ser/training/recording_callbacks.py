@@ -1,4 +1,4 @@
-"""What looks on where frames are answered: scores of whole recordings, and pictures of some over time."""
+"""Callbacks for output per frame: scores of whole recordings, and plots of some over time."""
 
 import json
 from collections.abc import Mapping
@@ -22,22 +22,22 @@ from ser.training.callbacks import data_of, task_of
 from ser.training.plot_callbacks import gather_rows
 from ser.training.task import Task
 
-_AT_ONCE = "validate", "test"  # what the trainer does when it is not fitting
+_EVALUATING = "validate", "test"  # what the trainer does when it is not fitting
 
 
 class RecordingScores(L.Callback):
-    """Decisions about whole recordings, and scores over all frames: file_metrics.json, frame_metrics.json, pictures.
+    """Score decisions on whole recordings, and all frames: file_metrics.json, frame_metrics.json, plots.
 
-    A recording's decision is the mean over its frames of speech. Logs `<split>/file_accuracy` and `<split>/file_uar`,
-    after the best checkpoint is chosen by what the target itself scores;
-    recordings in which nobody speaks have no decision and count as wrong.
+    The decision on a recording is the mean over its speech frames. `<split>/file_accuracy` and `<split>/file_uar` are
+    logged, but the best checkpoint is selected by the target's own scores. Recordings without speech have no decision
+    and count as wrong.
 
     Args:
-        pictures: recordings of the last split that was scored, of which probabilities_<number>.png shows the
-            probabilities over time: the first of each class, then others.
+        pictures: Number of recordings of the last scored split whose probabilities over time are plotted in
+            probabilities_<number>.png: the first of each class, then others.
 
     Raises:
-        ConfigError: there are fewer than 0 pictures.
+        ConfigError: The number of plots is negative.
     """
 
     def __init__(self, pictures: int = 3) -> None:
@@ -57,7 +57,7 @@ class RecordingScores(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Decide on the batch's recordings."""
+        """Store the decisions on the batch's recordings."""
         self._decide(task_of(pl_module), outputs, batch)
 
     def on_test_batch_end(
@@ -69,15 +69,15 @@ class RecordingScores(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Decide on the batch's recordings."""
+        """Store the decisions on the batch's recordings."""
         self._decide(task_of(pl_module), outputs, batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score them."""
+        """Score the recordings of the validation split."""
         self._score(trainer, task_of(pl_module), "validation")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score them."""
+        """Score the recordings of the test split."""
         self._score(trainer, task_of(pl_module), "test")
 
     def _decide(self, task: Task, logits: Tensor, batch: Batch) -> None:
@@ -101,9 +101,12 @@ class RecordingScores(L.Callback):
         files = scores_of_recordings(decisions, names)
         task.log(f"{split}/file_accuracy", files["accuracy"], rank_zero_only=True)
         task.log(f"{split}/file_uar", files["uar"], rank_zero_only=True)
-        if trainer.state.fn not in _AT_ONCE or not trainer.is_global_zero:
+        if trainer.state.fn not in _EVALUATING or not trainer.is_global_zero:
             return
-        self._written["file_metrics.json"][split] = {**files, "recordings": _told(decisions, names)}
+        self._written["file_metrics.json"][split] = {
+            **files,
+            "recordings": _format_decisions(decisions, names),
+        }
         self._written["frame_metrics.json"][split] = {
             name: _scores(sum(part[name] for part in confusions), names) for name in confusions[0]
         }
@@ -122,13 +125,13 @@ class RecordingScores(L.Callback):
             with torch.inference_mode():
                 logits = task.model(batch.audio).float()
             speech = batch.audio.mask if batch.speech is None else batch.speech
-            heard = task.target.is_speech(logits, speech[batch.audio.mask])
+            is_speech = task.target.is_speech(logits, speech[batch.audio.mask])
             scores = task.target.scores(logits).cpu()
             picture = stream_plot.probabilities(
                 np.arange(len(scores)) * shift,
                 scores.numpy(),
-                running_mean(scores, heard.cpu()),
-                ~heard.cpu().numpy(),
+                running_mean(scores, is_speech.cpu()),
+                ~is_speech.cpu().numpy(),
                 class_names=task.target.class_names,
                 title=f"{ids[chosen]}, {task.target.class_names[labels[chosen]]}",
             )
@@ -136,17 +139,17 @@ class RecordingScores(L.Callback):
             show(trainer, f"{split}/probabilities_{number}", picture)
 
 
-def running_mean(scores: Tensor, heard: Tensor) -> np.ndarray:
-    """[T, C] means of the scores [T, C] of frames that are heard [T], up to each frame; NaN before the first."""
-    sums = (scores.double() * heard[:, None]).cumsum(0)
-    means: np.ndarray = (sums / heard.cumsum(0)[:, None]).numpy()
+def running_mean(scores: Tensor, is_speech: Tensor) -> np.ndarray:
+    """Compute the mean of the scores [T, C] over speech frames up to each frame [T, C]; NaN before the first."""
+    sums = (scores.double() * is_speech[:, None]).cumsum(0)
+    means: np.ndarray = (sums / is_speech.cumsum(0)[:, None]).numpy()
     return means
 
 
 def scores_of_recordings(
     decisions: list[tuple[Any, list[float], int]], names: tuple[str, ...]
 ) -> dict[str, float]:
-    """Accuracy and UAR; what has no decision is wrong, whichever class it has."""
+    """Compute accuracy and UAR; a missing decision is wrong, whatever the class."""
     confusion = torch.zeros(len(names), len(names), dtype=torch.long)
     for _, probabilities, label in decisions:
         best = int(np.argmax(probabilities)) if np.isfinite(probabilities).all() else (label + 1) % len(names)
@@ -161,8 +164,10 @@ def _scores(confusion: Tensor, names: tuple[str, ...]) -> dict[str, float]:
     return {name: float(value) for name, value in scores.items()}
 
 
-def _told(decisions: list[tuple[Any, list[float], int]], names: tuple[str, ...]) -> list[Mapping[str, Any]]:
-    """Each recording's label, decision and probabilities; null where nobody speaks."""
+def _format_decisions(
+    decisions: list[tuple[Any, list[float], int]], names: tuple[str, ...]
+) -> list[Mapping[str, Any]]:
+    """Return the label, decision and probabilities of each recording; null without speech."""
     rows: list[Mapping[str, Any]] = []
     for name, probabilities, label in decisions:
         known = bool(np.isfinite(probabilities).all())
