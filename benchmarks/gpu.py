@@ -27,6 +27,7 @@ from ser.batching.bucketing import Plan
 from ser.batching.datamodule import SpeechData
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BatchIndices, BucketLoader, BucketSampler, EvaluationSampler
+from ser.config.settings import Batching
 from ser.training import setup
 from ser.training.task import Task, parameter_groups
 
@@ -157,7 +158,7 @@ def speech(options: Options) -> SpeechData:
     data = recipe.speech(lengths, max_frames=4_000 if options.quick else MAX_FRAMES)
     held_out = generate.lengths(utterances // _VALIDATION_SHARE, seed=1)
     stores = {"train": data.datasets["train"].store, "validation": generate.store(held_out, seed=1)}
-    return SpeechData(stores, data.target, **data.limits, pool=data.pool)
+    return SpeechData(stores, data.target, Batching(**data.limits, pool=data.pool))
 
 
 def epochs(
@@ -194,7 +195,7 @@ class Epoch:
         source = data.datasets["train"]
         self.dataset = ResidentDataset(source, device) if setting.data == "resident" else source
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.task.model), lr=config["optimizer"]["lr"], fused=True
+            parameter_groups(self.task.model), lr=config.optimizer["lr"], fused=True
         )
         if setting.mode != "eager":
             torch._dynamo.config.recompile_limit = _MOST_EDGES

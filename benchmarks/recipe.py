@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import lightning as L
 import numpy as np
@@ -13,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from benchmarks import generate
 from benchmarks.measure import ROOT
 from ser.batching.datamodule import SpeechData
+from ser.config.settings import Batching, Train
 from ser.config.validate import check
 from ser.runs.run_folder import RunFolder
 from ser.targets.classification import Quadrant
@@ -23,7 +23,7 @@ BUDGET = {"max_frames": 14_700, "max_utterances": 1_024, "pool": 2_000}
 """Batches of about the size of 64 random utterances, which have 14,300 real frames on average."""
 
 
-def settings(model: str, *overrides: str) -> dict[str, Any]:
+def settings(model: str, *overrides: str) -> Train:
     """Return the config of `train.py model=MODEL` on a CPU, without augmentation and progress bar.
 
     Args:
@@ -32,7 +32,7 @@ def settings(model: str, *overrides: str) -> dict[str, Any]:
     """
     fixed = ["augment=none", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return check(compose("train", [f"model={model}", *fixed, *overrides]))
+        return Train.of(check(compose("train", [f"model={model}", *fixed, *overrides])))
 
 
 def speech(lengths: np.ndarray, **batching: int) -> SpeechData:
@@ -44,11 +44,11 @@ def speech(lengths: np.ndarray, **batching: int) -> SpeechData:
     """
     validation = np.full(8, int(lengths.min()))
     stores = {"train": generate.store(lengths), "validation": generate.store(validation, seed=1)}
-    return SpeechData(stores, Quadrant(), **{**BUDGET, **batching})
+    return SpeechData(stores, Quadrant(), Batching(**{**BUDGET, **batching}))
 
 
 @contextmanager
-def trainer(config: dict[str, Any]) -> Iterator[L.Trainer]:
+def trainer(settings: Train) -> Iterator[L.Trainer]:
     """Create the trainer of a config, with its callbacks and logger, in a temporary folder."""
     with TemporaryDirectory() as folder:
-        yield setup.make_trainer(config, RunFolder(Path(folder)))
+        yield setup.make_trainer(settings, RunFolder(Path(folder)))

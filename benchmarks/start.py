@@ -25,9 +25,8 @@ from benchmarks.measure import (
 )
 
 _CACHED = "read_challenge(arguments[0], cache_dir=arguments[1])"
-_FIRST_BATCH = (
-    f"next(iter(SpeechData({{'train': {_CACHED}}}, Quadrant(), max_frames=14700).train_dataloader()))"
-)
+_DATA = f"SpeechData({{'train': {_CACHED}}}, Quadrant(), Batching(max_frames=14700))"
+_FIRST_BATCH = f"next(iter({_DATA}.train_dataloader()))"
 _PICKLE = (
     "pickle.dump(json.load(open(arguments[0], 'rb')), open(arguments[1], 'wb'), pickle.HIGHEST_PROTOCOL)"
 )
@@ -37,6 +36,7 @@ DATA = {
     "cache, to the first batch": (
         "from ser.corpora.challenge_reader import read_challenge\n"
         "from ser.batching.datamodule import SpeechData\n"
+        "from ser.config.settings import Batching\n"
         "from ser.targets.classification import Quadrant",
         _FIRST_BATCH,
     ),

@@ -24,6 +24,7 @@ from ser.batch import Batch, Padded
 from ser.batching.datamodule import SpeechData
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BatchIndices
+from ser.config.settings import Train
 from ser.features.augment_features import Augment
 from ser.targets.classification import Quadrant
 from ser.targets.losses import CrossEntropy, Objective
@@ -156,14 +157,12 @@ def sample(plan: Iterable[Sequence[int]], lengths: np.ndarray, strata: int) -> S
     return Sample(longest + middles, [1.0] * len(longest) + [float(len(part)) for part in parts])
 
 
-def lightning_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
+def lightning_epoch(data: SpeechData, config: Train, chosen: Sample) -> float:
     """Measure the seconds of our epoch, with everything train.py adds."""
     return chosen.epoch_seconds(lightning_steps(setup.make_task(config, data), data, config, chosen.batches))
 
 
-def lightning_steps(
-    task: Task, data: SpeechData, config: dict[str, Any], batches: Sequence[list[int]]
-) -> list[float]:
+def lightning_steps(task: Task, data: SpeechData, config: Train, batches: Sequence[list[int]]) -> list[float]:
     """Measure the seconds of each step of a fit of one epoch."""
     stores = {name: dataset.store for name, dataset in data.datasets.items()}
     sampled = SampledData(stores, data.target)
@@ -173,14 +172,14 @@ def lightning_steps(
     return sampled.stopwatch.seconds
 
 
-def hand_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
+def hand_epoch(data: SpeechData, config: Train, chosen: Sample) -> float:
     """Measure the seconds of an epoch over our batches without Lightning."""
     task = setup.make_task(config, data)
     fetch = partial(_draw, data.datasets["train"])
     return chosen.epoch_seconds(hand_steps(task.model, task.objective, config, fetch, chosen.batches))
 
 
-def peer_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> float:
+def peer_epoch(data: SpeechData, config: Train, chosen: Sample) -> float:
     """Measure the seconds of an epoch over random batches, padded with zeros."""
     task = setup.make_task(config, data)
     dataset = data.datasets["train"]
@@ -196,19 +195,19 @@ def peer_epoch(data: SpeechData, config: dict[str, Any], chosen: Sample) -> floa
 def hand_steps(
     model: nn.Module,
     objective: Callable[[Tensor, Any], Tensor],
-    config: dict[str, Any],
+    config: Train,
     fetch: Callable[[list[int]], Batch],
     batches: Sequence[list[int]],
 ) -> list[float]:
     """Measure the seconds of each step of a plain loop that computes its mean loss."""
     stopwatch = Stopwatch(fetch, batches)
-    settings = {key: value for key, value in config["optimizer"].items() if key != "_target_"}
+    settings = {key: value for key, value in config.optimizer.items() if key != "_target_"}
     optimizer = torch.optim.AdamW(parameter_groups(model), **settings)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings["lr"], total_steps=len(stopwatch))
     model.train()
     total = 0.0
     for batch in stopwatch:
-        with torch.autocast("cpu", torch.bfloat16, enabled=config["trainer"]["precision"] == "bf16-mixed"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.trainer["precision"] == "bf16-mixed"):
             loss = objective(model(batch.audio), batch).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -246,8 +245,8 @@ def null_model(options: Options) -> Ratio:
             data.target,
             objective=objective,
             augment=Augment(),
-            optimizer=config["optimizer"],
-            schedule=config["schedule"],
+            optimizer=config.optimizer,
+            schedule=config.schedule,
             description={},
         )
         return float(np.mean(lightning_steps(task, data, config, batches)))

@@ -9,6 +9,7 @@ import lightning as L
 from hydra import compose, initialize_config_dir
 
 from ser.batching.datamodule import SpeechData
+from ser.config.settings import Train
 from ser.config.validate import check
 from ser.runs.run_folder import RunFolder
 from ser.training import setup
@@ -22,7 +23,7 @@ from tests.conftest import REPOSITORY
 class Fitted:
     """What a training has left."""
 
-    config: dict[str, Any]
+    settings: Train
     run: RunFolder
     trainer: L.Trainer
     task: Task
@@ -42,13 +43,14 @@ def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> F
     config = composed(f"data={data}", f"data.root={root}", *tiny, "trainer.max_epochs=1", *overrides)
     check_training(config)
     check_augment(config)
-    setup.prepare(config)
+    settings = Train.of(config)
+    setup.prepare(settings)
     run = RunFolder(folder)
-    utterances = setup.make_data(config, setup.read_splits(config))
-    task = setup.make_task(config, utterances)
-    trainer = setup.make_trainer(config, run)
+    utterances = setup.make_data(settings, setup.read_splits(settings))
+    task = setup.make_task(settings, utterances)
+    trainer = setup.make_trainer(settings, run)
     setup.fit(trainer, task, utterances, run)
-    return Fitted(config, run, trainer, task, utterances)
+    return Fitted(settings, run, trainer, task, utterances)
 
 
 def with_value(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:

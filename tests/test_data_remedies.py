@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from ser.config.settings import Train
 from ser.config.validate import check
 from ser.errors import SerError
 from ser.export.step import Step
@@ -60,8 +61,9 @@ def table(recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def read(words: list[str]) -> Splits:
     """Read and split the data of a command line as train.py does, up to the first batch."""
     config = composed("train", words)
-    splits = setup.read_splits(config)
-    setup.make_data(config, splits)
+    settings = Train.of(config)
+    splits = setup.read_splits(settings)
+    setup.make_data(settings, splits)
     return splits
 
 
@@ -226,8 +228,9 @@ def begin(words: list[str]) -> None:
     config = configured(words)
     check_training(config)
     check_augment(config)
-    setup.build_trainer(config)
-    setup.make_task(config, setup.make_data(config, setup.read_splits(config)))
+    settings = Train.of(config)
+    setup.build_trainer(settings)
+    setup.make_task(settings, setup.make_data(settings, setup.read_splits(settings)))
 
 
 def stream(words: list[str]) -> None:

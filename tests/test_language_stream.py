@@ -13,6 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from ser.batching.datamodule import SpeechData
+from ser.config.settings import Batching
 from ser.config.validate import check
 from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
@@ -262,7 +263,7 @@ def test_settings_that_do_not_go_together_are_refused(settings: list[str], messa
 
 def test_a_balance_of_sequences_and_whole_recordings_exclude_each_other() -> None:
     with pytest.raises(ConfigError, match=r"carry_state=true: recordings stay whole.*balance=class_weight"):
-        SpeechData({}, FrameClasses([*CLASSES], "language"), carry_state=True, balance="oversample")
+        SpeechData({}, FrameClasses([*CLASSES], "language"), Batching(carry_state=True, balance="oversample"))
 
 
 def test_an_ensemble_is_not_chosen_by_a_loss_that_its_mean_does_not_have(

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser.batching.class_balance import Balance, member_indices
+from ser.batching.class_balance import member_indices
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
 from ser.batching.stateful_sampler import StatefulSampler
+from ser.config.settings import Batching
 from ser.data.class_labels import select_labelled
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
@@ -30,72 +31,57 @@ class SpeechData(L.LightningDataModule):
     Args:
         stores: Features, ids and labels of each split, by its name.
         target: Target that encodes the labels.
+        batching: Settings of the batches.
         seed: Seed of the run, which determines batches, crops and augmentation.
-        max_frames: Maximum number of padded frames in a batch.
-        max_utterances: Maximum number of utterances in a batch.
-        pool: Number of utterances that are sorted together by length: fewer are more random, more pad less.
-        crop_frames: In training, maximum number of frames; longer utterances are cut to a random segment.
-        cut_frames: In training, number of frames of the sequences into which utterances are cut, the last one
-            shorter; all sequences are used, and none is joined with another.
-        balance: Which utterances of unequally frequent classes an epoch contains, see ser.batching.class_balance.
-        carry_state: In training, put the sequences of a recording into one row of successive batches, so that a
-            causal model can continue from its state.
         member: Index of this ensemble member and number of members; the member trains on a part of the data.
         extractor: Feature extractor, if the stores hold waveforms.
         holds_waveforms: Whether the stores hold waveforms.
         steps_per_frame: Steps of the stores per frame of `max_frames`, `crop_frames` and `cut_frames`; more than 1
             for waveforms.
-        overfit: Number of training utterances to train and validate on: a correct model can memorise them.
-        num_workers: Number of loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
-        facts: Facts about the data that the run stores.
     """
 
     def __init__(
         self,
         stores: Mapping[str, Store],
         target: Target,
+        batching: Batching = Batching(),  # noqa: B008  it is frozen
         *,
         seed: int = 0,
-        max_frames: int = 16_000,
-        max_utterances: int = 32,
-        pool: int = 512,
-        crop_frames: int | None = None,
-        cut_frames: int | None = None,
-        balance: Balance = "none",
-        carry_state: bool = False,
         member: tuple[int, int] | None = None,
         extractor: Extractor | None = None,
         holds_waveforms: bool = False,
         steps_per_frame: int = 1,
-        overfit: int | None = None,
-        num_workers: int = 0,
-        facts: SplitFacts | None = None,
     ) -> None:
         super().__init__()
-        self.facts = facts or SplitFacts()
-        if overfit is not None:
+        self.facts = SplitFacts()
+        """Facts about the data that the run stores."""
+        if batching.overfit is not None:
             train = stores["train"]
-            few = train.select(np.arange(min(overfit, len(train))))
+            few = train.select(np.arange(min(batching.overfit, len(train))))
             stores = {"train": few, "validation": few}
-        if carry_state and (balance != "none" or member is not None):
+        if batching.carry_state and (batching.balance != "none" or member is not None):
             raise ConfigError(
                 "batching.carry_state=true: recordings stay whole, so none of their sequences can be repeated or left "
                 "out. Use balance=class_weight or balance=none."
             )
-        if not target.class_names and (balance != "none" or member is not None):
+        if not target.class_names and (batching.balance != "none" or member is not None):
             raise ConfigError(
-                f"batching.balance={balance}: this target has no classes that could be balanced. Use balance=none."
+                f"batching.balance={batching.balance}: this target has no classes that could be balanced. "
+                "Use balance=none."
             )
         self.target = target
         self.seed = seed
-        self.balance = balance
+        self.balance = batching.balance
         self.extractor = extractor
         self.holds_waveforms = holds_waveforms
-        self.limits = {"max_frames": max_frames * steps_per_frame, "max_utterances": max_utterances}
-        self.pool = pool
-        self.num_workers = num_workers
-        crop = None if crop_frames is None else crop_frames * steps_per_frame
-        cut = None if cut_frames is None else cut_frames * steps_per_frame
+        self.limits = {
+            "max_frames": batching.max_frames * steps_per_frame,
+            "max_utterances": batching.max_utterances,
+        }
+        self.pool = batching.pool
+        self.num_workers = batching.num_workers
+        crop = None if batching.crop_frames is None else batching.crop_frames * steps_per_frame
+        cut = None if batching.cut_frames is None else batching.cut_frames * steps_per_frame
         self.datasets = {
             name: UtteranceDataset(
                 *select_labelled(store, target, name=name),
@@ -106,7 +92,9 @@ class SpeechData(L.LightningDataModule):
         }
         lengths = self.datasets["train"].store.lengths
         pieces = np.ones_like(lengths) if cut is None else -(-lengths // cut)
-        self._begins = np.concatenate([np.arange(count) == 0 for count in pieces]) if carry_state else None
+        self._begins = (
+            np.concatenate([np.arange(count) == 0 for count in pieces]) if batching.carry_state else None
+        )
         if cut is not None:
             self.datasets["train"] = self.datasets["train"].cut(cut)
         if member is not None:

@@ -25,8 +25,8 @@ def describe(settings: Train) -> None:
     from ser.data import summary
     from ser.training import setup
 
-    splits = setup.read_splits(settings.config)
-    data = setup.make_data(settings.config, splits)
+    splits = setup.read_splits(settings)
+    data = setup.make_data(settings, splits)
     console = Console()
     console.print(summary.table(data.summaries()))
     for name, manifest in splits.manifests.items():

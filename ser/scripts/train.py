@@ -34,37 +34,37 @@ def train(settings: Train) -> float:
 
     config, job = settings.config, HydraConfig.get()
     checks = [partial(check, config) for check in (check_complete, check_training, check_augment)]
-    ranks.check_alike(config.get("trainer"), *checks)
-    if job.mode is RunMode.MULTIRUN and ranks.is_shared(config["trainer"]):
+    ranks.check_alike(settings.trainer, *checks)
+    if job.mode is RunMode.MULTIRUN and ranks.is_shared(settings.trainer):
         return train_alone(config, Path(job.runtime.output_dir))
     from ser.training import ensemble, launcher, resume, setup
 
     started = time.monotonic()
-    setup.prepare(config)
-    trainer = setup.build_trainer(config)
-    with launcher.joined(trainer, config["trainer"]) as processes, ExitStack() as held:
+    setup.prepare(settings)
+    trainer = setup.build_trainer(settings)
+    with launcher.joined(trainer, settings.trainer) as processes, ExitStack() as held:
         run = RunFolder(processes.share_folder(job.runtime.output_dir))
-        processes.run_first(lambda: held.enter_context(run.hold(resuming=config["resume"] is not None)))
-        processes.run_first(lambda: setup.announce(config, run))
-        if config["resume"] is not None:
+        processes.run_first(lambda: held.enter_context(run.hold(resuming=settings.resume is not None)))
+        processes.run_first(lambda: setup.announce(settings, run))
+        if settings.resume is not None:
             processes.run_first(lambda: resume.check_unchanged(config, run))
-        splits = processes.run_in_turn(lambda: setup.read_splits(config))
-        if config["ensemble"] is not None:
-            value = ensemble.train(config, run, splits, started=started)
-            record_status(run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=value)
+        splits = processes.run_in_turn(lambda: setup.read_splits(settings))
+        if settings.ensemble is not None:
+            value = ensemble.train(settings, run, splits, started=started)
+            record_status(run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=value)
             return value
-        data = processes.run_on_all(lambda: setup.make_data(config, splits))
-        task = processes.run_on_all(lambda: setup.make_task(config, data))
-        setup.place(trainer, config, run)
+        data = processes.run_on_all(lambda: setup.make_data(settings, splits))
+        task = processes.run_on_all(lambda: setup.make_task(settings, data))
+        setup.place(trainer, settings, run)
         if processes.is_first:
-            setup.record(config, run, data)
+            setup.record(settings, run, data)
         setup.fit(trainer, task, data, run)
-        scores = setup.evaluate(config, trainer, task, data)
+        scores = setup.evaluate(settings, trainer, task, data)
         if processes.is_first:
             seconds = time.monotonic() - started
-            setup.write_report(config, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
+            setup.write_report(settings, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
             record_status(
-                run.path, "completed", monitor=config["monitor"], mode=config["mode"], value=scores.value
+                run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=scores.value
             )
         return scores.value
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ser.batching.class_balance import ensemble_size
 from ser.batching.datamodule import SpeechData
+from ser.config.settings import Train
 from ser.errors import ConfigError
 from ser.report import report
 from ser.report.facts import RunReport
@@ -18,17 +19,17 @@ from ser.splits.base import Splits
 from ser.targets.base import Result, numbers
 from ser.training import setup
 from ser.training.recording_callbacks import scores_of_recordings
-from ser.training.setup import Config, Scores
+from ser.training.setup import Scores
 from ser.training.task import Task
 
 _MOST = 10  # members with ensemble=auto
 
 
-def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> float:
+def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) -> float:
     """Train all members, each in its own run folder, and score their mean.
 
     Args:
-        config: Config of the run.
+        settings: Train of the run.
         run: Folder of the run.
         splits: Splits of its corpus.
         started: Start of the run, by time.monotonic.
@@ -39,32 +40,32 @@ def train(config: Config, run: RunFolder, splits: Splits, *, started: float) -> 
     Raises:
         ConfigError: The number of members is not plausible, or the monitored value is not a score of a split.
     """
-    data = setup.make_data(config, splits)
+    data = setup.make_data(settings, splits)
     scored: Any = data.target.metrics()
-    if config["monitor"] not in [f"validation/{name}" for name in scored.names]:
+    if settings.monitor not in [f"validation/{name}" for name in scored.names]:
         raise ConfigError(
-            f"monitor={config['monitor']}: the mean of an ensemble has scores, but no such value. "
+            f"monitor={settings.monitor}: the mean of an ensemble has scores, but no such value. "
             "Set monitor=validation/accuracy or validation/uar, and mode=max."
         )
-    members = members_of(config["ensemble"], data)
-    setup.record(config, run, data)
+    members = members_of(settings.ensemble, data)
+    setup.record(settings, run, data)
     tasks = [
-        _train_member(config, run.member(number), splits, (number, members)) for number in range(members)
+        _train_member(settings, run.member(number), splits, (number, members)) for number in range(members)
     ]
     parts = {"validation": data.val_dataloader()}
-    if config["test"] and data.has_test:
+    if settings.test and data.has_test:
         parts["test"] = data.test_dataloader()
     found = {split: _score(tasks, loader) for split, loader in parts.items()}
     metrics = {
         f"{split}/{name}": value for split, (values, _) in found.items() for name, value in values.items()
     }
     results = {split: shown for split, (_, shown) in found.items()}
-    scores = Scores(metrics, results, metrics[config["monitor"]])
-    _write_report(config, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
+    scores = Scores(metrics, results, metrics[settings.monitor])
+    _write_report(settings, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
     return scores.value
 
 
-def members_of(wanted: int | str, data: SpeechData) -> int:
+def members_of(wanted: int | str | None, data: SpeechData) -> int:
     """Return the number of members, from the config or from the class counts.
 
     Raises:
@@ -87,13 +88,13 @@ def members_of(wanted: int | str, data: SpeechData) -> int:
     return wanted
 
 
-def _train_member(config: Config, run: RunFolder, splits: Splits, member: tuple[int, int]) -> Task:
+def _train_member(settings: Train, run: RunFolder, splits: Splits, member: tuple[int, int]) -> Task:
     """Train one member, and return its task with the best weights."""
     print(f"Member {member[0] + 1} of {member[1]}")
     started = time.monotonic()
     run.path.mkdir(exist_ok=True)
-    data = setup.make_data(config, splits, member=member)
-    seeded = {**config, "seed": config["seed"] + member[0]}
+    data = setup.make_data(settings, splits, member=member)
+    seeded = Train.of({**settings.config, "seed": settings.seed + member[0]})
     setup.prepare(seeded)
     task = setup.make_task(seeded, data)
     trainer = setup.make_trainer(seeded, run)
@@ -127,19 +128,25 @@ def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], list[R
 
 
 def _write_report(
-    config: Config, run: RunFolder, tasks: Sequence[Task], *, data: SpeechData, scores: Scores, seconds: float
+    settings: Train,
+    run: RunFolder,
+    tasks: Sequence[Task],
+    *,
+    data: SpeechData,
+    scores: Scores,
+    seconds: float,
 ) -> None:
     """Write the report of the mean."""
     told = RunReport(
-        title=f"{config['experiment_name']}: {len(tasks)} {type(tasks[0].model.encoder).__name__}s, averaged",
+        title=f"{settings.experiment_name}: {len(tasks)} {type(tasks[0].model.encoder).__name__}s, averaged",
         command=environment.typed_line(),
-        seed=config["seed"],
+        seed=settings.seed,
         duration_s=seconds,
         num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
-        epochs=config["trainer"]["max_epochs"],
+        epochs=settings.trainer["max_epochs"],
         best_epoch=None,
-        monitor=config["monitor"],
-        mode=config["mode"],
+        monitor=settings.monitor,
+        mode=settings.mode,
         checkpoint=run.path,
         metrics=scores.metrics,
         results=scores.results,

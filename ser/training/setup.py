@@ -22,6 +22,7 @@ from torch import nn
 from ser import ranks
 from ser.batching.datamodule import SpeechData
 from ser.config.instantiate import build, find_class
+from ser.config.settings import Spec, Train
 from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
@@ -47,15 +48,13 @@ from ser.training.initialize import initialize
 from ser.training.resume import check_same_data
 from ser.training.task import Task
 
-Config = Mapping[str, Any]
 
-
-def prepare(config: Config) -> None:
+def prepare(settings: Train) -> None:
     """Seed the weights, flush denormal numbers to zero on the CPU, and silence Lightning's messages.
 
     Padding causes denormal numbers in LSTM gradients: without flushing, a backward pass took 8.6 s instead of 1.1 s.
     """
-    L.seed_everything(config["seed"], verbose=False)
+    L.seed_everything(settings.seed, verbose=False)
     torch.set_flush_denormal(True)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -67,35 +66,35 @@ def prepare(config: Config) -> None:
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
 
 
-def announce(config: Config, run: RunFolder) -> None:
+def announce(settings: Train, run: RunFolder) -> None:
     """Print the run folder, and the command that shows the curves."""
     print(f"Run folder: {short(run.path)}")
-    if config.get("logger"):
+    if settings.logger:
         print(f"Watch the curves: {' '.join(watch_command(run.path))}")
 
 
-def read_splits(config: Config) -> Splits:
+def read_splits(settings: Train) -> Splits:
     """Read the corpus: its features, or its waveforms if features are computed in every step.
 
     Raises:
         SerError: The files cannot be used.
     """
-    check_frames(config)
-    target = example_target(config["target"])
-    check_target(config, target)
+    check_frames(settings.config)
+    target = example_target(settings.target)
+    check_target(settings, target)
     logged = logged_names(target)
-    for monitor in monitors(config):
+    for monitor in monitors(settings.config):
         names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
         check_monitor(monitor.name, names, key=monitor.key("monitor"))
-    corpus = build(_with_fields(config["data"], target), slot="data")
-    if config.get("waveform_augment"):
-        splits: Splits = replace(corpus.splits(waveforms_of(config)), hold_waveforms=True)
+    corpus = build(_with_fields(settings.data, target), slot="data")
+    if settings.waveform_augment:
+        splits: Splits = replace(corpus.splits(waveforms_of(settings)), hold_waveforms=True)
     else:
-        splits = corpus.splits(config["features"])
+        splits = corpus.splits(settings.features)
     splits = compare_splits(splits)
     if not splits.hold_waveforms:
-        return normalize_splits(splits, config["frontend"])
-    if uses_speaker_normalization(config["frontend"]):
+        return normalize_splits(splits, settings.frontend)
+    if uses_speaker_normalization(settings.frontend):
         raise ConfigError(
             "frontend.normalize=speaker: features that are made in every step, as with waveform_augment, have no "
             "statistics of a speaker. Use frontend.normalize=utterance or global."
@@ -103,52 +102,57 @@ def read_splits(config: Config) -> Splits:
     return splits
 
 
-def _with_fields(data: Config, target: Target) -> Config:
+def _with_fields(data: Spec, target: Target) -> Spec:
     """Set the label fields of a corpus that can read several to those of the target."""
     if "fields" not in data or data["fields"] is not None or not target.requested_fields:
         return data
     return {**data, "fields": [*target.requested_fields]}
 
 
-def waveforms_of(config: Config) -> Config:
+def waveforms_of(settings: Train) -> Spec:
     """Return the spec of raw waveforms, for runs that compute features in every step."""
-    rate = config["features"]["sample_rate"]
+    rate = settings.features["sample_rate"]
     return {"_target_": "ser.features.Waveform", "sample_rate": rate, "normalize": "none"}
 
 
-def make_data(config: Config, splits: Splits, *, member: tuple[int, int] | None = None) -> SpeechData:
+def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None = None) -> SpeechData:
     """Build the data module of a run.
 
     Args:
-        config: Config of the run.
+        settings: Train of the run.
         splits: Splits of its corpus.
         member: Index of the ensemble member and number of members; None for the whole training split.
 
     Raises:
         SerError: The labels are not those of the target.
     """
-    if splits.hold_waveforms and answers_frames(config):
+    if splits.hold_waveforms and answers_frames(settings.config):
         raise ConfigError(
             "target=frame_classes: this data is held as waveforms, of which features are made in every step, but "
             "frames are told from silence once. Use recordings: data=folder, data=manifest or a corpus."
         )
-    if splits.hold_waveforms and config["batching"]["cut_frames"] is not None:
+    if splits.hold_waveforms and settings.batching.cut_frames is not None:
         raise ConfigError(
             "batching.cut_frames: this data is held as waveforms, of which features are made in every step. "
             "Set batching.cut_frames=null and, to learn from stretches, batching.crop_frames."
         )
-    spec = complete_target(config["target"], splits.stores)
-    extractor = build(config["features"], slot="features")
+    spec = complete_target(settings.target, splits.stores)
+    extractor = build(settings.features, slot="features")
     step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
-    settings: dict[str, Any] = {"seed": config["seed"], "member": member}
-    settings["extractor"] = extractor if splits.hold_waveforms else None
-    settings["holds_waveforms"] = splits.hold_waveforms or extractor.is_waveform
-    settings["steps_per_frame"] = round(extractor.batching_frame_s / step_s)
-    data = SpeechData(splits.stores, build(spec, slot="target"), **settings, **config["batching"])
-    by_heart = config["batching"]["overfit"] is not None  # then validation holds training utterances, too
+    data = SpeechData(
+        splits.stores,
+        build(spec, slot="target"),
+        settings.batching,
+        seed=settings.seed,
+        member=member,
+        extractor=extractor if splits.hold_waveforms else None,
+        holds_waveforms=splits.hold_waveforms or extractor.is_waveform,
+        steps_per_frame=round(extractor.batching_frame_s / step_s),
+    )
+    by_heart = settings.batching.overfit is not None  # then validation holds training utterances, too
     sources = {name: "train" if by_heart else name for name in data.datasets}
-    if config["resume"] is not None and member is None:
-        check_same_data(data, RunFolder(Path(config["resume"])))
+    if settings.resume is not None and member is None:
+        check_same_data(data, RunFolder(Path(settings.resume)))
     speech = {
         name: _size_of_part(splits, source, data.datasets[name].store)
         for name, source in sources.items()
@@ -170,27 +174,27 @@ def _size_of_part(splits: Splits, split: str, part: Store) -> SpeechSize:
     return SpeechSize(None if None in speakers else len(speakers), round(size.minutes * share, 2))
 
 
-def example_target(spec: Config) -> Target:
+def example_target(spec: Spec) -> Target:
     """Build a target before the data is read; the names that it logs do not depend on open settings."""
     target: Target = build(find_class(spec, slot="target").example(spec), slot="target")
     return target
 
 
-def check_target(config: Config, target: Target) -> None:
+def check_target(settings: Train, target: Target) -> None:
     """Refuse settings that do not fit the target.
 
     Raises:
         ConfigError: A setting does not fit; the message names the first one.
     """
-    target.check_loss(build(config["loss"], slot="loss"), mixup=bool(config["augment"].get("mixup")))
+    target.check_loss(build(settings.loss, slot="loss"), mixup=bool(settings.augment.get("mixup")))
     if target.class_names:
         return
-    balance = config["batching"]["balance"]
+    balance = settings.batching.balance
     needs_classes = {
         f"batching.balance={balance}": (balance != "none", "balance=none"),
-        f"ensemble={config['ensemble']}": (config["ensemble"] is not None, "ensemble=null"),
+        f"ensemble={settings.ensemble}": (settings.ensemble is not None, "ensemble=null"),
         "callbacks.output_space": (
-            bool(config["callbacks"].get("output_space")),
+            bool(settings.callbacks.get("output_space")),
             "callbacks.output_space=null",
         ),
     }
@@ -208,28 +212,29 @@ def logged_names(target: Target) -> list[str]:
     return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", *accuracy]
 
 
-def make_task(config: Config, data: SpeechData) -> Task:
+def make_task(settings: Train, data: SpeechData) -> Task:
     """Build model, loss and augmentation, and fit the normaliser to the training split."""
-    settings = {**config, "target": data.facts.target or config["target"]}
-    description = checkpoint.describe(settings, feature_dim=data.feature_dim)
+    config = {**settings.config, "target": data.facts.target or settings.target}
+    description = checkpoint.describe(config, feature_dim=data.feature_dim)
     model, target = checkpoint.assemble(description)
-    if config["init"] is not None and config["resume"] is None:
+    init = settings.init
+    if init is not None and settings.resume is None:
         processes = ranks.current_ranks()
-        processes.run_first(lambda: print(initialize(model, target, description, config["init"])))
+        processes.run_first(lambda: print(initialize(model, target, description, init)))
         model.load_state_dict(processes.share(model.state_dict()))
     model.frontend.fit(data.train_frames())
-    if config["compile"]:
+    if settings.compile:
         compile_in_place(model)
     return Task(
         model,
         target,
-        objective=Objective(target, build(config["loss"], slot="loss"), data.class_counts()),
-        augment=build(config["augment"], slot="augment"),
-        to_features=make_on_the_fly_features(config, data),
-        optimizer=config["optimizer"],
-        schedule=config.get("schedule"),
+        objective=Objective(target, build(settings.loss, slot="loss"), data.class_counts()),
+        augment=build(settings.augment, slot="augment"),
+        to_features=make_on_the_fly_features(settings, data),
+        optimizer=settings.optimizer,
+        schedule=settings.schedule,
         description=description,
-        seed=config["seed"],
+        seed=settings.seed,
     )
 
 
@@ -248,9 +253,9 @@ def compile_in_place(model: nn.Module) -> None:
     model.compile(dynamic=True)
 
 
-def make_on_the_fly_features(config: Config, data: SpeechData) -> OnTheFlyFeatures:
+def make_on_the_fly_features(settings: Train, data: SpeechData) -> OnTheFlyFeatures:
     """Build the feature extraction of training steps: waveforms are augmented and extracted, features unchanged."""
-    augment = config.get("waveform_augment")
+    augment = settings.waveform_augment
     return OnTheFlyFeatures(data.extractor, build(augment, slot="waveform_augment") if augment else None)
 
 
@@ -291,57 +296,57 @@ class WholeCheckpoints(TorchCheckpointIO):
         return ranks.current_ranks().run_first(lambda: checkpoint.read_training(Path(path)))
 
 
-def make_trainer(config: Config, run: RunFolder) -> L.Trainer:
+def make_trainer(settings: Train, run: RunFolder) -> L.Trainer:
     """Build Lightning's trainer for a run in one process, see `build_trainer` and `place`."""
-    trainer = build_trainer(config)
-    place(trainer, config, run)
+    trainer = build_trainer(settings)
+    place(trainer, settings, run)
     return trainer
 
 
-def place(trainer: Any, config: Config, run: RunFolder) -> None:
+def place(trainer: Any, settings: Train, run: RunFolder) -> None:
     """Set the run folder of a trainer, and add the logger."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run.best.parent)
     trainer._default_root_dir = str(run.path)
-    if config.get("logger"):
+    if settings.logger:
         trainer.logger = build(
-            config["logger"], slot="logger", save_dir=run.path, name="tensorboard", version=""
+            settings.logger, slot="logger", save_dir=run.path, name="tensorboard", version=""
         )
 
 
-def build_trainer(config: Config) -> L.Trainer:
+def build_trainer(settings: Train) -> L.Trainer:
     """Build Lightning's trainer with our callbacks, before all processes know the run folder.
 
     Raises:
         ConfigError: The accelerator or the number of devices is not available.
     """
-    if config["trainer"].get("overfit_batches"):
+    if settings.trainer.get("overfit_batches"):
         raise ConfigError(
             "trainer.overfit_batches: Lightning would replace the bucketed batches by its own. "
             "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
         )
-    callbacks = [build(node, slot=f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
-    if not config.get("logger"):
+    callbacks = [build(node, slot=f"callbacks.{name}") for name, node in settings.callbacks.items() if node]
+    if not settings.logger:
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
-    if config["trainer"].get("enable_progress_bar", True) and not any(
+    if settings.trainer.get("enable_progress_bar", True) and not any(
         isinstance(callback, ProgressBar) for callback in callbacks
     ):
         callbacks.append(Progress())
-    plugins: list[Any] = [WholeCheckpoints(config["optimizer"].get("lr"))]
-    if not ranks.is_shared(config["trainer"]):
+    plugins: list[Any] = [WholeCheckpoints(settings.optimizer.get("lr"))]
+    if not ranks.is_shared(settings.trainer):
         # Without it, the variables of a scheduler would make this process one of several.
         plugins.append(LightningEnvironment())
     try:
         trainer: L.Trainer = build(
-            config["trainer"],
+            settings.trainer,
             slot="trainer",
             callbacks=callbacks,
             logger=False,  # `place` adds it
             plugins=plugins,
         )
     except (MisconfigurationException, ConfigError) as error:
-        raise _refused(config["trainer"], error) from error
+        raise _refused(settings.trainer, error) from error
     plugin: Any = trainer.strategy.precision_plugin
     plugin.convert_input = _unchanged  # features need float32; the model converts what it is given
     return trainer
@@ -351,7 +356,7 @@ def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _refused(node: Config, error: Exception) -> ConfigError:
+def _refused(node: Spec, error: Exception) -> ConfigError:
     """Turn an error of Lightning about `trainer` into one sentence with a remedy."""
     cause = error.__cause__ or error
     reason = str(cause).strip().splitlines()[0].partition(". ")[0].rstrip(".!")
@@ -362,7 +367,7 @@ def _refused(node: Config, error: Exception) -> ConfigError:
     return ConfigError(f"{place}: {reason}. Use trainer.accelerator=auto trainer.devices=1{strategy}.")
 
 
-def record(config: Config, run: RunFolder, data: SpeechData) -> None:
+def record(settings: Train, run: RunFolder, data: SpeechData) -> None:
     """Print the table of splits, and write config.yaml, splits.json and environment.json."""
     summaries = data.summaries()
     console = Console()
@@ -372,9 +377,9 @@ def record(config: Config, run: RunFolder, data: SpeechData) -> None:
     fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
     overrides = environment.typed_overrides(run.path)
     command = environment.typed_command()
-    facts = environment.describe_environment(command, config["seed"], fingerprints, overrides=overrides)
-    facts["inputs"] = environment.hash_inputs(config)
-    write_atomic(run.config, yaml.safe_dump(dict(config), sort_keys=False))
+    facts = environment.describe_environment(command, settings.seed, fingerprints, overrides=overrides)
+    facts["inputs"] = environment.hash_inputs(settings.config)
+    write_atomic(run.config, yaml.safe_dump(dict(settings.config), sort_keys=False))
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts.to_dict()}
     write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
     write_atomic(run.path / "environment.json", json.dumps(facts, indent=2) + "\n")
@@ -441,13 +446,13 @@ def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
     return next(c for c in callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
 
 
-def evaluate(config: Config, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
+def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
     """Score the best checkpoint on validation and, once, on test."""
     metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
-    if config["test"] and data.has_test and trainer.limit_test_batches != 0:
+    if settings.test and data.has_test and trainer.limit_test_batches != 0:
         metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
     metrics |= floors(data, task.results)
-    return Scores(metrics, dict(task.results), _monitored(config["monitor"], metrics, task))
+    return Scores(metrics, dict(task.results), _monitored(settings.monitor, metrics, task))
 
 
 def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:
@@ -468,7 +473,7 @@ def _monitored(name: str, metrics: Mapping[str, float], task: Task) -> float:
 
 
 def write_report(
-    config: Config,
+    settings: Train,
     run: RunFolder,
     trainer: L.Trainer,
     *,
@@ -480,9 +485,9 @@ def write_report(
     """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
     best = best_checkpoint(trainer)
     told = RunReport(
-        title=f"{config['experiment_name']}: {type(task.model.encoder).__name__}",
+        title=f"{settings.experiment_name}: {type(task.model.encoder).__name__}",
         command=environment.typed_line(),
-        seed=config["seed"],
+        seed=settings.seed,
         duration_s=seconds,
         num_parameters=sum(parameter.numel() for parameter in task.model.parameters()),
         epochs=trainer.current_epoch,
@@ -497,7 +502,7 @@ def write_report(
         **report_data_facts(data, task.target),
     )
     report.write_report(run.path, told)
-    write_scores(trainer.logger, typed_settings(config, told.overrides), scores.metrics)
+    write_scores(trainer.logger, typed_settings(settings.config, told.overrides), scores.metrics)
     Console().print(report.closing_table(run.path, told), soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ser.config.instantiate import build
+from ser.config.settings import Train
 from ser.errors import ConfigError
 from ser.splits.base import Splits
 from ser.training import setup
@@ -35,14 +36,15 @@ OF_THE_ROOT = ["frontend.floor", "frontend.delta_scale", "head.dropout", "seed"]
 @pytest.fixture(scope="module")
 def splits(challenge: Path) -> Splits:
     """The challenge's small files, read once."""
-    return setup.read_splits(composed("data=challenge", f"data.root={challenge}"))
+    return setup.read_splits(Train.of(composed("data=challenge", f"data.root={challenge}")))
 
 
 def digest(config: dict[str, Any], splits: Splits) -> tuple[Any, ...]:
     """The batches of an epoch, and the losses of three steps."""
-    setup.prepare(config)
-    data = setup.make_data(config, splits)
-    task = setup.make_task(config, data)
+    settings = Train.of(config)
+    setup.prepare(settings)
+    data = setup.make_data(settings, splits)
+    task = setup.make_task(settings, data)
     task.train()
     optimizer = build(config["optimizer"], slot="optimizer", params=parameter_groups(task.model))
     batches = list(data.train_dataloader())

@@ -7,6 +7,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from ser.config.settings import Train
 from ser.config.validate import check
 from ser.errors import ConfigError
 from ser.training import setup
@@ -76,7 +77,8 @@ def data_of(root: Path, *overrides: str) -> Any:
     """The data of a training from recordings."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = check(compose("train", overrides=["data=ravdess", f"data.root={root}", *overrides]))
-    return setup.make_data(config, setup.read_splits(config))
+    settings = Train.of(config)
+    return setup.make_data(settings, setup.read_splits(settings))
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000])
@@ -102,4 +104,4 @@ def test_features_cannot_be_chosen_where_files_hold_them(challenge: Path, option
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = check(compose("train", overrides=["data=challenge", f"data.root={challenge}", option]))
     with pytest.raises(ConfigError, match="the challenge's files hold frames"):
-        setup.read_splits(config)
+        setup.read_splits(Train.of(config))

@@ -424,6 +424,7 @@ def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatc
         place = "data.path=data" if "data=manifest" in overrides else "data.root=data"
         banks = [f"waveform_augment.{bank}.root=data" for bank in ("noises", "impulses")]
         needed = banks if "waveform_augment=noises_and_rooms" in overrides else []
+        needed += ["data.pattern=x"] if "data=pattern" in overrides else []
         cfg = compose("train", [*overrides, place, *needed])
     keys = {*OmegaConf.load(ROOT / "conf" / "train.yaml"), *(path.name for path in (ROOT / "conf").iterdir())}
     check(cfg, root_keys=keys)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ser.config.settings import Train
 from ser.corpora.challenge import ChallengeCorpus
 from ser.data.store import Store
 from ser.features.extractors import CHALLENGE
@@ -78,6 +79,7 @@ def test_test_labels_of_another_file_change_the_fingerprint(root: Path) -> None:
 def test_a_run_on_a_copied_split_carries_the_stamp(root: Path) -> None:
     shutil.copy(root / "train.json", root / "dev.json")
     config = composed("train", ["data=challenge", f"data.root={root}", f"data.cache_dir={root / 'cache'}"])
-    data = setup.make_data(config, setup.read_splits(config))
+    settings = Train.of(config)
+    data = setup.make_data(settings, setup.read_splits(settings))
     assert data.facts.stamps == ["LEAK: train and validation share equal audio (12)"]
     assert len(data.facts.leaks) == 1

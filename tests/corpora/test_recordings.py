@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser.config.settings import Train
 from ser.training import setup
 from tests.commands import TINY, run
 from tests.config.test_composed import composed
@@ -138,7 +139,8 @@ def test_a_random_split_is_stamped_and_the_folder_reader_needs_one(corpus: Path,
 def test_utterances_learnt_by_heart_have_their_speakers_in_both_splits(corpus: Path, tmp_path: Path) -> None:
     table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch", "debug=overfit")
     config = composed("train", [*table, f"data.cache_dir={tmp_path}", *SHORT])
-    train, validation = setup.make_data(config, setup.read_splits(config)).summaries()
+    settings = Train.of(config)
+    train, validation = setup.make_data(settings, setup.read_splits(settings)).summaries()
     assert train.speakers == validation.speakers == 3  # of 8 utterances each, in the order of the table
     assert train.minutes == validation.minutes
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ser.batching.datamodule import SpeechData
+from ser.config.settings import Train
 from ser.errors import ConfigError, DataError
 from ser.training import setup
 from tests.commands import TINY, run
@@ -80,7 +81,8 @@ def train_resume_predict(
 def make_data(recordings: Path, table: Path, *overrides: str) -> SpeechData:
     """Read the splits and put batches together, as a training does before its first step."""
     config = composed("data=manifest", f"data.root={recordings}", f"data.path={table}", *SHORT, *overrides)
-    return setup.make_data(config, setup.read_splits(config))
+    settings = Train.of(config)
+    return setup.make_data(settings, setup.read_splits(settings))
 
 
 REGRESSION = ("target=regression", "target.fields=[arousal,valence]")
@@ -141,7 +143,8 @@ def test_values_may_come_from_a_map_of_emotions(recordings: Path) -> None:
     config = composed(
         "data=ravdess", f"data.root={recordings}", "label_map=arousal_valence", "target=regression"
     )
-    data = setup.make_data(config, setup.read_splits(config))
+    settings = Train.of(config)
+    data = setup.make_data(settings, setup.read_splits(settings))
     assert data.target.label_names == ("arousal", "valence")
     found = data.datasets["train"].targets.unique(dim=0)
     torch.testing.assert_close(found, torch.tensor([[-0.7, -0.6], [0.0, 0.0], [0.8, 0.8], [0.9, -0.8]]))

@@ -15,6 +15,7 @@ from torch import Tensor
 from ser.batching.datamodule import SpeechData
 from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
+from ser.config.settings import Train
 from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
 from ser.training import setup
@@ -52,15 +53,16 @@ def pieces(root: Path, tmp_path: Path, *overrides: str, data: str = "challenge")
     place = (f"data.root={root}", f"data.cache_dir={tmp_path / 'cache'}")
     config = composed("train", [f"data={data}", *place, *overrides])
     L.seed_everything(0, verbose=False)
-    speech = setup.make_data(config, setup.read_splits(config))
-    return config, speech, setup.make_task(config, speech)
+    settings = Train.of(config)
+    speech = setup.make_data(settings, setup.read_splits(settings))
+    return config, speech, setup.make_task(settings, speech)
 
 
 def trainer_of(config: dict[str, Any], folder: Path, *callbacks: L.Callback, **settings: Any) -> L.Trainer:
     folder.mkdir(parents=True, exist_ok=True)
     quiet = {"enable_model_summary": False, "enable_checkpointing": False}
     config = config | {"callbacks": {}, "trainer": config["trainer"] | quiet | settings}
-    trainer = setup.make_trainer(config, RunFolder(folder))
+    trainer = setup.make_trainer(Train.of(config), RunFolder(folder))
     trainer.callbacks += callbacks
     return trainer
 

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
+from ser.config.settings import Train
 from ser.divergence import LossWatch
 from ser.errors import CheckpointError, ConfigError, DataError, DivergedError
 from ser.models.cnn import CNNEncoder
@@ -368,7 +369,7 @@ def test_a_schedule_waits_for_a_logged_loss_only(monitor: str) -> None:
         features={},
     )
     with pytest.raises(ConfigError, match=rf"schedule\.monitor={monitor}: no such metric.*validation/loss"):
-        read_splits(config)
+        read_splits(Train.of(config))
 
 
 @pytest.mark.parametrize("callback", ["EarlyStopping", "ModelCheckpoint"])
@@ -382,7 +383,7 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
         features={},
     )
     with pytest.raises(ConfigError, match=r"callbacks\.own\.monitor=validation/los: .*'validation/loss'"):
-        read_splits(config)
+        read_splits(Train.of(config))
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,7 @@ def test_a_deleted_setting_that_is_read_is_refused(key: str) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_an_absent_gpu_is_answered_in_one_short_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        make_trainer(composed("trainer=gpu"), RunFolder(tmp_path))
+        make_trainer(Train.of(composed("trainer=gpu")), RunFolder(tmp_path))
     message = str(caught.value)
     assert message.startswith("trainer.accelerator=gpu, trainer.devices=1: ")
     assert message.endswith("Use trainer.accelerator=auto trainer.devices=1.")
