@@ -59,7 +59,7 @@ def wants_traceback() -> bool:
 
 
 def is_users_mistake(error: Exception) -> bool:
-    """Whether the user, not the program, made the mistake."""
+    """Return whether the user, not the program, made the mistake."""
     lightning = sys.modules.get("lightning.fabric.utilities.exceptions")  # there if it can have been raised
     is_misuse = lightning is not None and isinstance(error, lightning.MisconfigurationException)
     return (

@@ -82,7 +82,7 @@ def _events(text: str) -> list[yaml.Event]:
 
 
 def find_code_in_hydra(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Say where Hydra's own settings, of a config from elsewhere, would run other functions than Hydra's."""
+    """Describe where Hydra's settings in a config from elsewhere would run functions other than Hydra's."""
     if settings.get("callbacks"):
         yield "hydra.callbacks: runs code that a config names. Remove the node hydra.callbacks."
     for key in ("launcher", "sweeper"):
@@ -112,7 +112,7 @@ _LEADS_OUT = re.compile(r"^[/~]|^[A-Za-z]:|\\|(^|/)\.\.(/|$)|://")
 
 
 def find_ways_out(key: str, value: Any) -> list[str]:
-    """Say where a setting would let the trainer, a callback or the logger write outside of the run's folder."""
+    """Describe where a setting would make the trainer, a callback or the logger write outside of the run's folder."""
     if key.split(".")[0] not in _WRITERS or not isinstance(value, str) or not _LEADS_OUT.search(value):
         return []
     return [f"{key}={value}: leads out of the run's folder. Leave it out, or give a name without a path."]

@@ -1,4 +1,4 @@
-"""Look at a corpus before hours of training.
+"""Describe a corpus before a training.
 
 ser describe data=ravdess data.root=DIR
 """
@@ -52,7 +52,7 @@ def describe(settings: Train) -> None:
 
 
 def by_speaker(manifest: Manifest, fields: tuple[str, ...]) -> Iterator[str]:
-    """A line for each speaker: utterances, and how many of each class where there are classes."""
+    """Return a line for each speaker: number of utterances, and of each class if there are classes."""
     counts: dict[str, Counter[str]] = {}
     for utterance in manifest:
         label = "/".join(str(utterance.labels.get(field, "no label")) for field in fields)
@@ -65,7 +65,7 @@ def by_speaker(manifest: Manifest, fields: tuple[str, ...]) -> Iterator[str]:
 def draw(
     manifest: Manifest, features: Mapping[str, Any], path: Path, *, fields: tuple[str, ...] = ()
 ) -> None:
-    """Write a picture of evenly spaced utterances: waveforms on one y-axis, and their features.
+    """Plot evenly spaced utterances: waveforms on a common y-axis, and their features.
 
     Args:
         manifest: of the utterances, one or more.
@@ -94,7 +94,7 @@ def draw(
 
 
 def _title(utterance: Utterance, fields: tuple[str, ...]) -> str:
-    """Name, label and speaker."""
+    """Return name, label and speaker."""
     label = "/".join(str(utterance.labels.get(field)) for field in fields)
     speaker = "speaker unknown" if utterance.speaker is None else f"speaker {utterance.speaker}"
     return f"{utterance.id}: {label}, {speaker}"

@@ -11,7 +11,7 @@ from ser.config.settings import Export
 
 @main("export")
 def export(settings: Export) -> None:
-    """Write the folder, and print by how much the answers of onnxruntime differ from those of torch."""
+    """Write the folder, and print the largest difference between onnxruntime and torch."""
     from ser.export.write import write
     from ser.inference import checkpoint  # torch takes 1.4 s: first the config must be right
 

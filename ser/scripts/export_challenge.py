@@ -1,4 +1,4 @@
-"""Write recordings as the course challenge's files: frames of 26 log-mels in JSON, test labels in files of their own.
+"""Write recordings as the course challenge's files: frames of 26 log-mels in JSON, with separate test labels.
 
 ser export-challenge data=ravdess data.root=DIR label_map=quadrant hydra.run.dir=OUT
 """
@@ -22,7 +22,7 @@ LABELS = ("valence", "activation")
 
 @main("train", help=__doc__)
 def export_challenge(settings: Train) -> None:
-    """Write train.json and dev.json, and the test split's speakers in two halves, ser_test_1 and ser_test_2.json."""
+    """Write train.json and dev.json, and two halves of the test speakers: ser_test_1.json and ser_test_2.json."""
     from ser.config.instantiate import build  # torch and all that: first the config must be right
     from ser.features.extractors import CHALLENGE
     from ser.targets.base import label_columns
@@ -44,14 +44,14 @@ def export_challenge(settings: Train) -> None:
 
 
 def halves(manifest: Manifest) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of every other speaker's utterances, and of the others', if there are any."""
+    """Return the indices of every other speaker's utterances, and of the others, if there are any."""
     speakers = sorted({utterance.speaker or "" for utterance in manifest})
     of_first = np.array([speakers.index(utterance.speaker or "") % 2 == 0 for utterance in manifest])
     return np.flatnonzero(of_first), np.flatnonzero(~of_first)
 
 
 def frames_of(store: Any) -> list[list[list[float]]]:
-    """Frames [T, 26] of each utterance, with the digits that float32 holds."""
+    """Compute the frames [T, 26] of each utterance, with the digits of float32."""
     stops = np.cumsum(store.lengths)
     frames = np.concatenate([*store.chunks(1 << 18)])
     return [
@@ -61,7 +61,7 @@ def frames_of(store: Any) -> list[list[list[float]]]:
 
 
 def write(path: Path, features: list[list[list[float]]], labels: np.ndarray) -> None:
-    """An object keyed by the utterance's number, labelled."""
+    """Write a labelled object keyed by the number of the utterance."""
     rows = zip(labels.tolist(), features, strict=True)
     content = {
         str(index): {**dict(zip(LABELS, map(int, bits), strict=True)), "features": frames}
@@ -71,7 +71,7 @@ def write(path: Path, features: list[list[list[float]]], labels: np.ndarray) -> 
 
 
 def write_test(folder: Path, number: int, features: list[list[list[float]]], labels: np.ndarray) -> None:
-    """A test file without labels, the second as records with integer ids, and its labels beside it."""
+    """Write a test file without labels, the second one as records with integer ids, and its labels beside it."""
     gold = {
         str(index): dict(zip(LABELS, map(int, bits), strict=True))
         for index, bits in enumerate(labels.tolist())

@@ -16,7 +16,7 @@ from ser.errors import ConfigError
 
 @main("predict", existing_paths=["ckpt", "input"])
 def predict(settings: Predict) -> None:
-    """Write the answer to every utterance of the input; print the scores, too, where it is labelled."""
+    """Predict every utterance of the input, and print the scores if it is labelled."""
     from ser.inference import (
         checkpoint,  # torch takes 1.4 s: first the config must be right
         inputs,
@@ -46,7 +46,7 @@ def predict(settings: Predict) -> None:
 
 
 def predict_challenge(settings: Predict, models: list[Any]) -> None:
-    """Answer a file of features in its layout, with ids in its order and type."""
+    """Predict a file of features in its layout, with ids in its order and type."""
     from ser.corpora.challenge_reader import read_challenge
     from ser.inference import predict as inference
     from ser.inference import writers
@@ -77,7 +77,7 @@ def predict_challenge(settings: Predict, models: list[Any]) -> None:
 
 
 def predict_recordings(settings: Predict, models: list[Any]) -> None:
-    """Answer recordings, whole or in windows, or an array of clips: label and probabilities in a row of a table."""
+    """Predict recordings, whole or in windows, or an array of clips: one row of a table each."""
     from ser.inference import inputs, writers
     from ser.inference import predict as inference
 
@@ -113,7 +113,7 @@ def predict_recordings(settings: Predict, models: list[Any]) -> None:
 
 
 def predict_stream(settings: Predict, models: list[Any]) -> None:
-    """Answer a recording, or standard input, as it comes: a row for every decision, and a picture."""
+    """Predict a recording or standard input as a stream: a row for every decision, and a plot."""
     import signal
     import sys
 

@@ -1,4 +1,4 @@
-"""Frozen embeddings, scored on the corpora of the SERAB benchmark.
+"""Score frozen embeddings on the corpora of the SERAB benchmark.
 
 ser serab corpora=[ravdess,emodb4] corpora_root=DIR extractor=byol_s extractor.weights=FILE
 """
@@ -20,7 +20,7 @@ from ser.errors import ConfigError, did_you_mean, install_command
 
 @main("serab", existing_paths=("corpora_root",))
 def serab(settings: Serab) -> float:
-    """Run the benchmark; the accuracy on the split that `select` names, in the mean over corpora, ranks a sweep."""
+    """Run the benchmark; a sweep is ranked by the mean accuracy over corpora on the split `select`."""
     config, job = settings.config, HydraConfig.get()
     check_names(config)
     corpora = [config["corpora"]] if isinstance(config["corpora"], str) else config["corpora"]
@@ -45,7 +45,7 @@ def serab(settings: Serab) -> float:
 
 
 def check_names(config: Mapping[str, Any]) -> None:
-    """Make sure that what should be names is: YAML reads `null` and `2024` as something else.
+    """Check that names are text, because YAML reads `null` and `2024` as other types.
 
     Raises:
         ConfigError: something is not.
@@ -68,7 +68,7 @@ def check_names(config: Mapping[str, Any]) -> None:
 
 
 def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config node of a corpus: its option of `data=`, its folder, the benchmark's split and settings.
+    """Return the config node of a corpus: its option of `data=`, its folder, the benchmark's split and settings.
 
     Raises:
         ConfigError: there is no such option, it is about something else, or it leaves something open.
@@ -94,5 +94,5 @@ def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _split() -> str:
-    """Name of the option of `split=`."""
+    """Return the name of the option of `split=`."""
     return str(HydraConfig.get().runtime.choices["split"])

@@ -1,4 +1,4 @@
-"""Several runs of the benchmark in one table.
+"""Merge several runs of the benchmark into one table.
 
 ser serab-compare RUN RUN ...
 """
@@ -13,7 +13,7 @@ from ser.serab import compare
 
 
 def serab_compare(arguments: Sequence[str] | None = None) -> int:
-    """Write the tables and print them; 0 unless the runs cannot be compared."""
+    """Write the tables and print them; return 0 unless the runs cannot be compared."""
     parser = argparse.ArgumentParser(prog="ser serab-compare", description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folder of a run, or of the runs of a sweep")
     parser.add_argument("--output", type=Path, default=Path("logs/serab/comparison"), help="gets the tables")

@@ -1,4 +1,4 @@
-"""Whether the challenge would accept a file of predictions, and every reason why not.
+"""Check whether the challenge would accept a file of predictions, and find every reason why not.
 
 ser validate pred.json ser_test_1.json
 """
@@ -21,7 +21,7 @@ _LAYOUTS: dict[Layout, str] = {"object": "an object keyed by id", "records": "a 
 
 
 class _Fields(list[tuple[str, Any]]):
-    """A JSON object as its pairs: a dictionary would hide a name that occurs twice."""
+    """JSON object as pairs, because a dictionary would hide duplicate names."""
 
 
 _KINDS = {
@@ -36,7 +36,7 @@ _KINDS = {
 
 
 def find_reasons(predictions: Path, source: Path) -> list[str]:
-    """Every reason why the challenge would refuse the predictions; none if it would accept them.
+    """Return every reason why the challenge would refuse the predictions; empty if it would accept them.
 
     Args:
         predictions: the file to hand in.
@@ -62,7 +62,7 @@ def find_reasons(predictions: Path, source: Path) -> list[str]:
 
 
 def validate(arguments: Sequence[str] | None = None) -> int:
-    """Print the verdict; 0 if the file would be accepted, else 1."""
+    """Print the verdict; return 0 if the file would be accepted, else 1."""
     parser = argparse.ArgumentParser(prog="ser validate", description=__doc__.split("\n")[0])
     parser.add_argument("predictions", type=Path, help="the file to hand in")
     parser.add_argument("input", type=Path, help="the challenge's file that it answers")
@@ -82,7 +82,7 @@ def validate(arguments: Sequence[str] | None = None) -> int:
 
 
 def _entries(answers: list[Any]) -> Iterator[tuple[Any, Any]]:
-    """Pairs of id and answer, from either layout."""
+    """Return pairs of id and prediction from either layout."""
     for entry in answers:
         if isinstance(answers, _Fields):
             yield entry
@@ -94,7 +94,7 @@ def _entries(answers: list[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _complaints(answers: list[Any], ids: "Sequence[UtteranceId]") -> Iterator[tuple[str, str]]:
-    """Pairs of a reason and the utterance it is about."""
+    """Return pairs of a reason and its utterance."""
     expected = {str(utterance_id): utterance_id for utterance_id in ids}
     answered: set[str] = set()
     for number, (found, answer) in enumerate(_entries(answers)):
@@ -125,7 +125,7 @@ def _id_complaint(found: Any, expected: "Mapping[str, UtteranceId]") -> str | No
 
 
 def _answer_complaints(answer: Any) -> Iterator[tuple[str, str]]:
-    """Pairs of a reason and, where it helps, the value that was found."""
+    """Return pairs of a reason and, if useful, the value found."""
     if not isinstance(answer, _Fields):
         yield f"the answer is {_KINDS[type(answer)]}, expected an object", f" ({shorten_json(answer)})"
         return

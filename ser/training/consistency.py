@@ -249,7 +249,7 @@ def check_augment(config: Config) -> None:
 
 
 def answers_frames(config: Config) -> bool:
-    """Whether the target has an answer for every frame, and not one for an utterance."""
+    """Return whether the target predicts every frame, not the utterance."""
     return _class_of(config["target"]) == "FrameClasses"
 
 
