@@ -75,7 +75,7 @@ def train_alone(config: Spec, folder: Path) -> float:
     Lightning starts further processes by repeating the command line, which here would repeat the whole sweep.
     """
     write_atomic(folder / "job.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    place = ["--config-path", str(folder.absolute()), "--config-name", "job"]
+    place = ["--config-path", str(folder.absolute()), "--config-name", "job", *environment.typed_folder()]
     words = [f"hydra.run.dir={hydra_value(folder)}", "hydra.output_subdir=null"]
     words.append(f"++trust={hydra_value(trusted())}")
     variables = os.environ | environment.typed_variable()
