@@ -10,7 +10,7 @@ import socket
 import sys
 
 address, *arguments = sys.argv[1:]
-is_module = arguments[0] == "-m" and arguments[1].split(".")[0] in ("ser", "torch")
+is_module = arguments[0] == "-m" and arguments[1].split(".")[0] in ("ser", "torch", "benchmarks")
 if arguments[0].startswith("-") and not is_module:
     os.execv(sys.executable, [sys.executable, *arguments])
 server = socket.socket(socket.AF_UNIX)

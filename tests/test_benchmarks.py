@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from benchmarks import generate
 from benchmarks.measure import Goal, interleave, memory_mib, paired_ratio, run_child
 from benchmarks.padding import mates_kept
 from ser.corpora.challenge_reader import read_challenge
-from tests.commands import REPOSITORY
+from tests.commands import REPOSITORY, warm_python
 
 QUICK = ["ingest", "padding", "features", "lstm"]
 SLOW = ["start", "train", "predict", "streaming", "growth"]
@@ -23,7 +22,7 @@ SLOW = ["start", "train", "predict", "streaming", "growth"]
 
 def run(module: str, *arguments: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-m", module, "--quick", "--threads", "1", *arguments],
+        [warm_python(), "-m", module, "--quick", "--threads", "1", *arguments],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
