@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ser.config.instantiate import build
+from ser.config.instantiate import build, find_class
 from ser.config.validate import check
 from ser.errors import ConfigError
 from ser.inference.checkpoint import assemble, describe
@@ -123,8 +123,10 @@ def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> Non
 def test_every_option_of_a_group_can_be_built(group: str) -> None:
     for option in options(group):
         spec = composed("train", [f"{group}={option}"])[group]
-        named = {"class_names": ["a", "b"], "field": "label"} if "class_names" in spec else {}
-        build({**spec, **named}, slot=group)
+        if group == "target":
+            named = {"class_names": ["a", "b"]} if "class_names" in spec else {}
+            spec = find_class(spec, slot=group).example({**spec, **named})
+        build(spec, slot=group)
 
 
 GROUPS_WITH_MEANINGS = sorted(
