@@ -43,7 +43,7 @@ _COMMAND = re.compile(
     r"(?<![^\s(`])(?:[^\s`'(]*/)?"
     rf"(?:(?:python[\d.]*|tensorboard) (?=\S*\.py\b|-)|ser (?=(?:{'|'.join(COMMANDS)})\b))"
 )
-_NEXT = re.compile(rf"[ ]*(?:\\\n)?[ ]*({_WORD})")
+_NEXT = re.compile(rf"(?: ?\\\n *| ?)({_WORD})")  # two spaces end a column of commands
 _IS_ARGUMENT = re.compile(
     r"-|['\"]|\$'|[+~]*[\w./]+=|\S*\.py\b|(?:ser|pip|install)\b|(?:" + "|".join(COMMANDS) + r")\b"
 )
@@ -349,7 +349,7 @@ def take_faults() -> list[str]:
 
 def _record(error: SerError, *arguments: object) -> None:
     Exception.__init__(error, *arguments)
-    if arguments:
+    if arguments and not str(arguments[0]).startswith("lightning."):  # whose words a training does not print
         _told[str(arguments[0]), None] = None
 
 

@@ -297,7 +297,7 @@ def test_a_sweep_of_two_process_trainings_ends_with_its_table(challenge: Path, t
 
 
 MISTAKES = {
-    "trainer.accelerator=gpu": ["trainer.accelerator=gpu", "trainer=cpu"],
+    "trainer.accelerator=gpu": ["trainer.accelerator=gpu", "trainer.accelerator=auto"],
     "monitor=validation/acuracy": ["validation/acuracy", "validation/accuracy"],
     "optimizer.lr=abc modle=cnn": ["optimizer.lr=abc", "modle=cnn", "'model'"],
     "model=lstm compile=true": ["compile=true", "LSTM", "compile=false"],

@@ -40,7 +40,18 @@ from tests.serab.test_scores import corpus as results_of
 QUICK = ("classifiers=[lda,lr]", "extractor=logmel_stats", "jobs=1", "allow_partial=true")
 
 SETTINGS = {
-    *("_target_", "corpus", "root", "label", "label_map", "declared_leaks", "on_error", "cache_dir", "split")
+    *(
+        "_target_",
+        "corpus",
+        "root",
+        "label",
+        "fields",
+        "label_map",
+        "declared_leaks",
+        "on_error",
+        "cache_dir",
+    ),
+    "split",
 }
 
 
