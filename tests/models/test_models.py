@@ -173,6 +173,6 @@ def test_functionals_are_means_deviations_and_quantiles_of_real_steps(audio: Pad
 
 def test_quantiles_that_are_no_shares_are_refused() -> None:
     with pytest.raises(
-        ConfigError, match=r"pooling\.quantiles=\[5, 50\]: are shares .* 0 to 1\. Write 0\.05"
+        ConfigError, match=r"pooling\.quantiles=\[5, 50\]: expected shares of the steps, 0 to 1\. Write 0\.05"
     ):
         FunctionalsPooling(26, quantiles=(5, 50))

@@ -77,7 +77,7 @@ def test_a_short_waveform_is_repeated_with_one_warning(caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING):
         found = [encoder(Padded(short, torch.tensor([3_000]))).values for _ in range(2)]
     assert len(caplog.records) == 1
-    assert "3000 samples is shorter than the 6848" in caplog.text
+    assert "3000 samples is shorter than the network's receptive field of 6848" in caplog.text
     by_hand = torch.cat([short, short, short], dim=1)[:, :6_848]
     assert torch.equal(found[0], encoder(Padded(by_hand, torch.tensor([6_848]))).values)
     assert torch.equal(found[0], found[1])

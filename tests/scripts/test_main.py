@@ -83,8 +83,8 @@ def test_a_run_of_ser_train_prints_commands_that_begin_with_ser(challenge: Path,
     done = ser("train", *words, "hydra.run.dir=run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     printed = done.stdout.replace(" \\\n     ", "")
-    assert " ser predict ckpt=run/checkpoints/best.ckpt input=FILE" in printed
-    assert " ser train -m data=challenge" in printed
+    assert "ser predict ckpt=run/checkpoints/best.ckpt input=FILE" in printed
+    assert "ser train -m data=challenge" in printed
     assert "train.py" not in printed + (tmp_path / "run" / "report.md").read_text()
     typed = shlex.split(json.loads((tmp_path / "run" / "environment.json").read_text())["command"])
     assert typed == ["ser", "train", *words, "hydra.run.dir=run"]

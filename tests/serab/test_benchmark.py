@@ -205,7 +205,7 @@ def test_a_run_tells_how_corpora_were_divided() -> None:
     assert [text.startswith("Speakers are split as for the published table") for text in texts] == [
         *[True, False, False, False, False]
     ]
-    assert ["by who talks" in text for text in texts] == [False, True, False, False, False]
+    assert ["by actual speaker" in text for text in texts] == [False, True, False, False, False]
     assert texts[-1].endswith("RandomSplit with train=0.6, validation=0.2, key=speaker, seed=1.")
 
 
@@ -220,7 +220,7 @@ def test_intervals_have_the_seed_that_is_told() -> None:
     assert found == told != default
     settings = {"data": {"split": SPLIT}, "normalize": "speaker", "grid": True, "classifiers": ["lda"]}
     assert benchmark._method(settings, split="serab")[-1].endswith(
-        "What is random in classifiers and intervals has the seed 42."
+        "Classifiers and intervals have the seed 42."
     )
 
 

@@ -309,7 +309,7 @@ def test_folder_corpora_are_told_of_data_speaker(tmp_path: Path) -> None:
     manifest = Manifest(manifest_of(None).utterances, str(tmp_path))
     for rule in (Default(), SpeakerDisjoint()):
         with pytest.raises(
-            DataError, match=r"by data\.speaker .* as in 'data\.speaker=\"\(\.\+\)_\[0-9\]\+\"' for"
+            DataError, match=r"Set data\.speaker to .* as in 'data\.speaker=\"\(\.\+\)_\[0-9\]\+\"' for"
         ):
             rule.assign(manifest)
 
