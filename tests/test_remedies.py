@@ -1,6 +1,7 @@
 """What messages tell to type: settings that exist, written as bash wants them, which then work as they stand."""
 
 import ast
+import json
 import re
 import shlex
 import shutil
@@ -352,3 +353,13 @@ def test_a_group_may_be_null(group: str, tmp_path: Path) -> None:
         "job",
         cwd=tmp_path,
     )
+
+
+def test_a_run_that_cannot_get_more_epochs_is_begun_again_as_printed(folder: Path, challenge: Path) -> None:
+    words = ["data=challenge", f"data.root={challenge}", *TINY, "schedule=one_cycle", "trainer.max_epochs=1"]
+    run("train.py", *words, "hydra.run.dir=PLANNED", cwd=folder)
+    refused = run("train.py", "resume=PLANNED", "trainer.max_epochs=2", cwd=folder, code=1)
+    command = json.loads((folder / "PLANNED" / "environment.json").read_text())["command"]
+    changed = [*typed(refused.stderr, r"init=\S+"), "hydra.run.dir=AGAIN", "trainer.max_epochs=2"]
+    run("train.py", *instead(bash(command)[2:], changed), cwd=folder)
+    assert (folder / "AGAIN" / "checkpoints" / "best.ckpt").is_file()

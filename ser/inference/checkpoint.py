@@ -21,7 +21,7 @@ from torch.nn.modules import module as registration
 from ser.archive import read_archive
 from ser.config.instantiate import build, find_class
 from ser.config.old_names import with_current_names
-from ser.errors import CheckpointError, ConfigError, SerError, named_line, setting
+from ser.errors import CheckpointError, ConfigError, SerError, advise_init, named_line, setting
 from ser.models.classifier import Classifier, Head
 from ser.runs.run_folder import RunFolder
 from ser.targets.base import Target
@@ -266,8 +266,7 @@ def read_training(path: Path) -> dict[str, Any]:
         lacking = ["loops.fit_loop"]
     if lacking:
         raise CheckpointError(
-            f"{path}: lacks what this run needs to resume ({', '.join(lacking)}). Start a new run, with "
-            f"{setting('init', path)} to begin with its network."
+            f"{path}: lacks what this run needs to resume ({', '.join(lacking)}). {advise_init(path)}"
         )
     return checkpoint
 

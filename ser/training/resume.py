@@ -9,7 +9,7 @@ import yaml
 
 from ser.batching.datamodule import SpeechData
 from ser.config.old_names import with_current_names
-from ser.errors import ConfigError, DataError, setting
+from ser.errors import ConfigError, DataError, advise_init, setting
 from ser.runs.run_folder import RunFolder
 
 Config = Mapping[str, Any]
@@ -125,6 +125,5 @@ def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:
     raise ConfigError(
         f"{setting('resume', run.path)}: "
         f"trainer.max_epochs cannot change from {then} to {now}, as schedule={schedule} planned the "
-        f"learning rate for {then} epochs. To train on from its weights, start a new run, with "
-        f"{setting('init', run.best)} instead of resume."
+        f"learning rate for {then} epochs. {advise_init(run.best)}"
     )

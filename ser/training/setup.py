@@ -27,7 +27,7 @@ from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
 from ser.divergence import diverged
-from ser.errors import CheckpointError, ConfigError, SerError, named_line, setting
+from ser.errors import CheckpointError, ConfigError, SerError, advise_init, named_line
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.files import short, write_atomic
 from ser.inference import checkpoint
@@ -404,8 +404,7 @@ def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> Non
         if resume is None or task.has_started:
             raise
         raise CheckpointError(
-            f"{resume}: lacks what this run needs to resume ({named_line(error)}). Start a new run, with "
-            f"{setting('init', run.path)} to begin with its best network."
+            f"{resume}: lacks what this run needs to resume ({named_line(error)}). {advise_init(run.path)}"
         ) from error
     epochs: Any = trainer.fit_loop.epoch_progress.current
     epochs.completed = epochs.processed  # not so after a resume that had nothing left to train

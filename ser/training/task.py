@@ -16,7 +16,7 @@ from ser import ranks
 from ser.batch import Batch, Padded
 from ser.config.instantiate import build
 from ser.divergence import LossWatch, diverged
-from ser.errors import CheckpointError
+from ser.errors import CheckpointError, advise_init
 from ser.features.augment_features import Augment
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.models.base import State
@@ -241,7 +241,7 @@ class Task(L.LightningModule):
         if extractor is not None and extractor.batching_frame_s != extractor.frame_shift_s:
             raise CheckpointError(
                 "resume: this run was begun by an older version, which counted the lengths in `batching` in samples, "
-                "not in frames of 10 ms. Start a new run, with init=RUN to begin with its network."
+                "not in frames of 10 ms. " + advise_init("RUN")
             )
         return [progress]
 
