@@ -17,6 +17,7 @@ ROOMS = (
         "models",
         "audio",
         "data",
+        "text",
         "splits",
         "batching",
         "corpora",
