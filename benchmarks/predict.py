@@ -12,9 +12,9 @@ from torch import Tensor
 from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Result, interleave, main, paired_ratio, spread, timed
 from ser.batch import Padded
+from ser.checkpoints import checkpoint
+from ser.checkpoints.checkpoint import Trained
 from ser.data.store import Store
-from ser.inference import checkpoint
-from ser.inference.checkpoint import Trained
 from ser.inference.predict import class_scores
 
 _UTTERANCES = 1_950  # a quarter of the course's size: both ways are linear in it

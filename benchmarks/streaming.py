@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmarks.measure import ROOT, Goal, Options, Result, interleave, main, run_python, spread
-from ser.inference.checkpoint import Trained, assemble
+from ser.checkpoints.checkpoint import Trained, assemble
 from ser.inference.stream import Stream, chunks_of
 
 MODELS = ("lstm_stream", "gru_stream", "gru_tiny", "causal_cnn", "causal_transformer")

@@ -16,11 +16,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from ser.checkpoints import checkpoint
 from ser.config.settings import Train
 from ser.config.validate import check
 from ser.errors import SerError
 from ser.export.step import Step
-from ser.inference import checkpoint
 from ser.splits.base import Splits
 from ser.training import setup
 from ser.training.consistency import check_augment, check_training

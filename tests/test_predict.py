@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from ser.checkpoints import checkpoint
 from ser.corpora.challenge_reader import read_challenge
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError
-from ser.inference import checkpoint, predict
+from ser.inference import predict
 from ser.scripts.validate import find_reasons
 from ser.targets.classification import Classes, Quadrant
 from tests.commands import TINY, environment, run

@@ -118,7 +118,12 @@ PREDICTION = (
         "ser/data/feature_store.py",
         "ser/data/json_stream.py",
     ),
-    *("ser/data/manifest_io.py", "ser/data/cache.py", "ser/data/store_io.py", "ser/inference/checkpoint.py"),
+    *(
+        "ser/data/manifest_io.py",
+        "ser/data/cache.py",
+        "ser/data/store_io.py",
+        "ser/checkpoints/checkpoint.py",
+    ),
 )
 """What predict.py runs: it has no settings of the data."""
 TRANSLATED = {"data", "data.root", "data.cache_dir", "data.on_error"}

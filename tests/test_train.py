@@ -11,8 +11,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ser.checkpoints import checkpoint
 from ser.errors import ConfigError
-from ser.inference import checkpoint
 from ser.runs.run_folder import RunFolder
 from ser.targets.classification import QUADRANTS
 from tests.commands import TINY, run

@@ -12,13 +12,12 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 
-from ser import ranks
 from ser.config.overrides import App, Trial, read_settings, try_combinations
 from ser.config.path_settings import literal_paths
 from ser.config.validate import complaint
 from ser.errors import ConfigError, did_you_mean, hydra_value
 from ser.files import read_text
-from ser.runs import environment
+from ser.runs import environment, ranks
 from ser.runs.handed_over import check_resolved
 from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
 

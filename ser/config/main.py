@@ -13,12 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from ser import ranks
 from ser.config.command_line import Command, read_command
 from ser.config.overrides import App
 from ser.config.settings import SCHEMAS, find_conf
 from ser.config.validate import check
-from ser.process import (
+from ser.runs import environment, ranks, sweep, sweep_tables
+from ser.runs.process import (
     describe_error,
     exit_code_of,
     interrupted,
@@ -27,7 +27,6 @@ from ser.process import (
     piped_to_nobody,
     wants_traceback,
 )
-from ser.runs import environment, sweep, sweep_tables
 
 Script = Callable[[Any], float | None]
 """A function of the settings of its command."""

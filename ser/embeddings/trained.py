@@ -5,9 +5,9 @@ import hashlib
 from torch import Tensor
 
 from ser.batch import Padded
+from ser.checkpoints import checkpoint
 from ser.embeddings.base import Embedder
 from ser.errors import ConfigError, setting
-from ser.inference import checkpoint
 from ser.inference.predict import extractor_of
 from ser.splits.speaker_normalize import uses_speaker_normalization
 

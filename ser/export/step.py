@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ser.checkpoints.checkpoint import Trained
 from ser.errors import ConfigError
-from ser.inference.checkpoint import Trained
 from ser.inference.stream import Stream
 from ser.models.base import State
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ser.checkpoints.checkpoint import Trained
 from ser.errors import ConfigError, DataError, install_command, setting
 from ser.export.compare import max_difference
 from ser.export.onnx_export import save_step
 from ser.export.step import Step, tensors_of_state
 from ser.files import temporary_folder
-from ser.inference.checkpoint import Trained
 from ser.runs.environment import version
 
 FORMAT = 1

@@ -14,14 +14,15 @@ from torch import Tensor
 from ser.audio.reader import RATES, read_audio, resample
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
+from ser.checkpoints import checkpoint
+from ser.checkpoints.checkpoint import Trained
 from ser.config import slots
 from ser.data.feature_store import extract_features
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, SerError
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
-from ser.inference import checkpoint, predict
-from ser.inference.checkpoint import Trained
+from ser.inference import predict
 from ser.inference.stream import Stream
 
 Item = str | Path | np.ndarray | Tensor

@@ -14,6 +14,7 @@ from torch import Tensor
 from ser.batch import Batch, UtteranceId
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
+from ser.checkpoints.checkpoint import Trained
 from ser.config.instantiate import build
 from ser.corpora.arrays import read_clips
 from ser.data.feature_store import OnError, read_features
@@ -22,7 +23,6 @@ from ser.data.store import Store
 from ser.errors import ConfigError, DataError, setting
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
-from ser.inference.checkpoint import Trained
 from ser.names import is_missing
 from ser.splits.speaker_normalize import normalize_by_speaker, uses_speaker_normalization
 from ser.targets.base import Target, encode_labels, label_columns, numbers

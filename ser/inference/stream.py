@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ser.checkpoints.checkpoint import Trained, find, load
 from ser.errors import ConfigError, DataError
 from ser.features.streaming import FeatureState, FeatureStream, StreamFrames
-from ser.inference.checkpoint import Trained, find, load
 from ser.inference.predict import extractor_of
 from ser.models.base import State
 

@@ -12,8 +12,8 @@ from ser.config.settings import Export
 @main("export")
 def export(settings: Export) -> None:
     """Write the folder, and print the largest difference between onnxruntime and torch."""
+    from ser.checkpoints import checkpoint  # torch takes 1.4 s: first the config must be right
     from ser.export.write import write
-    from ser.inference import checkpoint  # torch takes 1.4 s: first the config must be right
 
     found = checkpoint.find_one(settings.ckpt, "ckpt")
     output = Path(settings.output)

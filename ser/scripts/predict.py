@@ -17,10 +17,8 @@ from ser.errors import ConfigError
 @main("predict", existing_paths=["ckpt", "input"])
 def predict(settings: Predict) -> None:
     """Predict every utterance of the input, and print the scores if it is labelled."""
-    from ser.inference import (
-        checkpoint,  # torch takes 1.4 s: first the config must be right
-        inputs,
-    )
+    from ser.checkpoints import checkpoint  # torch takes 1.4 s: first the config must be right
+    from ser.inference import inputs
 
     for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
         value = getattr(settings, key)

@@ -15,14 +15,13 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from ser import ranks
 from ser.config.main import main
 from ser.config.path_settings import resume_arguments
 from ser.config.settings import Spec, Train
 from ser.config.slots import trusted
 from ser.errors import SerError, hydra_value
 from ser.files import write_atomic
-from ser.runs import environment
+from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.runs.sweep import STATUS_FILE, record_status
 
@@ -37,7 +36,9 @@ def train(settings: Train) -> float:
     ranks.check_alike(settings.trainer, *checks)
     if job.mode is RunMode.MULTIRUN and ranks.is_shared(settings.trainer):
         return train_alone(config, Path(job.runtime.output_dir))
-    from ser.training import ensemble, launcher, resume, setup
+    from ser.checkpoints import resume
+    from ser.runs import launcher
+    from ser.training import ensemble, setup
 
     started = time.monotonic()
     setup.prepare(settings)

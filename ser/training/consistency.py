@@ -8,8 +8,8 @@ from ser.config.slots import resolve
 from ser.config.types import signature
 from ser.config.validate import complaint
 from ser.errors import ConfigError, did_you_mean, setting
-from ser.ranks import is_shared
 from ser.runs.environment import program_words
+from ser.runs.ranks import is_shared
 
 Config = Mapping[str, Any]
 

@@ -13,7 +13,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn import functional
 
-from ser import ranks
 from ser.batch import Batch
 from ser.batching.bucketing import plan_evaluation
 from ser.batching.samplers import BatchIndices
@@ -22,6 +21,7 @@ from ser.files import write_atomic
 from ser.report import plots, sound_plots
 from ser.report.model_summary import Part, blocks, evaluating, size_of, table, totals, trace_parts
 from ser.report.tensorboard import show
+from ser.runs import ranks
 from ser.runs.tables import write_csv
 from ser.training.callbacks import data_of, task_of
 from ser.training.task import Task

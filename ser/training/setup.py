@@ -19,24 +19,24 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Pr
 from rich.console import Console
 from torch import nn
 
-from ser import ranks
 from ser.batching.datamodule import SpeechData
+from ser.checkpoints import checkpoint
+from ser.checkpoints.checkpoint import non_finite
+from ser.checkpoints.initialize import initialize
+from ser.checkpoints.resume import check_same_data
 from ser.config.instantiate import build, find_class
 from ser.config.settings import Spec, Train
 from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
-from ser.divergence import diverged
 from ser.errors import CheckpointError, ConfigError, SerError, advise_init, named_line
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.files import short, write_atomic
-from ser.inference import checkpoint
-from ser.inference.checkpoint import non_finite
 from ser.report import report
 from ser.report.facts import RunReport
 from ser.report.next_commands import watch_command
 from ser.report.tensorboard import typed_settings, write_scores
-from ser.runs import environment
+from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
@@ -44,8 +44,7 @@ from ser.targets.base import Result, Target
 from ser.targets.losses import Objective
 from ser.training.callbacks import Progress
 from ser.training.consistency import answers_frames, check_frames, check_monitor, monitors
-from ser.training.initialize import initialize
-from ser.training.resume import check_same_data
+from ser.training.divergence import diverged
 from ser.training.task import Task
 
 
@@ -260,7 +259,7 @@ def make_on_the_fly_features(settings: Train, data: SpeechData) -> OnTheFlyFeatu
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write a checkpoint in one step, and read it as `ser.inference.checkpoint` does.
+    """Write a checkpoint in one step, and read it as `ser.checkpoints.checkpoint` does.
 
     Lightning would copy the file if /tmp is on another disk, and load it without a check.
 

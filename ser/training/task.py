@@ -12,10 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ser import ranks
 from ser.batch import Batch, Padded
 from ser.config.instantiate import build
-from ser.divergence import LossWatch, diverged
 from ser.errors import CheckpointError, advise_init
 from ser.features.augment_features import Augment
 from ser.features.on_the_fly import OnTheFlyFeatures
@@ -23,8 +21,10 @@ from ser.models.base import State
 from ser.models.classifier import Classifier
 from ser.precision import in_float32
 from ser.randomness import seed_dropout
+from ser.runs import ranks
 from ser.targets.base import Result, Target, numbers
 from ser.targets.losses import Objective
+from ser.training.divergence import LossWatch, diverged
 from ser.training.epoch_totals import EpochTotals
 
 SPLITS = ("train", "validation", "test")
@@ -44,7 +44,7 @@ class Task(L.LightningModule):
         to_features: Feature extraction, if batches hold waveforms; None if they hold features.
         optimizer: `_target_` spec of the optimiser, without parameters.
         schedule: `_target_` spec of a function in ser.training.schedules; empty for a constant learning rate.
-        description: Plain containers from which `ser.inference.checkpoint` rebuilds model and target; stored with
+        description: Plain containers from which `ser.checkpoints.checkpoint` rebuilds model and target; stored with
             them.
         seed: Seed of the run.
     """

@@ -10,10 +10,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from ser.checkpoints.checkpoint import assemble, describe
 from ser.config.instantiate import build, find_class
 from ser.config.validate import check
 from ser.errors import ConfigError
-from ser.inference.checkpoint import assemble, describe
 from tests.conftest import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "configs"

@@ -23,7 +23,7 @@ from ser.config.settings import SCHEMAS
 from ser.config.types import signature
 from ser.config.validate import check
 from ser.errors import ConfigError, hydra_value
-from ser.process import describe_error, exit_code_of
+from ser.runs.process import describe_error, exit_code_of
 from ser.training.consistency import check_monitor
 from tests.conftest import REPOSITORY
 

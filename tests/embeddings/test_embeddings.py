@@ -16,6 +16,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from ser.batch import Padded
+from ser.checkpoints import checkpoint
 from ser.config.instantiate import build
 from ser.config.validate import check
 from ser.data.manifest import Manifest, Utterance
@@ -28,7 +29,6 @@ from ser.embeddings.statistics import LogMelStatistics
 from ser.embeddings.trained import TrainedModel
 from ser.embeddings.transformers import Transformer
 from ser.errors import CheckpointError, ConfigError, DataError
-from ser.inference import checkpoint
 from tests.commands import documented
 from tests.conftest import REPOSITORY, alone
 

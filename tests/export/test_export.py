@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from ser.checkpoints import checkpoint
+from ser.checkpoints.checkpoint import Trained
 from ser.errors import ConfigError, DataError
 from ser.export import write as writing
 from ser.export.step import tensors_of_state
 from ser.export.write import write
-from ser.inference import checkpoint
-from ser.inference.checkpoint import Trained
 from ser.scripts.export import export
 from tests.inference.test_stream import FRAMES, a_model, spec_of_features
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import ser
+from ser.checkpoints import checkpoint
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
-from ser.inference import checkpoint
 from tests.commands import run
 from tests.conftest import REPOSITORY
 from tests.inference.test_stream import FRAMES, MODELS, RATE, UTTERANCES, spec_of_features, speech_like

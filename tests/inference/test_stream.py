@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ser.batch import Batch, Padded
+from ser.checkpoints.checkpoint import Trained, assemble
 from ser.errors import ConfigError, DataError
-from ser.inference.checkpoint import Trained, assemble
 from ser.inference.predict import extractor_of
 from ser.inference.stream import Decision, Stream
 from ser.targets.frames import FrameClasses

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ser.batch import Padded
+from ser.checkpoints.checkpoint import assemble, describe
 from ser.errors import ConfigError, DataError
-from ser.inference.checkpoint import assemble, describe
 from ser.models.base import CausalEncoder, Encoder, State
 from ser.models.causal_cnn import CausalCNNEncoder
 from ser.models.causal_transformer import CausalTransformerEncoder

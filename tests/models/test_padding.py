@@ -6,10 +6,10 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from ser.batch import Padded
+from ser.checkpoints.checkpoint import assemble, describe
 from ser.config.instantiate import build
 from ser.config.validate import check
 from ser.errors import ConfigError
-from ser.inference.checkpoint import assemble, describe
 from ser.models.classifier import Classifier, Head
 from ser.models.frontend import Frontend
 from ser.models.pooling import EveryStep, MeanPooling

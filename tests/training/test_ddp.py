@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from ser.inference import checkpoint
+from ser.checkpoints import checkpoint
 from tests import remedies
 from tests.commands import REPOSITORY, TINY, environment, run, warm_python
 from tests.training.test_plot_callbacks import fitted, pieces

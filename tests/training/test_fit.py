@@ -7,10 +7,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from ser.divergence import LossWatch
 from ser.errors import ConfigError
 from ser.training import setup
 from ser.training.callbacks import AveragedWeights
+from ser.training.divergence import LossWatch
 from ser.training.task import Task, running_statistics
 from tests.fits import fit
 

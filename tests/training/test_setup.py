@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from ser.config.settings import Train
-from ser.divergence import LossWatch
 from ser.errors import CheckpointError, ConfigError, DataError, DivergedError
 from ser.models.cnn import CNNEncoder
 from ser.models.lstm import LSTMEncoder
@@ -22,6 +21,7 @@ from ser.runs.run_folder import RunFolder
 from ser.training import schedules
 from ser.training.callbacks import AveragedWeights
 from ser.training.consistency import check_augment, check_complete, check_training
+from ser.training.divergence import LossWatch
 from ser.training.setup import WholeCheckpoints, compile_in_place, make_trainer, read_splits
 from ser.training.task import parameter_groups
 from tests.conftest import REPOSITORY

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ser import ranks
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
+from ser.runs import ranks
 from ser.targets.classification import Quadrant
 from ser.targets.losses import CrossEntropy, Objective
 from ser.training.consistency import check_training

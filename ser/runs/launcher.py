@@ -16,8 +16,8 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed
 
-from ser import ranks
 from ser.errors import ConfigError, SerError, setting
+from ser.runs import ranks
 from ser.runs.environment import program_words, restart
 from ser.runs.run_folder import RunFolder
 

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from ser.checkpoints import checkpoint
+from ser.checkpoints.initialize import initialize
 from ser.errors import CheckpointError
-from ser.inference import checkpoint
 from ser.models.classifier import Classifier
 from ser.targets.classification import Target
-from ser.training.initialize import initialize
-from tests.inference.test_checkpoint import CONFIG
+from tests.checkpoints.test_checkpoint import CONFIG
 
 EMOTIONS = {
     "_target_": "ser.targets.Classes",

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ser.checkpoints import checkpoint
 from ser.errors import CheckpointError, setting
-from ser.inference import checkpoint
 from ser.models.classifier import Classifier
 from ser.targets.base import Target
 
@@ -26,14 +26,14 @@ def initialize(model: Classifier, target: Target, description: Mapping[str, Any]
     Args:
         model: Classifier to initialise.
         target: Target that interprets its logits.
-        description: Settings of its parts, from `ser.inference.checkpoint.describe`.
+        description: Settings of its parts, from `ser.checkpoints.checkpoint.describe`.
         path: Checkpoint, or folder of a run.
 
     Returns:
         What was taken, what starts afresh and which settings differ, in a few lines to print.
 
     Raises:
-        CheckpointError: See `ser.inference.checkpoint.load`; or the network, its sample rate or its features differ.
+        CheckpointError: See `ser.checkpoints.checkpoint.load`; or the network, its sample rate or its features differ.
     """
     place = checkpoint.find_one(path, "init")
     content = checkpoint.read(place)

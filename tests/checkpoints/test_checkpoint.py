@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from ser.batch import Padded
+from ser.checkpoints import checkpoint
 from ser.errors import CheckpointError
-from ser.inference import checkpoint
 
 CONFIG: dict[str, Any] = {
     "features": {"_target_": "ser.features.LogMel"},

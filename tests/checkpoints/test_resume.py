@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from ser.checkpoints.resume import check_same_data, check_unchanged
 from ser.config.settings import Train
 from ser.errors import CheckpointError, ConfigError, DataError
 from ser.features.extractors import Waveform
@@ -17,7 +18,6 @@ from ser.runs.run_folder import RunFolder
 from ser.training import setup
 from ser.training.callbacks import LastCheckpoint
 from ser.training.consistency import check_training
-from ser.training.resume import check_same_data, check_unchanged
 from tests.conftest import write_challenge
 from tests.fits import Fitted, fit, with_value
 
