@@ -41,9 +41,9 @@ def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> F
     is_cnn = not any(setting.startswith("model=") for setting in overrides)
     tiny = [setting for setting in TINY if is_cnn or not setting.startswith("model.")]
     config = composed(f"data={data}", f"data.root={root}", *tiny, "trainer.max_epochs=1", *overrides)
-    check_training(config)
-    check_augment(config)
     settings = Train.of(config)
+    check_training(settings)
+    check_augment(settings)
     setup.prepare(settings)
     run = RunFolder(folder)
     utterances = setup.make_data(settings, setup.read_splits(settings))

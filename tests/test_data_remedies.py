@@ -226,9 +226,9 @@ def configured(words: list[str]) -> dict[str, Any]:
 def begin(words: list[str]) -> None:
     """Do what train.py does up to the first step."""
     config = configured(words)
-    check_training(config)
-    check_augment(config)
     settings = Train.of(config)
+    check_training(settings)
+    check_augment(settings)
     setup.build_trainer(settings)
     setup.make_task(settings, setup.make_data(settings, setup.read_splits(settings)))
 

@@ -13,7 +13,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from ser.batching.datamodule import SpeechData
-from ser.config.settings import Batching
+from ser.config.settings import Batching, Train
 from ser.config.validate import check
 from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
@@ -235,7 +235,7 @@ def test_state_is_carried_from_sequence_to_sequence(speech: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["pooling=mean"], r"pooling=MeanPooling, target=FrameClasses: one answers frames.*Use pooling=none"),
+        (["pooling=mean"], r"pooling=mean, target=frame_classes: one answers frames.*Use pooling=none"),
         (
             ["target=classes", "pooling=mean", "callbacks=default"],
             r"silence=mask: is about the frames of an answer.*silence=remove",
@@ -258,7 +258,7 @@ def test_settings_that_do_not_go_together_are_refused(settings: list[str], messa
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         config = check(compose("train", overrides=["experiment=language_id_stream", *settings]))
     with pytest.raises(ConfigError, match=message):
-        check_frames(config)
+        check_frames(Train.of(config))
 
 
 def test_a_balance_of_sequences_and_whole_recordings_exclude_each_other() -> None:

@@ -61,7 +61,7 @@ def _rows(taken: list[str], fresh: list[str]) -> str:
 def _check_meaning(then: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
     """Refuse a network whose input would differ from that of its training."""
     for part in ("features", "model", "pooling"):
-        kinds = [str(spec[part].get("_target_")).rpartition(".")[2] for spec in (then, now)]
+        kinds = [str(spec[part].get("_target_")) for spec in (then, now)]
         if kinds[0] != kinds[1]:
             raise CheckpointError(
                 f"{name}: was trained with {part} {kinds[0]}, this training has {kinds[1]}. Choose the same {part} "

@@ -8,11 +8,12 @@ from typing import Any
 import yaml
 
 from ser.batching.datamodule import SpeechData
+from ser.config.instantiate import find_class
 from ser.config.old_names import with_current_names
+from ser.config.settings import Train, option_of
+from ser.config.types import signature
 from ser.errors import ConfigError, DataError, advise_init, setting
 from ser.runs.run_folder import RunFolder
-
-Config = Mapping[str, Any]
 
 FREE = (
     *("resume", "experiment_name", "logger", "test", "trust", "batching.num_workers"),
@@ -26,18 +27,18 @@ _PATHS = ("data", "waveform_augment")
 """Nodes whose files and folders may have moved: their content is compared."""
 
 
-def check_unchanged(config: Config, run: RunFolder) -> None:
+def check_unchanged(settings: Train, run: RunFolder) -> None:
     """Refuse to resume a run with other settings than those of its start.
 
     Raises:
         ConfigError: Settings differ; the message lists them.
     """
     begun = with_current_names(yaml.safe_load(run.config.read_text()))
-    then, now = dict(_leaves(begun)), dict(_leaves(config))
+    then, now = dict(_leaves(begun)), dict(_leaves(settings.config))
     changed = [key for key in {**then, **now} if then.get(key) != now.get(key) and not _is_free(key)]
     changed = [key for key in changed if not _has_moved(key, then.get(key), now.get(key), run)]
     if changed == ["trainer.max_epochs"]:
-        _check_epochs(config, begun, run)
+        _check_epochs(settings, Train.of(begun), run)
     elif changed:
         names = {
             key if key.startswith(("trainer.", "callbacks.")) else key.partition(".")[0] for key in changed
@@ -106,15 +107,14 @@ def _has_moved(key: str, then: Any, now: Any, run: RunFolder) -> bool:
     return False
 
 
-def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:
+def _check_epochs(settings: Train, begun: Train, run: RunFolder) -> None:
     """Allow more epochs, if the learning rate was not planned for their number.
 
     Raises:
         ConfigError: It was, or the number is smaller.
     """
-    then, now = begun["trainer"]["max_epochs"], config["trainer"]["max_epochs"]
-    schedule = str((begun.get("schedule") or {}).get("_target_", "")).rpartition(".")[2]
-    if schedule in ("", "plateau"):
+    then, now = begun.trainer["max_epochs"], settings.trainer["max_epochs"]
+    if not is_planned(begun.schedule):
         if None not in (now, then) and now != -1 and now < then:
             raise ConfigError(
                 f"{setting('resume', run.path)}: "
@@ -122,8 +122,14 @@ def _check_epochs(config: Config, begun: Config, run: RunFolder) -> None:
                 "leave it out."
             )
         return
+    schedule = option_of("schedule", find_class(begun.schedule or {}, slot="schedule"))
     raise ConfigError(
         f"{setting('resume', run.path)}: "
         f"trainer.max_epochs cannot change from {then} to {now}, as schedule={schedule} planned the "
         f"learning rate for {then} epochs. {advise_init(run.best)}"
     )
+
+
+def is_planned(spec: Mapping[str, Any] | None) -> bool:
+    """Return whether a schedule depends on the number of steps of the whole training."""
+    return bool(spec) and "total_steps" in signature(find_class(spec or {}, slot="schedule"))[0]

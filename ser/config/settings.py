@@ -8,6 +8,10 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import yaml
+
+from ser.config.old_names import current_name
+
 Spec = Mapping[str, Any]
 
 
@@ -170,3 +174,13 @@ SCHEMAS: dict[str, type[Settings]] = {
 def find_conf(file: Path) -> Path:
     """Return the nearest folder `conf` beside a file or further up: `ser/conf` where installed, else the checkout's."""
     return next(folder / "conf" for folder in file.resolve().parents if (folder / "conf").is_dir())
+
+
+def option_of(group: str, kind: Any) -> str:
+    """Return the option of a group that names a class or function, such as `ccc` of `loss`; else its full name."""
+    name = current_name(f"{kind.__module__}.{kind.__qualname__}")
+    for file in sorted((find_conf(Path(__file__)) / group).glob("*.yaml")):
+        node: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if node.get(group, node).get("_target_") == name:
+            return file.stem
+    return name

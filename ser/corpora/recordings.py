@@ -40,7 +40,7 @@ from ser.splits.leaks import (
     leak_stamps,
     undeclared_leaks,
 )
-from ser.splits.rules import Rule, WindowSplit, cross_validation, without_label
+from ser.splits.rules import Rule, cross_validation, without_label
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +59,9 @@ class AudioCorpus(ABC):
         on_error: What to do about recordings that cannot be used: raise or skip.
         cache_dir: Folder for cached features.
     """
+
+    published_name: str | None = None
+    """Name of the published corpus that it is, such as ravdess; None for any other."""
 
     def __init__(
         self,
@@ -131,10 +134,8 @@ class AudioCorpus(ABC):
             on_error=self.on_error,
         )
         manifest, store = manifest.select(recordings.kept.tolist()), recordings.store
-        if isinstance(self.split, WindowSplit):
-            manifest, store = cut_into_windows(
-                manifest, store, self.split.window_frames, extractor.frame_shift_s
-            )
+        if window := getattr(self.split, "window_frames", None):
+            manifest, store = cut_into_windows(manifest, store, window, extractor.frame_shift_s)
         rule = self.split if self.reads_label else without_label(self.split)
         assignment = rule.assign(manifest)
         leaks = find_leaks(manifest, assignment, store.digests)
@@ -243,12 +244,13 @@ class PublishedCorpus(AudioCorpus):
         known = find_corpus(corpus).declared_leaks
         declared = known if declared_leaks is None else declared_leaks
         super().__init__(label=label, declared_leaks=declared, **settings)
-        self.corpus = corpus
+        self.published_name = corpus
         self.root = root
 
     def utterances(self) -> Manifest:
         """Read the utterances from the file names."""
-        return read_corpus(self.corpus, self.root)
+        assert self.published_name is not None
+        return read_corpus(self.published_name, self.root)
 
 
 class FolderCorpus(AudioCorpus):

@@ -117,8 +117,13 @@ class Extractor(nn.Module, ABC):
         return None
 
     def unit(self) -> str:
-        """Return the unit of the features, for the axis of a plot."""
+        """Return the unit of the features, for the axis of a plot, and for what may be done with them."""
         return "amplitude"
+
+    @property
+    def are_log_energies(self) -> bool:
+        """Return whether features are natural logarithms of energies, of which a gain is a sum."""
+        return self.unit() == "ln energy"
 
     def forward(self, waveforms: Padded) -> Padded:
         """Compute features [B, T, F] from waveforms [B, samples, 1], and treat silence.

@@ -32,7 +32,7 @@ def train(settings: Train) -> float:
     from ser.training.consistency import check_augment, check_complete, check_training
 
     config, job = settings.config, HydraConfig.get()
-    checks = [partial(check, config) for check in (check_complete, check_training, check_augment)]
+    checks = [partial(check, settings) for check in (check_complete, check_training, check_augment)]
     ranks.check_alike(settings.trainer, *checks)
     if job.mode is RunMode.MULTIRUN and ranks.is_shared(settings.trainer):
         return train_alone(config, Path(job.runtime.output_dir))
@@ -48,7 +48,7 @@ def train(settings: Train) -> float:
         processes.run_first(lambda: held.enter_context(run.hold(resuming=settings.resume is not None)))
         processes.run_first(lambda: setup.announce(settings, run))
         if settings.resume is not None:
-            processes.run_first(lambda: resume.check_unchanged(config, run))
+            processes.run_first(lambda: resume.check_unchanged(settings, run))
         splits = processes.run_in_turn(lambda: setup.read_splits(settings))
         if settings.ensemble is not None:
             value = ensemble.train(settings, run, splits, started=started)

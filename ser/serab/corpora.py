@@ -11,7 +11,7 @@ import numpy as np
 
 from ser.config.instantiate import build
 from ser.corpora.published import expected_size
-from ser.corpora.recordings import AudioCorpus, PublishedCorpus, label_fields
+from ser.corpora.recordings import AudioCorpus, label_fields
 from ser.data.feature_store import SKIPPING
 from ser.data.manifest import Manifest, first_ten
 from ser.errors import ConfigError, DataError, SerError
@@ -102,7 +102,7 @@ def read(
     if not isinstance(corpus, AudioCorpus):
         raise ConfigError(f"corpora=[{name}]: data={name} is no corpus of recordings. Name one of speech.")
     manifest = corpus.labelled()[0]
-    reader = corpus.corpus if isinstance(corpus, PublishedCorpus) else None
+    reader = corpus.published_name
     missing = None if reader is None else _describe_missing(manifest, corpus, reader, utterances)
     if missing and not allow_partial:
         raise DataError(

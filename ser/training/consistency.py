@@ -4,14 +4,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ser.config.instantiate import build, find_class
+from ser.config.settings import Batching, Spec, Train, option_of
 from ser.config.slots import resolve
 from ser.config.types import signature
 from ser.config.validate import complaint
 from ser.errors import ConfigError, did_you_mean, setting
+from ser.features import Extractor
+from ser.models import Pooling
 from ser.runs.environment import program_words
 from ser.runs.ranks import is_shared
-
-Config = Mapping[str, Any]
+from ser.splits.speaker_normalize import uses_speaker_normalization
+from ser.targets import Target
 
 _LARGEST_SEED = 2**32 - 1  # of NumPy
 _NEEDED = (
@@ -23,34 +27,33 @@ _NEEDED = (
 _POSITIVE = ("val_check_interval", "gradient_clip_val")
 
 
-def check_training(config: Config) -> None:
+def check_training(settings: Train) -> None:
     """Refuse a training that would not begin, not end, or leave nothing to choose the best epoch by.
 
     Raises:
         ConfigError: with the first reason.
     """
-    if missing := [key for key in _NEEDED if config.get(key) is None]:
+    if missing := [key for key in _NEEDED if getattr(settings, key) is None]:
         raise ConfigError(
             f"{missing[0]}: is deleted or null, but no training goes without. Leave out '~{missing[0]}' and "
             f"'{missing[0]}=null'; {' '.join(program_words())} --help lists the options."
         )
-    if wrong := [key for key in ("trainer", "callbacks", "batching") if not isinstance(config[key], Mapping)]:
-        raise ConfigError(
-            f"{wrong[0]}: expected settings, found {config[wrong[0]]!r}. Give it its keys and values."
-        )
-    if not config["callbacks"].get("best"):
+    for key in ("trainer", "callbacks", "batching"):
+        if not isinstance(found := getattr(settings, key), Mapping | Batching):
+            raise ConfigError(f"{key}: expected settings, found {found!r}. Give it its keys and values.")
+    if not settings.callbacks.get("best"):
         raise ConfigError(
             "callbacks.best: is deleted or null, but it saves the epoch that is scored. Leave it on; "
             "its monitor and mode can be set."
         )
-    trainer = config["trainer"]
-    if config.get("ensemble") is not None and is_shared(trainer):
+    trainer = settings.trainer
+    if settings.ensemble is not None and is_shared(trainer):
         raise ConfigError(
             "ensemble: its members are trained one after the other in one process. "
             "Set trainer.devices=1, and leave out trainer.strategy and trainer.num_nodes."
         )
-    if not 0 <= config["seed"] <= _LARGEST_SEED:
-        raise ConfigError(f"seed={config['seed']}: expected 0 to {_LARGEST_SEED}. Choose another.")
+    if not 0 <= settings.seed <= _LARGEST_SEED:
+        raise ConfigError(f"seed={settings.seed}: expected 0 to {_LARGEST_SEED}. Choose another.")
     if trainer.get("fast_dev_run"):
         raise ConfigError(
             "trainer.fast_dev_run: Lightning would save no checkpoint, and there is no best one. Use debug=fast."
@@ -60,11 +63,11 @@ def check_training(config: Config) -> None:
             raise ConfigError(
                 f"trainer.{key}={trainer[key]}: expected more than 0. Leave it out, or set 1 or more."
             )
-    _check_trainer(config)
-    _check_epochs(trainer, has_schedule=bool(config.get("schedule")))
-    _check_best(config["callbacks"]["best"])
-    _check_balance(config)
-    for monitor in monitors(config):
+    _check_trainer(settings)
+    _check_epochs(trainer, has_schedule=bool(settings.schedule))
+    _check_best(settings.callbacks["best"] or {})
+    _check_balance(settings)
+    for monitor in monitors(settings):
         monitor.check_mode()
         _check_moment(monitor, trainer)
 
@@ -101,11 +104,11 @@ class Monitor:
             )
 
 
-def monitors(config: Config) -> Iterator[Monitor]:
+def monitors(settings: Train) -> Iterator[Monitor]:
     """Find every setting that names a logged value: at the root, of the schedule, of each callback."""
-    yield Monitor("", config["monitor"], config["mode"])
-    nodes = {"schedule": config.get("schedule")}
-    nodes |= {f"callbacks.{name}": node for name, node in config["callbacks"].items()}
+    yield Monitor("", settings.monitor, settings.mode)
+    nodes = {"schedule": settings.schedule}
+    nodes |= {f"callbacks.{name}": node for name, node in settings.callbacks.items()}
     for path, node in nodes.items():
         if not node:
             continue
@@ -117,7 +120,7 @@ def monitors(config: Config) -> Iterator[Monitor]:
             yield Monitor(path, name, mode)
 
 
-def _check_moment(monitor: Monitor, trainer: Config) -> None:
+def _check_moment(monitor: Monitor, trainer: Spec) -> None:
     """Refuse a value of training where validation is not at the end of every epoch: it would be an older one."""
     between, within = trainer.get("check_val_every_n_epoch", 1), trainer.get("val_check_interval")
     if monitor.name.startswith("train/") and (between != 1 or within not in (None, 1.0)):
@@ -131,7 +134,7 @@ def _check_moment(monitor: Monitor, trainer: Config) -> None:
 _BEST = {"filename": "best", "enable_version_counter": False}
 
 
-def _check_best(best: Config) -> None:
+def _check_best(best: Spec) -> None:
     """Refuse settings under which checkpoints/best.ckpt would be absent, or not the best epoch."""
     changed = {key: value for key, value in best.items() if value != _BEST.get(key, value)}
     changed |= {
@@ -144,10 +147,10 @@ def _check_best(best: Config) -> None:
         )
 
 
-def _check_balance(config: Config) -> None:
+def _check_balance(settings: Train) -> None:
     """Refuse to draw classes equally often and then to weigh them as if they were not."""
-    balance = config["batching"].get("balance", "none")
-    if balance != "none" and config["loss"].get("class_weights") == "balanced":
+    balance = settings.batching.balance
+    if balance != "none" and settings.loss.get("class_weights") == "balanced":
         raise ConfigError(
             f"batching.balance={balance}, loss.class_weights=balanced: both correct for unequally frequent classes, so "
             "rare ones would count too much. Set loss.class_weights=none or batching.balance=none."
@@ -156,13 +159,12 @@ def _check_balance(config: Config) -> None:
 
 _READ = (
     *("trainer.accelerator", "trainer.devices", "trainer.max_epochs", "callbacks.best.monitor"),
-    *("batching.crop_frames", "batching.cut_frames", "batching.overfit", "batching.carry_state"),
     *("frontend.delta_scale", "features.sample_rate", "loss._target_", "optimizer._target_"),
 )
 """Keys below the top that are read by name: null may turn them off, but they cannot be deleted."""
 
 
-def check_complete(config: Config) -> None:
+def check_complete(settings: Train) -> None:
     """Refuse a setting that was deleted and is read all the same.
 
     Raises:
@@ -170,7 +172,7 @@ def check_complete(config: Config) -> None:
     """
     for key in _READ:
         owner, _, leaf = key.rpartition(".")
-        node: Any = config
+        node: Any = settings.config
         for part in owner.split(".") if owner else ():
             node = (node or {}).get(part)
         if isinstance(node, Mapping) and node and leaf not in node:
@@ -182,9 +184,9 @@ def check_complete(config: Config) -> None:
 _SHARDED = ("fsdp", "deepspeed", "model_parallel")
 
 
-def _check_trainer(config: Config) -> None:
+def _check_trainer(settings: Train) -> None:
     """Refuse limits below 0, nothing to train, and averages of weights of which no process has all."""
-    trainer = config["trainer"]
+    trainer = settings.trainer
     if (trainer.get("log_every_n_steps") or 0) < 0:
         raise ConfigError(
             f"trainer.log_every_n_steps={trainer['log_every_n_steps']}: expected 0, for never, or more. Write 50 or so."
@@ -197,14 +199,14 @@ def _check_trainer(config: Config) -> None:
             "epoch. Leave them out."
         )
     strategy = str(trainer.get("strategy", "auto"))
-    if strategy.startswith(_SHARDED) and config["callbacks"].get("averaged_weights"):
+    if strategy.startswith(_SHARDED) and settings.callbacks.get("averaged_weights"):
         raise ConfigError(
             f"trainer.strategy={strategy}: no process has all weights, so they cannot be averaged. "
             "Set callbacks.averaged_weights=null, or trainer.strategy=ddp."
         )
 
 
-def _check_epochs(trainer: Config, *, has_schedule: bool) -> None:
+def _check_epochs(trainer: Spec, *, has_schedule: bool) -> None:
     epochs, between = trainer.get("max_epochs"), trainer.get("check_val_every_n_epoch", 1)
     is_endless = epochs == -1 and trainer.get("max_steps", -1) == -1
     if epochs is not None and epochs < 1 and (epochs != -1 or (is_endless and has_schedule)):
@@ -221,59 +223,54 @@ def _check_epochs(trainer: Config, *, has_schedule: bool) -> None:
         )
 
 
-def check_augment(config: Config) -> None:
+def check_augment(settings: Train) -> None:
     """Refuse pieces of `augment` that need mel bands, or their energies, where features are something else.
 
     Raises:
         ConfigError: with the first of them.
     """
-    features = config["features"]
-    kind = _class_of(features)
-    is_scaled = config["frontend"].get("normalize") == "speaker"
-    is_log_energy = (features.get("log", "natural"), features.get("power", 2)) == ("natural", 2)
-    are_energies = kind == "LogMel" and is_log_energy and not is_scaled
+    extractor: Extractor = build(settings.features, slot="features")
+    are_bands = extractor.band_frequencies() is not None
+    are_energies = extractor.are_log_energies and not uses_speaker_normalization(settings.frontend)
     needs = {
-        "time_stretch": (kind != "Waveform", "spectra, whose pitch it leaves as it is"),
-        "frequency_warp": (kind == "LogMel", "mel bands"),
-        "frequency_masks": (kind == "LogMel", "mel bands"),
+        "time_stretch": (not extractor.is_waveform, "spectra, whose pitch it leaves as it is"),
+        "frequency_warp": (are_bands, "mel bands"),
+        "frequency_masks": (are_bands, "mel bands"),
         "gain_db": (are_energies, "natural logarithms of energies"),
         "mixup": (are_energies, "natural logarithms of energies"),
     }
     for piece, (has_them, what) in needs.items():
-        if config["augment"].get(piece) and not has_them:
+        if settings.augment.get(piece) and not has_them:
             instead = "" if piece == "mixup" else ", and change recordings with waveform_augment instead"
             raise ConfigError(
-                f"augment.{piece}={config['augment'][piece]}: needs {what}, and {kind} gives none with these settings. "
-                f"Set augment.{piece}=0{instead}."
+                f"augment.{piece}={settings.augment[piece]}: needs {what}, and {type(extractor).__name__} gives none "
+                f"with these settings. Set augment.{piece}=0{instead}."
             )
 
 
-def answers_frames(config: Config) -> bool:
-    """Return whether the target predicts every frame, not the utterance."""
-    return _class_of(config["target"]) == "FrameClasses"
-
-
-def check_frames(config: Config) -> None:
+def check_frames(settings: Train) -> None:
     """Refuse settings that do not go together where every frame is answered.
 
     Raises:
         ConfigError: with the first of them.
     """
-    pooling, target = _class_of(config["pooling"]), _class_of(config["target"])
-    if (pooling == "EveryStep") != answers_frames(config):
+    pooling: type[Pooling] = find_class(settings.pooling, slot="pooling")
+    target: type[Target] = find_class(settings.target, slot="target")
+    answers_frames = target.resolution == "frame"
+    if pooling.resolution != target.resolution:
         raise ConfigError(
-            f"pooling={pooling}, target={target}: one answers frames, the "
+            f"pooling={option_of('pooling', pooling)}, target={option_of('target', target)}: one answers frames, the "
             "other utterances. Use pooling=none with target=frame_classes, and another pooling with other targets."
         )
-    if config["batching"]["carry_state"]:
-        _check_carried(config)
-    if not answers_frames(config):
-        if config["callbacks"].get("recordings"):
+    if settings.batching.carry_state:
+        _check_carried(settings, answers_frames=answers_frames)
+    if not answers_frames:
+        if settings.callbacks.get("recordings"):
             raise ConfigError(
                 "callbacks.recordings: scores recordings of which every frame is answered, but this target answers "
                 "utterances. Set callbacks.recordings=null."
             )
-        mode = (config["features"].get("silence") or {}).get("mode")
+        mode = (settings.features.get("silence") or {}).get("mode")
         if mode in ("mask", "class"):
             raise ConfigError(
                 f"silence={mode}: is about the frames of an answer, but this target answers utterances. "
@@ -281,26 +278,27 @@ def check_frames(config: Config) -> None:
             )
         return
     refused = {
-        "augment.mixup": config["augment"].get("mixup"),
-        "augment.time_stretch": config["augment"].get("time_stretch"),
-        "waveform_augment": config.get("waveform_augment"),
-        "callbacks.output_space": config["callbacks"].get("output_space"),
+        "augment.mixup": settings.augment.get("mixup"),
+        "augment.time_stretch": settings.augment.get("time_stretch"),
+        "waveform_augment": settings.waveform_augment,
+        "callbacks.output_space": settings.callbacks.get("output_space"),
     }
     for key, value in refused.items():
         if value:
             off = "0" if key.startswith("augment.") else "null"
             raise ConfigError(
-                f"{key}: works on whole utterances, but target=frame_classes answers frames. Set {key}={off}."
+                f"{key}: works on whole utterances, but target={option_of('target', target)} answers frames. "
+                f"Set {key}={off}."
             )
 
 
-def _check_carried(config: Config) -> None:
+def _check_carried(settings: Train, *, answers_frames: bool) -> None:
     """Refuse what cannot go on with a state: whole utterances, deltas, stretches, statistics over padded batches."""
     remedies = {
-        "target=frame_classes with pooling=none": answers_frames(config),
-        "frontend.delta_scale=0": not config["frontend"]["delta_scale"],
-        "batching.crop_frames=null": config["batching"]["crop_frames"] is None,
-        "head.normalize=none": config["head"].get("normalize") == "none",
+        "target=frame_classes with pooling=none": answers_frames,
+        "frontend.delta_scale=0": not settings.frontend["delta_scale"],
+        "batching.crop_frames=null": settings.batching.crop_frames is None,
+        "head.normalize=none": settings.head.get("normalize") == "none",
     }
     for remedy, holds in remedies.items():
         if not holds:
@@ -308,11 +306,6 @@ def _check_carried(config: Config) -> None:
                 "batching.carry_state=true: a state goes from frame to frame and from sequence to sequence, none of "
                 f"them left out, joined or seen together. Use {remedy}, or batching.carry_state=false."
             )
-
-
-def _class_of(node: Config) -> str:
-    """Name of the class that a node builds."""
-    return str(node["_target_"]).rpartition(".")[2]
 
 
 def check_monitor(monitor: str, logged: Iterable[str], *, key: str = "monitor") -> None:

@@ -1,4 +1,7 @@
-"""Learning-rate schedules in Lightning's form: scheduler, interval, monitored metric."""
+"""Learning-rate schedules in Lightning's form: scheduler, interval, monitored metric.
+
+A function that takes `total_steps` plans the learning rate for that many steps, so that they cannot change on resume.
+"""
 
 from typing import Any
 
@@ -71,7 +74,6 @@ def cosine(optimizer: Optimizer, total_steps: int, *, final_share: float = 0.01)
 
 def plateau(
     optimizer: Optimizer,
-    total_steps: int,  # noqa: ARG001  an argument of all schedules, unused here
     *,
     factor: float = 0.5,
     patience: int = 5,
@@ -81,7 +83,6 @@ def plateau(
 
     Args:
         optimizer: Optimiser whose learning rate is the start.
-        total_steps: Not used.
         factor: Factor by which the learning rate is multiplied, 0..1.
         patience: Number of epochs without a lower value before that.
         monitor: Name of a logged loss.

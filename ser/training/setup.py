@@ -25,7 +25,7 @@ from ser.checkpoints.checkpoint import non_finite
 from ser.checkpoints.initialize import initialize
 from ser.checkpoints.resume import check_same_data
 from ser.config.instantiate import build, find_class
-from ser.config.settings import Spec, Train
+from ser.config.settings import Spec, Train, option_of
 from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
@@ -43,7 +43,7 @@ from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normaliz
 from ser.targets.base import Result, Target
 from ser.targets.losses import Objective
 from ser.training.callbacks import Progress
-from ser.training.consistency import answers_frames, check_frames, check_monitor, monitors
+from ser.training.consistency import check_frames, check_monitor, monitors
 from ser.training.divergence import diverged
 from ser.training.task import Task
 
@@ -78,11 +78,11 @@ def read_splits(settings: Train) -> Splits:
     Raises:
         SerError: The files cannot be used.
     """
-    check_frames(settings.config)
+    check_frames(settings)
     target = example_target(settings.target)
     check_target(settings, target)
     logged = logged_names(target)
-    for monitor in monitors(settings.config):
+    for monitor in monitors(settings):
         names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
         check_monitor(monitor.name, names, key=monitor.key("monitor"))
     corpus = build(_with_fields(settings.data, target), slot="data")
@@ -125,22 +125,24 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
     Raises:
         SerError: The labels are not those of the target.
     """
-    if splits.hold_waveforms and answers_frames(settings.config):
+    spec = complete_target(settings.target, splits.stores)
+    target: Target = build(spec, slot="target")
+    if splits.hold_waveforms and target.resolution == "frame":
         raise ConfigError(
-            "target=frame_classes: this data is held as waveforms, of which features are made in every step, but "
-            "frames are told from silence once. Use recordings: data=folder, data=manifest or a corpus."
+            f"target={option_of('target', type(target))}: this data is held as waveforms, of which features are made "
+            "in every step, but frames are told from silence once. Use recordings: data=folder, data=manifest or a "
+            "corpus."
         )
     if splits.hold_waveforms and settings.batching.cut_frames is not None:
         raise ConfigError(
             "batching.cut_frames: this data is held as waveforms, of which features are made in every step. "
             "Set batching.cut_frames=null and, to learn from stretches, batching.crop_frames."
         )
-    spec = complete_target(settings.target, splits.stores)
     extractor = build(settings.features, slot="features")
     step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
     data = SpeechData(
         splits.stores,
-        build(spec, slot="target"),
+        target,
         settings.batching,
         seed=settings.seed,
         member=member,

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ser.batch import Batch, Padded
+from ser.checkpoints.resume import is_planned
 from ser.config.instantiate import build
 from ser.errors import CheckpointError, advise_init
 from ser.features.augment_features import Augment
@@ -197,8 +198,12 @@ class Task(L.LightningModule):
                 group["eps"] = max(group["eps"], _HALF_EPS)
         if not self.schedule_spec:
             return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = build(self.schedule_spec, slot="schedule", optimizer=optimizer, total_steps=steps)
+        steps = (
+            {"total_steps": int(self.trainer.estimated_stepping_batches)}
+            if is_planned(self.schedule_spec)
+            else {}
+        )
+        schedule = build(self.schedule_spec, slot="schedule", optimizer=optimizer, **steps)
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:

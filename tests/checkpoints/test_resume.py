@@ -60,7 +60,7 @@ def begun(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
 def test_a_setting_that_changes_the_result_stays_as_it_was(begun: Fitted, key: str, value: Any) -> None:
     name = key if key.startswith(("trainer.", "callbacks.")) else key.partition(".")[0]
     with pytest.raises(ConfigError, match=rf"{name}.* cannot change within a run"):
-        check_unchanged(with_value(begun.settings.config, key, value), begun.run)
+        check_unchanged(Train.of(with_value(begun.settings.config, key, value)), begun.run)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +76,12 @@ def test_a_setting_that_changes_the_result_stays_as_it_was(begun: Fitted, key: s
     ],
 )
 def test_a_setting_that_changes_no_result_may_change(begun: Fitted, key: str, value: Any) -> None:
-    check_unchanged(with_value(begun.settings.config, key, value), begun.run)
+    check_unchanged(Train.of(with_value(begun.settings.config, key, value)), begun.run)
 
 
 def test_fewer_epochs_are_refused(begun: Fitted) -> None:
     with pytest.raises(ConfigError, match=r"max_epochs=1: the run was begun for 2 epochs"):
-        check_unchanged(with_value(begun.settings.config, "trainer.max_epochs", 1), begun.run)
+        check_unchanged(Train.of(with_value(begun.settings.config, "trainer.max_epochs", 1)), begun.run)
 
 
 def test_more_epochs_of_a_planned_schedule_name_init(begun: Fitted, tmp_path: Path) -> None:
@@ -89,13 +89,13 @@ def test_more_epochs_of_a_planned_schedule_name_init(begun: Fitted, tmp_path: Pa
     run = RunFolder(tmp_path)
     run.config.write_text(yaml.safe_dump(config))
     with pytest.raises(ConfigError, match=rf"from 2 to 3, as schedule=one_cycle .*init={run.best}"):
-        check_unchanged(with_value(config, "trainer.max_epochs", 3), run)
+        check_unchanged(Train.of(with_value(config, "trainer.max_epochs", 3)), run)
 
 
 def test_data_that_moved_are_compared_by_content(begun: Fitted, challenge: Path, tmp_path: Path) -> None:
     shutil.copytree(challenge, tmp_path / "moved")
     config = with_value(begun.settings.config, "data.root", str(tmp_path / "moved"))
-    check_unchanged(config, begun.run)
+    check_unchanged(Train.of(config), begun.run)
     settings = Train.of(config)
     check_same_data(setup.make_data(settings, setup.read_splits(settings)), begun.run)
     write_challenge(tmp_path / "moved", {"train": 64, "dev": 32}, seed=1)
@@ -106,7 +106,7 @@ def test_data_that_moved_are_compared_by_content(begun: Fitted, challenge: Path,
 
 def test_a_data_folder_that_is_not_there_is_named(begun: Fitted) -> None:
     with pytest.raises(ConfigError, match=r"data\.root=nowhere: no such file or folder"):
-        check_unchanged(with_value(begun.settings.config, "data.root", "nowhere"), begun.run)
+        check_unchanged(Train.of(with_value(begun.settings.config, "data.root", "nowhere")), begun.run)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"data": 5}'])
@@ -119,7 +119,7 @@ def test_a_damaged_environment_is_named(begun: Fitted, tmp_path: Path, text: str
 @pytest.mark.parametrize("key", ["trainer", "callbacks", "batching"])
 def test_a_node_that_is_a_word_is_named(begun: Fitted, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}: expected settings, found 'x'"):
-        check_training(with_value(begun.settings.config, key, "x"))
+        check_training(Train.of(with_value(begun.settings.config, key, "x")))
 
 
 def test_a_run_that_was_moved_keeps_its_best_epoch(begun: Fitted, challenge: Path, tmp_path: Path) -> None:

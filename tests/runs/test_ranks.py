@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from ser.config.settings import Train
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
 from ser.runs import ranks
 from ser.targets.classification import Quadrant
@@ -76,7 +77,7 @@ def test_processes_that_do_not_suit_the_settings_are_refused(monkeypatch: pytest
 def test_an_ensemble_in_several_processes_is_refused(trainer: dict[str, Any]) -> None:
     settings = {f"trainer__{key}": value for key, value in trainer.items()}
     with pytest.raises(ConfigError, match=r"ensemble: .*one process. Set trainer\.devices=1"):
-        check_training(settings_of(ensemble=3, **settings))
+        check_training(Train.of(settings_of(ensemble=3, **settings)))
 
 
 class Pair(ranks.Ranks):

@@ -161,7 +161,7 @@ def test_cosine_falls_to_its_final_share() -> None:
 
 def test_plateau_lowers_the_rate_when_the_loss_stays() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
-    schedule = schedules.plateau(optimizer, 100, factor=0.5, patience=2)
+    schedule = schedules.plateau(optimizer, factor=0.5, patience=2)
     for _ in range(5):
         schedule["scheduler"].step(1.0)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.2)
@@ -291,7 +291,7 @@ def settings_of(**changes: Any) -> dict[str, Any]:
 )
 def test_a_training_that_would_come_to_nothing_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        check_training(settings_of(**changes))
+        check_training(Train.of(settings_of(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_training_that_would_come_to_nothing_is_refused(changes: dict[str, Any
     ],
 )
 def test_a_training_that_can_end_is_not_refused(changes: dict[str, Any]) -> None:
-    check_training(settings_of(**changes))
+    check_training(Train.of(settings_of(**changes)))
 
 
 def features_of(kind: str, **settings: Any) -> dict[str, Any]:
@@ -340,21 +340,21 @@ def test_augmentation_of_mel_bands_is_refused_for_other_features(
     features: dict[str, Any], augment: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        check_augment(settings_of(features=features, augment=augment))
+        check_augment(Train.of(settings_of(features=features, augment=augment)))
 
 
 def test_energies_that_are_z_scores_of_a_speaker_are_not_added() -> None:
     config = settings_of(features=features_of("LogMel"), augment={"mixup": 0.3})
-    check_augment(config)
+    check_augment(Train.of(config))
     with pytest.raises(ConfigError, match=r"mixup=0\.3"):
-        check_augment(config | {"frontend": {"normalize": "speaker"}})
+        check_augment(Train.of(config | {"frontend": {"normalize": "speaker"}}))
 
 
 def test_features_switch_off_the_augmentation_that_they_cannot_have() -> None:
     for features in ("mfcc", "waveform", "log_mel"):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose("train", overrides=[f"features={features}"])
-        check_augment(yaml.safe_load(OmegaConf.to_yaml(composed)))
+        check_augment(Train.of(yaml.safe_load(OmegaConf.to_yaml(composed))))
 
 
 @pytest.mark.parametrize("monitor", ["validation/losss", "validation/accuracy"])
@@ -387,7 +387,7 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["trainer.max_epochs", "batching.overfit", "loss._target_", "callbacks.best.monitor"]
+    "key", ["trainer.max_epochs", "frontend.delta_scale", "loss._target_", "callbacks.best.monitor"]
 )
 def test_a_deleted_setting_that_is_read_is_refused(key: str) -> None:
     config = composed()
@@ -396,7 +396,7 @@ def test_a_deleted_setting_that_is_read_is_refused(key: str) -> None:
         owner = owner[part]
     del owner[key.rpartition(".")[2]]
     with pytest.raises(ConfigError, match=rf"~{key}: is deleted"):
-        check_complete(config)
+        check_complete(Train.of(config))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
