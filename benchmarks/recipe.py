@@ -16,7 +16,7 @@ from ser.config.settings import Batching, Train
 from ser.config.validate import check
 from ser.runs.run_folder import RunFolder
 from ser.targets.classification import Quadrant
-from ser.training import setup
+from ser.training.trainer import make_trainer
 
 MODELS = ("cnn", "lstm", "transformer")
 BUDGET = {"max_frames": 14_700, "max_utterances": 1_024, "pool": 2_000}
@@ -51,4 +51,4 @@ def speech(lengths: np.ndarray, **batching: int) -> SpeechData:
 def trainer(settings: Train) -> Iterator[L.Trainer]:
     """Create the trainer of a config, with its callbacks and logger, in a temporary folder."""
     with TemporaryDirectory() as folder:
-        yield setup.make_trainer(settings, RunFolder(Path(folder)))
+        yield make_trainer(settings, RunFolder(Path(folder)))

@@ -15,6 +15,7 @@ from ser.runs.run_folder import RunFolder
 from ser.training import setup
 from ser.training.consistency import check_augment, check_training
 from ser.training.task import Task
+from ser.training.trainer import fit_task, make_trainer
 from tests.commands import TINY
 from tests.conftest import REPOSITORY
 
@@ -48,8 +49,8 @@ def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> F
     run = RunFolder(folder)
     utterances = setup.make_data(settings, setup.read_splits(settings))
     task = setup.make_task(settings, utterances)
-    trainer = setup.make_trainer(settings, run)
-    setup.fit(trainer, task, utterances, run)
+    trainer = make_trainer(settings, run)
+    fit_task(trainer, task, utterances, run)
     return Fitted(settings, run, trainer, task, utterances)
 
 

@@ -24,6 +24,7 @@ from ser.export.step import Step
 from ser.splits.base import Splits
 from ser.training import setup
 from ser.training.consistency import check_augment, check_training
+from ser.training.trainer import build_trainer
 from tests.config.test_composed import composed
 from tests.conftest import write_challenge
 from tests.remedies import CONF, GROUPS, alternatives
@@ -229,7 +230,7 @@ def begin(words: list[str]) -> None:
     settings = Train.of(config)
     check_training(settings)
     check_augment(settings)
-    setup.build_trainer(settings)
+    build_trainer(settings)
     setup.make_task(settings, setup.make_data(settings, setup.read_splits(settings)))
 
 

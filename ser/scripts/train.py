@@ -38,11 +38,12 @@ def train(settings: Train) -> float:
         return train_alone(config, Path(job.runtime.output_dir))
     from ser.checkpoints import resume
     from ser.runs import launcher
-    from ser.training import ensemble, setup
+    from ser.training import ensemble, evaluation, setup
+    from ser.training.trainer import build_trainer, fit_task, set_run_folder
 
     started = time.monotonic()
     setup.prepare(settings)
-    trainer = setup.build_trainer(settings)
+    trainer = build_trainer(settings)
     with launcher.joined(trainer, settings.trainer) as processes, ExitStack() as held:
         run = RunFolder(processes.share_folder(job.runtime.output_dir))
         processes.run_first(lambda: held.enter_context(run.hold(resuming=settings.resume is not None)))
@@ -56,14 +57,16 @@ def train(settings: Train) -> float:
             return value
         data = processes.run_on_all(lambda: setup.make_data(settings, splits))
         task = processes.run_on_all(lambda: setup.make_task(settings, data))
-        setup.place(trainer, settings, run)
+        set_run_folder(trainer, settings, run)
         if processes.is_first:
             setup.record(settings, run, data)
-        setup.fit(trainer, task, data, run)
-        scores = setup.evaluate(settings, trainer, task, data)
+        fit_task(trainer, task, data, run)
+        scores = evaluation.evaluate(settings, trainer, task, data)
         if processes.is_first:
             seconds = time.monotonic() - started
-            setup.write_report(settings, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
+            evaluation.write_report(
+                settings, run, trainer, task=task, data=data, scores=scores, seconds=seconds
+            )
             record_status(
                 run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=scores.value
             )

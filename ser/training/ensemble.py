@@ -5,22 +5,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from ser.batching.class_balance import ensemble_size
 from ser.batching.datamodule import SpeechData
 from ser.config.settings import Train
 from ser.errors import ConfigError
-from ser.report import report
-from ser.report.facts import RunReport
-from ser.runs import environment
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import Splits
 from ser.targets.base import Result, numbers
-from ser.training import setup
+from ser.training import evaluation, setup
+from ser.training.evaluation import Scores
 from ser.training.recording_callbacks import scores_of_recordings
-from ser.training.setup import Scores
 from ser.training.task import Task
+from ser.training.trainer import fit_task, make_trainer
 
 _MOST = 10  # members with ensemble=auto
 
@@ -29,7 +26,7 @@ def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) ->
     """Train all members, each in its own run folder, and score their mean.
 
     Args:
-        settings: Train of the run.
+        settings: Settings of the run.
         run: Folder of the run.
         splits: Splits of its corpus.
         started: Start of the run, by time.monotonic.
@@ -97,12 +94,12 @@ def _train_member(settings: Train, run: RunFolder, splits: Splits, member: tuple
     seeded = Train.of({**settings.config, "seed": settings.seed + member[0]})
     setup.prepare(seeded)
     task = setup.make_task(seeded, data)
-    trainer = setup.make_trainer(seeded, run)
+    trainer = make_trainer(seeded, run)
     setup.record(seeded, run, data)
-    setup.fit(trainer, task, data, run)
-    scores = setup.evaluate(seeded, trainer, task, data)
+    fit_task(trainer, task, data, run)
+    scores = evaluation.evaluate(seeded, trainer, task, data)
     seconds = time.monotonic() - started
-    setup.write_report(seeded, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
+    evaluation.write_report(seeded, run, trainer, task=task, data=data, scores=scores, seconds=seconds)
     return task.eval()
 
 
@@ -137,21 +134,18 @@ def _write_report(
     seconds: float,
 ) -> None:
     """Write the report of the mean."""
-    told = RunReport(
+    content = evaluation.collect_facts(
+        settings,
+        run,
+        tasks,
+        data=data,
+        scores=scores,
+        seconds=seconds,
         title=f"{settings.experiment_name}: {len(tasks)} {type(tasks[0].model.encoder).__name__}s, averaged",
-        command=environment.typed_line(),
-        seed=settings.seed,
-        duration_s=seconds,
-        num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
         epochs=settings.trainer["max_epochs"],
         best_epoch=None,
         monitor=settings.monitor,
         mode=settings.mode,
         checkpoint=run.path,
-        metrics=scores.metrics,
-        results=scores.results,
-        overrides=environment.typed_overrides(run.path),
-        **setup.report_data_facts(data, tasks[0].target),
     )
-    report.write_report(run.path, told)
-    Console().print(report.closing_table(run.path, told), soft_wrap=True)
+    evaluation.print_report(run, content)

@@ -1,27 +1,19 @@
-"""Parts of a run, in the order in which `train.py` uses them."""
+"""Build the parts of a run from its settings: splits, data and task; write what the run started from."""
 
-import io
 import json
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
 import yaml
-from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
 from rich.console import Console
 from torch import nn
 
 from ser.batching.datamodule import SpeechData
 from ser.checkpoints import checkpoint
-from ser.checkpoints.checkpoint import non_finite
 from ser.checkpoints.initialize import initialize
 from ser.checkpoints.resume import check_same_data
 from ser.config.instantiate import build, find_class
@@ -29,22 +21,17 @@ from ser.config.settings import Spec, Train, option_of
 from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
-from ser.errors import CheckpointError, ConfigError, SerError, advise_init, named_line
+from ser.errors import ConfigError
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.files import short, write_atomic
-from ser.report import report
-from ser.report.facts import RunReport
 from ser.report.next_commands import watch_command
-from ser.report.tensorboard import typed_settings, write_scores
 from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
-from ser.targets.base import Result, Target
+from ser.targets.base import Target
 from ser.targets.losses import Objective
-from ser.training.callbacks import Progress
 from ser.training.consistency import check_frames, check_monitor, monitors
-from ser.training.divergence import diverged
 from ser.training.task import Task
 
 
@@ -118,7 +105,7 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
     """Build the data module of a run.
 
     Args:
-        settings: Train of the run.
+        settings: Settings of the run.
         splits: Splits of its corpus.
         member: Index of the ensemble member and number of members; None for the whole training split.
 
@@ -260,114 +247,6 @@ def make_on_the_fly_features(settings: Train, data: SpeechData) -> OnTheFlyFeatu
     return OnTheFlyFeatures(data.extractor, build(augment, slot="waveform_augment") if augment else None)
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Write a checkpoint in one step, and read it as `ser.checkpoints.checkpoint` does.
-
-    Lightning would copy the file if /tmp is on another disk, and load it without a check.
-
-    Args:
-        learning_rate: Learning rate of the run, for the message if weights are not finite.
-    """
-
-    def __init__(self, learning_rate: float | None = None) -> None:
-        super().__init__()
-        self.learning_rate = learning_rate
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Replace the file at `path`.
-
-        Raises:
-            DivergedError: A weight is not finite; the old file is unchanged.
-            DataError: The disk is full or the folder cannot be written; the old file is unchanged.
-        """
-        weights = {**checkpoint.get("state_dict", {}), **checkpoint.get("current_model_state", {})}
-        if wrong := non_finite(weights):
-            raise diverged(f"{path}: the weights {wrong[0]} are", learning_rate=self.learning_rate)
-        content = io.BytesIO()
-        torch.save(checkpoint, content)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(Path(path), content.getvalue())
-
-    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Read the file on the first process for all processes, as the others may run on another node.
-
-        Raises:
-            CheckpointError: It cannot be used.
-        """
-        return ranks.current_ranks().run_first(lambda: checkpoint.read_training(Path(path)))
-
-
-def make_trainer(settings: Train, run: RunFolder) -> L.Trainer:
-    """Build Lightning's trainer for a run in one process, see `build_trainer` and `place`."""
-    trainer = build_trainer(settings)
-    place(trainer, settings, run)
-    return trainer
-
-
-def place(trainer: Any, settings: Train, run: RunFolder) -> None:
-    """Set the run folder of a trainer, and add the logger."""
-    for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint):
-            callback.dirpath = str(run.best.parent)
-    trainer._default_root_dir = str(run.path)
-    if settings.logger:
-        trainer.logger = build(
-            settings.logger, slot="logger", save_dir=run.path, name="tensorboard", version=""
-        )
-
-
-def build_trainer(settings: Train) -> L.Trainer:
-    """Build Lightning's trainer with our callbacks, before all processes know the run folder.
-
-    Raises:
-        ConfigError: The accelerator or the number of devices is not available.
-    """
-    if settings.trainer.get("overfit_batches"):
-        raise ConfigError(
-            "trainer.overfit_batches: Lightning would replace the bucketed batches by its own. "
-            "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
-        )
-    callbacks = [build(node, slot=f"callbacks.{name}") for name, node in settings.callbacks.items() if node]
-    if not settings.logger:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
-    if settings.trainer.get("enable_progress_bar", True) and not any(
-        isinstance(callback, ProgressBar) for callback in callbacks
-    ):
-        callbacks.append(Progress())
-    plugins: list[Any] = [WholeCheckpoints(settings.optimizer.get("lr"))]
-    if not ranks.is_shared(settings.trainer):
-        # Without it, the variables of a scheduler would make this process one of several.
-        plugins.append(LightningEnvironment())
-    try:
-        trainer: L.Trainer = build(
-            settings.trainer,
-            slot="trainer",
-            callbacks=callbacks,
-            logger=False,  # `place` adds it
-            plugins=plugins,
-        )
-    except (MisconfigurationException, ConfigError) as error:
-        raise _refused(settings.trainer, error) from error
-    plugin: Any = trainer.strategy.precision_plugin
-    plugin.convert_input = _unchanged  # features need float32; the model converts what it is given
-    return trainer
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
-
-
-def _refused(node: Spec, error: Exception) -> ConfigError:
-    """Turn an error of Lightning about `trainer` into one sentence with a remedy."""
-    cause = error.__cause__ or error
-    reason = str(cause).strip().splitlines()[0].partition(". ")[0].rstrip(".!")
-    place = f"trainer.accelerator={node.get('accelerator')}, trainer.devices={node.get('devices')}"
-    if "devices" not in reason and "accelerator" not in reason and "backend found" not in reason:
-        return ConfigError(f"trainer: {reason}. Leave that setting out.")
-    strategy = "" if node.get("strategy") in (None, "auto") else " trainer.strategy=auto"
-    return ConfigError(f"{place}: {reason}. Use trainer.accelerator=auto trainer.devices=1{strategy}.")
-
-
 def record(settings: Train, run: RunFolder, data: SpeechData) -> None:
     """Print the table of splits, and write config.yaml, splits.json and environment.json."""
     summaries = data.summaries()
@@ -384,135 +263,3 @@ def record(settings: Train, run: RunFolder, data: SpeechData) -> None:
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts.to_dict()}
     write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
     write_atomic(run.path / "environment.json", json.dumps(facts, indent=2) + "\n")
-
-
-def fit(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
-    """Train from the start or from the newest checkpoint, and load the best weights in every process."""
-    processes = ranks.current_ranks()
-    resume = processes.share(run.last if run.last.is_file() else None)
-    try:
-        trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
-    except (SerError, MisconfigurationException, OSError):
-        raise
-    except Exception as error:
-        if isinstance(error, ValueError) and "val_check_interval" in str(error):
-            raise ConfigError(
-                f"trainer.val_check_interval={trainer.val_check_interval}: is more than the batches of an epoch. "
-                "Leave it out, or set trainer.val_check_interval=0.5 for twice an epoch."
-            ) from error
-        if "which is not available" in str(error) and not run.best.is_file():
-            raise _not_validated(trainer) from error
-        if resume is None or task.has_started:
-            raise
-        raise CheckpointError(
-            f"{resume}: lacks what this run needs to resume ({named_line(error)}). {advise_init(run.path)}"
-        ) from error
-    epochs: Any = trainer.fit_loop.epoch_progress.current
-    epochs.completed = epochs.processed  # not so after a resume that had nothing left to train
-    if not processes.share(run.best.is_file()):
-        raise _not_validated(trainer)
-    best = processes.run_first(lambda: checkpoint.read(run.best))
-    task.load_state_dict(best["state_dict"])
-    task.best_epoch = best["epoch"] + 1
-
-
-def _not_validated(trainer: L.Trainer) -> ConfigError:
-    """Return the error of a training that ended within its first epoch."""
-    steps = f"trainer.max_steps={trainer.max_steps}" if trainer.max_steps != -1 else "trainer.max_time"
-    return ConfigError(
-        f"{steps}: training ended before its first validation, so there is no best epoch. Leave out "
-        "trainer.max_steps and trainer.max_time, or raise them."
-    )
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of the best checkpoint.
-
-    Args:
-        metrics: Metrics by flat names such as `validation/accuracy`.
-        results: Results of each task, by split.
-        value: Value of the monitored metric.
-    """
-
-    metrics: dict[str, float]
-    results: dict[str, list[Result]]
-    value: float
-
-
-def best_checkpoint(trainer: L.Trainer) -> ModelCheckpoint:
-    """Return the callback that saves best.ckpt."""
-    callbacks: list[Any] = trainer.checkpoint_callbacks
-    return next(c for c in callbacks if isinstance(c, ModelCheckpoint) and c.filename == "best")
-
-
-def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
-    """Score the best checkpoint on validation and, once, on test."""
-    metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
-    if settings.test and data.has_test and trainer.limit_test_batches != 0:
-        metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
-    metrics |= floors(data, task.results)
-    return Scores(metrics, dict(task.results), _monitored(settings.monitor, metrics, task))
-
-
-def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:
-    """Compute for each split the scores of a prediction without any input, if metrics do not contain them."""
-    train = data.datasets["train"].targets
-    assert train is not None
-    found: dict[str, float] = {}
-    for split in splits:
-        targets = data.datasets[split].targets
-        values = {} if targets is None else data.target.floors(train, targets)
-        found |= {f"{split}/{name}": value for name, value in values.items()}
-    return found
-
-
-def _monitored(name: str, metrics: Mapping[str, float], task: Task) -> float:
-    """Return the value of the best epoch: from its scores, or as logged at the end of that epoch."""
-    return metrics[name] if name in metrics else task.curves[name][task.best_epoch]
-
-
-def write_report(
-    settings: Train,
-    run: RunFolder,
-    trainer: L.Trainer,
-    *,
-    task: Task,
-    data: SpeechData,
-    scores: Scores,
-    seconds: float,
-) -> None:
-    """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
-    best = best_checkpoint(trainer)
-    told = RunReport(
-        title=f"{settings.experiment_name}: {type(task.model.encoder).__name__}",
-        command=environment.typed_line(),
-        seed=settings.seed,
-        duration_s=seconds,
-        num_parameters=sum(parameter.numel() for parameter in task.model.parameters()),
-        epochs=trainer.current_epoch,
-        best_epoch=task.best_epoch,
-        monitor=str(best.monitor),
-        mode=best.mode,
-        checkpoint=run.best,
-        metrics=scores.metrics,
-        results=scores.results,
-        curves=task.curves,
-        overrides=environment.typed_overrides(run.path),
-        **report_data_facts(data, task.target),
-    )
-    report.write_report(run.path, told)
-    write_scores(trainer.logger, typed_settings(settings.config, told.overrides), scores.metrics)
-    Console().print(report.closing_table(run.path, told), soft_wrap=True)
-
-
-def report_data_facts(data: SpeechData, target: Target) -> dict[str, Any]:
-    """Return the facts about data and target for a report, as keyword arguments of RunReport."""
-    return {
-        "unit": target.resolution,
-        "splits": data.summaries(),
-        "lengths": {name: dataset.store.lengths for name, dataset in data.datasets.items()},
-        "stamps": data.facts.stamps,
-        "leaks": data.facts.leaks,
-        "cross_validation": data.facts.cross_validation,
-    }

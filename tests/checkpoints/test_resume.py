@@ -18,6 +18,7 @@ from ser.runs.run_folder import RunFolder
 from ser.training import setup
 from ser.training.callbacks import LastCheckpoint
 from ser.training.consistency import check_training
+from ser.training.trainer import best_checkpoint
 from tests.conftest import write_challenge
 from tests.fits import Fitted, fit, with_value
 
@@ -125,7 +126,7 @@ def test_a_node_that_is_a_word_is_named(begun: Fitted, key: str) -> None:
 def test_a_run_that_was_moved_keeps_its_best_epoch(begun: Fitted, challenge: Path, tmp_path: Path) -> None:
     shutil.copytree(begun.run.path, tmp_path / "moved")
     again = fit(challenge, tmp_path / "moved", *CONSTANT)
-    then, now = (setup.best_checkpoint(fitted.trainer) for fitted in (begun, again))
+    then, now = (best_checkpoint(fitted.trainer) for fitted in (begun, again))
     assert now.best_model_score == then.best_model_score
     assert now.best_model_path == str(again.run.best)
     assert [*now.best_k_models] == [str(again.run.best)]

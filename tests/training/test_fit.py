@@ -8,9 +8,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from ser.errors import ConfigError
-from ser.training import setup
 from ser.training.callbacks import AveragedWeights
 from ser.training.divergence import LossWatch
+from ser.training.evaluation import evaluate
 from ser.training.task import Task, running_statistics
 from tests.fits import fit
 
@@ -56,7 +56,7 @@ def test_a_sanity_check_leaves_no_point_on_the_curves(challenge: Path, tmp_path:
 @pytest.mark.parametrize("precision", ["16-true", "bf16-true", "64-true", "bf16-mixed"])
 def test_a_training_ends_in_every_precision(challenge: Path, tmp_path: Path, precision: str) -> None:
     fitted = fit(challenge, tmp_path, f"trainer.precision={precision}", "trainer.log_every_n_steps=1")
-    scores = setup.evaluate(fitted.settings, fitted.trainer, fitted.task, fitted.data)
+    scores = evaluate(fitted.settings, fitted.trainer, fitted.task, fitted.data)
     assert 0 <= scores.metrics["validation/accuracy"] <= 1
     assert all(torch.tensor([*curve.values()]).isfinite().all() for curve in fitted.task.curves.values())
 
@@ -71,7 +71,7 @@ def test_a_training_without_a_logger_ends(challenge: Path, tmp_path: Path) -> No
 def test_test_batches_can_be_switched_off(challenge: Path, tmp_path: Path) -> None:
     labelled = ("data.test=ser_test_1.json", "data.test_labels=gold_1.json", "+trainer.limit_test_batches=0")
     fitted = fit(challenge, tmp_path, *labelled)
-    scores = setup.evaluate(fitted.settings, fitted.trainer, fitted.task, fitted.data)
+    scores = evaluate(fitted.settings, fitted.trainer, fitted.task, fitted.data)
     assert {name.partition("/")[0] for name in scores.metrics} == {"validation"}
 
 

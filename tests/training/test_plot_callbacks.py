@@ -27,6 +27,7 @@ from ser.training.plot_callbacks import (
     principal_components,
 )
 from ser.training.task import Task
+from ser.training.trainer import make_trainer
 from tests.commands import TINY
 from tests.config.test_composed import composed
 
@@ -62,7 +63,7 @@ def trainer_of(config: dict[str, Any], folder: Path, *callbacks: L.Callback, **s
     folder.mkdir(parents=True, exist_ok=True)
     quiet = {"enable_model_summary": False, "enable_checkpointing": False}
     config = config | {"callbacks": {}, "trainer": config["trainer"] | quiet | settings}
-    trainer = setup.make_trainer(Train.of(config), RunFolder(folder))
+    trainer = make_trainer(Train.of(config), RunFolder(folder))
     trainer.callbacks += callbacks
     return trainer
 

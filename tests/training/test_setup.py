@@ -22,8 +22,9 @@ from ser.training import schedules
 from ser.training.callbacks import AveragedWeights
 from ser.training.consistency import check_augment, check_complete, check_training
 from ser.training.divergence import LossWatch
-from ser.training.setup import WholeCheckpoints, compile_in_place, make_trainer, read_splits
+from ser.training.setup import compile_in_place, read_splits
 from ser.training.task import parameter_groups
+from ser.training.trainer import WholeCheckpoints, make_trainer
 from tests.conftest import REPOSITORY
 from tests.fits import composed
 

@@ -1,0 +1,136 @@
+"""Score the best checkpoint of a run, and write its report."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+
+from ser.batching.datamodule import SpeechData
+from ser.config.settings import Train
+from ser.report import report
+from ser.report.facts import RunReport
+from ser.report.tensorboard import typed_settings, write_scores
+from ser.runs import environment
+from ser.runs.run_folder import RunFolder
+from ser.targets.base import Result
+from ser.training.task import Task
+from ser.training.trainer import best_checkpoint
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of the best checkpoint.
+
+    Args:
+        metrics: Metrics by flat names such as `validation/accuracy`.
+        results: Results of each task, by split.
+        value: Value of the monitored metric.
+    """
+
+    metrics: dict[str, float]
+    results: dict[str, list[Result]]
+    value: float
+
+
+def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
+    """Score the best checkpoint on validation and, once, on test."""
+    metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
+    if settings.test and data.has_test and trainer.limit_test_batches != 0:
+        metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    metrics |= floors(data, task.results)
+    return Scores(metrics, dict(task.results), _monitored(settings.monitor, metrics, task))
+
+
+def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:
+    """Compute for each split the scores of a prediction without any input, if metrics do not contain them."""
+    train = data.datasets["train"].targets
+    assert train is not None
+    found: dict[str, float] = {}
+    for split in splits:
+        targets = data.datasets[split].targets
+        values = {} if targets is None else data.target.floors(train, targets)
+        found |= {f"{split}/{name}": value for name, value in values.items()}
+    return found
+
+
+def _monitored(name: str, metrics: Mapping[str, float], task: Task) -> float:
+    """Return the value of the best epoch: from its scores, or as logged at the end of that epoch."""
+    return metrics[name] if name in metrics else task.curves[name][task.best_epoch]
+
+
+def write_report(
+    settings: Train,
+    run: RunFolder,
+    trainer: L.Trainer,
+    *,
+    task: Task,
+    data: SpeechData,
+    scores: Scores,
+    seconds: float,
+) -> None:
+    """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
+    best = best_checkpoint(trainer)
+    content = collect_facts(
+        settings,
+        run,
+        [task],
+        data=data,
+        scores=scores,
+        seconds=seconds,
+        title=f"{settings.experiment_name}: {type(task.model.encoder).__name__}",
+        epochs=trainer.current_epoch,
+        best_epoch=task.best_epoch,
+        monitor=str(best.monitor),
+        mode=best.mode,
+        checkpoint=run.best,
+        curves=task.curves,
+    )
+    print_report(run, content)
+    write_scores(trainer.logger, typed_settings(settings.config, content.overrides), scores.metrics)
+
+
+def collect_facts(
+    settings: Train,
+    run: RunFolder,
+    tasks: Sequence[Task],
+    *,
+    data: SpeechData,
+    scores: Scores,
+    seconds: float,
+    **others: Any,
+) -> RunReport:
+    """Collect the content of a report.
+
+    Args:
+        settings: Settings of the run.
+        run: Folder of the run.
+        tasks: The task, or those of all members of an ensemble.
+        data: Data of the run.
+        scores: Scores to report.
+        seconds: Duration of the run.
+        others: Arguments of RunReport in which a single model and an ensemble differ.
+    """
+    return RunReport(
+        command=environment.typed_line(),
+        seed=settings.seed,
+        duration_s=seconds,
+        num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
+        metrics=scores.metrics,
+        results=scores.results,
+        unit=tasks[0].target.resolution,
+        splits=data.summaries(),
+        lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
+        overrides=environment.typed_overrides(run.path),
+        stamps=data.facts.stamps,
+        leaks=data.facts.leaks,
+        cross_validation=data.facts.cross_validation,
+        **others,
+    )
+
+
+def print_report(run: RunFolder, content: RunReport) -> None:
+    """Write the files of a report, and print its closing table."""
+    report.write_report(run.path, content)
+    Console().print(report.closing_table(run.path, content), soft_wrap=True)
