@@ -128,6 +128,7 @@ EXTRAS = {
     "audio": ("soundfile>=0.13", "soxr>=0.5"),
     "demo": ("espeakng-loader>=0.2.4",),
     "serab": ("scikit-learn>=1.8",),
+    "text": ("scipy>=1.13",),
     "opensmile": ("opensmile>=2.5",),
     "transformers": ("transformers>=4.50",),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),

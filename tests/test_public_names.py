@@ -14,6 +14,7 @@ ROOMS = (
     "features",
     "targets",
     "models",
+    "text",
     "splits",
     "corpora",
     "synthetic",
