@@ -22,6 +22,7 @@ from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import is_missing, normalize_name
+from ser.splits.assignment import Assignment
 from ser.splits.base import SplitFacts, Splits
 from ser.splits.leaks import (
     describe_leaks,
@@ -30,7 +31,7 @@ from ser.splits.leaks import (
     leak_stamps,
     undeclared_leaks,
 )
-from ser.splits.rules import Assignment, Rule
+from ser.splits.rules import Rule
 
 CLASS_NAMES = ("de", "en", "es", "fr", "nl", "pt")
 """Languages of the assignment, in the order of its targets."""

@@ -33,6 +33,7 @@ from ser.errors import ConfigError
 from ser.features.extractors import Extractor
 from ser.names import normalize_name
 from ser.splits.base import SpeechSize, SplitFacts, Splits
+from ser.splits.folds import cross_validation
 from ser.splits.leaks import (
     describe_leaks,
     describe_lookalike_speakers,
@@ -40,7 +41,7 @@ from ser.splits.leaks import (
     leak_stamps,
     undeclared_leaks,
 )
-from ser.splits.rules import Rule, cross_validation, without_label
+from ser.splits.rules import Rule, without_label
 
 _log = logging.getLogger(__name__)
 

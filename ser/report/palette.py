@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ser.splits.assignment import SPLITS
+
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
@@ -12,8 +14,6 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 """Source: Okabe and Ito, "Color universal design", 2008."""
 CLASS_COLORS = (*PALETTE, "#CC33FF", "#993311", "#2200FF", "#116655", "#331188")
 """Colours of 12 classes: the nearest two are 17 apart in CIELAB, also without red or green cones."""
-SPLITS = ("train", "validation", "test")
-"""These splits have the first colours of the palette in every plot."""
 _DASHES = ("solid", "dashed", "dotted", "dashdot")
 _MARKERS = ("o", "^", "s", "X")
 _DARKEST = 0.5  # level of matplotlib's Blues on which black text has a contrast of 8.5
@@ -48,7 +48,7 @@ def class_styles(classes: int) -> list[ClassStyle]:
 
 
 def split_colors(names: Iterable[str]) -> list[str]:
-    """Return a colour for each split, the same in every plot; other names get the remaining colours."""
+    """Return a colour for each split, the first ones of the palette in every plot; other names get the others."""
     own = dict(zip(SPLITS, PALETTE, strict=False))
     spare = itertools.cycle(PALETTE[len(SPLITS) :])
     return [own[name] if name in own else next(spare) for name in names]

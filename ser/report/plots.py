@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ser.files import write_atomic
-from ser.report.palette import PALETTE, SPLITS, class_styles, share_map, split_colors
+from ser.report.palette import PALETTE, class_styles, share_map, split_colors
+from ser.splits.assignment import SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

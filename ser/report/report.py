@@ -18,9 +18,9 @@ from ser.report import plots
 from ser.report.caveats import describe_caveats
 from ser.report.facts import RunReport
 from ser.report.next_commands import fold_command, next_commands
-from ser.report.palette import SPLITS
 from ser.report.sections import Section, section_of
 from ser.runs.tables import format_markdown
+from ser.splits.assignment import SPLITS
 from ser.targets.base import Result
 
 METRICS = {

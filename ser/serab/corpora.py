@@ -15,8 +15,8 @@ from ser.corpora.recordings import AudioCorpus, label_fields
 from ser.data.feature_store import SKIPPING
 from ser.data.manifest import Manifest, first_ten
 from ser.errors import ConfigError, DataError, SerError
+from ser.splits.assignment import Assignment
 from ser.splits.leaks import describe_leaks, find_leaks, leak_stamps
-from ser.splits.rules import Assignment
 
 
 @dataclass(frozen=True)

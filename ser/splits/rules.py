@@ -11,20 +11,18 @@ from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
-from ser.data.manifest import Manifest, first_ten, speaker_remedy
-from ser.errors import ConfigError, DataError, did_you_mean
-from ser.names import normalize_name
+from ser.data.manifest import Manifest, speaker_remedy
+from ser.errors import ConfigError, DataError
+from ser.splits.assignment import (
+    AT_RANDOM,
+    SPLITS,
+    Assignment,
+    check_field,
+    class_of_each,
+    field_values,
+    make_assignment,
+)
 from ser.splits.stratify import best_draw, blocks_of
-
-SPLITS = ("train", "validation", "test")
-
-Assignment = dict[str, np.ndarray]
-"""Split -> ascending indices [n] int64 into a manifest. Train and validation are always present, test is optional."""
-
-_COLUMNS = ("speaker", "group", "split")  # columns of a manifest; other names are label fields
-_AT_RANDOM = "ask by name for a random split, through which speakers leak: split=random"
-
-_MOST_NAMED = 10  # classes that a message lists
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +59,13 @@ class Serab:
     label: str | None = None
 
     def __post_init__(self) -> None:
-        _check_shares(train=self.train, validation=self.validation)
+        check_shares(train=self.train, validation=self.validation)
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Assign speakers as published: shares count speakers, not utterances, and groups are ignored."""
         if self.key not in ("speaker", "group"):
-            _check_field(manifest, "key", self.key)
-        owners = _field_values(manifest, self.key)
+            check_field(manifest, "key", self.key)
+        owners = field_values(manifest, self.key)
         speakers = sorted({*owners.tolist()})  # as text: '1', '10', '2'
         np.random.RandomState(0).shuffle(speakers)
         cuts = int(self.train * len(speakers)), int((self.train + self.validation) * len(speakers))
@@ -76,11 +74,11 @@ class Serab:
         split_of |= dict.fromkeys(speakers[: cuts[0]], "train")
         names = np.array([split_of[owner] for owner in owners])
         remedy = f"{len(speakers)} speakers are too few for its shares: use split=speaker data.split.test=0."
-        return _make_assignment(manifest, names, self.label, remedy=remedy)
+        return make_assignment(manifest, names, self.label, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _RandomRule:
+class RandomRule:
     """Base class of rules that draw splits at random.
 
     Args:
@@ -103,9 +101,9 @@ class _RandomRule:
             raise DataError(
                 f"{manifest.source}: has {number} set{'s' * (number != 1)} of utterances that share no "
                 f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. "
-                f"{self._suggest_fewer_parts(number)}{_AT_RANDOM[0].upper()}{_AT_RANDOM[1:]}."
+                f"{self._suggest_fewer_parts(number)}{AT_RANDOM[0].upper()}{AT_RANDOM[1:]}."
             )
-        names, classes = np.unique(_class_of_each(manifest, self.label), return_inverse=True)
+        names, classes = np.unique(class_of_each(manifest, self.label), return_inverse=True)
         counts = np.bincount(blocks * len(names) + classes, minlength=number * len(names))
         parts: np.ndarray = best_draw(counts.reshape(number, -1), np.array(shares), self.seed)[blocks]
         return parts
@@ -122,11 +120,11 @@ class _RandomRule:
         parts = self._stratify(manifest.select(rest.tolist()), fields, [1 - validation, validation])
         names = np.full(len(manifest), "test", dtype=object)  # a text dtype would truncate longer names
         names[rest] = np.array(SPLITS)[parts]
-        return _make_assignment(manifest, names, self.label)
+        return make_assignment(manifest, names, self.label)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _RuleWithShares(_RandomRule):
+class _RuleWithShares(RandomRule):
     """Base class of rules that split by shares.
 
     Args:
@@ -138,7 +136,7 @@ class _RuleWithShares(_RandomRule):
     test: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_shares(validation=self.validation, test=self.test)
+        check_shares(validation=self.validation, test=self.test)
 
     def _suggest_fewer_parts(self, blocks: int) -> str:
         return "Do without a test split: data.split.test=0. " if blocks > 1 and self.test else ""
@@ -151,10 +149,10 @@ class SpeakerDisjoint(_RuleWithShares):
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Assign speakers at random; those who share a group stay together."""
-        _field_values(manifest, self._required)
+        field_values(manifest, self._required)
         shares = [1 - self.validation - self.test, self.validation, self.test]
         parts = self._stratify(manifest, ("speaker", "group"), shares if self.test else shares[:2])
-        return _make_assignment(manifest, np.array(SPLITS)[parts], self.label)
+        return make_assignment(manifest, np.array(SPLITS)[parts], self.label)
 
 
 class GroupDisjoint(SpeakerDisjoint):
@@ -170,7 +168,7 @@ class RandomSplit(_RuleWithShares):
         """Assign utterances at random; train gets at least one of each class."""
         by_id = sorted(range(len(manifest)), key=lambda index: manifest.utterances[index].id)
         order = np.random.default_rng(self.seed).permutation(by_id)
-        classes = _class_of_each(manifest, self.label)[order]
+        classes = class_of_each(manifest, self.label)[order]
         names = np.full(len(manifest), "train", dtype=object)
         for name in np.unique(classes):
             members = order[classes == name]
@@ -179,11 +177,11 @@ class RandomSplit(_RuleWithShares):
             names[members[:held_out]] = "validation"
             names[members[:tested]] = "test"
         remedy = "Add recordings: some class needs two." if self.label else "Add recordings."
-        return _make_assignment(manifest, names, self.label, remedy=remedy)
+        return make_assignment(manifest, names, self.label, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predefined(_RandomRule):
+class Predefined(RandomRule):
     """Splits named by the manifest's column `split`; a missing validation split is drawn from train.
 
     It is drawn by speaker or group if these are known for all utterances and there are at least two, else at random
@@ -196,16 +194,16 @@ class Predefined(_RandomRule):
     validation: float = 0.2
 
     def __post_init__(self) -> None:
-        _check_shares(validation=self.validation)
+        check_shares(validation=self.validation)
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Assign utterances as the column says."""
-        names = _field_values(manifest, "split").astype(object)
+        names = field_values(manifest, "split").astype(object)
         if "train" in names and "validation" not in names:
             train = np.flatnonzero(names == "train")
             names[train[self._draw(manifest.select(train.tolist()))]] = "validation"
         remedy = "Name the 'split' of some utterances 'train'."
-        return _make_assignment(manifest, names, self.label, remedy=remedy)
+        return make_assignment(manifest, names, self.label, remedy=remedy)
 
     def _draw(self, manifest: Manifest) -> np.ndarray:
         """Draw the indices [n] of validation utterances from those of train."""
@@ -252,8 +250,8 @@ class WindowSplit(_RuleWithShares):
         tested = apart.assign(manifest).get("test", np.zeros(0, dtype=np.int64))
         rest = np.setdiff1d(np.arange(len(manifest)), tested)
         at_random = RandomSplit(validation=self.validation, test=0.0, seed=self.seed, label=self.label)
-        dealt = at_random.assign(manifest.select(rest.tolist()))
-        splits = {name: rest[indices] for name, indices in dealt.items()}
+        parts = at_random.assign(manifest.select(rest.tolist()))
+        splits = {name: rest[indices] for name, indices in parts.items()}
         return splits | {"test": tested} if len(tested) else splits
 
 
@@ -282,109 +280,8 @@ class Default(_RuleWithShares):
         remedy = speaker_remedy(manifest, "'speaker', 'group' or 'split'")
         raise DataError(
             f"{manifest.source}: names neither splits nor all speakers nor all groups, so it is unknown what to "
-            f"keep apart. {remedy}, or {_AT_RANDOM}."
+            f"keep apart. {remedy}, or {AT_RANDOM}."
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeakerKFold(_RandomRule):
-    """Speakers in folds of similar size: one fold is the test split, another one validation, the others train.
-
-    Args:
-        folds: Number of folds.
-        fold: Index of the fold that is the test split, from 0.
-        validation: Share of the other folds' utterances for validation; None for the next fold.
-    """
-
-    folds: int = 5
-    fold: int = 0
-    validation: float | None = None
-
-    def __post_init__(self) -> None:
-        least = 3 if self.validation is None else 2
-        if self.folds < least:
-            raise ConfigError(
-                f"data.split.folds={self.folds}: leaves none to train on. Give {least} or more."
-            )
-        _check_fold(self.fold, self.folds)
-        if self.validation is not None:
-            _check_shares(validation=self.validation)
-
-    def _suggest_fewer_parts(self, blocks: int) -> str:
-        least = 3 if self.validation is None else 2
-        return f"Make as many folds: data.split.folds={blocks}. " if least <= blocks < self.folds else ""
-
-    def assign(self, manifest: Manifest) -> Assignment:
-        """Assign speakers to folds; those who share a group stay together, and each is tested in one fold."""
-        _field_values(manifest, "speaker")
-        fields = ("speaker", "group")
-        folds = self._stratify(manifest, fields, [1 / self.folds] * self.folds)
-        if self.validation is not None:
-            return self._hold_out(manifest, folds == self.fold, fields, self.validation)
-        splits = np.roll(["test", "validation", *["train"] * (self.folds - 2)], self.fold)
-        return _make_assignment(manifest, splits[folds], self.label)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _LeaveOneOut(_RandomRule):
-    """Base class of rules that test on one speaker or one group.
-
-    Args:
-        fold: Index of the speaker or group in alphabetical order, from 0, if none is named.
-        validation: Share of the other utterances for validation; at least one speaker or group.
-    """
-
-    fold: int = 0
-    validation: float = 0.2
-
-    def __post_init__(self) -> None:
-        _check_shares(validation=self.validation)
-
-    def _leave_out(self, manifest: Manifest, fields: Sequence[str], chosen: str | int | None) -> Assignment:
-        owners = _field_values(manifest, fields[0])
-        known = sorted({*owners.tolist()})
-        if chosen is None:
-            _check_fold(self.fold, len(known))
-            chosen = known[self.fold]
-        chosen = normalize_name(str(chosen))
-        if chosen not in known:
-            raise ConfigError(
-                f"data.split.{fields[0]}={chosen}: {manifest.source} has no such {fields[0]}. "
-                f"{did_you_mean(chosen, known)}"
-            )
-        return self._hold_out(manifest, owners == chosen, fields, self.validation)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeaveOneSpeakerOut(_LeaveOneOut):
-    """Leave-one-speaker-out: one speaker is the test split, others validation, the rest train.
-
-    Args:
-        speaker: Speaker to test on; None for the one with index `fold`.
-    """
-
-    speaker: str | int | None = None
-
-    def assign(self, manifest: Manifest) -> Assignment:
-        """Hold out the speaker, and draw validation from the others; those who share a group stay together."""
-        return self._leave_out(manifest, ("speaker", "group"), self.speaker)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeaveOneGroupOut(_LeaveOneOut):
-    """Leave-one-group-out: one group, such as a session, is the test split, others validation, the rest train.
-
-    A speaker may be in several groups; then the leak check reports it.
-
-    Args:
-        group: Group to test on; None for the one with index `fold`.
-    """
-
-    group: str | int | None = None
-
-    def assign(self, manifest: Manifest) -> Assignment:
-        """Hold out the group, and draw validation from the others."""
-        return self._leave_out(manifest, ("group",), self.group)
 
 
 def without_label(rule: Rule) -> Rule:
@@ -393,96 +290,11 @@ def without_label(rule: Rule) -> Rule:
     return cast(Rule, replace(settings, label=None)) if hasattr(rule, "label") else rule
 
 
-def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
-    """Return the settings of a sweep that tests every speaker once.
-
-    The list is empty if the rule is such a fold already, or if speakers are unknown or too few.
-    """
-    if isinstance(rule, SpeakerKFold | _LeaveOneOut) or any(u.speaker is None for u in manifest):
-        return []
-    folds = min(5, len(np.unique(blocks_of(manifest, ("speaker", "group")))))
-    if folds < 3:
-        return []
-    number = [f"data.split.folds={folds}"] * (folds != SpeakerKFold.folds)
-    return ["split=speaker_kfold", *number, f"data.split.fold={','.join(map(str, range(folds)))}"]
-
-
-def _field_values(manifest: Manifest, field: str) -> np.ndarray:
-    """Return the speaker, group, predefined split or label of each utterance [N].
-
-    Raises:
-        DataError: Utterances have none; the message lists the first ten and the count.
-    """
-    field = normalize_name(field)
-    is_column = field in _COLUMNS
-    found = [
-        getattr(utterance, field) if is_column else utterance.labels.get(field) for utterance in manifest
-    ]
-    bare = [utterance.id for utterance, name in zip(manifest, found, strict=True) if name is None]
-    if bare:
-        raise DataError(
-            f"{manifest.source}: {len(bare)} of {len(manifest)} utterances have no '{field}':{first_ten(bare)}\n"
-            f"{speaker_remedy(manifest, repr(field))}, or {_AT_RANDOM}."
-        )
-    return np.array([str(name) for name in found])
-
-
-def _class_of_each(manifest: Manifest, label: str | None) -> np.ndarray:
-    """Return the class of each utterance [N]; all are equal without a label field."""
-    if label is None:
-        return np.zeros(len(manifest), dtype=np.int64)
-    label = normalize_name(label)
-    _check_field(manifest, "label", label)
-    return np.array([str(utterance.labels.get(label, "")) for utterance in manifest])
-
-
-def _make_assignment(
-    manifest: Manifest, names: np.ndarray, label: str | None, *, remedy: str = "Choose another rule."
-) -> Assignment:
-    """Build an assignment from the name of each utterance's split [N].
-
-    Raises:
-        DataError: Train or validation is empty, or train lacks a class.
-    """
-    found = {name: np.flatnonzero(names == name) for name in SPLITS}
-    for name in ("train", "validation"):
-        if not len(found[name]):
-            raise DataError(
-                f"{manifest.source}: the split '{name}' is empty, but training needs it. {remedy}"
-            )
-    classes = _class_of_each(manifest, label)
-    if absent := sorted({*classes.tolist()} - {*classes[found["train"]].tolist()}):
-        named = [f"'{name}' ({np.sum(classes == name)} in the other splits)" for name in absent[:_MOST_NAMED]]
-        listed = ", ".join([*named, *[f"and {len(absent) - _MOST_NAMED} more"] * (len(absent) > _MOST_NAMED)])
-        raise DataError(
-            f"{manifest.source}: train has no utterance of the {label} {listed}, and so cannot learn it. Drop or "
-            "merge it with data.label_map, choose another data.split.seed, fold or rule, or, where it is mapped to "
-            "labels that train has, set data.split.label=null."
-        )
-    return {name: indices for name, indices in found.items() if len(indices)}
-
-
-def _check_field(manifest: Manifest, option: str, field: str) -> None:
-    fields = {name for utterance in manifest for name in utterance.labels}
-    if normalize_name(field) not in fields:
-        nearest = did_you_mean(field, fields) if fields else "It has no labels at all."
-        raise ConfigError(
-            f"data.split.{option}={field}: {manifest.source} has no such label field. {nearest}"
-        )
-
-
-def _check_shares(**shares: float) -> None:
+def check_shares(**shares: float) -> None:
     """Refuse shares that are not above 0 (`test` may be 0) or whose sum is not below 1."""
     positive = all(share > 0 or (option == "test" and share == 0) for option, share in shares.items())
     if not (positive and sum(shares.values()) < 1):
         given = ", ".join(f"data.split.{option}={share}" for option, share in shares.items())
         raise ConfigError(
             f"{given}: expected shares above 0 whose sum is below 1; only test may be 0. Correct them."
-        )
-
-
-def _check_fold(fold: int, folds: int) -> None:
-    if not 0 <= fold < folds:
-        raise ConfigError(
-            f"data.split.fold={fold}: there are {folds}, the first is 0. Give 0 to {folds - 1}."
         )

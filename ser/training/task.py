@@ -23,12 +23,12 @@ from ser.models.classifier import Classifier
 from ser.precision import in_float32
 from ser.randomness import seed_dropout
 from ser.runs import ranks
+from ser.splits.assignment import SPLITS
 from ser.targets.base import Result, Target, numbers
 from ser.targets.losses import Objective
 from ser.training.divergence import LossWatch, diverged
 from ser.training.epoch_totals import EpochTotals
 
-SPLITS = ("train", "validation", "test")
 _ASK_EVERY = 50  # batches between two checks on a device, as each check synchronises
 
 _HALF_EPS = 1e-4  # squares of gradients below 2.4e-4 are 0 in float16, and Adam would divide 0 by 0

@@ -13,8 +13,9 @@ from matplotlib.text import Text
 
 from ser.errors import DataError
 from ser.report import plots, sound_plots, stream_plot
-from ser.report.palette import PALETTE, SPLITS
+from ser.report.palette import PALETTE
 from ser.serab import heat_map
+from ser.splits.assignment import SPLITS
 from ser.targets.classification import QUADRANTS
 
 COUNTS = np.array([[812, 120, 30, 2], [60, 2500, 14, 400], [200, 100, 300, 80], [0, 0, 0, 0]])

@@ -16,21 +16,18 @@ from ser.corpora.recordings import cut_into_windows
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store_io import new_store
 from ser.errors import ConfigError, DataError
+from ser.splits.assignment import Assignment
+from ser.splits.folds import LeaveOneGroupOut, LeaveOneSpeakerOut, SpeakerKFold
 from ser.splits.leaks import find_leaks
 from ser.splits.rules import (
-    Assignment,
     Default,
     GroupDisjoint,
-    LeaveOneGroupOut,
-    LeaveOneSpeakerOut,
     Predefined,
     RandomSplit,
     Rule,
     Serab,
     SpeakerDisjoint,
-    SpeakerKFold,
     WindowSplit,
-    cross_validation,
 )
 
 EMOTIONS = ("anger", "joy", "sadness")
@@ -207,53 +204,6 @@ def test_without_a_test_share_there_is_no_test_split() -> None:
 def test_three_speakers_are_enough() -> None:
     found = speakers_of(manifest_of("a", "b", "c"), SpeakerDisjoint())
     assert sorted(map(len, found.values())) == [1, 1, 1]
-
-
-@pytest.mark.parametrize("validation", [None, 0.25])
-def test_over_all_folds_everybody_is_tested_once(validation: float | None) -> None:
-    manifest = manifest_of(*TEN)
-    tested = [
-        speakers_of(manifest, SpeakerKFold(folds=4, fold=fold, validation=validation))["test"]
-        for fold in range(4)
-    ]
-    assert sorted(speaker for fold in tested for speaker in fold) == TEN
-    assert sorted(map(len, tested)) == [2, 2, 3, 3]
-
-
-def test_the_fold_after_the_test_fold_is_validation_unless_a_share_is_given() -> None:
-    manifest = manifest_of(*TEN)
-    first, last = (speakers_of(manifest, SpeakerKFold(folds=5, fold=fold)) for fold in (0, 4))
-    assert last["validation"] == first["test"]
-    assert len(speakers_of(manifest, SpeakerKFold(folds=5, validation=0.5))["validation"]) == 4
-
-
-@pytest.mark.parametrize("chosen", [{"speaker": "07"}, {"fold": 7}])
-def test_the_speaker_who_is_left_out_is_alone_in_test(chosen: dict[str, Any]) -> None:
-    found = speakers_of(manifest_of(*TEN), LeaveOneSpeakerOut(**chosen))
-    assert found["test"] == ["07"]
-    assert len(found["validation"]) == 2
-
-
-def test_a_speaker_can_be_named_by_a_number() -> None:
-    assert speakers_of(manifest_of("11", "12", "13"), LeaveOneSpeakerOut(speaker=12))["test"] == ["12"]
-
-
-def test_leaving_a_speaker_out_draws_validation_from_whole_groups() -> None:
-    found = speakers_of(in_pairs(TEN), LeaveOneSpeakerOut(speaker="03", validation=0.3))
-    validation, train = found["validation"], found["train"]
-    assert not {int(name) // 2 for name in validation} & {int(name) // 2 for name in train}
-
-
-def test_the_group_that_is_left_out_is_alone_in_test() -> None:
-    found = speakers_of(in_pairs(TEN), LeaveOneGroupOut(group="session 1"))
-    assert found["test"] == speakers_of(in_pairs(TEN), LeaveOneGroupOut(fold=1))["test"] == ["02", "03"]
-    assert len(found["validation"]) == 2
-
-
-def test_groups_can_be_left_out_though_speakers_return() -> None:
-    manifest = joined(*(manifest_of("a", "b", group=f"day {day}") for day in range(4)))
-    leaks = find_leaks(manifest, LeaveOneGroupOut(group="day 2").assign(manifest), None)
-    assert {"speaker"} <= {leak.kind for leak in leaks} <= {"speaker", "overlap"}
 
 
 def predefined(*splits: str | None) -> Manifest:
@@ -584,24 +534,3 @@ def test_windows_of_one_recording_are_a_leak_though_nobody_is_known(tmp_path: Pa
     assignment = WindowSplit(seed=1).assign(manifest)
     (leak,) = find_leaks(manifest, assignment, None)
     assert (leak.kind, leak.splits) == ("group", ("train", "validation"))
-
-
-@pytest.mark.parametrize(
-    ("speakers", "rule", "settings"),
-    [
-        (TEN, SpeakerDisjoint(), ["split=speaker_kfold", "data.split.fold=0,1,2,3,4"]),
-        (
-            ["a", "b", "c", "d"],
-            Predefined(),
-            ["split=speaker_kfold", "data.split.folds=4", "data.split.fold=0,1,2,3"],
-        ),
-        (["a", "b"], RandomSplit(), []),
-        ([None, "a", "b", "c"], RandomSplit(), []),
-        (TEN, SpeakerKFold(), []),
-        (TEN, LeaveOneSpeakerOut(), []),
-    ],
-)
-def test_cross_validation_is_offered_where_speakers_make_folds(
-    speakers: list[str | None], rule: Rule, settings: list[str]
-) -> None:
-    assert cross_validation(manifest_of(*speakers), rule) == settings
