@@ -162,6 +162,11 @@ class Train(Settings):
     logger: Spec | None = None
 
 
+def names_of(value: str | list[str]) -> list[str]:
+    """Return the names in a setting that takes one name or a list."""
+    return [value] if isinstance(value, str) else value
+
+
 SCHEMAS: dict[str, type[Settings]] = {
     "predict": Predict,
     "export": Export,

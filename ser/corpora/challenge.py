@@ -9,6 +9,7 @@ from ser.corpora.challenge_reader import Labels, read_challenge, read_labels
 from ser.data.json_stream import LABEL_NAMES
 from ser.data.store import Store
 from ser.errors import ConfigError
+from ser.features import Extractor
 from ser.splits.base import SplitFacts, Splits
 
 _CHALLENGE_DIM = 26  # of features=challenge, the default; files may have another width
@@ -59,7 +60,8 @@ class ChallengeCorpus:
             ConfigError: The settings need waveforms.
             DataError: A file is missing, damaged, of the wrong shape or without labels.
         """
-        if str(features["_target_"]).endswith(".Waveform"):
+        extractor: Extractor = build(features, slot="features")
+        if extractor.is_waveform:
             raise ConfigError(
                 "features=waveform and waveform_augment need recordings, but the challenge's files hold frames. "
                 "Leave them out, or train on recordings: data=folder, data=manifest or a corpus."
@@ -71,7 +73,7 @@ class ChallengeCorpus:
             )
         train = self._read(self.train, width_setting="data.feature_dim")
         feature_dim = self.feature_dim or train.feature_dim
-        made = build(features, slot="features").feature_dim
+        made = extractor.feature_dim
         if made not in (feature_dim, _CHALLENGE_DIM):
             raise ConfigError(
                 f"features: would make {made} values a frame, but the challenge's files hold frames, of {feature_dim}, "

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from ser.errors import program as path_of_program
 from ser.errors import shell_word
-from ser.files import short
+from ser.files import short, write_atomic
 
 PACKAGES = (
     "ser-lightning",
@@ -35,31 +36,37 @@ _CHECKOUT = Path(__file__).parents[2]
 _GIT_TIMEOUT_S = 5.0  # git takes some 10 ms; a run must not wait for a stalled network disk
 
 
-def describe_environment(
-    command: Sequence[str], seed: int, data_hashes: Mapping[str, str], *, overrides: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Describe everything that is needed to repeat a run, in plain containers for JSON.
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """Everything that is needed to repeat a run.
 
     Args:
-        command: Words of the command line, such as `["python", *sys.argv]`.
+        command: Command line, quoted for a shell.
         seed: Seed of the run.
-        data_hashes: Hash of the content of each file or split.
+        data: Hash of the content of each file or split.
         overrides: Settings typed for the run, including those before it was resumed.
+        inputs: Hash of each other file or folder that a setting names.
     """
-    return {
-        "command": " ".join(map(shell_word, command)),
-        "overrides": [*overrides],
-        "seed": seed,
-        "data": dict(data_hashes),
-        "commit": git_commit(),
-        "dirty": has_local_changes(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: version(name) for name in PACKAGES},
-        "cpus": os.cpu_count(),
-        "devices": _devices(),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+
+    command: str
+    seed: int
+    data: Mapping[str, str]
+    overrides: Sequence[str] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = field(default_factory=lambda: git_commit())
+    dirty: bool | None = field(default_factory=lambda: has_local_changes())
+    python: str = field(default_factory=platform.python_version)
+    platform: str = field(default_factory=platform.platform)
+    packages: Mapping[str, str | None] = field(
+        default_factory=lambda: {name: version(name) for name in PACKAGES}
+    )
+    cpus: int | None = field(default_factory=os.cpu_count)
+    devices: Sequence[str] = field(default_factory=lambda: _devices())
+    time: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def write(self, folder: Path) -> None:
+        """Write environment.json into the folder of a run."""
+        write_atomic(folder / "environment.json", json.dumps(asdict(self), indent=2) + "\n")
 
 
 def hash_inputs(config: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 ser serab corpora=[ravdess,emodb4] corpora_root=DIR extractor=byol_s extractor.weights=FILE
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,19 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from ser.config.instantiate import find_class
 from ser.config.main import main
-from ser.config.settings import Serab
-from ser.config.validate import check, show
+from ser.config.settings import Serab, names_of
+from ser.config.types import signature
+from ser.config.validate import check
 from ser.errors import ConfigError, did_you_mean, install_command
 
 
 @main("serab", existing_paths=("corpora_root",))
 def serab(settings: Serab) -> float:
     """Run the benchmark; a sweep is ranked by the mean accuracy over corpora on the split `select`."""
-    config, job = settings.config, HydraConfig.get()
-    check_names(config)
-    corpora = [config["corpora"]] if isinstance(config["corpora"], str) else config["corpora"]
-    specs = {name: corpus_spec(name, config) for name in dict.fromkeys(corpora)}
+    job = HydraConfig.get()
+    specs = {name: corpus_spec(name, settings) for name in dict.fromkeys(names_of(settings.corpora))}
     try:
         from ser.serab import (
             benchmark,
@@ -36,7 +35,7 @@ def serab(settings: Serab) -> float:
             f"The benchmark's classifiers cannot be imported ({error}). Run: {install_command('serab')}"
         ) from error
     return benchmark.run(
-        config,
+        settings,
         specs,
         folder=Path(job.runtime.output_dir),
         extractor=job.runtime.choices["extractor"],
@@ -44,30 +43,7 @@ def serab(settings: Serab) -> float:
     )
 
 
-def check_names(config: Mapping[str, Any]) -> None:
-    """Check that names are text, because YAML reads `null` and `2024` as other types.
-
-    Raises:
-        ConfigError: something is not.
-    """
-    for key, example in {"corpora": "ravdess", "classifiers": "svc"}.items():
-        names = [config[key]] if isinstance(config[key], str) else config[key]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f"{key}={show(config[key])}: expected a list of names, such as [{example}].")
-    for key, of in {"folders": "folder", "settings": "settings", "published": "settings"}.items():
-        if not isinstance(config[key], Mapping):
-            raise ConfigError(
-                f"{key}={show(config[key])}: expected corpus -> {of}. Leave it out to have ours."
-            )
-    for name, folder in config["folders"].items():
-        if not isinstance(folder, str | None):
-            raise ConfigError(
-                f"folders.{name}={show(folder)}: expected the name of a folder. "
-                f"Quote it: 'folders.{name}=\"{show(folder)}\"'."
-            )
-
-
-def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def corpus_spec(name: str, settings: Serab) -> dict[str, Any]:
     """Return the config node of a corpus: its option of `data=`, its folder, the benchmark's split and settings.
 
     Raises:
@@ -80,14 +56,14 @@ def corpus_spec(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if "split" not in cfg.data:
         raise ConfigError(f"corpora=[{name}]: data={name} is no corpus of recordings. Name one of speech.")
     if OmegaConf.is_missing(cfg.data, "root"):
-        cfg.data.root = str(Path(config["corpora_root"]) / (config["folders"].get(name) or name))
+        cfg.data.root = str(Path(settings.corpora_root) / (settings.folders.get(name) or name))
     spec: dict[str, Any] = check(OmegaConf.masked_copy(cfg, ["data"]))["data"]
-    rule = config["data"]["split"]
-    label = config["data"]["label"] or spec.get("label")
-    spec |= {"cache_dir": config["cache_dir"], "label": label, "split": {**rule, "label": label}}
-    for own in (config["settings"], config["published"] if _split() == "serab" else {}):
+    rule, label = settings.data.split, settings.data.label or spec.get("label")
+    spec |= {"cache_dir": settings.cache_dir, "label": label, "split": {**rule, "label": label}}
+    takes = signature(find_class(rule, slot="data.split"))[0].keys()
+    for own in (settings.settings, settings.published if _split() == "serab" else {}):
         changes = own.get(name) or {}
-        if rule["_target_"].endswith(".Serab"):
+        if changes.get("split", {}).keys() <= takes:
             spec["split"] |= changes.get("split", {})
         spec |= {key: value for key, value in changes.items() if key != "split"}
     return spec

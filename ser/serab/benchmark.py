@@ -1,12 +1,10 @@
 """Run the SERAB benchmark: corpora, embeddings, classifiers, tables."""
 
-import json
 import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -18,6 +16,7 @@ from rich.text import Text
 
 from ser.config.instantiate import build
 from ser.config.old_names import with_current_names
+from ser.config.settings import Serab, Spec, names_of
 from ser.data.store import sha256_of
 from ser.embeddings.base import Embedder
 from ser.embeddings.cache import embed, stored_features
@@ -33,13 +32,10 @@ from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, Select
 from ser.serab.scores import FEW_SPEAKERS
 
-Config = Mapping[str, Any]
-
 TRANSDUCTIVE = (
     "transductive: each speaker's embeddings are normalised with all utterances of that speaker in the split, also "
     "for test speakers"
 )
-_CHOICES = {"select": ("validation", "test"), "normalize": ("speaker", "global")}
 _WITHOUT_EFFECT = ("jobs", "device", "cache_dir")  # settings that do not change results
 _PUBLISHED_SPLIT = {
     "train": 0.6,
@@ -49,8 +45,8 @@ _PUBLISHED_SPLIT = {
 
 
 def run(
-    config: Config,
-    specs: Mapping[str, Config],
+    settings: Serab,
+    specs: Mapping[str, Spec],
     *,
     folder: Path,
     extractor: str,
@@ -59,7 +55,7 @@ def run(
     """Run the benchmark and return its objective, 0..1.
 
     Args:
-        config: Config of the command.
+        settings: Settings of the command.
         specs: Config node of each corpus.
         folder: Folder for tables and results.
         extractor: Name of the extractor, for tables.
@@ -68,30 +64,30 @@ def run(
     Raises:
         SerError: Settings, corpora or files do not fit together.
     """
-    names = _check(config)
+    names = _check(settings)
     logging.getLogger("ser.corpora.published").setLevel(logging.ERROR)  # `read` reports incomplete copies
-    claim_folder(folder, {**config, "split": split})
-    corpora = [_read(name, spec, config) for name, spec in specs.items()]
-    embedder: Embedder = build(config["extractor"], slot="extractor")
+    claim_folder(folder, {**settings.config, "split": split})
+    corpora = [_read(name, spec, settings) for name, spec in specs.items()]
+    embedder: Embedder = build(settings.extractor, slot="extractor")
     found, seen, digests = [], [], {}
-    with Parallel(config["jobs"], batch_size=1, return_as="generator") as parallel:
+    with Parallel(settings.jobs, batch_size=1, return_as="generator") as parallel:
         for corpus in corpora:
             started = time.monotonic()
-            embeddings = _embed(corpus, embedder, config)
+            embeddings = _embed(corpus, embedder, settings)
             digests[corpus.name] = sha256_of(embeddings, corpus.description())
             embedded = time.monotonic()
-            store = stored_features(corpus.manifest, embedder, cache_dir=config["cache_dir"])
+            store = stored_features(corpus.manifest, embedder, cache_dir=settings.cache_dir)
             seen.append(corpus.with_leaks(store.digests))
-            found.append(_classify(corpus, embeddings, names, config=config, parallel=parallel))
+            found.append(_classify(corpus, embeddings, names, settings=settings, parallel=parallel))
             seconds = embedded - started, time.monotonic() - embedded
             print(f"{corpus.name}: embeddings {seconds[0]:.1f} s, classifiers {seconds[1]:.1f} s", flush=True)
     report = Report(
         extractor=extractor,
         results=found,
-        select=config["select"],
-        method=_method(config, split=split),
+        select=settings.select,
+        method=_method(settings, split=split),
         stamps=[
-            *([TRANSDUCTIVE] if config["normalize"] == "speaker" else []),
+            *([TRANSDUCTIVE] if settings.normalize == "speaker" else []),
             *(stamp for corpus in seen for stamp in corpus.stamps),
         ],
         remarks=[
@@ -99,11 +95,10 @@ def run(
             *(remark for one in found for remark in results.describe_remarks(one)),
         ],
     )
-    facts = environment.describe_environment(environment.typed_command(), SEED, digests)
-    write_atomic(folder / "environment.json", json.dumps(facts, indent=2) + "\n")
+    environment.Environment(command=environment.typed_line(), seed=SEED, data=digests).write(folder)
     tables.write(folder, report)
     print_results(report, folder)
-    return objective(found, config["select"])
+    return objective(found, settings.select)
 
 
 def objective(found: Sequence[CorpusResults], select: Select) -> float:
@@ -114,7 +109,7 @@ def objective(found: Sequence[CorpusResults], select: Select) -> float:
     return float(np.mean([getattr(one.best(select), f"{select}_accuracy") for one in found]))
 
 
-def claim_folder(folder: Path, config: Config) -> None:
+def claim_folder(folder: Path, config: Spec) -> None:
     """Create the folder of the run, or reuse it for the same run, which gives the same results.
 
     Raises:
@@ -161,45 +156,40 @@ def print_results(report: Report, folder: Path) -> None:
     console.print(Text(f"Tables: {folder / 'serab.md'}"), soft_wrap=True)
 
 
-def _check(config: Config) -> list[str]:
+def _check(settings: Serab) -> list[str]:
     """Check the settings, and return the selected classifiers in the order of FAMILIES.
 
     Raises:
-        ConfigError: A choice or a classifier does not exist.
+        ConfigError: A classifier does not exist, or there is nothing to do.
     """
-    for key, choices in _CHOICES.items():
-        if config[key] not in choices:
-            raise ConfigError(
-                f"{key}={config[key]}: no such choice. {did_you_mean(str(config[key]), choices)}"
-            )
-    names = config["classifiers"]
+    names = names_of(settings.classifiers)
     for name in names:
         if name not in FAMILIES:
             raise ConfigError(
                 f"classifiers=[{name}]: there is no such classifier. {did_you_mean(str(name), FAMILIES)}"
             )
-    if not names or not config["corpora"]:
+    if not names or not settings.corpora:
         raise ConfigError("classifiers, corpora: one of them is empty, so there is nothing to do. Name some.")
-    if not isinstance(config["jobs"], int) or config["jobs"] == 0:
-        raise ConfigError(f"jobs={config['jobs']}: expected a number of processes, or -1 for one a core.")
+    if settings.jobs == 0:
+        raise ConfigError("jobs=0: expected a number of processes. Set jobs=-1 for one a core.")
     return [name for name in FAMILIES if name in names]
 
 
-def _read(name: str, spec: Config, config: Config) -> BenchmarkCorpus:
-    settings = {key: value for key, value in spec.items() if key != "utterances"}
+def _read(name: str, spec: Spec, settings: Serab) -> BenchmarkCorpus:
+    node = {key: value for key, value in spec.items() if key != "utterances"}
     with benchmark_remedies(name):
-        return read(name, settings, utterances=spec.get("utterances"), allow_partial=config["allow_partial"])
+        return read(name, node, utterances=spec.get("utterances"), allow_partial=settings.allow_partial)
 
 
-def _embed(corpus: BenchmarkCorpus, embedder: Embedder, config: Config) -> np.ndarray:
+def _embed(corpus: BenchmarkCorpus, embedder: Embedder, settings: Serab) -> np.ndarray:
     """Compute or read the embeddings of a corpus [N, D] float32."""
     with benchmark_remedies(corpus.name):
         return embed(
             corpus.manifest,
             corpus.assignment["train"],
             embedder,
-            cache_dir=config["cache_dir"],
-            device=choose_device(config["device"]),
+            cache_dir=settings.cache_dir,
+            device=choose_device(settings.device),
             corpus=corpus.reader,
         )
 
@@ -209,7 +199,7 @@ def _classify(
     embeddings: np.ndarray,
     names: Sequence[str],
     *,
-    config: Config,
+    settings: Serab,
     parallel: Parallel,
 ) -> CorpusResults:
     both = make_problems(
@@ -217,13 +207,13 @@ def _classify(
         corpus.classes,
         corpus.assignment,
         speakers=corpus.speakers,
-        normalize=config["normalize"],
+        normalize=settings.normalize,
     )
-    outcomes = search_grids(both, names, parallel, has_grid=config["grid"], title=corpus.name)
+    outcomes = search_grids(both, names, parallel, has_grid=settings.grid, title=corpus.name)
     return results.collect(corpus, both, outcomes)
 
 
-def _method(config: Config, *, split: str) -> list[str]:
+def _method(settings: Serab, *, split: str) -> list[str]:
     """Describe the method in paragraphs; runs with different descriptions are not compared."""
     by_speaker = (
         "Embeddings are z-scores by the mean and standard deviation of each speaker within the split. This uses no "
@@ -238,11 +228,11 @@ def _method(config: Config, *, split: str) -> list[str]:
         "are trained again on train and validation, and predict test once."
     )
     defaults = "They have their default settings, are trained on train and validation, and predict test."
-    asked = (family.title for name, family in FAMILIES.items() if name in config["classifiers"])
+    asked = (family.title for name, family in FAMILIES.items() if name in names_of(settings.classifiers))
     return [
-        _division(split, config["data"]["split"]),
-        by_speaker if config["normalize"] == "speaker" else by_train,
-        f"Classifiers: {', '.join(asked)}. {searched if config['grid'] else defaults}",
+        _division(split, settings.data.split),
+        by_speaker if settings.normalize == "speaker" else by_train,
+        f"Classifiers: {', '.join(asked)}. {searched if settings.grid else defaults}",
         "Intervals contain 95% of 10,000 draws of test speakers with replacement; with fewer than "
         f"{FEW_SPEAKERS} speakers, each is at least as wide as Wilson's binomial interval for independent "
         "utterances, and may still be too narrow. "
@@ -250,7 +240,7 @@ def _method(config: Config, *, split: str) -> list[str]:
     ]
 
 
-def _division(split: str, rule: Mapping[str, Any]) -> str:
+def _division(split: str, rule: Spec) -> str:
     """Describe the split rule, and whether it is that of the published table."""
     settings = {key: value for key, value in rule.items() if key != "_target_" and value is not None}
     if split == "serab" and settings == _PUBLISHED_SPLIT:

@@ -143,13 +143,11 @@ class Target(ABC):
 
         A loss of the whole batch, such as CCC, stands in each of its rows.
         """
-        labels: Any = batch.targets
-        return compare(outputs, labels)
+        return compare(outputs, batch.labels)
 
     def metric_inputs(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what a metric is updated with: answers [R, A] and the truth [R, ...]."""
-        labels: Any = batch.targets
-        return self.scores(outputs), labels
+        return self.scores(outputs), batch.labels
 
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the answers [B, A] to whole utterances; NaN where nothing can be said of one."""

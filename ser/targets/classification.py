@@ -38,8 +38,7 @@ class ClassTarget(Target):
 
     def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
         """Return the losses [B] of utterances."""
-        labels: Any = batch.targets
-        return self.label_loss(outputs, labels, compare)
+        return self.label_loss(outputs, batch.labels, compare)
 
     @abstractmethod
     def label_loss(self, outputs: Tensor, labels: Tensor, compare: Compare) -> Tensor:

@@ -1,7 +1,7 @@
 """Targets that give an answer for every frame: what live use asks for."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -102,8 +102,7 @@ class FrameClasses(Classes):
 
 def _rows(batch: Batch) -> tuple[Tensor, Tensor]:
     """The class index of each frame's utterance [R], and whether the frame is speech [R]."""
-    labels: Any = batch.targets
-    return labels.repeat_interleave(batch.audio.lengths), _flags(batch)
+    return batch.labels.repeat_interleave(batch.audio.lengths), _flags(batch)
 
 
 def _flags(batch: Batch) -> Tensor:

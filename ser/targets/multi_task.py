@@ -128,7 +128,7 @@ class MultiTask(Target):
 
     def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
         """Return the weighted sums [B] of the losses of the tasks that an utterance is labelled for."""
-        labels: Any = batch.targets
+        labels = batch.labels
         own, known = self.labels_of_tasks(labels), self._known(labels)
         total = outputs.new_zeros(len(outputs))
         for name, part in self._split(outputs, self._outputs).items():

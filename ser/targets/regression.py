@@ -116,7 +116,7 @@ class Regression(Target):
 
     def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
         """Return the losses [B] in units of the training split's deviation."""
-        labels: Any = batch.targets
+        labels = batch.labels
         return compare(outputs, (labels - labels.new_tensor(self.mean)) / labels.new_tensor(self.std))
 
     def metrics(self) -> ValueScores:

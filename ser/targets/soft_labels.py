@@ -149,8 +149,7 @@ class SoftClasses(ClassTarget):
 
     def metric_inputs(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return probabilities [B, C] and the most likely true class [B]."""
-        labels: Any = batch.targets
-        return self.scores(outputs), self.class_index(labels)
+        return self.scores(outputs), self.class_index(batch.labels)
 
     def counts(self, targets: Tensor, frames: Tensor, spoken: Tensor) -> Mapping[str, Tensor]:
         """Return the sum of the shares of each class."""

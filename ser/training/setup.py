@@ -255,11 +255,13 @@ def record(settings: Train, run: RunFolder, data: SpeechData) -> None:
     for remark in data.facts.remarks:
         console.print(remark, soft_wrap=True, highlight=False)
     fingerprints = {name: dataset.store.fingerprint for name, dataset in data.datasets.items()}
-    overrides = environment.typed_overrides(run.path)
-    command = environment.typed_command()
-    facts = environment.describe_environment(command, settings.seed, fingerprints, overrides=overrides)
-    facts["inputs"] = environment.hash_inputs(settings.config)
     write_atomic(run.config, yaml.safe_dump(dict(settings.config), sort_keys=False))
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts.to_dict()}
     write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
-    write_atomic(run.path / "environment.json", json.dumps(facts, indent=2) + "\n")
+    environment.Environment(
+        command=environment.typed_line(),
+        seed=settings.seed,
+        data=fingerprints,
+        overrides=environment.typed_overrides(run.path),
+        inputs=environment.hash_inputs(settings.config),
+    ).write(run.path)

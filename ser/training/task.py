@@ -118,8 +118,7 @@ class Task(L.LightningModule):
         keep_finite(running, before)
         losses = self.objective(outputs, batch)
         if self.augment.mixup is not None:
-            labels: Any = batch.targets
-            mixed = replace(batch, targets=labels.roll(1, 0))
+            mixed = replace(batch, targets=batch.labels.roll(1, 0))
             losses = (1 - share) * losses + share * self.objective(outputs, mixed)
         self._count("train", batch, losses, *self.target.metric_inputs(outputs.detach().float(), batch))
         loss: Tensor = losses.sum() / self._losses_per_rank(len(losses))

@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,18 +23,26 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_description_is_plain_json_with_everything_given() -> None:
+def described(**facts: Any) -> environment.Environment:
+    return environment.Environment(command="", seed=7, data={"train.json": "ab12"}, **facts)
+
+
+def test_an_environment_is_written_with_everything_given(tmp_path: Path) -> None:
+    described(overrides=["model=cnn"]).write(tmp_path)
+    read = json.loads((tmp_path / "environment.json").read_text())
+    assert (read["seed"], read["data"], read["overrides"]) == (7, {"train.json": "ab12"}, ["model=cnn"])
+    assert {"commit", "dirty", "python", "platform", "cpus", "devices", "inputs"} <= {*read}
+
+
+def test_a_typed_line_can_be_typed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["python", "train.py", "data.root=my data", "model=cnn,lstm"]
-    described = environment.describe_environment(words, 7, {"train.json": "ab12"})
-    assert json.loads(json.dumps(described, allow_nan=False)) == described
-    assert described["seed"] == 7
-    assert described["data"] == {"train.json": "ab12"}
-    assert described["command"] == "python train.py 'data.root=my data' model=cnn,lstm"
-    assert shlex.split(described["command"]) == words
+    monkeypatch.setitem(environment._typed, "command", words)
+    assert environment.typed_line() == "python train.py 'data.root=my data' model=cnn,lstm"
+    assert shlex.split(environment.typed_line()) == words
 
 
 def test_versions_are_those_installed() -> None:
-    packages = environment.describe_environment([], 0, {})["packages"]
+    packages = described().packages
     assert packages["torch"] == metadata.version("torch")
     assert packages["hydra-core"] == metadata.version("hydra-core")
     assert set(packages) >= {"lightning", "omegaconf", "torchmetrics", "numpy"}
@@ -41,17 +50,17 @@ def test_versions_are_those_installed() -> None:
 
 def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
-    assert environment.describe_environment([], 0, {})["packages"] == {"no-such-package": None}
+    assert described().packages == {"no-such-package": None}
 
 
 def test_the_time_is_now_in_utc() -> None:
-    time = datetime.fromisoformat(environment.describe_environment([], 0, {})["time"])
+    time = datetime.fromisoformat(described().time)
     assert time.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - time) < timedelta(seconds=10)
 
 
 def test_describing_imports_no_library() -> None:
-    call = "from ser.runs.environment import describe_environment as f; f([], 0, {})"
+    call = "from ser.runs.environment import Environment as E; E(command='', seed=0, data={})"
     code = f"import sys; {call}; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
 

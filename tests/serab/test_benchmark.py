@@ -19,12 +19,13 @@ from omegaconf import OmegaConf
 pytest.importorskip("sklearn")
 pytest.importorskip("soundfile")
 
+from ser.config.settings import Serab
 from ser.config.validate import check
 from ser.data.manifest import Manifest, Utterance, write_manifest
 from ser.embeddings.cache import stored_features
 from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
-from ser.scripts.serab import check_names, corpus_spec
+from ser.scripts.serab import corpus_spec
 from ser.scripts.serab_compare import serab_compare
 from ser.serab import benchmark, results
 from ser.serab.classifiers import SEED, BestCandidate
@@ -166,8 +167,6 @@ def test_a_sweep_compares_what_the_headline_is_chosen_by() -> None:
     ("setting", "message"),
     [
         ({"classifiers": ["svm"]}, "classifiers=[svm]: there is no such classifier. Did you mean 'svc'?"),
-        ({"select": "tset"}, "select=tset: no such choice. Did you mean 'test'?"),
-        ({"normalize": "none"}, "normalize=none: no such choice."),
         ({"classifiers": []}, "classifiers, corpora: one of them is empty"),
         ({"jobs": 0}, "jobs=0: expected a number of processes"),
     ],
@@ -175,7 +174,7 @@ def test_a_sweep_compares_what_the_headline_is_chosen_by() -> None:
 def test_settings_are_checked(setting: dict[str, Any], message: str) -> None:
     config = {"classifiers": ["lda"], "select": "test", "normalize": "speaker", "corpora": ["a"], "jobs": 1}
     with pytest.raises(ConfigError) as caught:
-        benchmark._check({**config, **setting})
+        benchmark._check(Serab.of({**config, **setting}))
     assert str(caught.value).startswith(message)
 
 
@@ -196,7 +195,7 @@ def test_a_run_tells_how_corpora_were_divided() -> None:
             "grid": True,
             "classifiers": [],
         }
-        return benchmark._method(settings, split=split)[0]
+        return benchmark._method(Serab.of(settings), split=split)[0]
 
     random = {"_target_": "ser.splits.RandomSplit"}
     texts = [told("serab"), told("honest"), told("serab", label="arousal"), told("random", **random)]
@@ -219,7 +218,7 @@ def test_intervals_have_the_seed_that_is_told() -> None:
     told, default = (bootstrap(predicted == truth, speakers, seed=seed) for seed in (SEED, 0))
     assert found == told != default
     settings = {"data": {"split": SPLIT}, "normalize": "speaker", "grid": True, "classifiers": ["lda"]}
-    assert benchmark._method(settings, split="serab")[-1].endswith(
+    assert benchmark._method(Serab.of(settings), split="serab")[-1].endswith(
         "Classifiers and intervals have the seed 42."
     )
 
@@ -227,7 +226,7 @@ def test_intervals_have_the_seed_that_is_told() -> None:
 def test_a_run_tells_among_which_classifiers_it_chose() -> None:
     settings = {"data": {"split": SPLIT}, "normalize": "speaker", "classifiers": ["svc", "lda"]}
     for grid in (True, False):
-        told = " ".join(benchmark._method({**settings, "grid": grid}, split="serab"))
+        told = " ".join(benchmark._method(Serab.of({**settings, "grid": grid}), split="serab"))
         assert "Classifiers: LDA, SVC." in told
 
 
@@ -397,9 +396,8 @@ def specs(*overrides: str) -> dict[str, dict[str, Any]]:
         HydraConfig.instance().set_config(cfg)
         try:
             keys = [key for key in cfg if key != "hydra"]
-            config = check(OmegaConf.masked_copy(cfg, keys))
-            check_names(config)
-            return {name: corpus_spec(name, config) for name in (*published().corpora, "emodb4")}
+            settings = Serab.of(check(OmegaConf.masked_copy(cfg, keys), schema=Serab))
+            return {name: corpus_spec(name, settings) for name in (*published().corpora, "emodb4")}
         finally:
             HydraConfig.instance().cfg = None
 
@@ -435,19 +433,21 @@ def test_the_label_that_is_asked_for_is_predicted() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("classifiers=null", "classifiers=null: expected a list of names, such as [svc]."),
-        ("classifiers=[null]", r"classifiers=[null]: expected a list of names"),
-        ("corpora=null", "corpora=null: expected a list of names"),
-        ("corpora=[1]", r"corpora=[1]: expected a list of names"),
-        ("settings=null", "settings=null: expected corpus -> settings."),
-        ("folders=null", "folders=null: expected corpus -> folder."),
-        ("folders.ravdess=2024", "folders.ravdess=2024: expected the name of a folder."),
+        ("classifiers=null", "classifiers=null: expected str or list[str]"),
+        ("classifiers=[null]", "classifiers=[null]: expected str or list[str]"),
+        ("corpora=null", "corpora=null: expected str or list[str]"),
+        ("corpora=[1]", "corpora=[1]: expected str or list[str]"),
+        ("settings=null", "settings=null: expected dict[str, dict[str, Any]]"),
+        ("folders=null", "folders=null: expected dict[str, str | None]"),
+        ("folders.ravdess=2024", "expected dict[str, str | None]"),
+        ("select=tset", "select=tset: no such choice. Did you mean 'test'?"),
+        ("normalize=none", "normalize=none: no such choice"),
     ],
 )
 def test_what_is_no_name_is_refused(setting: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         specs(setting)
-    assert str(caught.value).startswith(message)
+    assert message in str(caught.value)
 
 
 def test_the_honest_split_is_by_speaker_everywhere() -> None:
