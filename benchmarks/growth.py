@@ -32,8 +32,8 @@ from ser.batch import Batch, Padded
 from ser.batching.datamodule import SpeechData
 from ser.config.settings import Batching
 from ser.corpora.challenge_reader import read_challenge
+from ser.report.figures import make_panels, save
 from ser.report.palette import class_styles
-from ser.report.plots import panels_of, save
 from ser.targets.classification import Quadrant
 from ser.training import setup
 
@@ -172,7 +172,7 @@ def plot(factors: Sequence[int], seconds: Curves, memory: Curves) -> None:
         seconds: Seconds of each factor, by name.
         memory: Memory of each factor, by name, in any unit.
     """
-    figure, panels = panels_of("Time", "Memory", size=(10.0, 4.8))
+    figure, panels = make_panels("Time", "Memory", size=(10.0, 4.8))
     for axes, curves in zip(panels, (seconds, memory), strict=True):
         axes.plot(factors, factors, color="#888888", linestyle="--", label="linear")
         for (name, values), style in zip(curves.items(), class_styles(len(curves)), strict=True):

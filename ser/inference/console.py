@@ -20,7 +20,7 @@ from ser.errors import ConfigError, DataError
 from ser.files import hold
 from ser.inference.stream import Decision, Stream
 from ser.inference.writers import check_output
-from ser.report import plots, stream_plot
+from ser.report import figures, stream_plot
 
 _SHOWN_S = 3600  # the plot of a long stream shows the last hour
 _BYTES = 2  # bytes of a sample of raw PCM
@@ -97,7 +97,7 @@ def follow(
             f"{output}: cannot be written ({error.strerror or error}). Give another output."
         ) from error
     if shown:
-        plots.save(_picture(shown, stream, title), picture)
+        figures.save(_picture(shown, stream, title), picture)
     return StreamSummary(samples / stream.sample_rate, busy_s, shown[-1] if shown else None, interrupt.signal)
 
 

@@ -1,20 +1,26 @@
-"""Summarise a model from the forward pass of one utterance: a table of its modules, and its blocks.
+"""Summarise a model from the forward pass of one utterance: a table of its modules, and a plot of its blocks.
 
 torchinfo 1.8 cannot run these models, because it follows tensors and not `Padded`; it also does not have the blocks
 of the plot.
 """
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
 from ser.models.classifier import Classifier
+from ser.report.figures import FAINT, INK, SIZES, make_panels
+from ser.report.palette import PALETTE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _QUIET = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.ConstantPad1d, nn.Identity, nn.Flatten)
 """Layers that the summary of a block omits."""
@@ -174,3 +180,40 @@ def _name(leaf: nn.Module) -> str:
         kernel, stride = (" x ".join(map(str, size)) for size in (leaf.kernel_size, leaf.stride))
         return f"{name} {kernel} / {stride}"
     return name
+
+
+def plot_architecture(boxes: Sequence[tuple[str, str, str, str]], title: str) -> "Figure":
+    """Draw boxes from top to bottom, in the order of the data.
+
+    Args:
+        boxes: Name, layers, output size and number of parameters of each box; an empty text is omitted.
+        title: Title, such as the class of the model and its parameters.
+    """
+    from matplotlib.patches import FancyBboxPatch
+
+    figure, (axes,) = make_panels(title, size=(8.4, 0.8 + 0.78 * len(boxes)))
+    axes.set(xlim=(-0.005, 1.005), ylim=(len(boxes) - 0.25, 0), xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    for place, (name, layers, size, parameters) in enumerate(boxes):
+        last = place == len(boxes) - 1
+        frame = "round,pad=0,rounding_size=0.02"
+        color = PALETTE[0] if parameters else FAINT
+        box = FancyBboxPatch((0, place + 0.08), 1, 0.62, boxstyle=frame, mutation_aspect=6, linewidth=1.2)
+        box.set(facecolor="white", edgecolor=color)
+        axes.add_patch(box)
+        style: dict[str, Any] = {"va": "center", "color": INK}
+        height = place + (0.27 if layers else 0.39)
+        axes.text(0.02, height, name, fontsize=SIZES["label"], fontweight="bold", **style)
+        axes.text(
+            0.02,
+            place + 0.52,
+            textwrap.shorten(layers, 100, placeholder=" ..."),
+            fontsize=SIZES["note"],
+            **style,
+        )
+        axes.text(0.72, height, size, fontsize=SIZES["label"], ha="right", **style)
+        axes.text(0.98, height, parameters, fontsize=SIZES["tick"], ha="right", **style)
+        if not last:
+            arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1}
+            axes.annotate("", (0.5, place + 1.08), (0.5, place + 0.7), arrowprops=arrow)
+    return figure

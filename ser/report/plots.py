@@ -1,30 +1,19 @@
-"""Plot data and scores, for TensorBoard and reports.
+"""Plot data and scores, for TensorBoard and reports."""
 
-Every figure has its own canvas, without pyplot: so there is no global state, no window system, and nothing to close.
-matplotlib is imported when the first plot is drawn, because the import takes half a second.
-"""
-
-import io
-import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ser.files import write_atomic
+from ser.report.figures import FAINT, INK, SIZES, add_legend, format_percent, make_panels, name_columns
 from ser.report.palette import PALETTE, class_styles, share_map, split_colors
 from ser.splits.assignment import SPLITS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
-_INK, _FAINT, _ABSENT = "#222222", "#D9D9D9", "#E8E8E8"
-_SIZES = {"title": 12, "label": 10, "tick": 9, "note": 8}  # points
-_DPI = 120
-_MARGIN_INCHES = 0.1
+_ABSENT = "#E8E8E8"
 _HISTOGRAM_BINS = 30
 _MOST_CLASSES_WITH_TEXT = 20
 _BAR_IN = 0.34  # width of a bar in inches, enough for `100%`
@@ -43,7 +32,7 @@ def confusion_matrix(counts: np.ndarray, class_names: Sequence[str], title: str)
     """
     classes = len(class_names)
     side = min(2.6 + 0.6 * classes, 14.0)
-    figure, (axes,) = panels_of(f"{title}\n{_scores(counts)}", size=(side + 1.0, side + 0.2))
+    figure, (axes,) = make_panels(f"{title}\n{_scores(counts)}", size=(side + 1.0, side + 0.2))
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap=share_map(), vmin=0, vmax=1)
     absent = np.flatnonzero(counts.sum(1) == 0)
@@ -66,7 +55,7 @@ def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
     Args:
         lengths: Number of frames of each utterance [N], 1 or more, by split.
     """
-    figure, (axes,) = panels_of("Lengths of utterances")
+    figure, (axes,) = make_panels("Lengths of utterances")
     edges = _length_edges(np.concatenate(list(lengths.values())))
     for (name, frames), color in zip(lengths.items(), split_colors(lengths), strict=True):
         shares = np.histogram(frames, edges)[0] / len(frames)
@@ -74,9 +63,9 @@ def length_histogram(lengths: Mapping[str, np.ndarray]) -> "Figure":
         axes.stairs(shares, edges, color=color, linewidth=1.8, label=label)
     axes.set(xscale="log", xlabel="frames", ylabel="share of the split's utterances")
     axes.margins(y=0.08)
-    in_percent(axes)
+    format_percent(axes)
     _plain_log_ticks(axes)
-    _legend(figure, axes)
+    add_legend(figure, axes)
     return figure
 
 
@@ -102,7 +91,7 @@ def scatter(
     columns = min(len(fields), 3)
     blank = -len(fields) % columns
     size = (4.2 * columns, 0.5 + 4.5 * (len(fields) + blank) / columns)
-    figure, panels = panels_of(*titles, *[""] * blank, size=size, columns=columns)
+    figure, panels = make_panels(*titles, *[""] * blank, size=size, columns=columns)
     for place, axes in enumerate(panels):
         if place >= len(fields):
             axes.remove()
@@ -113,14 +102,14 @@ def scatter(
             low, high = min(x.min(), y.min()), max(x.max(), y.max())
             pad = 0.05 * (high - low) or 1.0
             axes.plot(
-                [low - pad, high + pad], [low - pad, high + pad], color=_FAINT, linestyle="--", linewidth=1.2
+                [low - pad, high + pad], [low - pad, high + pad], color=FAINT, linestyle="--", linewidth=1.2
             )
             area = float(np.clip(12_000 / len(x), 4, 36))
             axes.scatter(x, y, s=area, color=PALETTE[0], alpha=0.5, linewidths=0)
             axes.set(xlim=(low - pad, high + pad), ylim=(low - pad, high + pad))
             axes.set_box_aspect(1)  # both axes have the same limits
         axes.set(xlabel=f"true {fields[place]}", ylabel=f"predicted {fields[place]}")
-    figure.suptitle(title, fontsize=_SIZES["title"], color=_INK)
+    figure.suptitle(title, fontsize=SIZES["title"], color=INK)
     return figure
 
 
@@ -132,7 +121,7 @@ def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
     """
     class_names = list(next(iter(counts.values())))
     bars_in = 1.0 + _BAR_IN * (len(counts) + 1) * len(class_names)
-    figure, (axes,) = panels_of("Classes", size=(float(np.clip(bars_in, 6.4, 14)), 4.4))
+    figure, (axes,) = make_panels("Classes", size=(float(np.clip(bars_in, 6.4, 14)), 4.4))
     width = 0.8 / len(counts)
     for position, (name, color) in enumerate(zip(counts, split_colors(counts), strict=True)):
         values = np.array([counts[name][label] for label in class_names], dtype=float)
@@ -144,13 +133,13 @@ def class_shares(counts: Mapping[str, Mapping[str, int]]) -> "Figure":
         if bars_in <= 14:  # else numbers would overlap
             percentages = [f"{share:.0%}" for share in shares]
             paper = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # hides the lines behind a number
-            axes.bar_label(bars, percentages, padding=2, fontsize=_SIZES["note"], color=_INK, bbox=paper)
+            axes.bar_label(bars, percentages, padding=2, fontsize=SIZES["note"], color=INK, bbox=paper)
     name_columns(axes, class_names)
     axes.set_ylabel("share of the split's utterances")
     axes.margins(y=0.1)
-    in_percent(axes)
+    format_percent(axes)
     axes.tick_params(axis="x", length=0)
-    _legend(figure, axes)
+    add_legend(figure, axes)
     return figure
 
 
@@ -171,7 +160,7 @@ def learning_curves(
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, panels = panels_of("Loss", title[0].upper() + title[1:], size=(8.8, 3.8))
+    figure, panels = make_panels("Loss", title[0].upper() + title[1:], size=(8.8, 3.8))
     for axes, quantity in zip(panels, ("loss", metric), strict=True):
         names = [split for split in SPLITS if series.get(f"{split}/{quantity}")]
         for name, color in zip(names, split_colors(names), strict=True):
@@ -179,12 +168,12 @@ def learning_curves(
             marker = "o" if len(epochs) == 1 else ""  # one point makes no line
             axes.plot(epochs, values, color=color, linewidth=1.8, marker=marker, label=name)
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=_INK, linewidth=1, linestyle=":", label="best epoch")
+            axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=":", label="best epoch")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if metric.endswith("accuracy"):
-        in_percent(panels[1])
-    _legend(figure, panels[0])
+        format_percent(panels[1])
+    add_legend(figure, panels[0])
     return figure
 
 
@@ -196,7 +185,7 @@ def loss_curve(points: np.ndarray, *, utterances: int) -> "Figure":
         utterances: Number of validation utterances that were scored.
     """
     title = f"Loss of training batches, and of {utterances} validation utterances"
-    figure, (axes,) = panels_of(title, size=(8.8, 4.4))
+    figure, (axes,) = make_panels(title, size=(8.8, 4.4))
     steps, train, validation = points.T
     train_color, validation_color = split_colors(SPLITS[:2])
     window = 2 * (len(points) // _SMOOTHED) + 1
@@ -209,7 +198,7 @@ def loss_curve(points: np.ndarray, *, utterances: int) -> "Figure":
     axes.plot(steps, validation, color=validation_color, linewidth=1.8, label="validation", **line)
     axes.set(xlabel="optimiser step", ylabel="loss")
     axes.margins(x=0.01)
-    _legend(figure, axes)
+    add_legend(figure, axes)
     return figure
 
 
@@ -231,126 +220,15 @@ def output_space(
         title: Title, such as the name of the split; the shares are added.
     """
     explained = ", ".join(f"PC{n} {share:.1%}" for n, share in enumerate(shares, start=1))
-    figure, (axes,) = panels_of(f"{title}\nvariance explained: {explained}", size=(7.2, 6.0))
+    figure, (axes,) = make_panels(f"{title}\nvariance explained: {explained}", size=(7.2, 6.0))
     draw = _draw_plane if np.ptp(points[:, 1]) > 0 else _draw_line
     draw(axes, points, classes, class_names)
     axes.set_xlabel("PC1")
     if len(class_names) <= _MOST_NAMES_BELOW:
-        _legend(figure, axes)
+        add_legend(figure, axes)
     else:
-        figure.legend(loc="outside right center", fontsize=_SIZES["tick"], frameon=False)
+        figure.legend(loc="outside right center", fontsize=SIZES["tick"], frameon=False)
     return figure
-
-
-def architecture(boxes: Sequence[tuple[str, str, str, str]], title: str) -> "Figure":
-    """Draw boxes from top to bottom, in the order of the data.
-
-    Args:
-        boxes: Name, layers, output size and number of parameters of each box; an empty text is omitted.
-        title: Title, such as the class of the model and its parameters.
-    """
-    from matplotlib.patches import FancyBboxPatch
-
-    figure, (axes,) = panels_of(title, size=(8.4, 0.8 + 0.78 * len(boxes)))
-    axes.set(xlim=(-0.005, 1.005), ylim=(len(boxes) - 0.25, 0), xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    for place, (name, layers, size, parameters) in enumerate(boxes):
-        last = place == len(boxes) - 1
-        frame = "round,pad=0,rounding_size=0.02"
-        color = PALETTE[0] if parameters else _FAINT
-        box = FancyBboxPatch((0, place + 0.08), 1, 0.62, boxstyle=frame, mutation_aspect=6, linewidth=1.2)
-        box.set(facecolor="white", edgecolor=color)
-        axes.add_patch(box)
-        style: dict[str, Any] = {"va": "center", "color": _INK}
-        height = place + (0.27 if layers else 0.39)
-        axes.text(0.02, height, name, fontsize=_SIZES["label"], fontweight="bold", **style)
-        axes.text(
-            0.02,
-            place + 0.52,
-            textwrap.shorten(layers, 100, placeholder=" ..."),
-            fontsize=_SIZES["note"],
-            **style,
-        )
-        axes.text(0.72, height, size, fontsize=_SIZES["label"], ha="right", **style)
-        axes.text(0.98, height, parameters, fontsize=_SIZES["tick"], ha="right", **style)
-        if not last:
-            arrow = {"arrowstyle": "-|>", "color": _INK, "linewidth": 1}
-            axes.annotate("", (0.5, place + 1.08), (0.5, place + 0.7), arrowprops=arrow)
-    return figure
-
-
-def to_image(figure: "Figure") -> np.ndarray:
-    """Render the figure as uint8 [H, W, 3], for TensorBoard's add_image with `dataformats="HWC"`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = figure.canvas
-    assert isinstance(canvas, FigureCanvasAgg)  # every figure of this module has one
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.array(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
-
-
-def save(figure: "Figure", path: Path) -> None:
-    """Write the figure as PNG.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    content = io.BytesIO()
-    figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})  # 15% larger, 20 ms faster
-    write_atomic(path, content.getvalue())
-
-
-def panels_of(
-    *titles: str, size: tuple[float, float] = (6.4, 4.4), columns: int | None = None
-) -> "tuple[Figure, list[Axes]]":
-    """Create a figure with one panel per title in rows of `columns`, in the common style; size in inches."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(w_pad=_MARGIN_INCHES, h_pad=_MARGIN_INCHES)
-    figure = Figure(figsize=size, dpi=_DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
-    columns = columns or len(titles)
-    panels: list[Axes] = list(figure.subplots(len(titles) // columns, columns, squeeze=False).flat)
-    for axes, title in zip(panels, titles, strict=True):
-        axes.set_title(title, fontsize=_SIZES["title"], color=_INK, pad=10)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_FAINT)
-        axes.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
-        axes.xaxis.label.set(fontsize=_SIZES["label"], color=_INK)
-        axes.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
-    return figure, panels
-
-
-def name_columns(axes: "Axes", names: Sequence[str]) -> None:
-    """Write names at 0, 1, 2, ... below the axes, slanted if they would overlap."""
-    crowded = sum(map(len, names)) > 45
-    rotation, side = (45, "right") if crowded else (0, "center")
-    axes.set_xticks(range(len(names)), names, rotation=rotation, ha=side)
-
-
-def in_percent(axes: "Axes") -> None:
-    """Write shares on the y-axis in percent, with as many digits as the ticks need."""
-    from matplotlib.ticker import FuncFormatter
-
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
-
-
-def color_bar(figure: "Figure", image: "AxesImage", beside: "Sequence[Axes]", label: str) -> None:
-    """Add a colour bar in the common style."""
-    bar = figure.colorbar(image, ax=beside, label=label, fraction=0.05)
-    bar.ax.tick_params(labelsize=_SIZES["tick"], color=_FAINT, labelcolor=_INK)
-    bar.ax.yaxis.label.set(fontsize=_SIZES["label"], color=_INK)
-    bar.outline.set_visible(False)
-
-
-def _legend(figure: "Figure", axes: "Axes") -> None:
-    """Add a legend below the axes, where it hides no curve."""
-    handles, labels = axes.get_legend_handles_labels()
-    columns = len(labels) if sum(map(len, labels)) < 50 else 1
-    style = {"ncols": columns, "fontsize": _SIZES["tick"], "frameon": False}
-    figure.legend(handles, labels, loc="outside lower center", **style)
 
 
 def _scores(counts: np.ndarray) -> str:
@@ -364,7 +242,7 @@ def _scores(counts: np.ndarray) -> str:
 
 def _write_cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
     """Write count and share into each cell that is not 0."""
-    size = _SIZES["label"] if len(counts) <= 6 else max(65 / max(len(counts), 8), 5)
+    size = SIZES["label"] if len(counts) <= 6 else max(65 / max(len(counts), 8), 5)
     for (row, column), count in np.ndenumerate(counts):
         text = f"{count}\n{shares[row, column]:.0%}" if count else "0"
         axes.text(column, row, text, ha="center", va="center", color="black", fontsize=size)
@@ -396,7 +274,7 @@ def _draw_line(axes: "Axes", points: np.ndarray, classes: np.ndarray, class_name
         style = {"color": styles[index].color, "linestyle": styles[index].dash, "linewidth": 1.8}
         axes.stairs(shares, edges, label=class_names[index], **style)
     axes.set_ylabel("share of the class's utterances")
-    in_percent(axes)
+    format_percent(axes)
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
@@ -404,11 +282,6 @@ def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
     ones = np.ones(window)
     means: np.ndarray = np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")
     return means
-
-
-def shorten_name(name: str, most: int = 100) -> str:
-    """Shorten long names at their beginning, because ids are paths, which differ at their end."""
-    return name if len(name) <= most else f"...{name[3 - most :]}"
 
 
 def _length_edges(frames: np.ndarray) -> np.ndarray:

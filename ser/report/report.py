@@ -14,7 +14,7 @@ from ser.data import summary
 from ser.data.summary import SplitSummary
 from ser.errors import DataError
 from ser.files import short, write_atomic
-from ser.report import plots
+from ser.report import figures, plots
 from ser.report.caveats import describe_caveats
 from ser.report.facts import RunReport
 from ser.report.next_commands import fold_command, next_commands
@@ -69,20 +69,20 @@ def write_report(run_dir: Path, report: RunReport) -> None:
         for result in results:
             section = section_of(result)
             title = f"{report.title}\n{split}: {result.count:,} {report.unit}s"
-            plots.save(section.picture(title), run_dir / _picture_name(section, split))
+            figures.save(section.picture(title), run_dir / _picture_name(section, split))
     for result in report.results[report.headline_split]:
         section = section_of(result)
         headline = run_dir / _picture_name(section, report.headline_split)
         write_atomic(run_dir / _picture_name(section, "test"), headline.read_bytes())
-    plots.save(plots.length_histogram(report.lengths), run_dir / "lengths.png")
+    figures.save(plots.length_histogram(report.lengths), run_dir / "lengths.png")
     if counts := _labelled(report.splits):
-        plots.save(plots.class_shares(counts), run_dir / "classes.png")
+        figures.save(plots.class_shares(counts), run_dir / "classes.png")
     if report.curves and report.best_epoch is not None:
         headline_metric = _headline_metric(report)
         curves = plots.learning_curves(
             report.curves, best_epoch=report.best_epoch, metric=headline_metric, title=_title(headline_metric)
         )
-        plots.save(curves, run_dir / "curves.png")
+        figures.save(curves, run_dir / "curves.png")
     write_atomic(run_dir / "report.md", markdown(run_dir, report))
 
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ser.report.figures import color_bar, make_panels, shorten_name
 from ser.report.palette import PALETTE
-from ser.report.plots import color_bar, panels_of, shorten_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ def recordings(
         frequencies: Frequencies [F] of the features in Hz; None if features are not bands.
     """
     titles = [title for name in waveforms for title in (shorten_name(name, 60), "")]
-    figure, panels = panels_of(*titles, size=(9.6, 0.5 + 1.7 * len(waveforms)), columns=2)
+    figure, panels = make_panels(*titles, size=(9.6, 0.5 + 1.7 * len(waveforms)), columns=2)
     peak = max(float(np.abs(waveform).max()) for waveform in waveforms.values()) or 1.0
     images = []
     everything = np.concatenate([frames.ravel() for frames in features])
@@ -67,7 +67,7 @@ def waveforms(recorded: Mapping[str, np.ndarray], *, sample_rate: int) -> "Figur
         sample_rate: Sample rate in Hz.
     """
     shown = [shorten_name(title) for title in recorded]
-    figure, panels = panels_of(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
+    figure, panels = make_panels(*shown, size=(9.6, 0.5 + 1.4 * len(recorded)), columns=1)
     peak = max(float(np.abs(waveform).max()) for waveform in recorded.values()) or 1.0
     longest = max(map(len, recorded.values())) / sample_rate
     for axes, waveform in zip(panels, recorded.values(), strict=True):

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ser.report.figures import format_percent, make_panels, shorten_name
 from ser.report.palette import class_styles
-from ser.report.plots import in_percent, panels_of, shorten_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def probabilities(
         title: Title of the plot.
     """
     titles = shorten_name(f"{title}: each frame"), "The decision so far"
-    figure, (frames, decision) = panels_of(*titles, size=(11.0, 6.0), columns=1)
+    figure, (frames, decision) = make_panels(*titles, size=(11.0, 6.0), columns=1)
     shift = times[1] - times[0] if len(times) > 1 else 1.0
     mean = _means(scores, max(1, round(_SMOOTHED_S / shift)))
     for index, (name, style) in enumerate(zip(class_names, class_styles(len(class_names)), strict=True)):
@@ -47,7 +47,7 @@ def probabilities(
     for axes in (frames, decision):
         _shade(axes, times, silence, shift)
         axes.set(ylim=(-0.02, 1.02), xlim=(times[0], times[-1] + shift))
-        in_percent(axes)
+        format_percent(axes)
     frames.set(ylabel="probability, bold: mean of 1 s")
     decision.set(ylabel="mean over speech", xlabel="seconds; silence is grey")
     columns = int(_COLUMNS / (max(map(len, class_names)) + 6))

@@ -11,7 +11,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from ser.report import plots
+from ser.report import figures
 
 _NO_CURVES = ("epoch", "validation/majority_floor")  # added by Lightning; the same in every epoch
 _COMPARED = ("accuracy", "uar")
@@ -76,7 +76,7 @@ class LearningRate(L.Callback):
 def show(trainer: L.Trainer, name: str, figure: Any) -> None:
     """Add a plot to the group `views/`."""
     if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-        image = plots.to_image(figure)
+        image = figures.to_image(figure)
         trainer.logger.experiment.add_image(f"views/{name}", image, trainer.current_epoch, dataformats="HWC")
 
 

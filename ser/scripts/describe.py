@@ -78,7 +78,7 @@ def draw(
     from ser.audio.reader import read_audio
     from ser.batch import Padded
     from ser.config.instantiate import build
-    from ser.report import plots, sound_plots
+    from ser.report import figures, sound_plots
 
     extractor = build(features, slot="features")
     chosen = manifest.utterances[:: max(1, len(manifest) // _PICTURED)][:_PICTURED]
@@ -90,7 +90,9 @@ def draw(
         for waveform in waveforms.values()
     ]
     settings = {"unit": extractor.unit(), "frequencies": extractor.band_frequencies()}
-    plots.save(sound_plots.recordings(waveforms, frames, sample_rate=extractor.sample_rate, **settings), path)
+    figures.save(
+        sound_plots.recordings(waveforms, frames, sample_rate=extractor.sample_rate, **settings), path
+    )
 
 
 def _title(utterance: Utterance, fields: tuple[str, ...]) -> str:

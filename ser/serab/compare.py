@@ -10,7 +10,7 @@ import yaml
 from ser.config.old_names import with_current_names
 from ser.errors import ConfigError, DataError
 from ser.files import write_atomic
-from ser.report import plots
+from ser.report import figures
 from ser.runs.tables import write_csv
 from ser.serab import reports, tables
 from ser.serab.heat_map import plot_extractors
@@ -84,7 +84,7 @@ def write(folder: Path, several: Sequence[Report]) -> str:
         ) from error
     head, *rows = _with_notes(several)
     write_csv(folder / FILES[0], head, rows)
-    plots.save(plot_extractors(several), folder / FILES[2])
+    figures.save(plot_extractors(several), folder / FILES[2])
     text = markdown(several)
     write_atomic(folder / FILES[1], text)
     return text

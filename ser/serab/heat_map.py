@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ser.report import plots
+from ser.report import figures
 from ser.report.palette import share_map
 from ser.serab.classifiers import FAMILIES
 from ser.serab.reports import Report
@@ -73,7 +73,7 @@ def plot_heat_map(
     beside = 0.9 + _CHARACTER_IN * max(map(len, rows))
     width = len(panels) * (beside + _WIDTH_IN * len(columns))
     size = max(width, _LEAST_IN), 1.6 + _HEIGHT_IN * len(rows)
-    figure, axes_of_panels = plots.panels_of(*panels, size=size)
+    figure, axes_of_panels = figures.make_panels(*panels, size=size)
     for axes, cells in zip(axes_of_panels, panels.values(), strict=True):
         axes.imshow(cells, cmap=share_map(), vmin=0, vmax=1, aspect="auto")
         best = np.nan_to_num(cells[:-1]).argmax(0)
@@ -88,7 +88,7 @@ def plot_heat_map(
                 fontsize=10,
                 fontweight="bold" if row == best[column] and not np.isnan(score) else "normal",
             )
-        plots.name_columns(axes, columns)
+        figures.name_columns(axes, columns)
         axes.set_yticks(range(len(rows)), rows)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)

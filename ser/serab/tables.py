@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.files import write_atomic
-from ser.report import plots
+from ser.report import figures
 from ser.runs.tables import format_markdown, write_csv
 from ser.serab import reports
 from ser.serab.classifiers import FAMILIES
@@ -39,7 +39,7 @@ def write(folder: Path, report: Report) -> None:
     _write_stamped(folder / "classifiers.csv", classifiers(report), report)
     _write_stamped(folder / "serab.csv", comparison([report]), report)
     picture = plot_classifiers(report.results, f"Accuracy in percent: {report.extractor}")
-    plots.save(picture, folder / "heat_map.png")
+    figures.save(picture, folder / "heat_map.png")
     write_atomic(folder / "serab.md", markdown(report))
 
 

@@ -18,8 +18,17 @@ from ser.batching.bucketing import plan_evaluation
 from ser.batching.samplers import BatchIndices
 from ser.errors import ConfigError
 from ser.files import write_atomic
-from ser.report import plots, sound_plots
-from ser.report.model_summary import Part, blocks, evaluating, size_of, table, totals, trace_parts
+from ser.report import figures, plots, sound_plots
+from ser.report.model_summary import (
+    Part,
+    blocks,
+    evaluating,
+    plot_architecture,
+    size_of,
+    table,
+    totals,
+    trace_parts,
+)
 from ser.report.tensorboard import show
 from ser.runs import ranks
 from ser.runs.tables import write_csv
@@ -101,7 +110,7 @@ class LossCurve(L.Callback):
         rows = [(int(step), f"{train:.6g}", f"{validation:.6g}") for step, train, validation in self.points]
         write_csv(folder / "loss_curve.csv", ("step", "train", "validation"), rows)
         picture = plots.loss_curve(np.array(self.points), utterances=self._drawn)
-        plots.save(picture, folder / "loss_curve.png")
+        figures.save(picture, folder / "loss_curve.png")
         show(trainer, "loss_curve", picture)
 
     def _add(self, trainer: L.Trainer, task: Task, train_loss: Tensor) -> None:
@@ -189,7 +198,7 @@ class OutputSpace(L.Callback):
         write_csv(folder / "pca.csv", ("id", "label", "prediction", "pc1", "pc2"), cells)
         title = f"Logits of {split}: {len(ids)} utterances"
         picture = plots.output_space(points.numpy(), np.array(labels), names, shares=shares, title=title)
-        plots.save(picture, folder / "pca.png")
+        figures.save(picture, folder / "pca.png")
         show(trainer, f"{split}/logits", picture)
         _project(trainer, f"{split}/logits", logits, [names[index] for index in labels])
 
@@ -222,7 +231,7 @@ class WaveformPictures(L.Callback):
             label = task.target.describe_label(labels[[index]])
             recorded[f"{store.ids[index]}: {label}"] = audio[0, :, 0].numpy()
         picture = sound_plots.waveforms(recorded, sample_rate=task.description["features"]["sample_rate"])
-        plots.save(picture, Path(trainer.default_root_dir) / "waveforms.png")
+        figures.save(picture, Path(trainer.default_root_dir) / "waveforms.png")
         show(trainer, "waveforms", picture)
 
 
@@ -251,10 +260,10 @@ class Architecture(L.Callback):
             boxes.append(("features", type(task.to_features.extractor).__name__, size, ""))
         boxes += [_box(part) for part in blocks(parts)]
         name = type(task.model.encoder).__name__
-        picture = plots.architecture(
+        picture = plot_architecture(
             boxes, f"{name}: {everything:,} parameters; sizes of one utterance, [T, D]"
         )
-        plots.save(picture, folder / "architecture.png")
+        figures.save(picture, folder / "architecture.png")
         show(trainer, "architecture", picture)
         if isinstance(trainer.logger, TensorBoardLogger):
             indented = "\n".join(f"    {line}" for line in text.splitlines())  # code, in Markdown

@@ -15,7 +15,7 @@ from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.files import write_atomic
-from ser.report import plots, stream_plot
+from ser.report import figures, stream_plot
 from ser.report.tensorboard import show
 from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
 from ser.training.callbacks import data_of, task_of
@@ -135,7 +135,7 @@ class RecordingScores(L.Callback):
                 class_names=task.target.class_names,
                 title=f"{ids[chosen]}, {task.target.class_names[labels[chosen]]}",
             )
-            plots.save(picture, Path(trainer.default_root_dir) / f"probabilities_{number}.png")
+            figures.save(picture, Path(trainer.default_root_dir) / f"probabilities_{number}.png")
             show(trainer, f"{split}/probabilities_{number}", picture)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ser.errors import DataError
-from ser.report import plots, sound_plots, stream_plot
+from ser.report import figures, model_summary, plots, sound_plots, stream_plot
 from ser.report.palette import PALETTE
 from ser.serab import heat_map
 from ser.splits.assignment import SPLITS
@@ -120,7 +120,7 @@ FIGURES = {
     "output_space": lambda: scattered(6),
     "output_line": lambda: scattered(2, on_a_line=True),
     "many_outputs": lambda: scattered(20),
-    "architecture": lambda: plots.architecture(BOXES, "WaveformCNNEncoder: 41,732 parameters"),
+    "architecture": lambda: model_summary.plot_architecture(BOXES, "WaveformCNNEncoder: 41,732 parameters"),
 }
 
 
@@ -138,7 +138,7 @@ def legend(figure: Figure) -> list[str]:
 
 
 def test_no_text_overlaps_another_or_leaves_the_picture(figure: Figure) -> None:
-    plots.to_image(figure)
+    figures.to_image(figure)
     shown = [text for axes in figure.axes for text in written(axes) if text.get_text()]
     boxes = [text.get_window_extent() for text in shown]
     legends = [shape.get_window_extent() for shape in figure.legends]
@@ -160,7 +160,7 @@ def written(axes: Axes) -> list[Text]:
 
 
 def test_an_image_is_what_tensorboard_takes(figure: Figure) -> None:
-    image = plots.to_image(figure)
+    image = figures.to_image(figure)
     height, width, channels = image.shape
     assert (width, height) == figure.canvas.get_width_height()
     assert channels == 3
@@ -172,7 +172,7 @@ def test_an_image_is_what_tensorboard_takes(figure: Figure) -> None:
 
 def test_a_saved_picture_is_a_png_of_the_same_size(tmp_path: Path) -> None:
     figure = FIGURES["confusion"]()
-    plots.save(figure, tmp_path / "confusion.png")
+    figures.save(figure, tmp_path / "confusion.png")
     content = (tmp_path / "confusion.png").read_bytes()
     assert content.startswith(b"\x89PNG\r\n")
     assert struct.unpack(">II", content[16:24]) == figure.canvas.get_width_height()
@@ -181,7 +181,7 @@ def test_a_saved_picture_is_a_png_of_the_same_size(tmp_path: Path) -> None:
 
 def test_a_picture_without_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere/lengths.png: cannot be written.*Make the folder"):
-        plots.save(FIGURES["lengths"](), tmp_path / "nowhere" / "lengths.png")
+        figures.save(FIGURES["lengths"](), tmp_path / "nowhere" / "lengths.png")
 
 
 def test_every_cell_has_its_count_and_its_share_of_the_row() -> None:
@@ -300,8 +300,8 @@ def test_a_single_epoch_can_be_seen() -> None:
 
 def test_pictures_are_drawn_without_global_state() -> None:
     code = (
-        "import sys, numpy; from ser.report import plots; assert 'matplotlib' not in sys.modules;"
-        "plots.to_image(plots.length_histogram({'train': numpy.array([5, 6])}));"
+        "import sys, numpy; from ser.report import figures, plots; assert 'matplotlib' not in sys.modules;"
+        "figures.to_image(plots.length_histogram({'train': numpy.array([5, 6])}));"
         "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).split() == ["True", "False"]
@@ -333,7 +333,7 @@ def test_no_dash_is_bold_where_a_column_has_no_accuracy() -> None:
 
 def test_ticks_in_percent_are_what_they_say() -> None:
     figure = FIGURES["curves"]()
-    plots.to_image(figure)
+    figures.to_image(figure)
     axes = figure.axes[1]
     for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True):
         assert float(label.get_text().rstrip("%")) / 100 == pytest.approx(tick, abs=1e-9)
@@ -367,7 +367,7 @@ def test_a_short_loss_curve_is_not_smoothed_and_a_single_point_can_be_seen() -> 
 def test_a_loss_that_is_no_number_leaves_a_gap() -> None:
     points = losses(60)
     points[30:, 1:] = np.nan
-    plots.to_image(plots.loss_curve(points, utterances=1))
+    figures.to_image(plots.loss_curve(points, utterances=1))
 
 
 def test_the_output_space_has_all_points_and_tells_the_variance() -> None:
