@@ -34,13 +34,7 @@ from ser.features.extractors import Extractor
 from ser.names import normalize_name
 from ser.splits.base import SpeechSize, SplitFacts, Splits
 from ser.splits.folds import cross_validation
-from ser.splits.leaks import (
-    describe_leaks,
-    describe_lookalike_speakers,
-    find_leaks,
-    leak_stamps,
-    undeclared_leaks,
-)
+from ser.splits.leak_report import report_leaks, undeclared_leaks
 from ser.splits.rules import Rule, without_label
 
 _log = logging.getLogger(__name__)
@@ -139,8 +133,13 @@ class AudioCorpus(ABC):
             manifest, store = cut_into_windows(manifest, store, window, extractor.frame_shift_s)
         rule = self.split if self.reads_label else without_label(self.split)
         assignment = rule.assign(manifest)
-        leaks = find_leaks(manifest, assignment, store.digests)
-        doubts = [] if "speaker" in self.declared_leaks else describe_lookalike_speakers(manifest, assignment)
+        found = report_leaks(
+            manifest,
+            assignment,
+            store.digests,
+            declared=self.declared_leaks,
+            unknown_remedy=" " + speaker_remedy(manifest, "the column 'speaker'") + ".",
+        )
         fields = self.fields or label_fields(self.label_map, self.label)
         labels = np.array(
             [[str(utterance.labels.get(field, "")) for field in fields] for utterance in manifest]
@@ -152,25 +151,16 @@ class AudioCorpus(ABC):
             stores,
             SplitFacts(
                 labels=counts,
-                leaks=leaks,
+                leaks=found.leaks,
                 skipped=recordings.skipped,
                 speakers={name: speaker_names(manifests[name]) for name in stores},
                 cross_validation=cross_validation(manifest, self.split),
-                remarks=[
-                    *self._remarks(),
-                    *describe_leaks(leaks, self.declared_leaks),
-                    *doubts,
-                    *_unknown_speakers(manifest),
-                ],
+                remarks=[*self._remarks(), *found.remarks],
                 speech={
                     name: measure_speech(manifests[name], stores[name], extractor.frame_shift_s)
                     for name in stores
                 },
-                stamps=[
-                    *leak_stamps(leaks, self.declared_leaks),
-                    *doubts,
-                    *_stamp_of(recordings.skipped),
-                ],
+                stamps=[*found.stamps, *_stamp_of(recordings.skipped)],
             ),
             manifests,
         )
@@ -322,17 +312,6 @@ def _with_speaker(utterance: Utterance, pattern: re.Pattern[str]) -> Utterance:
             "Write an expression for all of it, with the speaker in brackets."
         )
     return replace(utterance, speaker=match[1])
-
-
-def _unknown_speakers(manifest: Manifest) -> list[str]:
-    unknown = sum(utterance.speaker is None for utterance in manifest)
-    if not unknown:
-        return []
-    remedy = speaker_remedy(manifest, "the column 'speaker'")
-    return [
-        f"The speakers of {unknown} utterances are unknown, so it cannot be checked whether splits share them. "
-        f"{remedy}."
-    ]
 
 
 def _stamp_of(skipped: Sequence[tuple[str, str]]) -> list[str]:

@@ -16,7 +16,7 @@ from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
 from ser.checkpoints.checkpoint import Trained
 from ser.config.instantiate import build
-from ser.corpora.arrays import read_clips
+from ser.corpora.array_files import read_clips
 from ser.data.feature_store import OnError, read_features
 from ser.data.manifest import Label, Manifest
 from ser.data.store import Store

@@ -16,7 +16,8 @@ from ser.data.feature_store import SKIPPING
 from ser.data.manifest import Manifest, first_ten
 from ser.errors import ConfigError, DataError, SerError
 from ser.splits.assignment import Assignment
-from ser.splits.leaks import describe_leaks, find_leaks, leak_stamps
+from ser.splits.leak_report import describe_leaks, leak_stamps
+from ser.splits.leaks import find_leaks
 
 
 @dataclass(frozen=True)

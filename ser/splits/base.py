@@ -7,7 +7,8 @@ from typing import Any, Protocol
 from ser.data.label_map import LabelCount
 from ser.data.manifest import Manifest
 from ser.data.store import Store
-from ser.splits.leaks import Leak, compare_stores, describe_leaks, leak_stamps
+from ser.splits.leak_report import describe_leaks, leak_stamps
+from ser.splits.leaks import Leak, compare_stores
 
 
 @dataclass(frozen=True)

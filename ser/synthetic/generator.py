@@ -24,8 +24,8 @@ from ser.sources import digest_of_code
 
 _READERS = (
     *("ser.config.instantiate", "ser.corpora.recordings", "ser.corpora.challenge", "ser.data.label_map"),
-    *("ser.splits.assignment", "ser.splits.base", "ser.splits.folds", "ser.splits.leaks", "ser.splits.rules"),
-    "ser.data.store",
+    *("ser.splits.assignment", "ser.splits.base", "ser.splits.folds", "ser.splits.leak_report"),
+    *("ser.splits.leaks", "ser.splits.rules", "ser.data.store"),
 )
 """Modules that read the generated data, and do not affect its content."""
 

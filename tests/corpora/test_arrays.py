@@ -15,7 +15,8 @@ from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.config.validate import check
-from ser.corpora.arrays import CLASS_NAMES, ArrayCorpus, read_clips
+from ser.corpora.array_files import read_clips
+from ser.corpora.arrays import CLASS_NAMES, ArrayCorpus
 from ser.data.label_map import LabelCount
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError

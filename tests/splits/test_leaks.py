@@ -12,15 +12,13 @@ from hypothesis import strategies as st
 
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError
-from ser.splits.leaks import (
-    KINDS,
-    Leak,
+from ser.splits.leak_report import (
     describe_leaks,
     describe_lookalike_speakers,
-    find_leaks,
     leak_stamps,
     undeclared_leaks,
 )
+from ser.splits.leaks import KINDS, Leak, find_leaks
 
 HALVES = {"train": np.array([0, 1, 2]), "test": np.array([3, 4])}
 
