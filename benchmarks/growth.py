@@ -34,7 +34,7 @@ from ser.config.settings import Batching
 from ser.corpora.challenge_reader import read_challenge
 from ser.report.figures import make_panels, save
 from ser.report.palette import class_styles
-from ser.targets.classification import Quadrant
+from ser.targets.quadrants import Quadrant
 from ser.training import setup
 
 FACTORS = (1, 2, 4, 8)

@@ -15,7 +15,7 @@ from ser.batching.datamodule import SpeechData
 from ser.config.settings import Batching, Train
 from ser.config.validate import check
 from ser.runs.run_folder import RunFolder
-from ser.targets.classification import Quadrant
+from ser.targets.quadrants import Quadrant
 from ser.training.trainer import make_trainer
 
 MODELS = ("cnn", "lstm", "transformer")

@@ -37,7 +37,7 @@ DATA = {
         "from ser.corpora.challenge_reader import read_challenge\n"
         "from ser.batching.datamodule import SpeechData\n"
         "from ser.config.settings import Batching\n"
-        "from ser.targets.classification import Quadrant",
+        "from ser.targets.quadrants import Quadrant",
         _FIRST_BATCH,
     ),
     "pickle of the parsed JSON": ("import pickle", "pickle.load(open(arguments[2], 'rb'))"),

@@ -26,8 +26,8 @@ from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BatchIndices
 from ser.config.settings import Train
 from ser.features.augment_features import Augment
-from ser.targets.classification import Quadrant
 from ser.targets.losses import CrossEntropy, Objective
+from ser.targets.quadrants import Quadrant
 from ser.training import setup
 from ser.training.task import Task, parameter_groups
 

@@ -16,7 +16,8 @@ from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.inference import predict
 from ser.scripts.validate import find_reasons
-from ser.targets.classification import Classes, Quadrant
+from ser.targets.classification import Classes
+from ser.targets.quadrants import Quadrant
 from tests.commands import TINY, environment, run
 from tests.conftest import REPOSITORY
 

@@ -8,8 +8,9 @@ from torch.nn import functional
 
 from ser.errors import ConfigError, DataError
 from ser.targets import losses
-from ser.targets.classification import QUADRANTS, Binary, Classes, MultiView, Quadrant, TwoBinary
+from ser.targets.classification import Binary, Classes
 from ser.targets.metrics import ClassificationScores, QuadrantScores
+from ser.targets.quadrants import QUADRANTS, MultiView, Quadrant, TwoBinary
 from tests.targets.batches import batch_of
 
 BITS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])

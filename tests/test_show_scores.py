@@ -9,7 +9,8 @@ import torch
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.inference import predict
-from ser.targets.classification import Classes, Quadrant, Target
+from ser.targets.classification import Classes, Target
+from ser.targets.quadrants import Quadrant
 
 
 def store(labels: list[list[str]], target: Target) -> Store:

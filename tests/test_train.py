@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ser.checkpoints import checkpoint
 from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
-from ser.targets.classification import QUADRANTS
+from ser.targets.quadrants import QUADRANTS
 from tests.commands import TINY, run
 
 SCORES = {"accuracy", "valence_accuracy", "activation_accuracy", "uar", "macro_f1", "majority_floor", "loss"}

@@ -1,5 +1,6 @@
 """Initialise a model with the weights of another run: `init=RUN`."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from ser.checkpoints import checkpoint
 from ser.errors import CheckpointError, setting
 from ser.models.classifier import Classifier
 from ser.targets.base import Target
+
+Row = tuple[Tensor, Tensor]
+"""Weights and bias of an output."""
 
 _KEPT = ("encoder.", "pooling.")
 _OF_TRAINING = ("dropout", "layer_dropout")
@@ -61,7 +65,7 @@ def _rows(taken: list[str], fresh: list[str]) -> str:
 def _check_meaning(then: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
     """Refuse a network whose input would differ from that of its training."""
     for part in ("features", "model", "pooling"):
-        kinds = [str(spec[part].get("_target_")) for spec in (then, now)]
+        kinds = [str(spec[part]["_target_"]) for spec in (then, now)]
         if kinds[0] != kinds[1]:
             raise CheckpointError(
                 f"{name}: was trained with {part} {kinds[0]}, this training has {kinds[1]}. Choose the same {part} "
@@ -102,18 +106,33 @@ def _copy_head(
         return [], names
     if model.head.output.in_features != other.head.output.in_features:
         return [], names
-    rows = dict(_named_rows(other, others))
-    taken = [name for name in names if name in rows]
-    if not taken:
+    found = _find_rows(dict(_named_rows(other, others)), target, others)
+    if not found:
         return [], names
     model.head.load_state_dict({key: weights[key] for key in before}, strict=False)
-    for place, name in enumerate(names):
-        if name in rows:
-            model.head.output.weight[place], model.head.output.bias[place] = rows[name]
-    return taken, [name for name in names if name not in rows]
+    for place, row in found.items():
+        model.head.output.weight[place], model.head.output.bias[place] = row
+    taken = [names[place] for place in found]
+    return taken, [name for name in names if name not in taken]
 
 
-def _named_rows(model: Classifier, target: Target) -> Iterator[tuple[str, tuple[Tensor, Tensor]]]:
+def _find_rows(rows: Mapping[str, Row], target: Target, others: Target) -> dict[int, Row]:
+    """Return the row of each output that the other target has, by the output's place.
+
+    A task of several is also found by the names within it, where no two tasks of a target share one.
+    """
+    plain = dict(zip(others.plain_logit_names, others.logit_names, strict=True))
+    counts = [Counter(each.plain_logit_names) for each in (target, others)]
+    twice = {name for count in counts for name in count if count[name] > 1}
+    found = {}
+    for place, (name, short) in enumerate(zip(target.logit_names, target.plain_logit_names, strict=True)):
+        match = name if name in rows else plain.get(short, short)
+        if match in rows and (match == name or short not in twice):
+            found[place] = rows[match]
+    return found
+
+
+def _named_rows(model: Classifier, target: Target) -> Iterator[tuple[str, Row]]:
     """Yield the weights and the bias of each logit, by name; the one of two classes also with the classes exchanged."""
     output = model.head.output
     for name, row, bias in zip(target.logit_names, output.weight, output.bias, strict=True):

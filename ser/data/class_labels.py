@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ser.config.instantiate import find_class
 from ser.data.store import Store
-from ser.targets.base import Target, encode_labels
+from ser.targets.base import Target
+from ser.targets.labels import encode_labels
 
 _log = logging.getLogger(__name__)
 

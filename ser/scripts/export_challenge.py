@@ -25,7 +25,7 @@ def export_challenge(settings: Train) -> None:
     """Write train.json and dev.json, and two halves of the test speakers: ser_test_1.json and ser_test_2.json."""
     from ser.config.instantiate import build  # torch and all that: first the config must be right
     from ser.features.extractors import CHALLENGE
-    from ser.targets.base import label_columns
+    from ser.targets.labels import label_columns
 
     features = {"_target_": "ser.features.LogMel", "sample_rate": 16_000, **CHALLENGE}
     splits = build(settings.data, slot="data").splits(features)

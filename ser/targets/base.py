@@ -12,26 +12,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from ser.batch import Batch
-from ser.errors import ConfigError, DataError
+from ser.config.settings import option_of
+from ser.errors import ConfigError
+from ser.targets.labels import Labels
 
 Resolution = Literal["utterance", "frame"]
 Quantity = Literal["classes", "values"]
-
-
-class LabelError(DataError):
-    """A label that a target cannot read.
-
-    Args:
-        row: Index of the utterance among those that are encoded.
-        problem: What is wrong, without the utterance.
-        remedy: One sentence.
-    """
-
-    def __init__(self, row: int, problem: str, remedy: str) -> None:
-        super().__init__(f"row {row + 1}: {problem}. {remedy}")
-        self.row = row
-        self.problem = problem
-        self.remedy = remedy
 
 
 class Compare(Protocol):
@@ -52,7 +38,11 @@ class Compare(Protocol):
 
 
 class Target(ABC):
-    """Base class of what can be predicted. A target of one's own has the attributes and the abstract methods."""
+    """Base class of what can be predicted.
+
+    A target of one's own derives from `ClassTarget` or `ValueTarget`, where a constructor is enough. One that derives
+    from this class has all attributes without a value and all abstract methods.
+    """
 
     out_dim: int
     """Numbers that the head has to put out."""
@@ -76,11 +66,19 @@ class Target(ABC):
     """Metric of validation by which a checkpoint is chosen."""
     mode: ClassVar[Literal["max", "min"]] = "max"
     """Whether larger or smaller values of it are better."""
+
+    @property
+    def plain_logit_names(self) -> tuple[str, ...]:
+        """Names of the outputs without that of their task, where there are several."""
+        return self.logit_names
+
+    accuracy_names: tuple[str, ...] = ()
+    """Accuracies that are logged in training, such as `accuracy`; none where answers are not right or wrong."""
     opposite_logit_names: tuple[str, ...] = ()
     """Names of the outputs with the opposite sign, where they have one."""
 
     @classmethod
-    def complete(cls, spec: Mapping[str, Any], labels: Mapping[str, "Labels"]) -> dict[str, Any]:  # noqa: ARG003
+    def complete(cls, spec: Mapping[str, Any], labels: Mapping[str, Labels]) -> dict[str, Any]:  # noqa: ARG003
         """Return the spec of this target with what its config leaves open and the data tells, such as class names.
 
         Args:
@@ -153,9 +151,9 @@ class Target(ABC):
         """Return the answers [B, A] to whole utterances; NaN where nothing can be said of one."""
         return self.scores(outputs)
 
-    def correct(self, answers: Tensor, truth: Tensor) -> Tensor | None:
-        """Return which answers are right [R] bool; None where that is no question."""
-        return None
+    def correct(self, answers: Tensor, truth: Tensor) -> Mapping[str, Tensor]:
+        """Return which answers are right [R] bool, for each of `accuracy_names`."""
+        return {}
 
     def class_index(self, targets: Tensor) -> Tensor:
         """Return the class index [N] of encoded utterances, of targets with `class_names`."""
@@ -271,25 +269,6 @@ class Result(Protocol):
         ...
 
 
-class Labels(Protocol):
-    """Labels of a split."""
-
-    @property
-    def ids(self) -> Sequence[object]:
-        """[N] utterance ids."""
-        ...
-
-    @property
-    def labels(self) -> np.ndarray | None:
-        """[N, K], None where there are none."""
-        ...
-
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """[K] fields."""
-        ...
-
-
 def numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
     """Select the numbers among computed values."""
     return {name: float(value) for name, value in values.items() if value.ndim == 0}
@@ -301,42 +280,16 @@ def check_loss(criterion: Any, predicts: Quantity, key: str, *, mixup: bool) -> 
     Raises:
         ConfigError: With losses that fit.
     """
+    name = f"{key}={option_of('loss', type(criterion))}"
     if criterion.measures != predicts:
         fitting = {"classes": "cross_entropy or focal", "values": "ccc, mse or l1"}[predicts]
+        of_run = f"Use loss={fitting.split(',')[0].split()[0]}; those that fit are {fitting}."
+        remedy = of_run if key == "loss" else f"Set {key}=null, or name the class of {fitting} there."
         raise ConfigError(
-            f"{key}={type(criterion).__name__}: measures {criterion.measures}, but the target predicts {predicts}. "
-            f"Use loss={fitting.split(',')[0].split()[0]}; those that fit are {fitting}."
+            f"{name}: measures {criterion.measures}, but the target predicts {predicts}. {remedy}"
         )
     if mixup and not criterion.is_per_utterance:
         raise ConfigError(
-            f"augment.mixup: {key}={type(criterion).__name__} is of a whole batch, so the labels of two utterances "
+            f"augment.mixup: {name} is of a whole batch, so the labels of two utterances "
             "cannot be mixed. Set augment.mixup=0."
         )
-
-
-def label_columns(fields: Sequence[str], labels: Labels) -> np.ndarray:
-    """Return the labels [N, K] of some fields.
-
-    Raises:
-        ConfigError: The data has no such field.
-    """
-    absent = [field for field in fields if field not in labels.label_names]
-    if absent or labels.labels is None:
-        raise ConfigError(
-            f"target: needs the labels {', '.join(fields)}, but the data has "
-            f"{', '.join(labels.label_names) or 'none'}. Use target=classes, or give these labels with data.label_map."
-        )
-    return labels.labels[:, [labels.label_names.index(field) for field in fields]]
-
-
-def encode_labels(target: Target, labels: Labels) -> Tensor:
-    """Return the labels of all utterances of a split as a target encodes them [N, ...].
-
-    Raises:
-        SerError: The labels are not those of the target.
-    """
-    try:
-        return target.encode(label_columns(target.label_names, labels))
-    except LabelError as error:
-        name = labels.ids[error.row]
-        raise DataError(f"utterance {name!r}: {error.problem}. {error.remedy}") from error

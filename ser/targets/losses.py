@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from ser.batch import Batch
@@ -113,7 +113,8 @@ class AbsoluteError(Loss):
 class ConcordanceLoss(Loss):
     """1 - CCC over the batch, the mean over its fields; a field with fewer than two labels in a batch is left out.
 
-    Each process takes its own part of a batch. A batch has to be large enough to estimate a correlation: 16 or more.
+    Where several processes train, the batch is that of all of them: their sums are added, with gradients. A batch has
+    to be large enough to estimate a correlation: 16 or more.
 
     Source: Trigeorgis et al., "Adieu features? End-to-end speech emotion recognition using a deep convolutional
     recurrent network", ICASSP 2016.
@@ -125,18 +126,49 @@ class ConcordanceLoss(Loss):
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Outputs [B, K] and values [B, K], NaN where one is not labelled -> [B], the same number in each row."""
         known = ~labels.isnan()
-        counts = known.sum(0)
+        # Not in evaluation: processes may have unlike numbers of batches, and would wait for each other.
+        is_training = torch.is_grad_enabled() and outputs.requires_grad
+        is_shared = is_training and distributed.is_available() and distributed.is_initialized()
+        add = _sum_over_processes if is_shared else _unchanged
+        counts = add(known.sum(0).to(outputs.dtype))
         share = known / counts.clamp_min(1)
         truth = labels.where(known, 0.0)
-        means = (outputs * share).sum(0), (truth * share).sum(0)
+        means = add(torch.stack([(outputs * share).sum(0), (truth * share).sum(0)]))
         own, other = (outputs - means[0]), (truth - means[1])
-        covariance = (own * other * share).sum(0)
-        variances = ((own.square() + other.square()) * share).sum(0)
+        products = torch.stack([own * other, own.square() + other.square()])
+        covariance, variances = add((products * share).sum(1))
         distance = (means[0] - means[1]).square()
         concordance = 2 * covariance / (variances + distance + _TINY)
         usable = counts > 1
-        loss = ((1 - concordance) * usable).sum() / usable.sum().clamp_min(1)
+        loss: Tensor = ((1 - concordance) * usable).sum() / usable.sum().clamp_min(1)
         return loss.expand(len(outputs))
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over processes; each of them gets the gradients of all. The one of torch.distributed.nn is deprecated."""
+
+    @staticmethod
+    def forward(ctx: Any, mine: Tensor) -> Tensor:  # noqa: ARG004
+        """Add the tensors of all processes."""
+        total = mine.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
+        """Add the gradients of all processes."""
+        total = gradients[0].clone()
+        distributed.all_reduce(total)
+        return total
+
+
+def _sum_over_processes(mine: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(mine)  # type: ignore[no-untyped-call]
+    return total
+
+
+def _unchanged(mine: Tensor) -> Tensor:
+    return mine
 
 
 class Objective(KeepsPrecision):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,17 +11,10 @@ from torch import Tensor, nn
 from ser.batch import Batch
 from ser.config.instantiate import build, find_class
 from ser.errors import ConfigError
-from ser.targets.base import (
-    Compare,
-    Labels,
-    Quantity,
-    Result,
-    Scores,
-    Target,
-    check_loss,
-    encode_labels,
-)
+from ser.targets.base import Compare, Quantity, Scores, Target, check_loss
+from ser.targets.labels import Labels, encode_labels
 from ser.targets.losses import ConcordanceLoss, CrossEntropy, Loss
+from ser.targets.multi_task_scores import MultiTaskScores
 
 DEFAULT_LOSSES: Mapping[Quantity, type[Loss]] = {"classes": CrossEntropy, "values": ConcordanceLoss}
 """What a target predicts -> loss of a task that names none."""
@@ -69,6 +62,9 @@ class MultiTask(Target):
         )
         first, main = next(iter(self.targets.items()))
         self.monitor = f"{first}/{main.monitor}"
+        self.accuracy_names = tuple(
+            f"{task}/{name}" for task, target in self.targets.items() for name in target.accuracy_names
+        )
         self._outputs = [target.out_dim for target in parts]
         self._answers = [
             target.scores(torch.zeros(1, target.out_dim, device="cpu")).shape[-1] for target in parts
@@ -132,10 +128,9 @@ class MultiTask(Target):
         own, known = self.labels_of_tasks(labels), self._known(labels)
         total = outputs.new_zeros(len(outputs))
         for name, part in self._split(outputs, self._outputs).items():
-            rows = known[name].nonzero().flatten()
-            if not len(rows):
-                continue
-            target = self.targets[name]
+            rows, target = known[name].nonzero().flatten(), self.targets[name]
+            if not len(rows) and getattr(self.losses[name], "is_per_utterance", True):
+                continue  # a loss of the whole batch adds sums over processes, which wait for each other
             losses = target.loss(
                 part[rows], replace(batch, targets=own[name][rows]), self._compare_as(name, compare)
             )
@@ -165,6 +160,21 @@ class MultiTask(Target):
         """Turn outputs [..., out_dim] into the answers of all tasks, one after the other."""
         parts = self._split(outputs, self._outputs)
         return torch.cat([target.scores(parts[name]) for name, target in self.targets.items()], -1)
+
+    @property
+    def plain_logit_names(self) -> tuple[str, ...]:
+        """Return the names of the outputs without those of the tasks."""
+        return tuple(name for target in self.targets.values() for name in target.plain_logit_names)
+
+    def correct(self, answers: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Return which answers of each task are right, of the utterances that are labelled for it."""
+        own, known = self.labels_of_tasks(truth), self._known(truth)
+        found: dict[str, Tensor] = {}
+        for name, part in self._split(answers, self._answers).items():
+            rows, target = known[name], self.targets[name]
+            right = target.correct(part[rows], target.truth(own[name][rows]))
+            found |= {f"{name}/{question}": which for question, which in right.items()}
+        return found
 
     def metrics(self) -> Scores:
         """Build the metrics of each task, by its name."""
@@ -253,60 +263,6 @@ class MultiTask(Target):
         """
         for name, target in self.targets.items():
             check_loss(self.losses[name], target.predicts, f"target.tasks.{name}.loss", mixup=mixup)
-
-
-class MultiTaskScores(Scores):
-    """The metrics of several tasks, each over the utterances that are labelled for it.
-
-    Args:
-        target: splits answers and labels.
-    """
-
-    def __init__(self, target: MultiTask) -> None:
-        super().__init__()
-        self.target = target
-        self.metrics = nn.ModuleList(part.metrics() for part in target.targets.values())
-        self.names = tuple(f"{name}/{metric}" for name, part in self.parts.items() for metric in part.names)
-        self.headline = target.monitor
-
-    @property
-    def parts(self) -> dict[str, Scores]:
-        """Return the metric of each task by its name."""
-        return dict(zip(self.target.targets, cast("list[Scores]", [*self.metrics]), strict=True))
-
-    def update(self, answers: Tensor, truth: Tensor) -> None:
-        """Count answers [B, A] against encoded utterances [B, W]."""
-        parts = self.parts
-        own, known = self.target.labels_of_tasks(truth), self.target._known(truth)
-        for name, part in self.target._split(answers, self.target._answers).items():
-            rows = known[name]
-            parts[name].update(part[rows], self.target.targets[name].truth(own[name][rows]))
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return `<task>/<metric>` -> value."""
-        return {
-            f"{name}/{metric}": value
-            for name, part in self.parts.items()
-            for metric, value in part.compute().items()
-        }
-
-    def reset(self) -> None:
-        """Begin anew."""
-        super().reset()
-        for part in self.parts.values():
-            part.reset()
-
-    def results(self, values: Mapping[str, Tensor]) -> list[Result]:
-        """Return what a report shows of each task."""
-        found: list[Result] = []
-        for name, part in self.parts.items():
-            own = {
-                key.removeprefix(f"{name}/"): value
-                for key, value in values.items()
-                if key.startswith(f"{name}/")
-            }
-            found += [cast(Result, replace(cast(Any, result), name=name)) for result in part.results(own)]
-        return found
 
 
 _SLOT = "target.tasks.any.target"

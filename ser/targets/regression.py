@@ -11,11 +11,87 @@ from torch import Tensor
 from ser.batch import Batch
 from ser.errors import ConfigError
 from ser.names import is_missing, normalize_name
-from ser.targets.base import Compare, LabelError, Labels, Quantity, Target, encode_labels
+from ser.targets.base import Compare, Quantity, Target
+from ser.targets.labels import LabelError, Labels, encode_labels
 from ser.targets.value_metrics import ValueScores
 
 
-class Regression(Target):
+class ValueTarget(Target):
+    """Base class of targets that answer with numbers, each named by its label field; an empty cell is not labelled.
+
+    Args:
+        fields: Label fields that hold numbers, K of them.
+    """
+
+    predicts: ClassVar[Quantity] = "values"
+    monitor = "ccc"
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        self.label_names = self.logit_names = self.requested_fields = tuple(fields)
+        self.out_dim = self.label_width = len(self.label_names)
+
+    def encode(self, labels: np.ndarray) -> Tensor:
+        """Read numbers [N, K], or texts of them, as float32 [N, K]; NaN where there is none."""
+        if labels.dtype.kind in "fiub":
+            return torch.from_numpy(labels.astype(np.float32))
+        rows = [
+            [self._read(str(cell), row, field) for cell, field in zip(cells, self.label_names, strict=True)]
+            for row, cells in enumerate(labels.tolist())
+        ]
+        return torch.tensor(rows, dtype=torch.float32).reshape(-1, len(self.label_names))
+
+    def _read(self, text: str, row: int, field: str) -> float:
+        if is_missing(text):
+            return math.nan
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.inf
+        if not math.isfinite(value):
+            dot = text.replace(",", ".")
+            hint = f"Write {dot}, with a point" if dot != text else "Correct it, or leave the cell empty"
+            raise LabelError(row, f"{field} is {text!r}, expected a number", f"{hint}.")
+        return value
+
+    def is_labelled(self, targets: Tensor) -> Tensor:
+        """Return where at least one field has a value."""
+        return ~targets.isnan().all(-1)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Return outputs [..., K] as they are."""
+        return outputs
+
+    def metrics(self) -> ValueScores:
+        """CCC, PCC, MSE and MAE."""
+        return ValueScores(self.label_names)
+
+    def predictions(self, answers: Tensor) -> list[dict[str, Any]]:
+        """Return the values by field."""
+        return [
+            {
+                field: None if math.isnan(value) else value
+                for field, value in zip(self.label_names, row, strict=True)
+            }
+            for row in answers.tolist()
+        ]
+
+    def labels_of(self, answers: Tensor) -> list[dict[str, Any]]:
+        """Return the values by field."""
+        return self.predictions(answers)
+
+    def describe(self, answer: Sequence[float]) -> str:
+        """Return such as `arousal 0.31, valence -0.20`."""
+        return ", ".join(
+            f"{field} {value:.2f}" for field, value in zip(self.label_names, answer, strict=True)
+        )
+
+    def describe_label(self, targets: Tensor) -> str:
+        """Return the values that are labelled."""
+        pairs = zip(self.label_names, targets[0].tolist(), strict=True)
+        return ", ".join(f"{field} {value:g}" for field, value in pairs if not math.isnan(value))
+
+
+class Regression(ValueTarget):
     """A value in each of several label fields, for an utterance; an empty cell is not labelled.
 
     The network works in units of the training split's standard deviation, so that the scale of a field is of no
@@ -30,9 +106,6 @@ class Regression(Target):
         ConfigError: there is no field, or one occurs twice; or mean and std do not belong to them.
     """
 
-    predicts: ClassVar[Quantity] = "values"
-    monitor = "ccc"
-
     def __init__(
         self,
         fields: Sequence[str],
@@ -45,11 +118,7 @@ class Regression(Target):
                 f"target.fields={list(fields)}: expected one field or more, each once. Name them as in the data, such "
                 "as target.fields=[arousal,valence]"
             )
-        self.label_names = names
-        self.logit_names = names
-        self.out_dim = len(names)
-        self.requested_fields = names
-        self.label_width = len(names)
+        super().__init__(names)
         self.mean = tuple(mean if mean is not None else [0.0] * len(names))
         self.std = tuple(std if std is not None else [1.0] * len(names))
         if not len(self.mean) == len(self.std) == len(names) or min(self.std) <= 0:
@@ -83,33 +152,6 @@ class Regression(Target):
             **{name: own if spec.get(name) is None else spec[name] for name, own in moments.items()},
         }
 
-    def encode(self, labels: np.ndarray) -> Tensor:
-        """Read numbers [N, K], or texts of them, as float32 [N, K]; NaN where there is none."""
-        if labels.dtype.kind in "fiub":
-            return torch.from_numpy(labels.astype(np.float32))
-        rows = [
-            [self._read(str(cell), row, field) for cell, field in zip(cells, self.label_names, strict=True)]
-            for row, cells in enumerate(labels.tolist())
-        ]
-        return torch.tensor(rows, dtype=torch.float32).reshape(-1, len(self.label_names))
-
-    def _read(self, text: str, row: int, field: str) -> float:
-        if is_missing(text):
-            return math.nan
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.inf
-        if not math.isfinite(value):
-            dot = text.replace(",", ".")
-            hint = f"Write {dot}, with a point" if dot != text else "Correct it, or leave the cell empty"
-            raise LabelError(row, f"{field} is {text!r}, expected a number", f"{hint}.")
-        return value
-
-    def is_labelled(self, targets: Tensor) -> Tensor:
-        """Return where at least one field has a value."""
-        return ~targets.isnan().all(-1)
-
     def scores(self, outputs: Tensor) -> Tensor:
         """Turn outputs [..., K] into values in units of the labels."""
         return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
@@ -118,35 +160,6 @@ class Regression(Target):
         """Return the losses [B] in units of the training split's deviation."""
         labels = batch.labels
         return compare(outputs, (labels - labels.new_tensor(self.mean)) / labels.new_tensor(self.std))
-
-    def metrics(self) -> ValueScores:
-        """CCC, PCC, MSE and MAE."""
-        return ValueScores(self.label_names)
-
-    def predictions(self, answers: Tensor) -> list[dict[str, Any]]:
-        """Return the values by field."""
-        return [
-            {
-                field: None if math.isnan(value) else value
-                for field, value in zip(self.label_names, row, strict=True)
-            }
-            for row in answers.tolist()
-        ]
-
-    def labels_of(self, answers: Tensor) -> list[dict[str, Any]]:
-        """Return the values by field."""
-        return self.predictions(answers)
-
-    def describe(self, answer: Sequence[float]) -> str:
-        """Return such as `arousal 0.31, valence -0.20`."""
-        return ", ".join(
-            f"{field} {value:.2f}" for field, value in zip(self.label_names, answer, strict=True)
-        )
-
-    def describe_label(self, targets: Tensor) -> str:
-        """Return the values that are labelled."""
-        pairs = zip(self.label_names, targets[0].tolist(), strict=True)
-        return ", ".join(f"{field} {value:g}" for field, value in pairs if not math.isnan(value))
 
     def floors(self, train: Tensor, targets: Tensor) -> dict[str, float]:
         """Return MSE and MAE of always answering the mean of the training split, of each field and in the mean."""

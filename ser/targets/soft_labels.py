@@ -12,9 +12,9 @@ from torch import Tensor
 from ser.batch import Batch
 from ser.errors import ConfigError
 from ser.names import is_missing, normalize_name
-from ser.targets.base import Compare, LabelError, Labels, Scores, encode_labels, label_columns
+from ser.targets.base import Compare
 from ser.targets.classification import ClassTarget
-from ser.targets.metrics import ClassificationScores
+from ser.targets.labels import LabelError, Labels, encode_labels, label_columns
 
 _TOLERANCE = 0.02
 """How far from 1 probabilities that were rounded may sum up; they are scaled to 1."""
@@ -155,17 +155,9 @@ class SoftClasses(ClassTarget):
         """Return the sum of the shares of each class."""
         return {"soft": targets.double().sum(0)}
 
-    def scores(self, outputs: Tensor) -> Tensor:
-        """[B, C] -> [B, C]."""
-        return outputs.softmax(-1)
-
     def decode(self, classes: Tensor) -> list[dict[str, Any]]:
         """Return `{"label": "anger"}` each."""
         return [{"label": self.class_names[index]} for index in classes.tolist()]
-
-    def metrics(self) -> Scores:
-        """Accuracy, UAR and what goes with them, against the most likely class."""
-        return ClassificationScores(self.class_names)
 
     def remarks(self, targets: Tensor, ids: Sequence[object]) -> list[str]:
         """Count the utterances that have no single most likely class, and name the first."""

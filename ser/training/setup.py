@@ -196,8 +196,8 @@ def check_target(settings: Train, target: Target) -> None:
 def logged_names(target: Target) -> list[str]:
     """Return the names that can be monitored: scores of the validation split, and losses."""
     names = [name for name in target.metrics().names if not name.endswith("majority_floor")]
-    accuracy = ["train/accuracy"] * bool(target.class_names)
-    return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", *accuracy]
+    accuracies = [f"train/{name}" for name in target.accuracy_names]
+    return [*(f"validation/{name}" for name in names), "validation/loss", "train/loss", *accuracies]
 
 
 def make_task(settings: Train, data: SpeechData) -> Task:

@@ -80,7 +80,7 @@ class Task(L.LightningModule):
         """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
         self.best_epoch = 0
         """From 1, the epoch whose weights are loaded after training; 0 before."""
-        self.tallies = {split: EpochTotals() for split in SPLITS}
+        self.tallies = {split: EpochTotals(target.accuracy_names) for split in SPLITS}
         self.carried: State = None
         """Where the sequences of the last training batch have left the model, if others go on from there."""
         self.epoch_started = self.last_batch_ended = 0.0

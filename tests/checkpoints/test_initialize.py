@@ -153,3 +153,39 @@ def test_settings_that_differ_are_said(tmp_path: Path) -> None:
     )
     said = initialize(*changed, tmp_path / "best.ckpt")
     assert "features.frame_shift_ms=20.0, there None; frontend.normalize=utterance, there None" in said
+
+
+TASKS = {
+    "_target_": "ser.targets.MultiTask",
+    "tasks": {
+        "emotion": {"target": EMOTIONS},
+        "values": {"target": {"_target_": "ser.targets.Regression", "fields": ["arousal"]}},
+    },
+}
+
+
+def test_a_task_takes_the_rows_of_the_target_alone(tmp_path: Path) -> None:
+    other = write(tmp_path / "best.ckpt", target=EMOTIONS | {"class_names": ["joy", "anger", "fear"]})
+    model, target, description = fresh(target=TASKS)
+    said = initialize(model, target, description, tmp_path / "best.ckpt")
+    for place, origin in enumerate([1, 2, 0]):
+        assert torch.equal(row(model, place), row(other, origin))
+    assert "3 of 4 rows" in said
+    assert "values/arousal starts afresh" in said
+
+
+def test_a_target_alone_takes_the_rows_of_its_task(tmp_path: Path) -> None:
+    other = write(tmp_path / "best.ckpt", target=TASKS)
+    model, target, description = fresh(target=EMOTIONS | {"class_names": ["joy", "anger", "fear"]})
+    initialize(model, target, description, tmp_path / "best.ckpt")
+    for place, origin in enumerate([2, 0, 1]):
+        assert torch.equal(row(model, place), row(other, origin))
+
+
+def test_a_name_of_two_tasks_is_not_taken(tmp_path: Path) -> None:
+    write(tmp_path / "best.ckpt", target=EMOTIONS)
+    rater = {"target": EMOTIONS | {"field": "rater"}}
+    tasks = TASKS | {"tasks": {"emotion": {"target": EMOTIONS}, "rater": rater}}
+    model, target, description = fresh(target=tasks)
+    said = initialize(model, target, description, tmp_path / "best.ckpt")
+    assert "nothing of the head" in said

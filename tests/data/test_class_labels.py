@@ -8,8 +8,9 @@ import pytest
 from ser.data.class_labels import complete_target, select_labelled
 from ser.data.store import Store
 from ser.errors import ConfigError
-from ser.targets.base import label_columns
-from ser.targets.classification import Classes, Quadrant
+from ser.targets.classification import Classes
+from ser.targets.labels import label_columns
+from ser.targets.quadrants import Quadrant
 
 OPEN = {"_target_": "ser.targets.Classes", "class_names": None, "field": None}
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from ser.data.summary import SplitSummary, markdown, summarize, table
 from ser.errors import DataError
-from ser.targets.classification import QUADRANTS
+from ser.targets.quadrants import QUADRANTS
 
 
 @pytest.fixture

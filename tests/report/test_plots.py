@@ -16,7 +16,7 @@ from ser.report import figures, model_summary, plots, sound_plots, stream_plot
 from ser.report.palette import PALETTE
 from ser.serab import heat_map
 from ser.splits.assignment import SPLITS
-from ser.targets.classification import QUADRANTS
+from ser.targets.quadrants import QUADRANTS
 
 COUNTS = np.array([[812, 120, 30, 2], [60, 2500, 14, 400], [200, 100, 300, 80], [0, 0, 0, 0]])
 CLASSES = {

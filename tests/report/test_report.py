@@ -20,8 +20,8 @@ from ser.report.facts import RunReport
 from ser.report.next_commands import next_commands
 from ser.report.report import closing_table, markdown, write_metrics, write_report
 from ser.splits.leaks import Leak
-from ser.targets.classification import QUADRANTS
 from ser.targets.metrics import Confusion
+from ser.targets.quadrants import QUADRANTS
 
 CONFUSION = np.array([[4, 1, 0, 0], [2, 5, 1, 0], [0, 0, 0, 0], [1, 1, 0, 2]])
 METRICS = {

@@ -10,8 +10,8 @@ import torch
 from ser.config.settings import Train
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
 from ser.runs import ranks
-from ser.targets.classification import Quadrant
 from ser.targets.losses import CrossEntropy, Objective
+from ser.targets.quadrants import Quadrant
 from ser.training.consistency import check_training
 from ser.training.task import Task
 from tests.training.test_setup import settings_of

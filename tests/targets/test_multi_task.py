@@ -198,8 +198,8 @@ def test_a_split_without_labels_of_a_task_is_refused():
             r"target.tasks.a.weight=0.0: expected",
         ),
         (
-            {"a": {"target": emotion(), "loss": ConcordanceLoss()}, "c": {"target": values()}},
-            r"target.tasks.a.loss=ConcordanceLoss: measures values, but the target predicts classes",
+            {"emotion": {"target": emotion(), "loss": ConcordanceLoss()}, "c": {"target": values()}},
+            r"target.tasks.emotion.loss=ccc: measures values, .* Set target.tasks.emotion.loss=null, or",
         ),
     ],
 )
@@ -209,9 +209,7 @@ def test_tasks_that_do_not_fit_are_refused(tasks, words):
 
 
 def test_mixup_is_refused_where_a_task_has_a_batch_loss():
-    with pytest.raises(
-        ConfigError, match=r"augment.mixup: target.tasks.b.loss=ConcordanceLoss is of a whole batch"
-    ):
+    with pytest.raises(ConfigError, match=r"augment.mixup: target.tasks.b.loss=ccc is of a whole batch"):
         MultiTask({"a": {"target": emotion()}, "b": {"target": values()}}).check_loss(
             CrossEntropy(), mixup=True
         )
@@ -224,3 +222,12 @@ def test_the_table_of_splits_counts_each_task():
     assert rows["emotion: labelled"] == "3"
     assert (rows["emotion: joy"], rows["affect: labelled"]) == ("2", "4")
     assert rows["arousal"] == "0.53 +- 0.29 (3)"
+
+
+def test_right_answers_of_a_task_are_those_that_are_labelled():
+    target = a_target()
+    truth = target.encode(LABELS)
+    logits = torch.tensor([[0.0, 9.0], [0.0, 9.0], [9.0, 0.0], [9.0, 0.0], [0.0, 9.0]])
+    answers = target.scores(torch.cat([logits, torch.zeros(5, 2)], 1))
+    assert target.accuracy_names == ("emotion/accuracy",)
+    assert target.correct(answers, truth)["emotion/accuracy"].tolist() == [True, False, True]

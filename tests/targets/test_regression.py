@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ser.errors import ConfigError
-from ser.targets.base import LabelError
+from ser.targets.labels import LabelError
 from ser.targets.losses import Objective, SquaredError
 from ser.targets.regression import Regression
 from tests.targets.batches import batch_of

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ser.errors import ConfigError
-from ser.targets.base import LabelError
 from ser.targets.classification import Classes
+from ser.targets.labels import LabelError
 from ser.targets.losses import CrossEntropy, Focal, Objective
 from ser.targets.soft_labels import SoftClasses
 from tests.targets.batches import batch_of

@@ -128,7 +128,7 @@ def test_a_field_that_the_table_lacks_is_named(recordings: Path, table: Path) ->
     [
         ("balance=oversample", r"batching.balance=oversample: needs classes.*Set balance=none"),
         ("balance=ensemble", r"ensemble=auto: needs classes.*Set ensemble=null"),
-        ("loss=cross_entropy", r"loss=CrossEntropy: measures classes, but the target predicts values"),
+        ("loss=cross_entropy", r"loss=cross_entropy: measures classes, but the target predicts values"),
         ("augment.mixup=0.2", r"augment.mixup: .*Set augment.mixup=0"),
     ],
 )

@@ -14,9 +14,9 @@ def batch(*lengths: int) -> Batch:
 
 
 def filled() -> EpochTotals:
-    tally = EpochTotals()
-    tally.add(batch(2, 4), torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
-    tally.add(batch(6), torch.tensor([5.0]), torch.tensor([True]))
+    tally = EpochTotals(["accuracy"])
+    tally.add(batch(2, 4), torch.tensor([1.0, 3.0]), {"accuracy": torch.tensor([True, False])})
+    tally.add(batch(6), torch.tensor([5.0]), {"accuracy": torch.tensor([True])})
     return tally
 
 
@@ -35,10 +35,10 @@ def test_taking_begins_anew() -> None:
 
 
 def test_a_tally_goes_on_from_its_state() -> None:
-    first, second = EpochTotals(), EpochTotals()
-    first.add(batch(2, 4), torch.tensor([1.0, 3.0]), torch.tensor([True, False]))
+    first, second = EpochTotals(["accuracy"]), EpochTotals(["accuracy"])
+    first.add(batch(2, 4), torch.tensor([1.0, 3.0]), {"accuracy": torch.tensor([True, False])})
     second.load(first.state())
-    second.add(batch(6), torch.tensor([5.0]), torch.tensor([True]))
+    second.add(batch(6), torch.tensor([5.0]), {"accuracy": torch.tensor([True])})
     assert torch.equal(second.state(), filled().state())
 
 
@@ -50,9 +50,24 @@ def test_sums_are_added_up_over_processes_before_means_are_taken() -> None:
 
 
 def test_counts_of_many_batches_are_exact() -> None:
-    tally = EpochTotals()
+    tally = EpochTotals(["accuracy"])
     for _ in range(1030):  # more than are held on the device at once
-        tally.add(batch(3), torch.tensor([0.1]), torch.tensor([True]))
+        tally.add(batch(3), torch.tensor([0.1]), {"accuracy": torch.tensor([True])})
     means = tally.take()
     assert (means["frames"], means["accuracy"]) == (3090, 1.0)
     assert means["loss"] == pytest.approx(0.1, rel=1e-7)
+
+
+def test_accuracies_of_several_tasks_have_their_own_counts() -> None:
+    def filled_with_two() -> EpochTotals:
+        totals = EpochTotals(["emotion/accuracy", "speaker/accuracy"])
+        right = {"emotion/accuracy": torch.tensor([True]), "speaker/accuracy": torch.tensor([True, False])}
+        totals.add(batch(2, 4), torch.tensor([1.0, 3.0]), right)
+        return totals
+
+    restored = EpochTotals(["emotion/accuracy", "speaker/accuracy"])
+    restored.load(filled_with_two().state())
+    for totals in (filled_with_two(), restored):
+        means = totals.take()
+        assert (means["emotion/accuracy"], means["speaker/accuracy"]) == (1.0, 0.5)
+    assert "emotion/accuracy" not in EpochTotals(["emotion/accuracy"]).take()
