@@ -1,13 +1,13 @@
 """Encoders, poolings, frontend and head. It offers the classes that a config may name."""
 
 from ser.models.audio_ntt import AudioNTT
-from ser.models.base import CausalEncoder, Encoder
+from ser.models.base import CausalEncoder, Encoder, IdentityEncoder
 from ser.models.causal_cnn import CausalCNNEncoder
 from ser.models.causal_transformer import CausalTransformerEncoder
 from ser.models.classifier import Classifier, Head
 from ser.models.cnn import CNNEncoder, CNNLSTMEncoder
 from ser.models.frontend import Frontend
-from ser.models.identity import IdentityEncoder
+from ser.models.fusion import Fusion, FusionEncoder, SemanticEncoder, TwoWayAttention
 from ser.models.lstm import LSTMEncoder
 from ser.models.pooling import (
     AttentionPooling,
@@ -36,6 +36,8 @@ __all__ = [
     "EveryStep",
     "Frontend",
     "FunctionalsPooling",
+    "Fusion",
+    "FusionEncoder",
     "Head",
     "IdentityEncoder",
     "LSTMEncoder",
@@ -43,7 +45,9 @@ __all__ = [
     "MaxPooling",
     "MeanPooling",
     "Pooling",
+    "SemanticEncoder",
     "TransformerEncoder",
+    "TwoWayAttention",
     "WaveformCNNEncoder",
     "WaveformCNNLSTMEncoder",
 ]

@@ -1,4 +1,4 @@
-"""Interfaces of encoders, with and without streaming."""
+"""Interfaces of encoders, with and without streaming, and the encoder that does nothing."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -30,6 +30,24 @@ class Encoder(nn.Module, ABC):
         def __call__(self, audio: Padded) -> Padded:
             """Encode the sequences."""
             ...
+
+
+class IdentityEncoder(Encoder):
+    """Return the features unchanged; with pooling=functionals, the model is a logistic regression over functionals.
+
+    Args:
+        in_dim: Number of values of a frame in all channels, F.
+        in_channels: Unused number of channels.
+    """
+
+    def __init__(self, in_dim: int, in_channels: int = 1) -> None:
+        super().__init__()
+        self.out_dim = in_dim
+        self.subsampling = 1
+
+    def forward(self, audio: Padded) -> Padded:
+        """Return [B, T, F] unchanged."""
+        return audio
 
 
 @runtime_checkable

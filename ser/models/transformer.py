@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.models.base import Encoder
+from ser.models.base import Encoder, IdentityEncoder
 from ser.models.cnn import CNNEncoder
 
 
@@ -17,7 +17,8 @@ class TransformerEncoder(Encoder):
     Args:
         in_dim: Number of values of a frame in all channels, F.
         in_channels: Number of channels of the features.
-        stem_channels: Output channels of each stage of the stem; each stage halves time and frequency.
+        stem_channels: Output channels of each stage of the stem; each stage halves time and frequency. [] = no stem, so
+            that every frame is a step.
         model_dim: Number of values of a step in each layer, D.
         num_layers: Number of layers.
         num_heads: Number of attention heads; it divides model_dim.
@@ -46,8 +47,10 @@ class TransformerEncoder(Encoder):
                 f"model.position_kernel={position_kernel}: expected an odd number of 1 or more. "
                 f"Set model.position_kernel={2 * (max(position_kernel, 0) // 2) + 1}."
             )
-        self.stem = CNNEncoder(
-            in_dim, in_channels, channels=stem_channels, time_strides=[2] * len(stem_channels)
+        self.stem: Encoder = (
+            CNNEncoder(in_dim, in_channels, channels=stem_channels, time_strides=[2] * len(stem_channels))
+            if stem_channels
+            else IdentityEncoder(in_dim)
         )
         self.project = nn.Linear(self.stem.out_dim, model_dim)
         self.position = nn.Conv1d(
