@@ -38,7 +38,7 @@ def store(frames: np.ndarray, *, seed: int = 0) -> "Store":
         frames: [N] of each utterance.
         seed: of the generator.
     """
-    from ser.data.json_stream import LABEL_NAMES
+    from ser.data.json_fields import LABEL_NAMES
     from ser.data.store import Store  # imports torch
 
     generator = np.random.default_rng(seed)

@@ -116,10 +116,11 @@ PREDICTION = (
         "ser/inference/inputs.py",
         "ser/audio/reader.py",
         "ser/data/feature_store.py",
+        "ser/data/json_fields.py",
         "ser/data/json_stream.py",
     ),
     *(
-        "ser/data/manifest_io.py",
+        "ser/data/manifest_rows.py",
         "ser/data/cache.py",
         "ser/data/store_io.py",
         "ser/checkpoints/checkpoint.py",

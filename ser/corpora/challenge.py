@@ -6,7 +6,7 @@ from typing import Any
 
 from ser.config.instantiate import build
 from ser.corpora.challenge_reader import Labels, read_challenge, read_labels
-from ser.data.json_stream import LABEL_NAMES
+from ser.data.json_fields import LABEL_NAMES
 from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features import Extractor

@@ -16,17 +16,8 @@ import simdjson
 
 from ser.batch import UtteranceId
 from ser.data.cache import ReadResult, cached_store
-from ser.data.json_stream import (
-    LABEL_NAMES,
-    IdRegister,
-    Layout,
-    RawUtterance,
-    load_fields,
-    read_chunks,
-    shorten_json,
-    split_utterances,
-    unreadable_error,
-)
+from ser.data.json_fields import LABEL_NAMES, IdRegister, Layout, RawUtterance, load_fields, shorten_json
+from ser.data.json_stream import read_chunks, split_utterances, unreadable_error
 from ser.data.store import Store
 from ser.data.store_io import StoreWriter
 from ser.errors import DataError

@@ -27,7 +27,8 @@ from ser.data.label_map import (
     single_speaker_classes,
     warn_about_lookalikes,
 )
-from ser.data.manifest import Manifest, Utterance, read_folder, read_manifest, speaker_remedy
+from ser.data.manifest import Manifest, Utterance, speaker_remedy
+from ser.data.manifest_io import read_folder, read_manifest
 from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor

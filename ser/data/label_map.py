@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from ser.data.json_stream import shorten_json
+from ser.data.json_fields import shorten_json
 from ser.data.manifest import Label, Manifest, Utterance, first_ten
 from ser.errors import DataError, did_you_mean, setting
 from ser.files import read_text

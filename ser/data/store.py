@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ser.batch import UtteranceId
-from ser.data.json_stream import Layout
+from ser.data.json_fields import Layout
 from ser.models.frontend import SMALLEST_STD
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ser.batch import UtteranceId
-from ser.data.json_stream import Layout
+from ser.data.json_fields import Layout
 from ser.data.store import Store, sha256_of
 from ser.errors import DataError
 from ser.files import temporary_folder

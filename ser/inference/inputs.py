@@ -13,7 +13,8 @@ from ser.audio.find import find_audio, recording_name
 from ser.audio.reader import AUDIO_SUFFIXES, OVERSHOOT_S, is_audio, probe
 from ser.config.settings import Predict
 from ser.corpora.published import read_corpus
-from ser.data.manifest import Manifest, Utterance, read_manifest, refuse_duplicates
+from ser.data.manifest import Manifest, Utterance, refuse_duplicates
+from ser.data.manifest_io import read_manifest
 from ser.errors import ConfigError, DataError, SerError, setting
 
 _TABLES, _ARRAY = (".csv", ".jsonl"), ".npy"

@@ -8,7 +8,7 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser.data.json_stream import Layout
+from ser.data.json_fields import Layout
 from ser.errors import DataError
 from ser.files import write_atomic
 from ser.runs.tables import format_csv

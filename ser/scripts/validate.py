@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ser.data.json_stream import LABEL_NAMES, Layout, read_chunks, read_ids, shorten_json
+from ser.data.json_fields import LABEL_NAMES, Layout, shorten_json
+from ser.data.json_stream import read_chunks, read_ids
 from ser.errors import SerError
 
 if TYPE_CHECKING:

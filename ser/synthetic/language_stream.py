@@ -18,7 +18,8 @@ import numpy as np
 
 from ser.config.instantiate import build
 from ser.corpora.recordings import AudioCorpus
-from ser.data.manifest import Manifest, Utterance, read_manifest, write_manifest
+from ser.data.manifest import Manifest, Utterance
+from ser.data.manifest_io import read_manifest, write_manifest
 from ser.errors import ConfigError, DataError, SerError
 from ser.files import write_atomic
 from ser.splits.base import Splits

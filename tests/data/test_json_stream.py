@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ser.data.json_stream import (
-    IdRegister,
-    RawUtterance,
-    read_chunks,
-    read_ids,
-    shorten_json,
-    split_utterances,
-)
+from ser.data.json_fields import IdRegister, RawUtterance, shorten_json
+from ser.data.json_stream import read_chunks, read_ids, split_utterances
 from ser.errors import DataError
 
 NASTY = st.text(st.sampled_from('{}[]"\\:, \n\u00e9\U0001f600ab0'), max_size=8)

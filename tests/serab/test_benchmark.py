@@ -21,7 +21,8 @@ pytest.importorskip("soundfile")
 
 from ser.config.settings import Serab
 from ser.config.validate import check
-from ser.data.manifest import Manifest, Utterance, write_manifest
+from ser.data.manifest import Manifest, Utterance
+from ser.data.manifest_io import write_manifest
 from ser.embeddings.cache import stored_features
 from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
