@@ -58,15 +58,16 @@ def setting(key: str, value: object) -> str:
     return shell_word(f"{key}={hydra_value(value)}")
 
 
+REPEAT_RUN = "repeat the command of that run, which its environment.json holds, in another hydra.run.dir"
+"""Part of a message: how to begin a run again. Without its command, a run would begin with the default settings."""
+
+
 def advise_init(path: object) -> str:
     """Return a sentence on how to train on from the network of a run or checkpoint, where that run cannot be resumed.
 
     `init=` alone would begin a run with the default model, into which the network does not fit.
     """
-    return (
-        "Repeat the command of that run, which its environment.json holds, in another hydra.run.dir, "
-        f"with {setting('init', path)} to begin with its network."
-    )
+    return f"{REPEAT_RUN.capitalize()}, with {setting('init', path)} to begin with its network."
 
 
 def shell_word(text: str) -> str:

@@ -248,6 +248,11 @@ def stream(words: list[str]) -> None:
 BEGUN = {
     "silence": "silence=class",
     "pooling": "pooling=none",
+    "repeated": "model=lstm batching.carry_state=true target=frame_classes pooling=none batching.balance=oversample",
+    "values": "label_map=arousal_valence target=regression batching.balance=oversample",
+    "a task": "label_map=arousal_valence target=multi_task target.tasks.values.loss._target_=ser.targets.CrossEntropy",
+    "members": "ensemble=2 trainer=ddp trainer.num_nodes=2",
+    "a typed mode": "silence=class features.silence.mode=mask",
     "carried": "model=lstm batching.carry_state=true target=frame_classes pooling=none",
     "classes": "balance=oversample loss.class_weights=balanced",
     "worst": "monitor=validation/loss",

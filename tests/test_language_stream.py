@@ -262,7 +262,9 @@ def test_settings_that_do_not_go_together_are_refused(settings: list[str], messa
 
 
 def test_a_balance_of_sequences_and_whole_recordings_exclude_each_other() -> None:
-    with pytest.raises(ConfigError, match=r"carry_state=true: recordings stay whole.*balance=class_weight"):
+    with pytest.raises(
+        ConfigError, match=r"carry_state=true: recordings stay whole.*Set batching.balance=none"
+    ):
         SpeechData({}, FrameClasses([*CLASSES], "language"), Batching(carry_state=True, balance="oversample"))
 
 

@@ -324,7 +324,7 @@ TRAININGS = {
     "fast_dev_run": (["trainer.fast_dev_run=true"], r"debug=\w+", ("trainer.fast_dev_run",)),
     "sweep": (["optimizer.lr=1e-3,2e-3", "hydra.sweep.dir=SWEEP"], r"(?<=Add )-m", ("hydra.run.dir",)),
     "text": (["experiment_name=true"], r"(?<=quote it: )\S+(?=\.)", ()),
-    "silence": (["silence=mask"], r"silence=remove", ()),
+    "silence": (["silence=mask"], r"features\.silence\.mode=remove", ()),
     "carried": (["batching.carry_state=true"], r"batching\.carry_state=false", ()),
     "rate": (["init=REC", "features.sample_rate=8000"], r"features\.sample_rate=\d+", ()),
 }
@@ -359,6 +359,15 @@ def test_a_group_may_be_null(group: str, tmp_path: Path) -> None:
         "job",
         cwd=tmp_path,
     )
+
+
+def test_one_of_two_copies_of_a_corpus_is_predicted_as_printed(folder: Path, recordings: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(recordings, folder / "both" / name)
+    words = ["ckpt=REC", "input=both", "corpus=ravdess", "output=both.csv"]
+    refused = run("predict.py", *words, cwd=folder, code=1)
+    remedy = [typed(refused.stderr, r"\w+=FOLDER")[0].replace("FOLDER", "both/one")]
+    run("predict.py", *instead(words, remedy), cwd=folder)
 
 
 def test_a_run_that_cannot_get_more_epochs_is_begun_again_as_printed(folder: Path, challenge: Path) -> None:

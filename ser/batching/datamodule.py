@@ -59,15 +59,16 @@ class SpeechData(L.LightningDataModule):
             train = stores["train"]
             few = train.select(np.arange(min(batching.overfit, len(train))))
             stores = {"train": few, "validation": few}
+        all_once = "batching.balance=none" if member is None else "ensemble=null"
         if batching.carry_state and (batching.balance != "none" or member is not None):
             raise ConfigError(
                 "batching.carry_state=true: recordings stay whole, so none of their sequences can be repeated or left "
-                "out. Use balance=class_weight or balance=none."
+                f"out. Set {all_once}."
             )
         if not target.class_names and (batching.balance != "none" or member is not None):
             raise ConfigError(
                 f"batching.balance={batching.balance}: this target has no classes that could be balanced. "
-                "Use balance=none."
+                f"Set {all_once}."
             )
         self.target = target
         self.seed = seed

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ser.batching.bucketing import Integers, Plan, plan_batches, plan_evaluation
 from ser.batching.class_balance import Balance
-from ser.errors import CheckpointError
+from ser.errors import REPEAT_RUN, CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,8 @@ def _warn_about_long_utterances(lengths: Integers, max_frames: int) -> None:
     if longer.size:
         logger.warning(
             "max_frames=%d: %d of %d utterances are longer (up to %d frames), and each forms a batch of its own. "
-            "If memory runs short, cut them, in training with batching.crop_frames, in prediction with window_s.",
+            "If memory runs short, cut them, in training with batching.crop_frames, in prediction of recordings with "
+            "window_s.",
             *(max_frames, longer.size, lengths.size, longer.max()),
         )
 
@@ -247,5 +248,5 @@ def _check_same_plan(state: Mapping[str, Any], fingerprint: Mapping[str, int | s
         )
     raise CheckpointError(
         f"resume: the checkpoint's batches are not those of this run: {differences}. Resume with the same data, "
-        "batching, seed and number of devices (ranks), or start a new run."
+        f"batching, seed and number of devices (ranks), or {REPEAT_RUN}."
     )

@@ -224,7 +224,7 @@ def read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise CheckpointError(
             f"{path}: no such checkpoint. Give the path of a best.ckpt or last.ckpt, "
-            "such as ckpt=logs/EXPERIMENT/TIME/checkpoints/best.ckpt."
+            "such as logs/EXPERIMENT/TIME/checkpoints/best.ckpt."
         )
     checkpoint = read_archive(
         path, remedy="Use a checkpoint that a training wrote: copy it again, or take the other one beside it."

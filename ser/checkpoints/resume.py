@@ -12,7 +12,7 @@ from ser.config.instantiate import find_class
 from ser.config.old_names import with_current_names
 from ser.config.settings import Train, option_of
 from ser.config.types import signature
-from ser.errors import ConfigError, DataError, advise_init, setting
+from ser.errors import REPEAT_RUN, ConfigError, DataError, advise_init, setting
 from ser.runs.run_folder import RunFolder
 
 FREE = (
@@ -45,7 +45,7 @@ def check_unchanged(settings: Train, run: RunFolder) -> None:
         }
         raise ConfigError(
             f"{setting('resume', run.path)}: {', '.join(sorted(names))} cannot change within a run. "
-            "Leave out these settings to go on with it, or start a new run with them, without resume."
+            f"Leave out these settings to go on with it, or {REPEAT_RUN}, with them."
         )
 
 
@@ -73,7 +73,7 @@ def check_same_data(data: SpeechData, run: RunFolder) -> None:
     if changed:
         raise DataError(
             f"{setting('resume', run.path)}: {', '.join(changed)}: the data are not those that the run was begun with. "
-            "Give it the same files, or start a new run, without resume."
+            f"Give it the same files, or {REPEAT_RUN}."
         )
 
 

@@ -75,7 +75,7 @@ def read_command(argv: list[str], app: App) -> Command:
     is_follower = runs and ranks.is_follower(runnable.trainer)
     problems = [*unknown, *unread, *_common_problems(trials)]
     if runs and not is_follower:
-        problems += _folder_problems(folder)
+        problems += _folder_problems(folder, "hydra.sweep.dir" if is_sweep else "hydra.run.dir")
     if runs and (unsuited := ranks.check_launch(runnable.trainer, is_sweep=is_sweep)):
         problems.append(unsuited)
     if problems and is_follower:
@@ -159,12 +159,12 @@ def _common_problems(trials: Sequence[Trial]) -> list[str]:
     return []
 
 
-def _folder_problems(folder: Path) -> Iterator[str]:
+def _folder_problems(folder: Path, key: str) -> Iterator[str]:
     """Why nothing can be written into a folder that may not exist yet."""
     nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         what = "is not a folder" if not nearest.is_dir() else "is not writable"
-        yield f"{folder}: cannot be written: {nearest} {what}. Choose another with hydra.run.dir=FOLDER."
+        yield f"{folder}: cannot be written: {nearest} {what}. Choose another with {key}=FOLDER."
 
 
 def _split(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str], list[str]]:

@@ -235,7 +235,8 @@ def _unusable_error(manifest: Manifest, skipped: Sequence[tuple[str, str]]) -> D
     listed = _summarize_skipped(manifest, skipped, "cannot be used")
     are_missing = any(": no such file. " in reason for _, reason in skipped)
     elsewhere = ", or give the folder that paths in a manifest are relative to with data.root=FOLDER"
-    return DataError(f"{listed}\nFix or remove these{SKIPPING}{elsewhere if are_missing else ''}.")
+    skipping = SKIPPING if len(skipped) < len(manifest) else ""  # else none would be left
+    return DataError(f"{listed}\nFix or remove these{skipping}{elsewhere if are_missing else ''}.")
 
 
 def _summarize_skipped(manifest: Manifest, skipped: Sequence[tuple[str, str]], what: str) -> str:

@@ -212,7 +212,7 @@ class Silence(nn.Module):
         if self.mode == "mute":
             raise ConfigError(
                 "features.silence.mode=mute: pauses are silenced before features are made, and a stream knows them "
-                "only later. Train with silence=keep, mask, class or remove."
+                "only later. Train with features.silence.mode=keep, mask, class or remove."
             )
         if self.detector.relative_db is not None:
             raise ConfigError(

@@ -84,12 +84,18 @@ def refuse_unread(settings: Predict, kind: Kind) -> None:
 
 
 @contextmanager
-def predict_remedies() -> Iterator[None]:
-    """Replace settings `data.*` in error messages by those of `ser predict`, which has no node `data`."""
+def predict_remedies(*, root: str = "root") -> Iterator[None]:
+    """Replace settings `data.*` in error messages by those of `ser predict`, which has no node `data`.
+
+    Args:
+        root: Setting for `data.root`: `input` where the folder is that of a published corpus.
+    """
+    settings = {"root": root, "cache_dir": "cache_dir", "on_error": "on_error"}
     try:
         yield
     except SerError as error:
-        raise type(error)(re.sub(r"\bdata\.(root|cache_dir|on_error)\b", r"\1", str(error))) from error
+        message = re.sub(r"\bdata\.(root|cache_dir|on_error)\b", lambda match: settings[match[1]], str(error))
+        raise type(error)(message) from error
 
 
 def find_recordings(

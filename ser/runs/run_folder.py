@@ -6,7 +6,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ser.errors import ConfigError, DataError, setting
+from ser.errors import REPEAT_RUN, ConfigError, DataError, setting
+
+FOLDER_SETTINGS = "hydra.run.dir, in a sweep with hydra.sweep.dir"
+"""Part of a message: the settings that name the folder of a run."""
 
 
 class RunFolder:
@@ -63,7 +66,7 @@ class RunFolder:
         if resuming and self.has_results and not self.has_checkpoint():
             raise ConfigError(
                 f"{setting('resume', self.path)}: there is no {self.last.relative_to(self.path)} to resume from. "
-                "Delete the folder to start again, or choose another with hydra.run.dir=..."
+                f"{REPEAT_RUN.capitalize()}."
             )
         if resuming and self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file():
             raise ConfigError(
@@ -82,12 +85,12 @@ class RunFolder:
         except Timeout:
             raise ConfigError(
                 f"{self.path}: another run is writing there now. Wait for it, stop it, "
-                "or choose another folder with hydra.run.dir=..."
+                f"or choose another folder with {FOLDER_SETTINGS}."
             ) from None
         except OSError as error:
             raise DataError(
                 f"{self.path}: cannot write the run's results there ({error.strerror}). "
-                "Choose another folder with hydra.run.dir=..."
+                f"Choose another folder with {FOLDER_SETTINGS}."
             ) from error
         try:
             yield

@@ -34,7 +34,7 @@ def predict(settings: Predict) -> None:
     inputs.refuse_unread(settings, kind)
     paths = settings.ckpt if isinstance(settings.ckpt, list) else [settings.ckpt]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
-    with inputs.predict_remedies():
+    with inputs.predict_remedies(root="root" if settings.corpus is None else "input"):
         if kind == "stream":
             predict_stream(settings, models)
         elif kind == "frames":

@@ -24,6 +24,7 @@ from ser.errors import ConfigError, DataError, did_you_mean, setting
 from ser.files import write_atomic
 from ser.inference.predict import choose_device
 from ser.runs import environment
+from ser.runs.run_folder import FOLDER_SETTINGS
 from ser.serab import results, tables
 from ser.serab.classifiers import FAMILIES, SEED, search_grids
 from ser.serab.corpora import BenchmarkCorpus, benchmark_remedies, read
@@ -124,13 +125,13 @@ def claim_folder(folder: Path, config: Spec) -> None:
             raise ConfigError(
                 f"{setting('hydra.run.dir', folder)}: "
                 f"holds results of another run, which differs in {', '.join(changed)}. "
-                "Choose another folder, or remove this one."
+                f"Choose another folder with {FOLDER_SETTINGS}, or remove this one."
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"{folder}: cannot be made ({error.strerror}). Choose another with hydra.run.dir=..."
+            f"{folder}: cannot be made ({error.strerror}). Choose another folder with {FOLDER_SETTINGS}."
         ) from error
     write_atomic(path, yaml.safe_dump(dict(config), sort_keys=False))
 

@@ -64,14 +64,13 @@ class BenchmarkCorpus:
 @contextmanager
 def benchmark_remedies(name: str) -> Iterator[None]:
     """Replace settings `data.*` in error messages by the settings of the benchmark."""
-    keys = {"root": f"folders.{name}", "cache_dir": "cache_dir", "label_map": f"+settings.{name}.label_map"}
+    keys = {key: f"+settings.{name}.{key}" for key in ("label_map", "speaker", "pattern")}
+    keys |= {"root": f"folders.{name}", "cache_dir": "cache_dir"}
     try:
         yield
     except SerError as error:
         text = str(error).replace(SKIPPING, "")  # the benchmark skips no recordings
-        raise type(error)(
-            re.sub(r"\bdata\.(root|cache_dir|label_map)\b", lambda m: keys[m[1]], text)
-        ) from error
+        raise type(error)(re.sub(rf"\bdata\.({'|'.join(keys)})\b", lambda m: keys[m[1]], text)) from error
 
 
 class Size(NamedTuple):

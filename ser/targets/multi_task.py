@@ -1,6 +1,8 @@
 """Several targets at once from one network, such as emotion, arousal and valence; labels may be missing for any."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -10,9 +12,9 @@ from torch import Tensor, nn
 
 from ser.batch import Batch
 from ser.config.instantiate import build, find_class
-from ser.errors import ConfigError
+from ser.errors import ConfigError, SerError
 from ser.targets.base import Compare, Quantity, Scores, Target, check_loss
-from ser.targets.labels import Labels, encode_labels
+from ser.targets.labels import LabelError, Labels, encode_labels
 from ser.targets.losses import ConcordanceLoss, CrossEntropy, Loss
 from ser.targets.multi_task_scores import MultiTaskScores
 
@@ -270,8 +272,24 @@ _SLOT = "target.tasks.any.target"
 
 def _each(spec: Mapping[str, Any], change: Any) -> dict[str, Any]:
     """Change the spec of each task's target."""
-    tasks = {name: {**task, "target": change(task["target"])} for name, task in spec["tasks"].items() if task}
+    tasks = {}
+    for name, task in spec["tasks"].items():
+        if task:
+            with _task_remedies(name):
+                tasks[name] = {**task, "target": change(task["target"])}
     return {**spec, "tasks": tasks}
+
+
+@contextmanager
+def _task_remedies(name: str) -> Iterator[None]:
+    """Replace settings `target.*` in messages of a task's target by those of the task."""
+    try:
+        yield
+    except LabelError:
+        raise
+    except SerError as error:
+        message = re.sub(r"\btarget\.(?!tasks\.|_target_)", f"target.tasks.{name}.target.", str(error))
+        raise type(error)(message) from error
 
 
 def _weight(name: str, task: Mapping[str, Any]) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from ser.batching.datamodule import SpeechData
-from ser.errors import CheckpointError
+from ser.errors import REPEAT_RUN, CheckpointError
 from ser.report import plots
 from ser.report.sections import section_of
 from ser.report.tensorboard import show
@@ -207,7 +207,7 @@ def move_saved_paths(states: Mapping[str, Any], folder: Path) -> None:
         if best and not Path(best).is_file():
             raise CheckpointError(
                 f"{best}: the best checkpoint so far is not there, so the best epoch would be forgotten. "
-                "Copy it, too, or start a new run."
+                f"Copy it, too, or {REPEAT_RUN}."
             )
 
 

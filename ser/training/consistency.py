@@ -50,13 +50,14 @@ def check_training(settings: Train) -> None:
     if settings.ensemble is not None and is_shared(trainer):
         raise ConfigError(
             "ensemble: its members are trained one after the other in one process. "
-            "Set trainer.devices=1, and leave out trainer.strategy and trainer.num_nodes."
+            "Set trainer.devices=1 trainer.num_nodes=1 trainer.strategy=auto."
         )
     if not 0 <= settings.seed <= _LARGEST_SEED:
         raise ConfigError(f"seed={settings.seed}: expected 0 to {_LARGEST_SEED}. Choose another.")
     if trainer.get("fast_dev_run"):
         raise ConfigError(
-            "trainer.fast_dev_run: Lightning would save no checkpoint, and there is no best one. Use debug=fast."
+            "trainer.fast_dev_run: Lightning would save no checkpoint, and there is no best one. "
+            "Use debug=fast instead."
         )
     for key in ("limit_train_batches", "limit_val_batches", "accumulate_grad_batches", *_POSITIVE):
         if trainer.get(key, 1) is not None and trainer.get(key, 1) <= 0:
@@ -274,7 +275,8 @@ def check_frames(settings: Train) -> None:
         if mode in ("mask", "class"):
             raise ConfigError(
                 f"silence={mode}: is about the frames of an answer, but this target answers utterances. "
-                "Use silence=remove or silence=mute, or target=frame_classes with pooling=none."
+                "Set features.silence.mode=remove or features.silence.mode=mute, or use target=frame_classes with "
+                "pooling=none."
             )
         return
     refused = {

@@ -52,5 +52,6 @@ def diverged(fact: str, *, learning_rate: float | None) -> DivergedError:
     lower = _LARGEST_ADVICE if learning_rate is None else min(learning_rate / 10, _LARGEST_ADVICE)
     return DivergedError(
         f"{fact} not finite: training has diverged. Train again with "
-        f"{setting('optimizer.lr', float(f'{lower:g}'))} or trainer.gradient_clip_val=1.0"
+        f"{setting('optimizer.lr', float(f'{lower:g}'))} and, if that is not enough, a smaller "
+        "trainer.gradient_clip_val."
     )

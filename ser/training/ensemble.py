@@ -75,7 +75,7 @@ def members_of(wanted: int | str | None, data: SpeechData) -> int:
         if found > _MOST:
             raise ConfigError(
                 f"ensemble=auto: the largest class holds the smallest {found} times, and there would be as many "
-                "members. Give a number, such as ensemble=5, or use balance=class_weight."
+                "members. Give a number, such as ensemble=5, or ensemble=null with balance=class_weight."
             )
         return found
     if not isinstance(wanted, int) or wanted < 2:

@@ -179,7 +179,7 @@ def check_target(settings: Train, target: Target) -> None:
         return
     balance = settings.batching.balance
     needs_classes = {
-        f"batching.balance={balance}": (balance != "none", "balance=none"),
+        f"batching.balance={balance}": (balance != "none", "batching.balance=none"),
         f"ensemble={settings.ensemble}": (settings.ensemble is not None, "ensemble=null"),
         "callbacks.output_space": (
             bool(settings.callbacks.get("output_space")),

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ser.batch import Batch, Padded
 from ser.checkpoints.resume import is_planned
 from ser.config.instantiate import build
-from ser.errors import CheckpointError, advise_init
+from ser.errors import REPEAT_RUN, CheckpointError, advise_init
 from ser.features.augment_features import Augment
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.models.base import State
@@ -225,7 +225,7 @@ class Task(L.LightningModule):
         if len(parts) != processes.size:
             raise CheckpointError(
                 f"resume: the checkpoint is of {len(parts)} processes, this run has {processes.size}. "
-                "Resume with the same trainer.devices and trainer.num_nodes, or start a new run."
+                f"Resume with the same trainer.devices and trainer.num_nodes, or {REPEAT_RUN}."
             )
         self.curves = progress["curves"]
         mine = parts[processes.rank]

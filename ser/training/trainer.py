@@ -34,7 +34,7 @@ def build_trainer(settings: Train) -> L.Trainer:
     if settings.trainer.get("overfit_batches"):
         raise ConfigError(
             "trainer.overfit_batches: Lightning would replace the bucketed batches by its own. "
-            "Use debug=overfit, or trainer.limit_train_batches and trainer.limit_val_batches."
+            "Use debug=overfit instead, or trainer.limit_train_batches and trainer.limit_val_batches."
         )
     callbacks = [build(node, slot=f"callbacks.{name}") for name, node in settings.callbacks.items() if node]
     if not settings.logger:

@@ -192,7 +192,8 @@ def test_utterances_over_the_budget_are_alone_and_said_once(caplog):
             assert {1, 3} <= alone
     assert [record.getMessage() for record in caplog.records] == [
         "max_frames=100: 2 of 4 utterances are longer (up to 300 frames), and each forms a batch of its own. "
-        "If memory runs short, cut them, in training with batching.crop_frames, in prediction with window_s."
+        "If memory runs short, cut them, in training with batching.crop_frames, in prediction of recordings with "
+        "window_s."
     ]
 
 

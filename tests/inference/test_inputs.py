@@ -178,6 +178,8 @@ def test_paths_in_a_manifest_are_relative_to_a_root_that_is_given(tmp_path: Path
 def test_messages_name_settings_that_predict_has() -> None:
     with pytest.raises(DataError, match=r"^give root=FOLDER or cache_dir=FOLDER$"), predict_remedies():
         raise DataError("give data.root=FOLDER or data.cache_dir=FOLDER")
+    with pytest.raises(DataError, match=r"^give input=FOLDER$"), predict_remedies(root="input"):
+        raise DataError("give data.root=FOLDER")
 
 
 def test_folders_named_as_classes_label_what_lies_in_them(

@@ -307,6 +307,7 @@ def test_a_corpus_of_an_utterance_a_class_is_refused(recordings: Path, tmp_path:
     [
         ("Check data.root.", "Check folders.savee."),
         ("Drop it with data.label_map, or", "Drop it with +settings.savee.label_map, or"),
+        ("Set data.speaker to a pattern", "Set +settings.savee.speaker to a pattern"),
         ("another folder with data.cache_dir=FOLDER or", "another folder with cache_dir=FOLDER or"),
         ("raise data.split.validation", "raise data.split.validation"),
     ],

@@ -231,3 +231,10 @@ def test_right_answers_of_a_task_are_those_that_are_labelled():
     answers = target.scores(torch.cat([logits, torch.zeros(5, 2)], 1))
     assert target.accuracy_names == ("emotion/accuracy",)
     assert target.correct(answers, truth)["emotion/accuracy"].tolist() == [True, False, True]
+
+
+def test_messages_of_a_task_name_its_settings():
+    own = {**SPEC["tasks"]["emotion"]["target"], "class_names": ["anger", "sadness"]}
+    spec = {**SPEC, "tasks": {**SPEC["tasks"], "emotion": {"target": own}}}
+    with pytest.raises(ConfigError, match=r"target\.tasks\.emotion\.target\.class_names: no utterance is"):
+        MultiTask.complete(spec, {"train": Table(LABELS)})
