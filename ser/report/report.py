@@ -155,6 +155,9 @@ def _headlines(report: RunReport) -> list[str]:
         bits = " (valence and activation both right)" * (f"{split}/valence_accuracy" in report.metrics)
         for result in report.results.get(split, ()):
             metrics, task = _metrics_of(report, split, result), f"{result.name} " * bool(result.name)
+            if result.headline not in metrics:
+                lines.append(f"**{split.capitalize()} {task}{result.title} undefined**.")
+                continue
             value, floor = (_shown(metrics.get(name, 0.0), name) for name in (result.headline, result.floor))
             lines.append(
                 f"**{split.capitalize()} {task}{result.title} {value}**{bits}, {result.floor_title} {floor}."
@@ -222,7 +225,8 @@ def _score_cells(report: RunReport) -> list[list[str]]:
 
 
 def _scored_splits(report: RunReport) -> list[str]:
-    return [split for split in SPLITS if f"{split}/{_headline_metric(report)}" in report.metrics]
+    headline = _headline_metric(report)
+    return [split for split in SPLITS if split in report.results or f"{split}/{headline}" in report.metrics]
 
 
 def _title(name: str) -> str:

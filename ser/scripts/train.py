@@ -27,8 +27,8 @@ from ser.runs.sweep import STATUS_FILE, record_status
 
 
 @main("train", rewrite=resume_arguments)
-def train(settings: Train) -> float:
-    """Run one training and return the monitored value of its best checkpoint."""
+def train(settings: Train) -> float | None:
+    """Run one training and return the monitored value of its best checkpoint; None if it is undefined."""
     from ser.training.consistency import check_augment, check_complete, check_training
 
     config, job = settings.config, HydraConfig.get()
@@ -73,7 +73,7 @@ def train(settings: Train) -> float:
         return scores.value
 
 
-def train_alone(config: Spec, folder: Path) -> float:
+def train_alone(config: Spec, folder: Path) -> float | None:
     """Run one job of a sweep as a command of its own, from its resolved config.
 
     Lightning starts further processes by repeating the command line, which here would repeat the whole sweep.
@@ -88,4 +88,5 @@ def train_alone(config: Spec, folder: Path) -> float:
         raise SerError(
             f"{folder}: the job ended with exit code {result.returncode}; its messages stand above."
         )
-    return float(json.loads((folder / STATUS_FILE).read_text())["value"])
+    value: float | None = json.loads((folder / STATUS_FILE).read_text()).get("value")
+    return value

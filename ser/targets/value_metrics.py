@@ -65,7 +65,10 @@ class ValueScores(Scores):
         self.points.append(torch.cat([truth, answers], 1))
 
     def compute(self) -> dict[str, Tensor]:
-        """Return name -> value, and the `points` [N, 2K] themselves; means are over fields that have labels."""
+        """Return name -> value, and the `points` [N, 2K] themselves.
+
+        Means are over the fields that have labels, and NaN without any.
+        """
         found = self.points
         points = torch.cat(found) if isinstance(found, list) and found else torch.as_tensor(found)
         points = points.reshape(-1, 2 * len(self.fields)).cpu().double()
@@ -79,8 +82,8 @@ class ValueScores(Scores):
             for measure, value in measures(truth[known], answer[known]).items():
                 values[measure].append(value)
                 named[f"{measure}_{field}"] = value
-        nothing = torch.zeros(1, dtype=torch.float64)
-        means = {measure: torch.stack([*own] or [*nothing]).mean() for measure, own in values.items()}
+        undefined = torch.full((1,), torch.nan, dtype=torch.float64)
+        means = {measure: torch.stack([*own] or [*undefined]).mean() for measure, own in values.items()}
         return {"points": points, **means, **named}
 
     def results(self, values: Mapping[str, Tensor]) -> list[Result]:

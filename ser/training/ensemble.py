@@ -22,7 +22,7 @@ from ser.training.trainer import fit_task, make_trainer
 _MOST = 10  # members with ensemble=auto
 
 
-def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) -> float:
+def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) -> float | None:
     """Train all members, each in its own run folder, and score their mean.
 
     Args:

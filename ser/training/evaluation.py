@@ -1,5 +1,6 @@
 """Score the best checkpoint of a run, and write its report."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +27,14 @@ class Scores:
     Args:
         metrics: Metrics by flat names such as `validation/accuracy`.
         results: Results of each task, by split.
-        value: Value of the monitored metric.
+        value: Value of the monitored metric; None if it is undefined.
+        remarks: Warnings to every reader, such as scores that are undefined.
     """
 
     metrics: dict[str, float]
     results: dict[str, list[Result]]
-    value: float
+    value: float | None
+    remarks: Sequence[str] = ()
 
 
 def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
@@ -40,7 +43,21 @@ def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) 
     if settings.test and data.has_test and trainer.limit_test_batches != 0:
         metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
     metrics |= floors(data, task.results)
-    return Scores(metrics, dict(task.results), _monitored(settings.monitor, metrics, task))
+    undefined = [name for name, value in metrics.items() if math.isnan(value) and not name.endswith("loss")]
+    metrics = {name: value for name, value in metrics.items() if name not in undefined}
+    value = None if settings.monitor in undefined else _monitored(settings.monitor, metrics, task)
+    return Scores(metrics, dict(task.results), value, describe_undefined(undefined, settings.monitor))
+
+
+def describe_undefined(names: Sequence[str], monitor: str) -> list[str]:
+    """Describe scores that a limited evaluation leaves undefined, as it scored no label for them."""
+    if not names:
+        return []
+    was = [f"{monitor} did not choose the epoch, as it is undefined: raise trainer.limit_val_batches"] * (
+        monitor in names
+    )
+    told = f"{len(names)} scores are undefined, as no utterance that was scored has a label for them"
+    return [f"{told}: {', '.join(names)}", *was]
 
 
 def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:
@@ -123,7 +140,7 @@ def collect_facts(
         splits=data.summaries(),
         lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
         overrides=environment.typed_overrides(run.path),
-        stamps=data.facts.stamps,
+        stamps=[*data.facts.stamps, *scores.remarks],
         leaks=data.facts.leaks,
         cross_validation=data.facts.cross_validation,
         **others,

@@ -1,5 +1,6 @@
 """Lightning module: training step, evaluation, and scores over whole splits."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -338,7 +339,8 @@ class Task(L.LightningModule):
             self.log(name, value, prog_bar=name == f"validation/{self.target.monitor}")
         if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
             for name, value in values.items():
-                self.curves.setdefault(name, {})[self.current_epoch + 1] = value
+                if not math.isnan(value):  # undefined, where no label was scored
+                    self.curves.setdefault(name, {})[self.current_epoch + 1] = value
 
 
 def carried(before: State, fresh: State, continues: Tensor) -> State:

@@ -221,3 +221,25 @@ def test_a_task_without_labels_in_a_split_is_refused(recordings: Path, table: Pa
         ConfigError, match=r"target\.tasks.values: no utterance of test has a label in arousal, valence"
     ):
         make_data(recordings, write(tmp_path / "gaps.csv", rows), *MULTI_TASK)
+
+
+def test_scores_without_a_label_are_named_and_end_no_run(
+    recordings: Path, table: Path, tmp_path: Path
+) -> None:
+    with table.open(newline="") as file:
+        rows = [{**row, "id": f"u{place}"} for place, row in enumerate(csv.DictReader(file))]
+    places = {"01": "validation", "02": "test"}
+    rows = [{**row, "split": places.get(row["speaker"], "train")} for row in rows]
+    held = [row["id"] for row in rows if row["split"] == "validation"]
+    rows = [{**row, "emotion": "joy" * (row["id"] == held[-1])} if row["id"] in held else row for row in rows]
+    source = f"data.path={write(tmp_path / 'gaps.csv', rows)}"
+    limits = ("trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "batching.max_utterances=1")
+    words = (f"data.root={recordings}", source, *SHORT, *MULTI_TASK, *limits, "trainer.max_epochs=1")
+    done = run("train.py", "data=manifest", *words, "hydra.run.dir=run", cwd=tmp_path)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert "validation/emotion/accuracy" not in metrics
+    assert {"validation/loss", "validation/values/mae"} <= metrics.keys()
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "4 scores are undefined" in text
+    assert "validation/emotion/accuracy, validation/emotion/uar" in text
+    assert "validation/emotion/accuracy did not choose the epoch" in done.stdout

@@ -1,5 +1,7 @@
 """CCC, PCC, MSE and MAE against independent formulas, and where they are undefined."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -79,10 +81,12 @@ def test_a_field_without_labels_is_left_out_of_the_mean(pairs):
     assert values["ccc"] == pytest.approx((values["ccc_a"] + values["ccc_c"]) / 2)
 
 
-def test_scores_without_any_label_are_zero_not_nan():
+def test_scores_without_any_label_are_undefined():
     metric = ValueScores(["a"])
     metric.update(torch.zeros(2, 1), torch.full((2, 1), NAN))
-    assert numbers(metric.compute()) == {"ccc": 0, "pcc": 0, "mse": 0, "mae": 0}
+    values = numbers(metric.compute())
+    assert [*values] == ["ccc", "pcc", "mse", "mae"]
+    assert all(math.isnan(value) for value in values.values())
 
 
 def test_ccc_is_of_the_whole_split_and_no_mean_of_batches(pairs):
