@@ -1,8 +1,8 @@
 """The training loop, and what may be added to it: callbacks, loggers, schedules. The names that a config may hold."""
 
 from ser.report.tensorboard import LearningRate, RunLogger
-from ser.training.callbacks import AveragedWeights, LastCheckpoint, Pictures
-from ser.training.plot_callbacks import Architecture, LossCurve, OutputSpace, WaveformPictures
+from ser.training.callbacks import AveragedWeights, LastCheckpoint
+from ser.training.plot_callbacks import Architecture, LossCurve, OutputSpace, Pictures, WaveformPictures
 from ser.training.recording_callbacks import RecordingScores
 from ser.training.schedules import cosine, one_cycle, plateau
 

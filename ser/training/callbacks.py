@@ -1,4 +1,4 @@
-"""Callbacks: averaged weights, the newest checkpoint, plots, progress bar."""
+"""Callbacks: averaged weights, the newest checkpoint; and the base class of those that evaluate."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,17 +7,16 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
-from lightning.pytorch.callbacks.progress.rich_progress import CustomBarColumn
-from rich.progress import TextColumn, TimeRemainingColumn
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from ser.batch import Batch
 from ser.batching.datamodule import SpeechData
 from ser.errors import REPEAT_RUN, CheckpointError
-from ser.report import plots
-from ser.report.sections import section_of
+from ser.report import figures
 from ser.report.tensorboard import show
+from ser.runs import ranks
 from ser.training.task import Task
 
 
@@ -32,6 +31,78 @@ def data_of(trainer: L.Trainer) -> SpeechData:
     data = trainer.datamodule  # type: ignore[attr-defined]
     assert isinstance(data, SpeechData)
     return data
+
+
+def save_picture(trainer: L.Trainer, picture: Any, file: str, *, tag: str) -> None:
+    """Write a figure as a file of the run folder, and show it in TensorBoard under a tag."""
+    figures.save(picture, Path(trainer.default_root_dir) / file)
+    show(trainer, tag, picture)
+
+
+class EvaluationCallback(L.Callback):
+    """Base class that collects rows about the utterances of a split, and summarises them when all are scored.
+
+    A row begins with the id of its utterance.
+    """
+
+    while_fitting = True
+    """Whether the validation within a training counts, too."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Any, list[float], int]] = []
+
+    def collect(self, task: Task, logits: Tensor, batch: Batch) -> None:
+        """Add the rows of a batch."""
+        raise NotImplementedError
+
+    def summarize(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        """Use the rows of a split; it runs in every process."""
+        raise NotImplementedError
+
+    def take_rows(self, trainer: L.Trainer, split: str) -> list[tuple[Any, list[float], int]]:
+        """Return the rows of all processes in the order of the split, and start anew."""
+        rows, self.rows = gather_lists(self.rows), []
+        place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
+        return sorted(rows, key=lambda row: place[row[0]])
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the rows of the batch."""
+        if self.while_fitting or trainer.state.fn == "validate":
+            self.collect(task_of(pl_module), outputs, batch)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the rows of the batch."""
+        self.collect(task_of(pl_module), outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Summarise the validation split."""
+        if self.while_fitting or trainer.state.fn == "validate":
+            self.summarize(trainer, task_of(pl_module), "validation")
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Summarise the test split."""
+        self.summarize(trainer, task_of(pl_module), "test")
+
+
+def gather_lists(mine: list[Any]) -> list[Any]:
+    """Return the items of all processes, by rank."""
+    return [item for items in ranks.current_ranks().gather(mine) for item in items]
 
 
 class AveragedWeights(L.Callback):
@@ -209,58 +280,3 @@ def move_saved_paths(states: Mapping[str, Any], folder: Path) -> None:
                 f"{best}: the best checkpoint so far is not there, so the best epoch would be forgotten. "
                 f"Copy it, too, or {REPEAT_RUN}."
             )
-
-
-class Pictures(L.Callback):
-    """Write the length histogram and the validation confusion matrix to TensorBoard.
-
-    Args:
-        every_n_epochs: Number of epochs between two confusion matrices.
-    """
-
-    def __init__(self, every_n_epochs: int = 5) -> None:
-        self.every_n_epochs = every_n_epochs
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Plot the lengths of all splits, once."""
-        data = data_of(trainer)
-        lengths = {name: dataset.store.lengths for name, dataset in data.datasets.items()}
-        show(trainer, "lengths", plots.length_histogram(lengths))
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Plot the confusion matrix, or predictions against truth."""
-        if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs:
-            return
-        self._show(trainer, task_of(pl_module), "validation")
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Plot the same for the test split."""
-        self._show(trainer, task_of(pl_module), "test")
-
-    def _show(self, trainer: L.Trainer, task: Task, split: str) -> None:
-        for result in task.results[split]:
-            section = section_of(result)
-            title = f"{split}, {type(task.model.encoder).__name__}"
-            show(trainer, f"{split}/{section.stem}", section.picture(title))
-
-
-_BAR_WIDTH = 16  # leaves 31 of 80 columns for the metric, beside `Epoch 100/100`, `1000/1000` and `1:00:00`
-
-
-class Progress(RichProgressBar):
-    """Progress bar with epoch, batch, remaining time of the epoch, and the monitored metric."""
-
-    def configure_columns(self, trainer: L.Trainer) -> list[Any]:
-        """Shorten all columns except that of the metric."""
-        return [
-            TextColumn("{task.description}"),
-            CustomBarColumn(bar_width=_BAR_WIDTH),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        ]
-
-    def _get_train_description(self, current_epoch: int) -> str:
-        """Return the name of the epoch, counted from 1, unlike Lightning's."""
-        last = self.trainer.max_epochs
-        description = f"Epoch {current_epoch + 1}" + f"/{last}" * (last is not None and last > 0)
-        return f"{description:{len(self.validation_description)}}"

@@ -1,9 +1,10 @@
-"""Detect the first step at which a training diverges, without waiting for the device at every step."""
+"""Detect losses and statistics that are not finite, without waiting for the device at every step."""
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ser.errors import DivergedError, setting
 
@@ -55,3 +56,28 @@ def diverged(fact: str, *, learning_rate: float | None) -> DivergedError:
         f"{setting('optimizer.lr', float(f'{lower:g}'))} and, if that is not enough, a smaller "
         "trainer.gradient_clip_val."
     )
+
+
+def running_statistics(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> list[Tensor]:
+    """Return the buffers that batch norms update in every training step."""
+    found = [(norm.running_mean, norm.running_var) for norm in norms]
+    return [buffer for pair in found for buffer in pair if buffer is not None]
+
+
+@torch.no_grad()
+def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Restore buffers if one of them is not finite any more.
+
+    A loud batch overflows in float16. The scaler skips its gradients, but running statistics would stay NaN.
+
+    Args:
+        buffers: Buffers after a step.
+        before: Copies from before the step.
+    """
+    if not buffers:
+        return
+    is_finite = torch.stack(torch._foreach_norm([*buffers])).isfinite().all()
+    if is_finite.device.type == "cpu" and is_finite:
+        return  # on another device, asking would wait for it
+    for now, then in zip(buffers, before, strict=True):
+        now.data.copy_(torch.where(is_finite, now, then))  # data: no backward pass reads the values

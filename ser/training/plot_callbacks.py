@@ -18,7 +18,7 @@ from ser.batching.bucketing import plan_evaluation
 from ser.batching.samplers import BatchIndices
 from ser.errors import ConfigError
 from ser.files import write_atomic
-from ser.report import figures, plots, sound_plots
+from ser.report import plots, sound_plots
 from ser.report.model_summary import (
     Part,
     blocks,
@@ -29,11 +29,44 @@ from ser.report.model_summary import (
     totals,
     trace_parts,
 )
+from ser.report.sections import section_of
 from ser.report.tensorboard import show
-from ser.runs import ranks
 from ser.runs.tables import write_csv
-from ser.training.callbacks import data_of, task_of
+from ser.training.callbacks import EvaluationCallback, data_of, save_picture, task_of
 from ser.training.task import Task
+
+
+class Pictures(L.Callback):
+    """Write the length histogram and the validation confusion matrix to TensorBoard.
+
+    Args:
+        every_n_epochs: Number of epochs between two confusion matrices.
+    """
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        self.every_n_epochs = every_n_epochs
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Plot the lengths of all splits, once."""
+        data = data_of(trainer)
+        lengths = {name: dataset.store.lengths for name, dataset in data.datasets.items()}
+        show(trainer, "lengths", plots.length_histogram(lengths))
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Plot the confusion matrix, or predictions against truth."""
+        if trainer.state.fn != "fit" or trainer.current_epoch % self.every_n_epochs:
+            return
+        self._show(trainer, task_of(pl_module), "validation")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Plot the same for the test split."""
+        self._show(trainer, task_of(pl_module), "test")
+
+    def _show(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        for result in task.results[split]:
+            section = section_of(result)
+            title = f"{split}, {type(task.model.encoder).__name__}"
+            show(trainer, f"{split}/{section.stem}", section.picture(title))
 
 
 class LossCurve(L.Callback):
@@ -106,12 +139,10 @@ class LossCurve(L.Callback):
         self._batches = []
         if not self.points or not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir)
         rows = [(int(step), f"{train:.6g}", f"{validation:.6g}") for step, train, validation in self.points]
-        write_csv(folder / "loss_curve.csv", ("step", "train", "validation"), rows)
+        write_csv(Path(trainer.default_root_dir) / "loss_curve.csv", ("step", "train", "validation"), rows)
         picture = plots.loss_curve(np.array(self.points), utterances=self._drawn)
-        figures.save(picture, folder / "loss_curve.png")
-        show(trainer, "loss_curve", picture)
+        save_picture(trainer, picture, "loss_curve.png", tag="loss_curve")
 
     def _add(self, trainer: L.Trainer, task: Task, train_loss: Tensor) -> None:
         with evaluating(task), trainer.precision_plugin.forward_context():
@@ -134,72 +165,38 @@ class LossCurve(L.Callback):
             trainer.logger.log_metrics(point, step=self._step)
 
 
-class OutputSpace(L.Callback):
+class OutputSpace(EvaluationCallback):
     """Plot the utterances of each class in the space of the logits: pca.png, pca.csv, TensorBoard's projector.
 
     The plot shows the best checkpoint on the validation split, and is replaced by that of the test split if it is
     scored.
     """
 
-    def __init__(self) -> None:
-        self._seen: list[tuple[Any, list[float], int]] = []
+    while_fitting = False
 
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Store the logits, except while fitting."""
-        if trainer.state.fn == "validate":
-            self._keep(task_of(pl_module), outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Store the logits."""
-        self._keep(task_of(pl_module), outputs, batch)
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Plot the validation split, except while fitting."""
-        if trainer.state.fn == "validate":
-            self._plot(trainer, task_of(pl_module), "validation")
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Plot the test split."""
-        self._plot(trainer, task_of(pl_module), "test")
-
-    def _keep(self, task: Task, logits: Tensor, batch: Batch) -> None:
+    def collect(self, task: Task, logits: Tensor, batch: Batch) -> None:
+        """Add the logits and the class of each utterance."""
         classes = task.target.class_index(batch.labels)
-        self._seen += zip(batch.ids, logits.float().tolist(), classes.tolist(), strict=True)
+        self.rows += zip(batch.ids, logits.float().tolist(), classes.tolist(), strict=True)
 
-    def _plot(self, trainer: L.Trainer, task: Task, split: str) -> None:
-        seen, self._seen = gather_rows(self._seen), []
+    def summarize(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        """Plot the logits of a split."""
+        found = self.take_rows(trainer, split)
         if not trainer.is_global_zero:
             return
-        place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
-        ids, rows, labels = zip(*sorted(seen, key=lambda row: place[row[0]]), strict=True)
+        ids, rows, labels = zip(*found, strict=True)
         logits, names = torch.tensor(rows), task.target.class_names
         predictions = task.target.scores(logits).argmax(-1).tolist()
         points, shares = principal_components(logits)
         classes = ([names[index] for index in indices] for indices in (labels, predictions))
         coordinates = ([f"{value:.6g}" for value in axis] for axis in points.T.tolist())
         cells = [*zip(ids, *classes, *coordinates, strict=True)]
-        folder = Path(trainer.default_root_dir)
-        write_csv(folder / "pca.csv", ("id", "label", "prediction", "pc1", "pc2"), cells)
+        write_csv(
+            Path(trainer.default_root_dir) / "pca.csv", ("id", "label", "prediction", "pc1", "pc2"), cells
+        )
         title = f"Logits of {split}: {len(ids)} utterances"
         picture = plots.output_space(points.numpy(), np.array(labels), names, shares=shares, title=title)
-        figures.save(picture, folder / "pca.png")
-        show(trainer, f"{split}/logits", picture)
+        save_picture(trainer, picture, "pca.png", tag=f"{split}/logits")
         _project(trainer, f"{split}/logits", logits, [names[index] for index in labels])
 
 
@@ -231,8 +228,7 @@ class WaveformPictures(L.Callback):
             label = task.target.describe_label(labels[[index]])
             recorded[f"{store.ids[index]}: {label}"] = audio[0, :, 0].numpy()
         picture = sound_plots.waveforms(recorded, sample_rate=task.description["features"]["sample_rate"])
-        figures.save(picture, Path(trainer.default_root_dir) / "waveforms.png")
-        show(trainer, "waveforms", picture)
+        save_picture(trainer, picture, "waveforms.png", tag="waveforms")
 
 
 class Architecture(L.Callback):
@@ -253,8 +249,7 @@ class Architecture(L.Callback):
         size = size_of(audio.values.shape[1:])
         head = f"Utterance {batch.ids[0]}, {size}; the shapes are those of a batch of it alone."
         text = f"{head}\n\n{table(parts)}\n\nparameters: {everything:,}\ntrainable: {trained:,}\n"
-        folder = Path(trainer.default_root_dir)
-        write_atomic(folder / "model.txt", text)
+        write_atomic(Path(trainer.default_root_dir) / "model.txt", text)
         boxes = [("input", "", size_of(batch.audio.values.shape[1:]), "")]
         if task.to_features.extractor is not None:
             boxes.append(("features", type(task.to_features.extractor).__name__, size, ""))
@@ -263,8 +258,7 @@ class Architecture(L.Callback):
         picture = plot_architecture(
             boxes, f"{name}: {everything:,} parameters; sizes of one utterance, [T, D]"
         )
-        figures.save(picture, folder / "architecture.png")
-        show(trainer, "architecture", picture)
+        save_picture(trainer, picture, "architecture.png", tag="architecture")
         if isinstance(trainer.logger, TensorBoardLogger):
             indented = "\n".join(f"    {line}" for line in text.splitlines())  # code, in Markdown
             trainer.logger.experiment.add_text("model", indented)
@@ -302,10 +296,6 @@ def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str
         plane = functional.pad(points, (0, max(0, 2 - points.shape[1])))
         with contextlib.redirect_stdout(io.StringIO()):  # it prints where a run is scored again
             trainer.logger.experiment.add_embedding(plane, [*labels], tag=name)
-
-
-def gather_rows(mine: list[Any]) -> list[Any]:
-    return [row for part in ranks.current_ranks().gather(mine) for row in part]
 
 
 def _box(part: Part) -> tuple[str, str, str, str]:

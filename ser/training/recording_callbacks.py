@@ -15,17 +15,15 @@ from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.files import write_atomic
-from ser.report import figures, stream_plot
-from ser.report.tensorboard import show
+from ser.report import stream_plot
 from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
-from ser.training.callbacks import data_of, task_of
-from ser.training.plot_callbacks import gather_rows
+from ser.training.callbacks import EvaluationCallback, data_of, gather_lists, save_picture
 from ser.training.task import Task
 
 _EVALUATING = "validate", "test"  # what the trainer does when it is not fitting
 
 
-class RecordingScores(L.Callback):
+class RecordingScores(EvaluationCallback):
     """Score decisions on whole recordings, and all frames: file_metrics.json, frame_metrics.json, plots.
 
     The decision on a recording is the mean over its speech frames. `<split>/file_accuracy` and `<split>/file_uar` are
@@ -43,46 +41,15 @@ class RecordingScores(L.Callback):
     def __init__(self, pictures: int = 3) -> None:
         if pictures < 0:
             raise ConfigError(f"callbacks.recordings.pictures={pictures}: give 0 or more.")
+        super().__init__()
         self.pictures = pictures
-        self._decisions: list[tuple[Any, list[float], int]] = []
         self._confusions: dict[str, Tensor] = {}
         self._written: dict[str, dict[str, Any]] = {"file_metrics.json": {}, "frame_metrics.json": {}}
 
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Store the decisions on the batch's recordings."""
-        self._decide(task_of(pl_module), outputs, batch)
-
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Store the decisions on the batch's recordings."""
-        self._decide(task_of(pl_module), outputs, batch)
-
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score the recordings of the validation split."""
-        self._score(trainer, task_of(pl_module), "validation")
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Score the recordings of the test split."""
-        self._score(trainer, task_of(pl_module), "test")
-
-    def _decide(self, task: Task, logits: Tensor, batch: Batch) -> None:
+    def collect(self, task: Task, logits: Tensor, batch: Batch) -> None:
+        """Add the decision on each recording, and count its frames."""
         decided = task.target.answers(logits.float(), batch)
-        self._decisions += zip(batch.ids, decided.tolist(), batch.labels.tolist(), strict=True)
+        self.rows += zip(batch.ids, decided.tolist(), batch.labels.tolist(), strict=True)
         for name, counted in {
             "speech": task.target.metric_inputs(logits.float(), batch),
             "all": (task.target.scores(logits.float()), batch.labels.repeat_interleave(batch.audio.lengths)),
@@ -91,13 +58,12 @@ class RecordingScores(L.Callback):
             metric.update(*counted)
             self._confusions[name] = self._confusions.get(name, 0) + metric.confusion.cpu()
 
-    def _score(self, trainer: L.Trainer, task: Task, split: str) -> None:
+    def summarize(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        """Score the recordings of a split; except while fitting, write files and plots."""
         names = task.target.class_names
-        decisions = gather_rows(self._decisions)
-        confusions = gather_rows([self._confusions])
-        self._decisions, self._confusions = [], {}
-        place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
-        decisions = [*{row[0]: row for row in sorted(decisions, key=lambda row: place[row[0]])}.values()]
+        decisions = [*{row[0]: row for row in self.take_rows(trainer, split)}.values()]
+        confusions = gather_lists([self._confusions])
+        self._confusions = {}
         files = scores_of_recordings(decisions, names)
         task.log(f"{split}/file_accuracy", files["accuracy"], rank_zero_only=True)
         task.log(f"{split}/file_uar", files["uar"], rank_zero_only=True)
@@ -135,8 +101,8 @@ class RecordingScores(L.Callback):
                 class_names=task.target.class_names,
                 title=f"{ids[chosen]}, {task.target.class_names[labels[chosen]]}",
             )
-            figures.save(picture, Path(trainer.default_root_dir) / f"probabilities_{number}.png")
-            show(trainer, f"{split}/probabilities_{number}", picture)
+            name = f"probabilities_{number}"
+            save_picture(trainer, picture, f"{name}.png", tag=f"{split}/{name}")
 
 
 def running_mean(scores: Tensor, is_speech: Tensor) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from ser.runs import ranks
 from ser.splits.assignment import SPLITS
 from ser.targets.base import Result, Target, numbers
 from ser.targets.losses import Objective
-from ser.training.divergence import LossWatch, diverged
+from ser.training.divergence import LossWatch, diverged, keep_finite, running_statistics
 from ser.training.epoch_totals import EpochTotals
 
 _ASK_EVERY = 50  # batches between two checks on a device, as each check synchronises
@@ -81,15 +81,15 @@ class Task(L.LightningModule):
         """Metric -> epoch, from 1 -> value, of all epochs trained so far."""
         self.best_epoch = 0
         """From 1, the epoch whose weights are loaded after training; 0 before."""
-        self.tallies = {split: EpochTotals(target.accuracy_names) for split in SPLITS}
+        self.totals = {split: EpochTotals(target.accuracy_names) for split in SPLITS}
         self.carried: State = None
-        """Where the sequences of the last training batch have left the model, if others go on from there."""
+        """State of the model after the last training batch, from which continued sequences start."""
         self.epoch_started = self.last_batch_ended = 0.0
         self.has_started = False
-        """Whether training has begun, so that a checkpoint it goes on from is restored."""
+        """Whether training has begun, so that its checkpoint has been restored."""
         self.watch = LossWatch()
         self.lost_logits: dict[str, Tensor] = {}
-        """Split -> batches of its evaluation whose logits are not all finite, so far."""
+        """Split -> number of evaluated batches with logits that are not finite."""
         self._last_step = 0
         self._step_losses: list[Tensor] = []
         self._norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
@@ -214,7 +214,7 @@ class Task(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description of the model, the curves, and the totals of an interrupted epoch."""
         checkpoint["ser"] = dict(self.description)
-        mine = {"tally": self.tallies["train"].state(), "carried": self.carried}
+        mine = {"tally": self.totals["train"].state(), "carried": self.carried}
         parts = ranks.current_ranks().gather(mine)
         checkpoint["ser_progress"] = {"curves": self.curves, "ranks": parts}
 
@@ -230,14 +230,14 @@ class Task(L.LightningModule):
             )
         self.curves = progress["curves"]
         mine = parts[processes.rank]
-        self.tallies["train"].load(mine["tally"])
+        self.totals["train"].load(mine["tally"])
         self.carried = mine["carried"]
 
     def _parts(self, progress: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         """Return the totals of each process; old runs hold those of one process.
 
         Raises:
-            CheckpointError: such a run counted the lengths of its batches in samples, where frames of 10 ms count now.
+            CheckpointError: Such a run counted the lengths of its batches in samples, where frames of 10 ms count now.
         """
         if "ranks" in progress:
             parts: list[Mapping[str, Any]] = progress["ranks"]
@@ -314,14 +314,14 @@ class Task(L.LightningModule):
             )
 
     def _count(self, split: str, batch: Batch, losses: Tensor, answers: Tensor, truth: Tensor) -> None:
-        self.tallies[split].add(batch, losses, self.target.correct(answers, truth))
+        self.totals[split].add(batch, losses, self.target.correct(answers, truth))
 
     def _take(self, split: str) -> dict[str, float]:
         def over_ranks(sums: Tensor) -> Tensor:
             total: Tensor = self.trainer.strategy.reduce(sums.to(self.device), reduce_op="sum")
             return total
 
-        return self.tallies[split].take(over_ranks if self.trainer.world_size > 1 else None)
+        return self.totals[split].take(over_ranks if self.trainer.world_size > 1 else None)
 
     def _log_scores(self, split: str) -> None:
         metric: Any = self.scores[split]
@@ -360,31 +360,6 @@ def carried(before: State, fresh: State, continues: Tensor) -> State:
         return fresh
     kept = before[: len(continues)].detach().to(fresh.device)
     return torch.where(continues.view(-1, *[1] * (fresh.ndim - 1)), kept, fresh)
-
-
-def running_statistics(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> list[Tensor]:
-    """Return the buffers that batch norms update in every training step."""
-    found = [(norm.running_mean, norm.running_var) for norm in norms]
-    return [buffer for pair in found for buffer in pair if buffer is not None]
-
-
-@torch.no_grad()
-def keep_finite(buffers: Sequence[Tensor], before: Sequence[Tensor]) -> None:
-    """Restore buffers if one of them is not finite any more.
-
-    A loud batch overflows in float16. The scaler skips its gradients, but running statistics would stay NaN.
-
-    Args:
-        buffers: Buffers after a step.
-        before: Copies from before the step.
-    """
-    if not buffers:
-        return
-    is_finite = torch.stack(torch._foreach_norm([*buffers])).isfinite().all()
-    if is_finite.device.type == "cpu" and is_finite:
-        return  # on another device, asking would wait for it
-    for now, then in zip(buffers, before, strict=True):
-        now.data.copy_(torch.where(is_finite, now, then))  # data: no backward pass reads the values
 
 
 def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:

@@ -9,7 +9,9 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks.progress.rich_progress import CustomBarColumn
+from rich.progress import TextColumn, TimeRemainingColumn
 
 from ser.batching.datamodule import SpeechData
 from ser.checkpoints import checkpoint
@@ -20,7 +22,6 @@ from ser.errors import CheckpointError, ConfigError, SerError, advise_init, name
 from ser.files import write_atomic
 from ser.runs import ranks
 from ser.runs.run_folder import RunFolder
-from ser.training.callbacks import Progress
 from ser.training.divergence import diverged
 from ser.training.task import Task
 
@@ -176,3 +177,25 @@ class WholeCheckpoints(TorchCheckpointIO):
             CheckpointError: It cannot be used.
         """
         return ranks.current_ranks().run_first(lambda: checkpoint.read_training(Path(path)))
+
+
+_BAR_WIDTH = 16  # leaves 31 of 80 columns for the metric, beside `Epoch 100/100`, `1000/1000` and `1:00:00`
+
+
+class Progress(RichProgressBar):
+    """Progress bar with epoch, batch, remaining time of the epoch, and the monitored metric."""
+
+    def configure_columns(self, trainer: L.Trainer) -> list[Any]:
+        """Shorten all columns except that of the metric."""
+        return [
+            TextColumn("{task.description}"),
+            CustomBarColumn(bar_width=_BAR_WIDTH),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        ]
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        """Return the name of the epoch, counted from 1, unlike Lightning's."""
+        last = self.trainer.max_epochs
+        description = f"Epoch {current_epoch + 1}" + f"/{last}" * (last is not None and last > 0)
+        return f"{description:{len(self.validation_description)}}"

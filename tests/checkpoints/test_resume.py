@@ -186,7 +186,7 @@ def test_a_checkpoint_of_the_first_version_is_gone_on_from(begun: Fitted) -> Non
     progress = saved["ser_progress"]
     first_version = {"curves": progress["curves"], **progress["ranks"][0]}
     begun.task.on_load_checkpoint({"ser_progress": first_version})
-    assert torch.equal(begun.task.tallies["train"].state(), progress["ranks"][0]["tally"])
+    assert torch.equal(begun.task.totals["train"].state(), progress["ranks"][0]["tally"])
 
 
 def test_a_run_of_waveforms_of_the_first_version_is_refused(begun: Fitted) -> None:

@@ -160,7 +160,7 @@ def test_each_process_resumes_from_its_own_tally_and_states(entered: Callable[..
         task = make_task(1, 0.0)
         entered(Pair(rank, lambda _: None))
         task.on_load_checkpoint(checkpoint)
-        resumed.append((task.tallies["train"].state().sum().item(), task.carried.sum().item()))
+        resumed.append((task.totals["train"].state().sum().item(), task.carried.sum().item()))
     assert resumed == [(0.0, 0.0), (42.0, 2.0)]
     entered(ranks.Ranks())
     with pytest.raises(CheckpointError, match=r"of 2 processes, this run has 1\. Resume with the same"):

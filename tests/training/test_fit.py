@@ -9,9 +9,9 @@ from torch import nn
 
 from ser.errors import ConfigError
 from ser.training.callbacks import AveragedWeights
-from ser.training.divergence import LossWatch
+from ser.training.divergence import LossWatch, running_statistics
 from ser.training.evaluation import evaluate
-from ser.training.task import Task, running_statistics
+from ser.training.task import Task
 from tests.fits import fit
 
 

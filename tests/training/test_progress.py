@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress as Bars
 
-from ser.training.callbacks import Progress
+from ser.training.trainer import Progress
 
 
 def bar(epoch: int, last: int | None) -> str:
