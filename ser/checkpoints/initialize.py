@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ser.checkpoints import checkpoint
+from ser.config.instantiate import find_class
 from ser.errors import CheckpointError, setting
 from ser.models.classifier import Classifier
 from ser.targets.base import Target
@@ -65,11 +66,11 @@ def _rows(taken: list[str], fresh: list[str]) -> str:
 def _check_meaning(then: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
     """Refuse a network whose input would differ from that of its training."""
     for part in ("features", "model", "pooling"):
-        kinds = [str(spec[part]["_target_"]) for spec in (then, now)]
-        if kinds[0] != kinds[1]:
+        kinds = [find_class(spec[part], slot=part) for spec in (then, now)]
+        if kinds[0] is not kinds[1]:
             raise CheckpointError(
-                f"{name}: was trained with {part} {kinds[0]}, this training has {kinds[1]}. Choose the same {part} "
-                "as there, or leave init out."
+                f"{name}: was trained with {part} {kinds[0].__name__}, this training has {kinds[1].__name__}. "
+                f"Choose the same {part} as there, or leave init out."
             )
     rates = [spec["features"].get("sample_rate") for spec in (then, now)]
     if rates[0] != rates[1]:

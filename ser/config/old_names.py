@@ -6,40 +6,38 @@ A class is named by its room (`ser.models.CNNEncoder`), so that its file may cha
 from collections.abc import Mapping
 from typing import Any
 
-_ROOM_OF = {
-    "callbacks": "training",
-    "data.arrays": "corpora",
-    "data.audio_corpus": "corpora",
-    "data.banks": "audio",
-    "data.corpus": "corpora",
-    "data.demo": "synthetic",
-    "data.language_demo": "synthetic",
-    "data.splits": "splits",
-    "data.stream_demo": "synthetic",
-    "features.frontend": "models",
-    "frame_observers": "training",
-    "frame_targets": "targets",
-    "losses": "targets",
-    "observers": "training",
-    "report.tensorboard": "training",
-    "schedules": "training",
-    "tensorboard": "training",
+_MODULES = {
+    "training": "callbacks frame_observers observers report.tensorboard schedules tensorboard",
+    "corpora": "data.arrays data.audio_corpus data.corpus",
+    "audio": "data.banks",
+    "synthetic": "data.demo data.language_demo data.stream_demo",
+    "splits": "data.splits",
+    "embeddings": (
+        "embeddings.audio_ntt embeddings.opensmile embeddings.statistics embeddings.trained "
+        "embeddings.transformers "
+    ),
+    "features": "features.augment features.extract features.silence features.waveform_augment",
+    "models": (
+        "features.frontend models.causal_cnn models.causal_transformer models.classifier models.cnn "
+        "models.cnn_lstm models.identity models.lstm models.pooling models.transformer "
+        "models.waveform_cnn "
+    ),
+    "targets": "frame_targets losses targets",
 }
-"""Module of version 0.1 -> room, where that is not the first part of its name."""
+"""Room -> modules of version 0.1 whose classes it has now."""
+_ROOM_OF = {module: room for room, modules in _MODULES.items() for module in modules.split()}
 _MOVED = {"ser.data.corpus.DemoCorpus": "ser.synthetic.DemoCorpus"}
 
 
 def current_name(name: str) -> str:
-    """Return the public name of a class of ours that is named by its module, of today or of version 0.1."""
-    package, _, rest = name.partition(".")
-    module, _, leaf = rest.rpartition(".")
-    if package != "ser" or not module:
-        return name
-    return _MOVED.get(name, f"ser.{_ROOM_OF.get(module, module.partition('.')[0])}.{leaf}")
+    """Return the public name of a class that version 0.1 named by its module; other names stay as they are."""
+    owner, _, leaf = name.rpartition(".")
+    room = _ROOM_OF.get(owner.removeprefix("ser.")) if owner.startswith("ser.") else None
+    return _MOVED.get(name, f"ser.{room}.{leaf}" if room else name)
 
 
 def with_current_names(node: Any) -> Any:
-    """Return settings in which every `_target_` of ours is a public name of today."""
+    """Return settings in which every `_target_` of version 0.1 is a public name of today."""
     if isinstance(node, Mapping):
         renamed = {key: with_current_names(value) for key, value in node.items()}
         if isinstance(name := renamed.get("_target_"), str):

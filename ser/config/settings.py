@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import yaml
 
-from ser.config.old_names import current_name
+from ser.config.slots import resolve
 
 Spec = Mapping[str, Any]
 
@@ -183,9 +183,8 @@ def find_conf(file: Path) -> Path:
 
 def option_of(group: str, kind: Any) -> str:
     """Return the option of a group that names a class or function, such as `ccc` of `loss`; else its full name."""
-    name = current_name(f"{kind.__module__}.{kind.__qualname__}")
     for file in sorted((find_conf(Path(__file__)) / group).glob("*.yaml")):
         node: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if node.get(group, node).get("_target_") == name:
+        if resolve(group, node.get(group, node).get("_target_")) is kind:
             return file.stem
-    return name
+    return f"{kind.__module__}.{kind.__qualname__}"

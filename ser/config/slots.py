@@ -19,6 +19,7 @@ from typing import Any
 
 from ser.config.old_names import current_name
 from ser.errors import ConfigError, did_you_mean, named_line, setting
+from ser.runs.environment import remember_trust
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Slot:
     what: str
     rooms: tuple[str, ...]
     kind: str = ""
+
+    def offers(self, module: str) -> bool:
+        """Return whether a module may be named without trust: a room, or for classes a file of ours in it."""
+        files = [f"{room}." for room in self.rooms if self.kind and room.startswith("ser.")]
+        return module in self.rooms or module.startswith(tuple(files))
 
     def check(self, target: object, name: str) -> None:
         """Refuse what is not of this kind.
@@ -123,7 +129,9 @@ def trust(packages: Iterable[str], *folders: str) -> None:
         packages: Full names; what lies below them is trusted, too.
         folders: Further folders in which they may lie.
     """
+    packages = [*packages]
     _trusted.update(packages)
+    remember_trust(packages)
     _folders.update(dict.fromkeys((str(Path.cwd()), *folders)))
 
 
@@ -169,10 +177,16 @@ def resolve(key: str, name: object) -> Callable[..., Any]:
     ):
         raise ConfigError("is not a public name. Name a public class.")
     name = current_name(name)
-    if "." in name and name.rpartition(".")[0] not in slot.rooms:
+    if "." in name and not slot.offers(name.rpartition(".")[0]):
         _check_trusted(slot, name)
     target: Callable[..., Any] = _import(name)
     slot.check(target, name)
+    if lacking := sorted(getattr(target, "__abstractmethods__", ())):
+        arguments = {member: inspect.signature(getattr(target, member)).parameters for member in lacking}
+        wanted = ", ".join(f"{member}({', '.join(names)})" for member, names in arguments.items())
+        raise ConfigError(
+            f"has no {', '.join(lacking)}, which {slot.what} needs. Write in {name.rpartition('.')[2]}: {wanted}."
+        )
     return target
 
 
@@ -207,6 +221,10 @@ def _import(name: str) -> Any:
             raise ConfigError(
                 f"module '{owner}' needs '{error.name}', which is not installed. Install it."
             ) from error
+        if owner.startswith("ser."):
+            room = ".".join(owner.split(".")[:2])
+            offered = [f"{room}.{known}" for known in importlib.import_module(room).__all__]
+            raise ConfigError(f"no module '{error.name}'. {did_you_mean(name, offered)}") from error
         package = str(error.name).rpartition(".")[2]
         raise ConfigError(f"no module '{error.name}'. Is the package '{package}' installed?") from error
     except Exception as error:  # of the user's own module

@@ -13,12 +13,12 @@ _WIDTH = 76  # width of a line in the closing table: 80 columns without indent a
 
 def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]]]:
     """Return suggested commands, each with its purpose and its words, quoted for a shell and for Hydra."""
-    best = setting("ckpt", str(short(report.checkpoint)))
+    best = [setting("ckpt", str(short(report.checkpoint))), *report.trust]
     keys = [word.partition("=")[0].lstrip("+~") for word in report.overrides]
     has_own_model = any(key in ("experiment", "model") or key.startswith("model.") for key in keys)
     are_recordings = any(split.minutes is not None for split in report.splits)
     answers = "pred.csv" if are_recordings else "pred.json"  # recordings are answered by a table
-    live = ("Hear a recording live", [*program_words("predict"), best, "input=FILE", "stream=true"])
+    live = ("Hear a recording live", [*program_words("predict"), *best, "input=FILE", "stream=true"])
     grid = {"optimizer.lr": "1e-3,3e-4"} | ({"seed": "0,1,2"} if has_own_model else {"model": "cnn,lstm"})
     kept = [shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in grid]
     unsplit = [
@@ -30,7 +30,7 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     train = [*program_words("train"), *map(shell_word, typed_folder()), "-m"]
     varied = [f"{key}={values}" for key, values in grid.items()]
     return [
-        ("Predict a file", [*program_words("predict"), best, "input=FILE", f"output={answers}"]),
+        ("Predict a file", [*program_words("predict"), *best, "input=FILE", f"output={answers}"]),
         *[live] * (report.unit == "frame"),
         ("Watch the curves", watch_command(run_dir)),
         ("Try other settings", [*train, *kept, *varied]),

@@ -8,7 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.errors import program as path_of_program
-from ser.errors import shell_word
+from ser.errors import setting, shell_word
 from ser.files import short, write_atomic
 
 PACKAGES = (
@@ -31,6 +31,7 @@ PACKAGES = (
 )
 TYPED = "SER_TYPED"  # environment variable for jobs of a sweep that run as separate commands
 _typed: dict[str, list[str]] = {}
+_trusted: set[str] = set()  # packages of the user that this process may import
 _program: list[str] = []  # words that called the command `ser`; empty in a script
 _CHECKOUT = Path(__file__).parents[2]
 _GIT_TIMEOUT_S = 5.0  # git takes some 10 ms; a run must not wait for a stalled network disk
@@ -137,6 +138,16 @@ def typed_folder() -> list[str]:
     words = [part for word in typed_command() for part in re.split("(?<=^--config-dir)=", word)]
     places = [place for place, word in enumerate(words[:-1]) if word in ("--config-dir", "-cd")]
     return ["--config-dir", words[places[-1] + 1]] if places else []
+
+
+def remember_trust(packages: Iterable[str]) -> None:
+    """Store packages of the user that this process may import, for the commands that it prints."""
+    _trusted.update(packages)
+
+
+def trust_words() -> list[str]:
+    """Return the word that lets another command import these packages, quoted for a shell; none if there are none."""
+    return [setting("trust", sorted(_trusted))] if _trusted else []
 
 
 def typed_line() -> str:

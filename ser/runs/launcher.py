@@ -18,7 +18,7 @@ from torch import distributed
 
 from ser.errors import ConfigError, SerError, setting
 from ser.runs import ranks
-from ser.runs.environment import program_words, restart
+from ser.runs.environment import program_words, restart, trust_words
 from ser.runs.run_folder import RunFolder
 
 _LONGEST_WAIT = timedelta(days=7)  # for the other processes, while the first of a node extracts features
@@ -202,7 +202,7 @@ class _Watch:
             how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         folder = ranks.current_ranks().folder
         has_checkpoint = folder is not None and RunFolder(folder).last.is_file()
-        resumed = f"go on with {' '.join(program_words())} {setting('resume', folder)}"
+        resumed = f"go on with {' '.join([*program_words(), setting('resume', folder), *trust_words()])}"
         then = resumed if has_checkpoint else "start the run again"
         return (
             f"{who} {how}, and the others cannot train without it. Look for its own message above, or for lack of "

@@ -7,6 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ser.errors import REPEAT_RUN, ConfigError, DataError, setting
+from ser.runs.environment import trust_words
 
 FOLDER_SETTINGS = "hydra.run.dir, in a sweep with hydra.sweep.dir"
 """Part of a message: the settings that name the folder of a run."""
@@ -71,12 +72,12 @@ class RunFolder:
         if resuming and self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file():
             raise ConfigError(
                 f"{setting('resume', self.path)}: is a member of an ensemble. "
-                f"Resume that: {setting('resume', self.path.parent)}"
+                f"Resume that: {' '.join([setting('resume', self.path.parent), *trust_words()])}"
             )
         if self.has_results and not resuming:
             raise ConfigError(
                 f"{setting('hydra.run.dir', self.path)}: holds a run already. Choose another folder, "
-                f"or resume the run with {setting('resume', self.path)}"
+                f"or resume the run with {' '.join([setting('resume', self.path), *trust_words()])}"
             )
         lock = self._lock()
         try:

@@ -27,11 +27,11 @@ _NEEDED = (
 _POSITIVE = ("val_check_interval", "gradient_clip_val")
 
 
-def check_training(settings: Train) -> None:
-    """Refuse a training that would not begin, not end, or leave nothing to choose the best epoch by.
+def check_needed(settings: Train) -> None:
+    """Refuse a config without a node that every training reads, or with something else in its place.
 
     Raises:
-        ConfigError: with the first reason.
+        ConfigError: with the first of them.
     """
     if missing := [key for key in _NEEDED if getattr(settings, key) is None]:
         raise ConfigError(
@@ -41,6 +41,15 @@ def check_training(settings: Train) -> None:
     for key in ("trainer", "callbacks", "batching"):
         if not isinstance(found := getattr(settings, key), Mapping | Batching):
             raise ConfigError(f"{key}: expected settings, found {found!r}. Give it its keys and values.")
+
+
+def check_training(settings: Train) -> None:
+    """Refuse a training that would not begin, not end, or leave nothing to choose the best epoch by.
+
+    Raises:
+        ConfigError: with the first reason.
+    """
+    check_needed(settings)
     if not settings.callbacks.get("best"):
         raise ConfigError(
             "callbacks.best: is deleted or null, but it saves the epoch that is scored. Leave it on; "

@@ -140,6 +140,7 @@ def collect_facts(
         splits=data.summaries(),
         lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
         overrides=environment.typed_overrides(run.path),
+        trust=environment.trust_words(),
         stamps=[*data.facts.stamps, *scores.remarks],
         leaks=data.facts.leaks,
         cross_validation=data.facts.cross_validation,

@@ -31,7 +31,7 @@ from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
 from ser.targets.base import Target
 from ser.targets.losses import Objective
-from ser.training.consistency import check_frames, check_monitor, monitors
+from ser.training.consistency import check_frames, check_monitor, check_needed, monitors
 from ser.training.task import Task
 
 
@@ -65,6 +65,7 @@ def read_splits(settings: Train) -> Splits:
     Raises:
         SerError: The files cannot be used.
     """
+    check_needed(settings)
     check_frames(settings)
     target = example_target(settings.target)
     check_target(settings, target)

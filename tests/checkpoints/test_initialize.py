@@ -133,7 +133,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         ),
         (
             {"_target_": "ser.features.MFCC"},
-            "trained with features ser.features.LogMel, this training has ser.features.MFCC",
+            "trained with features LogMel, this training has MFCC",
         ),
     ],
 )

@@ -144,6 +144,17 @@ def test_a_name_that_does_not_exist_is_answered_with_the_nearest():
         build({"_target_": "ser.models.lstm.LSTMEncodr"}, slot="model")
 
 
+def test_a_misspelt_file_of_a_room_is_answered_with_the_nearest_class():
+    with pytest.raises(
+        ConfigError, match=r"no module 'ser.models.xyz'. Did you mean 'ser.models.CNNEncoder'"
+    ):
+        build({"_target_": "ser.models.xyz.CNNEncoder"}, slot="model")
+
+
+def test_a_class_in_a_file_of_its_room_is_found():
+    assert resolve("model", "ser.models.cnn.CNNEncoder") is resolve("model", "ser.models.CNNEncoder")
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -11,6 +11,7 @@ from ser.config.slots import trust
 from ser.errors import ConfigError
 from ser.targets import CrossEntropy
 from ser.training.consistency import check_augment, check_frames
+from ser.training.setup import read_splits
 from tests.fits import composed, with_value
 
 OWN = """
@@ -109,4 +110,12 @@ def test_a_schedule_is_planned_if_it_takes_the_number_of_steps() -> None:
 
 def test_an_option_is_named_by_its_class() -> None:
     assert option_of("loss", CrossEntropy) == "cross_entropy"
-    assert option_of("target", CrossEntropy) == "ser.targets.CrossEntropy"
+    assert option_of("target", CrossEntropy) == "ser.targets.losses.CrossEntropy"
+
+
+@pytest.mark.parametrize("node", ["batching", "target", "trainer"])
+def test_splits_are_not_read_without_a_needed_node(node: str) -> None:
+    config = composed("data=challenge", "data.root=.")
+    del config[node]
+    with pytest.raises(ConfigError, match=f"{node}: is deleted or null, but"):
+        read_splits(Train.of(config))
