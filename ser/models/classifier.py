@@ -25,6 +25,7 @@ class Head(nn.Module):
         dropout: Dropout before the logits, 0..1.
         hidden_dims: Sizes of hidden ReLU layers.
         normalize: `batch` to normalise the embedding by batch norm, or `none`.
+        activation: `tanh` for outputs in -1..1, or `none`.
     """
 
     def __init__(
@@ -35,12 +36,14 @@ class Head(nn.Module):
         dropout: float = 0.3,
         hidden_dims: Sequence[int] = (),
         normalize: Literal["batch", "none"] = "batch",
+        activation: Literal["none", "tanh"] = "none",
     ) -> None:
         super().__init__()
         widths = [in_dim, *hidden_dims]
         hidden = [layer for ends in pairwise(widths) for layer in (nn.Linear(*ends), nn.ReLU())]
         norm = _Norm(in_dim) if normalize == "batch" else nn.Identity()
         self.layers = nn.Sequential(norm, *hidden, nn.Dropout(dropout), nn.Linear(widths[-1], out_dim))
+        self.activation = activation
         self._linears = tuple(layer for layer in self.layers if isinstance(layer, nn.Linear))
 
     @property
@@ -51,7 +54,7 @@ class Head(nn.Module):
     def forward(self, embedding: Tensor) -> Tensor:
         """Map embeddings [B, D] to logits [B, out_dim]."""
         logits: Tensor = self.layers(embedding)
-        return logits
+        return logits.tanh() if self.activation == "tanh" else logits
 
     def step(self, steps: Tensor) -> Tensor:
         """Map the steps [B, m, D] of streams to logits [B, m, out_dim].
@@ -64,7 +67,8 @@ class Head(nn.Module):
         *hidden, last = self._linears
         for layer in hidden:
             steps = functional.linear(steps, layer.weight, layer.bias).relu_()
-        return functional.linear(steps, last.weight, last.bias)
+        logits = functional.linear(steps, last.weight, last.bias)
+        return logits.tanh() if self.activation == "tanh" else logits
 
 
 class _Norm(nn.BatchNorm1d):

@@ -2,7 +2,7 @@
 
 from ser.targets.base import Scores, Target
 from ser.targets.classification import Binary, Classes, ClassTarget
-from ser.targets.frames import FrameClasses
+from ser.targets.frames import FrameClasses, StepRegression
 from ser.targets.losses import AbsoluteError, ConcordanceLoss, CrossEntropy, Focal, Loss, SquaredError
 from ser.targets.multi_task import MultiTask
 from ser.targets.quadrants import MultiView, Quadrant, TwoBinary
@@ -26,6 +26,7 @@ __all__ = [
     "Scores",
     "SoftClasses",
     "SquaredError",
+    "StepRegression",
     "Target",
     "TwoBinary",
     "ValueTarget",

@@ -1,15 +1,20 @@
 """Targets that give an answer for every frame: what live use asks for."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ser.batch import Batch
+from ser.batch import Batch, Padded
 from ser.features.vad import Mode
 from ser.targets.base import Compare, Resolution
 from ser.targets.classification import Classes
+from ser.targets.regression import Regression
+from ser.targets.value_metrics import ValueScores
+
+_log = logging.getLogger(__name__)
 
 _UNIT = 2.0**36
 """Probabilities are summed as whole numbers of this: 8 million frames exactly, on devices without float64, too."""
@@ -98,6 +103,111 @@ class FrameClasses(Classes):
         if self.silence == "class":
             counts[-1] = (frames - spoken).sum()
         return {self.label_names[0]: counts.long()}
+
+
+class StepRegression(Regression):
+    """A value in each of several label fields at every step; NaN is not labelled.
+
+    Outputs are rows [R, K], one a step, sequence after sequence, as `pooling=none` leaves them. `batch.targets` are
+    Padded [B, T, K] with the lengths of the audio; splits are encoded as rows [R, K] of all their steps. Scores are
+    over all labelled steps of a split. Where a head ends in tanh, mean 0 and std 1 keep its range that of the labels.
+
+    Args:
+        fields: As in Regression.
+        mean: As in Regression.
+        std: As in Regression.
+        per: `batch` = the loss is over all steps of a batch, as published; `sequence` = over the steps of each, and
+            sequences count alike.
+
+    Raises:
+        ConfigError: As Regression.
+    """
+
+    resolution: ClassVar[Resolution] = "frame"
+    silence = "keep"
+
+    def __init__(
+        self,
+        fields: Sequence[str],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        *,
+        per: Literal["batch", "sequence"] = "batch",
+    ) -> None:
+        super().__init__(fields, mean, std)
+        self.per = per
+
+    @classmethod
+    def moments_of_train(cls, field: str, known: Tensor) -> tuple[float, float]:
+        """Return mean and deviation; 1 for a constant, with a warning, as corpora have stretches of one value.
+
+        Raises:
+            ConfigError: The field has no value.
+        """
+        if len(known) and bool((known == known[0]).all()):
+            _log.warning(
+                "target.fields: %r has the value %g alone in train, so its CCC is 0 and nothing is learnt of it",
+                field,
+                known[0],
+            )
+            return float(known[0]), 1.0
+        return super().moments_of_train(field, known)
+
+    def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
+        """Return the losses of steps [R], or of sequences that have two labelled steps or more."""
+        targets = _padded_targets(batch)
+        labels = self.standardize(targets.values)
+        if self.per == "batch":
+            return compare(outputs, labels[targets.mask])
+        mask = targets.mask
+        steps = torch.zeros_like(labels).masked_scatter(mask[..., None], outputs.to(labels.dtype))
+        losses = compare(steps, labels.where(mask[..., None], torch.nan))
+        means = (losses * mask).sum(1) / targets.lengths
+        return means[(self.is_labelled(labels) & mask).sum(1) > 1]
+
+    def metric_inputs(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return answers [R, K] and values [R, K] of the labelled steps."""
+        targets = _padded_targets(batch)
+        truth = targets.values[targets.mask]
+        known = self.is_labelled(truth)
+        return self.scores(outputs)[known], truth[known]
+
+    def metrics(self) -> ValueScores:
+        """CCC, PCC, MSE and MAE over all labelled steps."""
+        return StepScores(self.label_names)
+
+    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the mean over the steps of each sequence [B, K]."""
+        values = self.scores(outputs.float())
+        return torch.stack([own.mean(0) for own in torch.split(values, batch.audio.lengths.tolist())])
+
+    def describe_label(self, targets: Tensor) -> str:
+        """Return the means over the labelled steps."""
+        return super().describe_label(targets.reshape(-1, self.out_dim).nanmean(0)[None])
+
+
+class StepScores(ValueScores):
+    """Scores over steps; `ccc_mean` is another name of `ccc`, by which published results are compared.
+
+    Args:
+        fields: [K].
+    """
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        super().__init__(fields)
+        self.names = (*self.names, "ccc_mean")
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return name -> value, and the `points` themselves, see ValueScores."""
+        values = super().compute()
+        return {**values, "ccc_mean": values["ccc"]}
+
+
+def _padded_targets(batch: Batch) -> Padded:
+    targets = batch.targets
+    assert isinstance(targets, Padded)
+    assert torch.equal(targets.lengths, batch.audio.lengths)
+    return targets
 
 
 def _rows(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -111,10 +111,14 @@ class AbsoluteError(Loss):
 
 
 class ConcordanceLoss(Loss):
-    """1 - CCC over the batch, the mean over its fields; a field with fewer than two labels in a batch is left out.
+    """1 - CCC over the batch; a field with fewer than two labels in a batch is left out.
 
     Where several processes train, the batch is that of all of them: their sums are added, with gradients. A batch has
     to be large enough to estimate a correlation: 16 or more.
+
+    Args:
+        weights: `mean` of the fields, or `upstream`: their sum with the weights 1, 1/2, 1/3 and so on, in the order of
+            the fields, as in the published code of emotion from audio and words.
 
     Source: Trigeorgis et al., "Adieu features? End-to-end speech emotion recognition using a deep convolutional
     recurrent network", ICASSP 2016.
@@ -123,25 +127,38 @@ class ConcordanceLoss(Loss):
     measures: ClassVar[Quantity] = "values"
     is_per_utterance: ClassVar[bool] = False
 
+    def __init__(self, weights: Literal["mean", "upstream"] = "mean") -> None:
+        super().__init__()
+        self.weights = weights
+
     def forward(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Outputs [B, K] and values [B, K], NaN where one is not labelled -> [B], the same number in each row."""
+        """Outputs [B, K] and values [B, K], NaN where one is not labelled -> [B], the same number in each row.
+
+        Sequences [S, T, K] give [S, T], where each sequence is a batch of its own, and not added over processes.
+        """
         known = ~labels.isnan()
         # Not in evaluation: processes may have unlike numbers of batches, and would wait for each other.
         is_training = torch.is_grad_enabled() and outputs.requires_grad
         is_shared = is_training and distributed.is_available() and distributed.is_initialized()
-        add = _sum_over_processes if is_shared else _unchanged
-        counts = add(known.sum(0).to(outputs.dtype))
+        add = _sum_over_processes if is_shared and outputs.ndim == 2 else _unchanged
+        counts = add(known.sum(-2, keepdim=True).to(outputs.dtype))
         share = known / counts.clamp_min(1)
         truth = labels.where(known, 0.0)
-        means = add(torch.stack([(outputs * share).sum(0), (truth * share).sum(0)]))
+        means = add(torch.stack([(outputs * share).sum(-2, True), (truth * share).sum(-2, True)]))
         own, other = (outputs - means[0]), (truth - means[1])
         products = torch.stack([own * other, own.square() + other.square()])
-        covariance, variances = add((products * share).sum(1))
+        covariance, variances = add((products * share).sum(-2, True))
         distance = (means[0] - means[1]).square()
         concordance = 2 * covariance / (variances + distance + _TINY)
         usable = counts > 1
-        loss: Tensor = ((1 - concordance) * usable).sum() / usable.sum().clamp_min(1)
-        return loss.expand(len(outputs))
+        losses = (1 - concordance) * usable
+        if self.weights == "upstream":
+            losses = losses / torch.arange(1, losses.shape[-1] + 1, device=losses.device)
+            divisor = torch.ones_like(counts[..., 0])
+        else:
+            divisor = usable.sum(-1).clamp_min(1)
+        loss: Tensor = losses.sum(-1) / divisor
+        return loss.expand(outputs.shape[:-1])
 
 
 class _SumOverProcesses(torch.autograd.Function):

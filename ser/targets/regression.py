@@ -138,19 +138,28 @@ class Regression(ValueTarget):
         values = encode_labels(target, labels["train"]).double()
         moments: dict[str, list[float]] = {"mean": [], "std": []}
         for field, column in zip(target.label_names, values.T, strict=True):
-            known = column[~column.isnan()]
-            if len(known) < 2 or bool((known == known[0]).all()):
-                what = f"the value {known[0]:g} alone" if len(known) else "no value"
-                raise ConfigError(
-                    f"target.fields: {field!r} has {what} in train, so there is nothing to learn. Leave it out of "
-                    "target.fields, or choose another split."
-                )
-            moments["mean"].append(float(known.mean()))
-            moments["std"].append(float(known.std(correction=0)))
+            mean, std = cls.moments_of_train(field, column[~column.isnan()])
+            moments["mean"].append(mean)
+            moments["std"].append(std)
         return {
             **spec,
             **{name: own if spec.get(name) is None else spec[name] for name, own in moments.items()},
         }
+
+    @classmethod
+    def moments_of_train(cls, field: str, known: Tensor) -> tuple[float, float]:
+        """Return the mean and the deviation of the labelled values [N] of a field.
+
+        Raises:
+            ConfigError: Fewer than two of them differ.
+        """
+        if len(known) < 2 or bool((known == known[0]).all()):
+            what = f"the value {known[0]:g} alone" if len(known) else "no value"
+            raise ConfigError(
+                f"target.fields: {field!r} has {what} in train, so there is nothing to learn. Leave it out of "
+                "target.fields, or choose another split."
+            )
+        return float(known.mean()), float(known.std(correction=0))
 
     def scores(self, outputs: Tensor) -> Tensor:
         """Turn outputs [..., K] into values in units of the labels."""
@@ -158,8 +167,11 @@ class Regression(ValueTarget):
 
     def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
         """Return the losses [B] in units of the training split's deviation."""
-        labels = batch.labels
-        return compare(outputs, (labels - labels.new_tensor(self.mean)) / labels.new_tensor(self.std))
+        return compare(outputs, self.standardize(batch.labels))
+
+    def standardize(self, labels: Tensor) -> Tensor:
+        """Turn labels [..., K] into units of the training split's deviation."""
+        return (labels - labels.new_tensor(self.mean)) / labels.new_tensor(self.std)
 
     def floors(self, train: Tensor, targets: Tensor) -> dict[str, float]:
         """Return MSE and MAE of always answering the mean of the training split, of each field and in the mean."""
