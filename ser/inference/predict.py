@@ -25,8 +25,9 @@ from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.names import is_missing
 from ser.splits.speaker_normalize import normalize_by_speaker, uses_speaker_normalization
-from ser.targets.base import Target, numbers
+from ser.targets.base import Target
 from ser.targets.labels import encode_labels, label_columns
+from ser.targets.metrics import numbers
 
 # Against batches of 64 in file order, a CNN predicts 4.9 times as fast on a CPU with 16,000 padded frames, whose
 # activations stay in the cache, and 2.6 times with 64,000. A GPU wants large batches.

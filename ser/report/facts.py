@@ -9,7 +9,7 @@ import numpy as np
 
 from ser.data.summary import SplitSummary
 from ser.splits.leaks import Leak
-from ser.targets.base import Result
+from ser.targets.metrics import Result
 
 
 @dataclass(frozen=True, kw_only=True)

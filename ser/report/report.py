@@ -21,7 +21,7 @@ from ser.report.next_commands import fold_command, next_commands
 from ser.report.sections import Section, section_of
 from ser.runs.tables import format_markdown
 from ser.splits.assignment import SPLITS
-from ser.targets.base import Result
+from ser.targets.metrics import Result
 
 METRICS = {
     "accuracy": "accuracy",

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from ser.batch import Batch
 from ser.config.settings import option_of
 from ser.errors import ConfigError
 from ser.targets.labels import Labels
+from ser.targets.metrics import Scores
 
 Resolution = Literal["utterance", "frame"]
 Quantity = Literal["classes", "values"]
@@ -112,7 +112,7 @@ class Target(ABC):
         """Turn outputs [..., out_dim] into what is answered [..., A]: probabilities, or values."""
 
     @abstractmethod
-    def metrics(self) -> "Scores":
+    def metrics(self) -> Scores:
         """Build a metric of what `metric_inputs` returns."""
 
     @abstractmethod
@@ -210,68 +210,6 @@ class Target(ABC):
             ConfigError: It measures something else, or takes a whole batch that is mixed.
         """
         check_loss(criterion, self.predicts, "loss", mixup=mixup)
-
-
-class Scores(Metric):
-    """Base class of metrics over a whole split: numbers, and what a report shows of them."""
-
-    full_state_update = False
-    names: tuple[str, ...] = ()
-    """Numbers that `compute` always gives."""
-    headline: str
-    """The one that sums up the others."""
-
-    def compute(self) -> dict[str, Tensor]:
-        """Return numbers by name, and tensors with dimensions that `results` reads."""
-        raise NotImplementedError
-
-    def results(self, values: Mapping[str, Tensor]) -> "list[Result]":
-        """Return what a report shows, as tables and pictures, of the values that were computed."""
-        return []
-
-
-class Result(Protocol):
-    """What a report shows of a task in a split."""
-
-    @property
-    def kind(self) -> str:
-        """Which section of a report shows it, a key of `ser.report.sections.SECTIONS`."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """Of the task; empty where there is one alone."""
-        ...
-
-    @property
-    def headline(self) -> str:
-        """Metric that sums it up."""
-        ...
-
-    @property
-    def title(self) -> str:
-        """The headline for people."""
-        ...
-
-    @property
-    def floor(self) -> str:
-        """Metric that an answer reaches which looks at no input."""
-        ...
-
-    @property
-    def floor_title(self) -> str:
-        """The floor for people."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """Answers that were scored."""
-        ...
-
-
-def numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Select the numbers among computed values."""
-    return {name: float(value) for name, value in values.items() if value.ndim == 0}
 
 
 def check_loss(criterion: Any, predicts: Quantity, key: str, *, mixup: bool) -> None:

@@ -11,9 +11,9 @@ from torch.nn import functional
 from ser.batch import Batch
 from ser.errors import ConfigError
 from ser.names import normalize_name
-from ser.targets.base import Compare, Quantity, Scores, Target
+from ser.targets.base import Compare, Quantity, Target
 from ser.targets.labels import Labels, choose_field, complete_names, label_columns
-from ser.targets.metrics import ClassificationScores
+from ser.targets.metrics import ClassificationScores, Scores
 
 
 class ClassTarget(Target):

@@ -1,4 +1,4 @@
-"""Scores over a whole split, from one confusion matrix.
+"""Scores over a whole split: the base class of all, and those of classes, from one confusion matrix.
 
 Rows are true classes, columns predicted ones. Everything is a function of the matrix, so an update costs one
 count, nothing is a mean of batch values, and ranks are merged by adding matrices.
@@ -6,12 +6,74 @@ count, nothing is a mean of batch values, and ranks are merged by adding matrice
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
-from ser.targets.base import Result, Scores
+
+class Scores(Metric):
+    """Base class of metrics over a whole split: numbers, and what a report shows of them."""
+
+    full_state_update = False
+    names: tuple[str, ...] = ()
+    """Numbers that `compute` always gives."""
+    headline: str
+    """The one that sums up the others."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return numbers by name, and tensors with dimensions that `results` reads."""
+        raise NotImplementedError
+
+    def results(self, values: Mapping[str, Tensor]) -> "list[Result]":
+        """Return what a report shows, as tables and pictures, of the values that were computed."""
+        return []
+
+
+class Result(Protocol):
+    """What a report shows of a task in a split."""
+
+    @property
+    def kind(self) -> str:
+        """Which section of a report shows it, a key of `ser.report.sections.SECTIONS`."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Of the task; empty where there is one alone."""
+        ...
+
+    @property
+    def headline(self) -> str:
+        """Metric that sums it up."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """The headline for people."""
+        ...
+
+    @property
+    def floor(self) -> str:
+        """Metric that an answer reaches which looks at no input."""
+        ...
+
+    @property
+    def floor_title(self) -> str:
+        """The floor for people."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Answers that were scored."""
+        ...
+
+
+def numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
+    """Select the numbers among computed values."""
+    return {name: float(value) for name, value in values.items() if value.ndim == 0}
 
 
 @dataclass(frozen=True)

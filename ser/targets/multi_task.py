@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ser.batch import Batch
 from ser.config.instantiate import build, find_class
 from ser.errors import ConfigError, SerError
-from ser.targets.base import Compare, Quantity, Scores, Target, check_loss
+from ser.targets.base import Compare, Quantity, Target, check_loss
 from ser.targets.labels import LabelError, Labels, encode_labels
 from ser.targets.losses import ConcordanceLoss, CrossEntropy, Loss
+from ser.targets.metrics import Scores
 from ser.targets.multi_task_scores import MultiTaskScores
 
 DEFAULT_LOSSES: Mapping[Quantity, type[Loss]] = {"classes": CrossEntropy, "values": ConcordanceLoss}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
 
-from ser.targets.base import Result, Scores
+from ser.targets.metrics import Result, Scores
 
 if TYPE_CHECKING:
     from ser.targets.multi_task import MultiTask

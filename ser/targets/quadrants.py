@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ser.errors import DataError
-from ser.targets.base import Compare, Scores
+from ser.targets.base import Compare
 from ser.targets.classification import ClassTarget
-from ser.targets.metrics import QuadrantScores
+from ser.targets.metrics import QuadrantScores, Scores
 
 QUADRANTS = ("sadness", "anger", "pleasure", "joy")
 """Class names by index 2 * valence + activation. Activation is the challenge's word for arousal."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser.targets.base import Result, Scores
+from ser.targets.metrics import Result, Scores
 
 MEASURES = ("ccc", "pcc", "mse", "mae")
 

@@ -12,7 +12,7 @@ from ser.config.settings import Train
 from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import Splits
-from ser.targets.base import Result, numbers
+from ser.targets.metrics import Result, numbers
 from ser.training import evaluation, setup
 from ser.training.evaluation import Scores
 from ser.training.recording_callbacks import scores_of_recordings

@@ -15,7 +15,7 @@ from ser.report.facts import RunReport
 from ser.report.tensorboard import typed_settings, write_scores
 from ser.runs import environment
 from ser.runs.run_folder import RunFolder
-from ser.targets.base import Result
+from ser.targets.metrics import Result
 from ser.training.task import Task
 from ser.training.trainer import best_checkpoint
 

@@ -25,8 +25,9 @@ from ser.precision import in_float32
 from ser.randomness import seed_dropout
 from ser.runs import ranks
 from ser.splits.assignment import SPLITS
-from ser.targets.base import Result, Target, numbers
+from ser.targets.base import Target
 from ser.targets.losses import Objective
+from ser.targets.metrics import Result, numbers
 from ser.training.divergence import LossWatch, diverged, keep_finite, running_statistics
 from ser.training.epoch_totals import EpochTotals
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ser.errors import ConfigError
-from ser.targets.base import numbers
 from ser.targets.classification import Classes
 from ser.targets.frames import FrameClasses
 from ser.targets.losses import ConcordanceLoss, CrossEntropy, Focal, Objective, SquaredError
+from ser.targets.metrics import numbers
 from ser.targets.multi_task import MultiTask
 from ser.targets.regression import Regression
 from ser.targets.soft_labels import SoftClasses

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ser.targets import ClassTarget, ValueTarget
-from ser.targets.base import numbers
 from ser.targets.losses import CrossEntropy, Objective, SquaredError
+from ser.targets.metrics import numbers
 from tests.targets.batches import batch_of
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import mean_absolute_error, mean_squared_error
 
-from ser.targets.base import numbers
+from ser.targets.metrics import numbers
 from ser.targets.value_metrics import ValueScores, ccc, measures, pcc
 
 NAN = float("nan")
