@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from ser.__main__ import COMMANDS
-from ser.config.overrides import _same_kind
 from ser.config.settings import SCHEMAS
 from ser.config.slots import resolve
 from ser.config.types import signature
-from ser.config.validate import describe, known_keys
+from ser.config.validate import find_nodes, show
 from ser.errors import ConfigError, SerError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -256,7 +255,13 @@ def _refusal(word: str, override: Override, config: str) -> str | None:
     if accept is None:
         return f"{word}: {config} has no setting {key}"
     wrong = [value for value in values if not _stands_for(value) and not any(take(value) for take in accept)]
-    return f"{word}: {key} does not take {describe(wrong[0])}" if wrong else None
+    return f"{word}: {key} does not take {show(wrong[0])}" if wrong else None
+
+
+def known_keys(plain: Mapping[str, Any]) -> set[str]:
+    """All full keys: those in a config and those that a constructor in it would take."""
+    nodes = find_nodes("", plain, None)
+    return {node.key(name) for node in nodes for name in (*node.content, *node.takes)}
 
 
 @functools.cache
@@ -315,6 +320,22 @@ def _enter(place: str, node: Any, typed: dict[str, list[Accepts]], plain: dict[s
     for key, value in node.items():
         if key not in ("_target_", "defaults"):
             _enter(f"{prefix}{key}", value, typed, plain)
+
+
+def _same_kind(present: Any, value: Any) -> bool:
+    """Whether a value may replace one in a YAML: null any, any null, and any scalar a text."""
+    match present:
+        case bool():
+            return isinstance(value, bool | None)
+        case int():
+            return isinstance(value, int | None) and not isinstance(value, bool)
+        case float():
+            return isinstance(value, int | float | None) and not isinstance(value, bool)
+        case list() | dict():
+            return isinstance(value, type(present) | None)
+        case str():
+            return present.startswith(("${", "???")) or not isinstance(value, list | dict)
+    return True
 
 
 # ---- what the tests provoke ----

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from ser.__main__ import COMMANDS as OURS
-from ser.config.command_line import read_command
-from ser.config.overrides import App
+from ser.config.command_line import App, read_command
 from ser.config.settings import SCHEMAS
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY

@@ -15,11 +15,10 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ser.config.validate import known_keys
 from tests.commands import TINY, run
 from tests.config.test_validate import options_of
 from tests.conftest import REPOSITORY
-from tests.remedies import find_faults, find_remedies
+from tests.remedies import find_faults, find_remedies, known_keys
 
 CONF = REPOSITORY / "conf"
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}

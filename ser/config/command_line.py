@@ -1,154 +1,289 @@
 """A command line, understood before Hydra sees it: its mistakes all at once, its settings, its folders."""
 
 import argparse
-import os
+import difflib
+import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from hydra import initialize_config_dir
+from hydra import compose, version
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
-from ser.config.overrides import App, Trial, read_settings, try_combinations
-from ser.config.path_settings import literal_paths
-from ser.config.validate import complaint
-from ser.errors import ConfigError, did_you_mean, hydra_value
+from ser.config.paths import literal_path
+from ser.config.settings import Settings
+from ser.config.slots import trust
+from ser.config.validate import complaint, find_problems
+from ser.errors import ConfigError, did_you_mean, hydra_value, setting
 from ser.files import read_text
 from ser.runs import environment, ranks
-from ser.runs.handed_over import check_resolved
+from ser.runs.handed_over import check_resolved, find_code_in_hydra
 from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
+
+_CHECKED = 32  # combinations of a sweep, in advance; composing one takes 0.1 s
+
+
+@dataclass(frozen=True)
+class App:
+    """What a script is made of: see `ser.config.main.main`.
+
+    Args:
+        config_dir: Folder of the user's own configs and code.
+        is_own: Whether the user wrote the config, so that the packages it names may be imported; a run's folder may
+            come from somebody else.
+        trusts: Whether the user wrote its setting `trust`.
+    """
+
+    conf: Path
+    config_name: str
+    existing_paths: Sequence[str] = ()
+    schema: type[Settings] = Settings
+    help: str | None = None
+    config_dir: Path | None = None
+    is_own: bool = True
+    trusts: bool = True
+
+    def inspect(self, cfg: DictConfig) -> tuple[dict[str, Any], list[str]]:
+        """Return a composed config as plain containers, and its problems; what it may import is trusted."""
+        folders = [self.conf, *([self.config_dir] if self.config_dir else [])]
+        named = cfg.get("trust") if self.trusts else []
+        trust(map(str, named if isinstance(named, ListConfig) else [named]), *map(str, folders[1:]))
+        keys = {str(key) for key in OmegaConf.load(self.conf / f"{self.config_name}.yaml")}
+        keys |= {path.parent.name for folder in folders for path in folder.glob("*/*.yaml")}
+        paths = self.existing_paths
+        return find_problems(
+            cfg, root_keys=keys, existing_paths=paths, schema=self.schema, is_own=self.is_own
+        )
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command line that Hydra will accept.
-
-    Args:
-        app: what it runs.
-        arguments: for Hydra.
-        program: how it was called, without overrides and `-m`.
-        sweep_dir: folder of all jobs of a sweep; None for a single run.
-        bare: keys that no YAML spells out, before which Hydra wants `++`.
-    """
+    """A command line without mistakes; it runs jobs, or shows something, and has a folder if it is a sweep."""
 
     app: App
-    arguments: list[str]
     program: list[str]
+    flags: list[str]
+    overrides: list[str]
+    runs: bool = True
     sweep_dir: Path | None = None
-    bare: frozenset[str] = frozenset()
-
-    def is_bare(self, word: str) -> bool:
-        """Whether we, not the user, put `++` before an override."""
-        return word.partition("=")[0].removeprefix("++") in self.bare
 
 
 def read_command(argv: list[str], app: App) -> Command:
     """Find the mistakes in a command line before Hydra does.
 
     Raises:
-        ConfigError: with all of them.
+        ConfigError: With all of them.
     """
-    args, overrides, flags, strangers = _split(argv)
-    is_ours = not (args.hydra_help or args.shell_completion or args.experimental_rerun)
+    args, flags, problems = _split(argv)
     program = [*environment.program(), *(flag for flag in flags if flag not in ("-m", "--multirun"))]
-    if not is_ours or argv == ["--help"]:
-        return Command(app, [*argv, *_help(app, args)], program)
+    if args.help or args.info or args.hydra_help or args.shell_completion or args.experimental_rerun:
+        return Command(app, program, flags, [*args.overrides, *[_help(app)] * args.help], runs=False)
     app = _with_flags(app, args)
-    app = replace(app, trusts=app.is_own or any(word.lstrip("+").startswith("trust=") for word in overrides))
-    unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
-    is_sweep = args.multirun or "hydra.mode=MULTIRUN" in overrides
-    runs = not (args.cfg or args.help or args.info)
-    overrides = [_without_null(word, app) for word in literal_paths(overrides, is_sweep=is_sweep)]
-    with initialize_config_dir(
-        str(app.conf), version_base="1.3", job_name=Path(environment.program()[-1]).stem
-    ):
-        if app.config_dir:
-            _search_also(app)
-        settings, unread = read_settings(overrides, may_sweep=is_sweep)
-        trials = try_combinations(app, settings)
-    trials = trials if runs else [trial.to_show() for trial in trials]
-    runnable = next((trial for trial in trials if not trial.problems), trials[0])
-    folder = runnable.sweep_dir if is_sweep else runnable.run_dir
-    is_follower = runs and ranks.is_follower(runnable.trainer)
-    problems = [*unknown, *unread, *_common_problems(trials)]
-    if runs and not is_follower:
-        problems += _folder_problems(folder, "hydra.sweep.dir" if is_sweep else "hydra.run.dir")
-    if runs and (unsuited := ranks.check_launch(runnable.trainer, is_sweep=is_sweep)):
+    is_sweep = args.multirun or "hydra.mode=MULTIRUN" in args.overrides
+    words, trials, unread = _try_all(app, args.overrides, is_sweep=is_sweep)
+    problems += [*unread, *_common_problems(trials)]
+    trial = next((trial for trial in trials if not trial.problems), trials[0])
+    if args.cfg:
+        problems = [line for line in problems if "=???: must be given" not in line]
+    elif unsuited := ranks.check_launch(trial.trainer, is_sweep=is_sweep):
         problems.append(unsuited)
+    is_follower = not args.cfg and ranks.is_follower(trial.trainer)
     if problems and is_follower:
         sys.exit(1)  # the first process finds the same, and prints it
     if problems:
         raise complaint(problems)
-    bare = frozenset(key for trial in trials for key in trial.bare)
-    arguments = [f"++{raw}" if raw.partition("=")[0] in bare else raw for raw in overrides]
     if is_follower:
-        arguments += ["hydra.run.dir=.", "hydra/job_logging=none"]  # the first process has the run folder
-    if not (runs and is_sweep):
-        return Command(app, [*arguments, *flags, *_help(app, args)], program)
-    pinned = f"hydra.sweep.dir={hydra_value(str(folder))}"
-    return Command(app, [*arguments, pinned, *flags], program, folder, bare)
+        words += ["hydra.run.dir=.", "hydra/job_logging=none"]  # the first process has the run folder
+    if not is_sweep:
+        return Command(app, program, flags, words, runs=not args.cfg)
+    words.append(f"hydra.sweep.dir={hydra_value(trial.sweep_dir)}")  # its name may hold the time
+    return Command(app, program, flags, words, sweep_dir=trial.sweep_dir)
 
 
-def _help(app: App, args: argparse.Namespace) -> list[str]:
-    """Settings that make --help print the script's own text, and the command as the user types it."""
-    if not args.help:
-        return []
+def _split(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str]]:
+    """Return the arguments as Hydra parses them, the flags as typed, and what is wrong with others.
+
+    Overrides may stand on both sides of a flag.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        args, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}. --hydra-help explains the flags.") from error
+    if args.multirun and (args.cfg or args.info):
+        raise ConfigError("-m: only one of --multirun, --cfg and --info can be given. Leave out -m.")
+    strangers = [word for word in rest if word.startswith("-")]
+    args.overrides += [word for word in rest if word not in strangers]
+    unknown = [f"{flag}: no such flag. Settings are written KEY=VALUE, without dashes." for flag in strangers]
+    return args, [word for word in argv if word not in (*args.overrides, *strangers)], unknown
+
+
+def _help(app: App) -> str:
+    """Return the setting that makes --help print the script's own text, or the command as the user types it."""
     if app.help is None:
-        return [f"hydra.help.app_name={hydra_value(' '.join(environment.program()))}"]
+        return f"hydra.help.app_name={hydra_value(' '.join(environment.program()))}"
     text = f"{app.help.strip()}\n\nGroups and their options:\n\n$APP_CONFIG_GROUPS"
-    return [f"hydra.help.template={hydra_value(text)}"]
+    return f"hydra.help.template={hydra_value(text)}"
 
 
 def _with_flags(app: App, args: argparse.Namespace) -> App:
-    """The app with the folder and the primary config that the flags name.
+    """Return the app with the folders and the primary config that the flags name.
 
     Raises:
-        ConfigError: there is no such config.
+        SerError: One of them is not there, or is no config that may be read.
     """
     name = (args.config_name or app.config_name).removesuffix(".yaml")
     conf = app.conf.parent / (args.config_path or app.conf)
-    if not (conf / f"{name}.yaml").is_file():
-        names = [path.stem for path in conf.glob("*.yaml")]
-        remedy = did_you_mean(name, names) if names else "Name a folder of configs."
-        raise ConfigError(f"{conf}: there is no config '{name}'. {remedy}")
-    if args.config_path and not _has_defaults(conf / f"{name}.yaml"):
-        check_resolved(conf / f"{name}.yaml")  # a run's, or a job's: see ser.runs.run_folder
-    elif name != app.config_name or conf != app.conf:  # ours are no bombs
-        refuse_yaml_bomb(conf / f"{name}.yaml", read_text(conf / f"{name}.yaml"))
     config_dir = Path(args.config_dir).resolve() if args.config_dir else None
     if config_dir and not config_dir.is_dir():
-        raise ConfigError(
-            f"--config-dir {args.config_dir}: no such folder. Give the folder of your own configs."
-        )
+        raise ConfigError(f"--config-dir {config_dir}: there is no such folder. Check the path.")
+    if not (conf / f"{name}.yaml").is_file():
+        names = [path.stem for path in conf.glob("*.yaml")]
+        remedy = did_you_mean(name, names) if names else "Check the path."
+        raise ConfigError(f"{conf / name}.yaml: there is no such config. {remedy}")
+    text = read_text(conf / f"{name}.yaml")
+    if args.config_path and not re.search("^defaults:", text, re.MULTILINE):
+        check_resolved(conf / f"{name}.yaml")  # a run's, or a job's: see ser.runs.run_folder
+    refuse_yaml_bomb(conf / f"{name}.yaml", text)
     if config_dir:
         refuse_yaml_bombs(config_dir)
-    return replace(app, conf=conf, config_name=name, config_dir=config_dir, is_own=not args.config_path)
+    is_own = not args.config_path
+    trusts = is_own or any(word.lstrip("+").startswith("trust=") for word in args.overrides)
+    app = replace(app, conf=conf, config_name=name, config_dir=config_dir, is_own=is_own, trusts=trusts)
+    return replace(app, existing_paths=()) if args.cfg else app
 
 
-def _search_also(app: App) -> None:
-    """Let Hydra find the options of the user's own folder, too."""
+@contextmanager
+def started_hydra(app: App) -> Iterator[Hydra]:
+    """Start Hydra, which finds the options of the user's own folder, too."""
+    version.setbase("1.3")
     search_path = create_config_search_path(str(app.conf))
-    search_path.prepend("command-line", f"file://{app.config_dir}", anchor="schema")
+    if app.config_dir:
+        search_path.prepend("command-line", f"file://{app.config_dir}", anchor="schema")
     GlobalHydra.instance().clear()
-    Hydra.create_main_hydra2("app", search_path)
+    try:
+        yield Hydra.create_main_hydra2(Path(environment.program()[-1]).stem, search_path)
+    finally:
+        GlobalHydra.instance().clear()
 
 
-def _has_defaults(path: Path) -> bool:
-    """Whether a config is composed of others, as those that people write are."""
-    return any(line.startswith("defaults:") for line in path.read_text(errors="replace").splitlines())
+class Trial(NamedTuple):
+    """Why one combination of overrides cannot run, its settings of the trainer, and where a sweep would write."""
+
+    problems: list[str]
+    trainer: Any = None
+    sweep_dir: Path = Path()
 
 
-def _without_null(word: str, app: App) -> str:
-    """Write `~GROUP` for `GROUP=null`, which Hydra refuses for a group."""
-    group = word.removesuffix("=null")
-    return f"~{group}" if group != word and group.isidentifier() and (app.conf / group).is_dir() else word
+def _try_all(
+    app: App, overrides: Sequence[str], *, is_sweep: bool
+) -> tuple[list[str], list[Trial], list[str]]:
+    """Return the overrides as Hydra takes them, what each combination comes to, and why others cannot be read."""
+    words: list[str] = []
+    variants: list[list[str]] = []
+    problems: list[str] = []
+    with started_hydra(app) as hydra:
+        for raw in overrides:
+            try:
+                word = literal_path(raw, is_sweep=is_sweep)
+                word, values = _read_override(word, hydra.config_loader, is_sweep=is_sweep)
+                words, variants = [*words, word], [*variants, values]
+            except ConfigError as error:
+                problems.append(str(error))
+        combinations = itertools.islice(itertools.product(*variants), _CHECKED)
+        return words, [_try(app, combination) for combination in combinations], problems
+
+
+def _read_override(raw: str, loader: ConfigLoader, *, is_sweep: bool) -> tuple[str, list[str]]:
+    """Return an override as Hydra takes it, and one for each of its values.
+
+    A setting gets `++`, as a constructor may take what no YAML spells out; the check finds what none takes.
+
+    Raises:
+        ConfigError: It cannot be read, names an option that a group does not have, or sweeps without `-m`.
+    """
+    override = _parse(raw)
+    override.config_loader = loader  # glob() asks it for the options of a group
+    key, value = override.key_or_group, raw.partition("=")[2]
+    options = loader.get_group_options(key)
+    values = [value]
+    if override.is_sweep_override():
+        values = _values_of_sweep(raw, override, is_sweep=is_sweep, may_be_list=not options)
+    elif options and value == "null":
+        return f"~{key}", [f"~{key}"]  # Hydra knows no null for a group
+    elif override.is_delete():
+        if not options and "." not in key:
+            raise ConfigError(f"{raw}: a setting at the top cannot be deleted. Leave it out.")
+        return raw, [raw]
+    chosen = {option.strip("[] \"'") for each in values for option in each.split(",")} if options else set()
+    for option in chosen - {*options, ""}:
+        near = "".join(f"Did you mean '{name}'? " for name in difflib.get_close_matches(option, options, n=1))
+        raise ConfigError(f"{key}={option}: no such option. {near}Options: {', '.join(options)}.")
+    if not (options or override.is_hydra_override()):
+        raw = f"++{raw.lstrip('+')}"
+    return raw, [f"{raw.partition('=')[0]}={each}" for each in values]
+
+
+def _values_of_sweep(raw: str, override: Override, *, is_sweep: bool, may_be_list: bool) -> list[str]:
+    values = override.value()
+    if not is_sweep:
+        key, _, text = raw.partition("=")
+        listed = f"; a list is written {key}=[{text}]" if may_be_list and "(" not in text else ""
+        raise ConfigError(f"{raw}: several values make a sweep. Add -m for one run each{listed}.")
+    if isinstance(values, IntervalSweep):  # a sweeper draws from it; its start stands for all
+        return [str(values.start)]
+    return [*itertools.islice(override.sweep_string_iterator(), _CHECKED)]
+
+
+def _parse(raw: str) -> Override:
+    """Parse an override.
+
+    Raises:
+        ConfigError: It is not in Hydra's grammar.
+    """
+    key, equals, value = raw.partition("=")
+    if not re.fullmatch(r"[+~]*[\w./@-]+", key) or not (equals or key.startswith("~")):
+        raise ConfigError(f"{raw}: is no setting. Write KEY=VALUE.")
+    try:
+        return OverridesParser.create().parse_override(raw)
+    except HydraException as error:
+        is_list = value.startswith("[") and value.endswith("]")
+        quoted = setting(key, [item.strip() for item in value[1:-1].split(",")] if is_list else value)
+        raise ConfigError(f"{raw}: Hydra's grammar takes it apart. Write {quoted}.") from error
+
+
+def _try(app: App, overrides: Sequence[str]) -> Trial:
+    """Compose a config and inspect it."""
+    try:
+        cfg = compose(app.config_name, [*overrides], return_hydra_config=True)
+    except Exception as error:  # Hydra's, OmegaConf's or YAML's
+        return Trial([re.sub(" To append to .*", "", " ".join(str(error).split()))])
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.runtime.output_dir, cfg.hydra.job.num, cfg.hydra.job.id = ".", 0, "0"
+    HydraConfig.instance().set_config(cfg)  # the resolver ${hydra:...} reads it
+    try:
+        plain, problems = app.inspect(OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]))
+    finally:
+        HydraConfig.instance().cfg = None
+    problems += find_code_in_hydra(OmegaConf.to_container(cfg.hydra))  # type: ignore[arg-type]
+    return Trial(problems, plain.get("trainer"), Path(cfg.hydra.sweep.dir))
 
 
 def _common_problems(trials: Sequence[Trial]) -> list[str]:
-    """The problems of a single run, or of a sweep no job of which would run; others are announced."""
+    """Return the problems of a run, or of a sweep no job of which would run; others are announced."""
     failing = [trial for trial in trials if trial.problems]
     if len(failing) == len(trials):
         return trials[0].problems
@@ -157,28 +292,3 @@ def _common_problems(trials: Sequence[Trial]) -> list[str]:
         head = f"{len(failing)} of the first {len(trials)} combinations will fail, the others run:"
         print("\n  ".join([head, *lines]), file=sys.stderr)
     return []
-
-
-def _folder_problems(folder: Path, key: str) -> Iterator[str]:
-    """Why nothing can be written into a folder that may not exist yet."""
-    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        what = "is not a folder" if not nearest.is_dir() else "is not writable"
-        yield f"{folder}: cannot be written: {nearest} {what}. Choose another with {key}=FOLDER."
-
-
-def _split(argv: list[str]) -> tuple[argparse.Namespace, list[str], list[str], list[str]]:
-    """Return Hydra's flags parsed, the overrides, the flags as typed, and flags that Hydra does not know.
-
-    Overrides may stand on both sides of a flag, which argparse alone refuses.
-    """
-    parser = get_args_parser()
-    parser.exit_on_error = False
-    try:
-        args, rest = parser.parse_known_args(argv)
-    except argparse.ArgumentError as error:
-        raise ConfigError(f"{error}. --hydra-help explains the flags.") from error
-    strangers = [token for token in rest if token.startswith("-")]
-    overrides = [*args.overrides, *(token for token in rest if not token.startswith("-"))]
-    flags = [token for token in argv if token not in (*overrides, *strangers)]
-    return args, overrides, flags, strangers

@@ -4,6 +4,7 @@ import functools
 import inspect
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from ser.config.command_line import Command, read_command
-from ser.config.overrides import App
+from ser.config.command_line import App, Command, read_command, started_hydra
 from ser.config.settings import SCHEMAS, find_conf
-from ser.config.validate import check
-from ser.runs import environment, ranks, sweep, sweep_tables
-from ser.runs.process import (
-    describe_error,
-    exit_code_of,
-    interrupted,
-    is_users_mistake,
-    open_standard_streams,
-    piped_to_nobody,
-    wants_traceback,
-)
+from ser.config.validate import complaint
+from ser.runs import environment, process, ranks, sweep, sweep_tables
 
 Script = Callable[[Any], float | None]
 """A function of the settings of its command."""
@@ -46,10 +37,10 @@ def main(
     a failed job stops no other, and a table ends the sweep; the exit code is 1 if any job failed.
 
     Args:
-        config_name: the primary config, without `.yaml`.
-        existing_paths: full keys of files or folders that must be there, unless they are null.
-        rewrite: makes the arguments that Hydra gets of those that were typed.
-        help: what --help prints before the groups; None where it stands in the config.
+        config_name: Primary config, without `.yaml`.
+        existing_paths: Keys of files or folders that must be there, unless they are null.
+        rewrite: Makes the arguments that Hydra gets of those that were typed.
+        help: What --help prints before the groups; None where it stands in the config.
     """
 
     def decorate(script: Script) -> Callable[[], None]:
@@ -57,20 +48,20 @@ def main(
 
         @functools.wraps(script)
         def command() -> None:
-            open_standard_streams()
+            process.open_standard_streams()
             try:
                 typed = sys.argv[1:]
                 app = App(conf, config_name, existing_paths, SCHEMAS[config_name], help)
                 arguments = rewrite(typed) if rewrite else typed
                 code = _run(script, read_command(arguments, app), typed)
             except KeyboardInterrupt:
-                code = interrupted()
+                code = process.interrupted()
             except BrokenPipeError:  # as of `| head`
-                code = piped_to_nobody()
+                code = process.piped_to_nobody()
             except Exception as error:
-                if wants_traceback():
+                if process.wants_traceback():
                     raise
-                print(describe_error(error), file=sys.stderr)
+                print(process.describe_error(error), file=sys.stderr)
                 code = 1
             if code:
                 sys.exit(code)
@@ -81,48 +72,47 @@ def main(
 
 
 def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
-    """Let Hydra run the script, end a sweep with its table, and return the exit code.
-
-    Args:
-        script: of its settings.
-        command: what Hydra gets.
-        typed: arguments as the user typed them.
-    """
+    """Let Hydra run the script, end a sweep with its table, and return the exit code."""
     app = command.app
 
     @functools.wraps(script)
     def job(cfg: DictConfig) -> float | None:
         def run(resume: Path | None = None) -> float | None:
-            app.trust(cfg)
-            config = check(
-                cfg,
-                root_keys=app.root_keys(),
-                existing_paths=app.existing_paths,
-                schema=app.schema,
-                is_own=app.is_own,
-            )
+            config, problems = app.inspect(cfg)
+            if problems:  # of a sweep whose other jobs have none
+                raise complaint(problems)
             with ranks.silence_followers(config.get("trainer")):
                 if resume and "resume" in config:
                     config["resume"] = str(resume)
                 return script(app.schema.of(config))
 
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            return _run_job_of_sweep(run, cfg, command)
+            return _run_job_of_sweep(run, cfg, command.program)
         overrides = [word for word in typed if environment.is_of_run(word)]
         environment.remember_command([*environment.program(), *typed], overrides)
         return _run_job(run)
 
-    start = hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)
-    logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
-    argv, sys.argv = sys.argv, [sys.argv[0], *command.arguments]
+    argv, sys.argv = sys.argv, [sys.argv[0], *command.flags, *command.overrides]  # also of further processes
     try:
-        code = exit_code_of(start)
+        code = process.exit_code_of(lambda: _call_hydra(job, command))
     finally:
         sys.argv = argv
     if command.sweep_dir is not None and command.sweep_dir.is_dir():
         failed = sweep_tables.summarize(command.sweep_dir, command.program)
         code = code or min(failed, 1)
     return code
+
+
+def _call_hydra(job: Callable[[DictConfig], Any], command: Command) -> None:
+    """Let Hydra run a job or a sweep, or show what its flags ask for."""
+    app, is_sweep = command.app, command.sweep_dir is not None
+    if not command.runs:
+        hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)()
+        return
+    logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
+    with started_hydra(app) as started:
+        start = started.multirun if is_sweep else started.run
+        start(app.config_name, job, [*command.overrides, f"hydra.mode={'MULTIRUN' if is_sweep else 'RUN'}"])
 
 
 def _hide_prefixes(record: logging.LogRecord) -> bool:
@@ -132,25 +122,27 @@ def _hide_prefixes(record: logging.LogRecord) -> bool:
 
 
 def _run_job(run: Callable[[], float | None]) -> float | None:
+    """Run the only job; an error ends it with a message, or with a traceback where one is asked for."""
     try:
         return sweep.finite_objective(run())
     except BrokenPipeError:
-        sys.exit(piped_to_nobody())
+        sys.exit(process.piped_to_nobody())
     except Exception as error:
-        if wants_traceback() or HydraConfig.get().runtime.choices.get("debug") or not is_users_mistake(error):
-            raise
-        print(ranks.add_rank(describe_error(error)), file=sys.stderr)
+        is_debugged = process.wants_traceback() or HydraConfig.get().runtime.choices.get("debug")
+        if is_debugged or not process.is_users_mistake(error):
+            traceback.print_exc()
+        else:
+            print(ranks.add_rank(process.describe_error(error)), file=sys.stderr)
         sys.exit(1)
 
 
 def _run_job_of_sweep(
-    run: Callable[[Path | None], float | None], cfg: DictConfig, command: Command
+    run: Callable[[Path | None], float | None], cfg: DictConfig, program: Sequence[str]
 ) -> float | None:
     """Run one job of a sweep in the folder where it has been before, if it has, from where it was killed."""
     hydra_settings: Any = HydraConfig.get()
-    words = [str(word) for word in hydra_settings.overrides.task]
-    overrides = [word.removeprefix("++") if command.is_bare(word) else word for word in words]
-    environment.remember_command([*command.program, *overrides], overrides)
+    overrides = [str(word).removeprefix("++") for word in hydra_settings.overrides.task]
+    environment.remember_command([*program, *overrides], overrides)
     sweep_dir, given = Path(hydra_settings.sweep.dir).absolute(), Path(hydra_settings.runtime.output_dir)
     settings = sweep.hash_settings(OmegaConf.to_container(cfg, resolve=False))
     run_dir = sweep.find_folder(given, sweep_dir, overrides=overrides, settings=settings)

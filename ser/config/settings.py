@@ -25,14 +25,14 @@ class Settings:
     @classmethod
     def of(cls, config: Spec) -> Self:
         """Build the settings from a checked config; what is not in it is None, or has its default."""
-        given: dict[str, Any] = {}
-        for each in fields(cls):
-            if each.init and (each.name in config or each.default is MISSING):
-                value = config.get(each.name)
-                if isinstance(each.type, type) and is_dataclass(each.type) and isinstance(value, Mapping):
-                    value = each.type(**value)
-                given[each.name] = value
-        settings = cls(**given)
+        names = [
+            each for each in fields(cls) if each.init and (each.name in config or each.default is MISSING)
+        ]
+        nodes = {
+            each.name: each.type for each in names if isinstance(each.type, type) and is_dataclass(each.type)
+        }
+        given: dict[str, Any] = {each.name: config.get(each.name) for each in names}
+        settings = cls(**given | {name: node(**given[name]) for name, node in nodes.items() if given[name]})
         object.__setattr__(settings, "config", config)
         return settings
 
@@ -105,18 +105,7 @@ class Serab(Settings):
 class Batching:
     """How utterances are put together in batches.
 
-    Args:
-        max_frames: Maximum number of padded frames in a batch.
-        max_utterances: Maximum number of utterances in a batch.
-        pool: Number of utterances that are sorted together by length: fewer are more random, more pad less.
-        crop_frames: In training, maximum number of frames; longer utterances are cut to a random segment.
-        cut_frames: In training, number of frames of the sequences into which utterances are cut, the last one
-            shorter; all sequences are used, and none is joined with another.
-        balance: Which utterances of unequally frequent classes an epoch contains, see ser.batching.class_balance.
-        carry_state: In training, put the sequences of a recording into one row of successive batches, so that a
-            causal model can continue from its state.
-        overfit: Number of training utterances to train and validate on: a correct model can memorise them.
-        num_workers: Number of loader processes; 0 is fastest, as a batch is one copy out of mapped memory.
+    What each means stands in conf/batching/default.yaml.
     """
 
     max_frames: int = 16_000

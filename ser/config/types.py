@@ -1,10 +1,10 @@
-"""What a class or function takes, and whether a plain value fits."""
+"""What a class or function takes, and whether a plain value fits: pydantic judges by the annotation."""
 
 import inspect
 import json
 import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,9 +13,6 @@ from ser.config.settings import Spec
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
-
-_TOLD = (bool, int, float, str, list, dict, tuple, set)
-"""Types that YAML can spell, as messages name them."""
 
 
 class Parameter:
@@ -28,11 +25,10 @@ class Parameter:
 
     def __init__(self, hint: Any, default: Any) -> None:
         self.default = default
-        self.members = [*_members(hint)]
         self.node: type | None = hint if isinstance(hint, type) and is_dataclass(hint) else None
         """The class of a node's settings; None for all else."""
-        self._adapters = [adapter for member in self.members if (adapter := _adapter(member))]
-        self._is_open = len(self._adapters) < len(self.members)
+        self.members = [member for member in _members(hint) if _adapter(member)] or [Any]
+        self._adapter = _adapter(Union[tuple(self.members)])  # noqa: UP007
 
     def accepts(self, value: Any) -> bool:
         """Return whether a plain value fits; a node that builds an object always does."""
@@ -40,17 +36,18 @@ class Parameter:
             return True
         if self.node:
             return isinstance(value, Mapping)
-        if self._is_open and (not self._adapters or isinstance(value, Mapping | list)):
-            return True
-        return any(_fits(adapter, value) for adapter in self._adapters)
+        assert self._adapter is not None
+        try:
+            self._adapter.validate_json(json.dumps(value))
+        except ValueError:  # of pydantic
+            return False
+        return True
 
     @property
     def choices(self) -> list[str]:
         """The texts to choose from; none where the type is another."""
-        values = [
-            value for member in self.members if get_origin(member) is Literal for value in get_args(member)
-        ]
-        return [value for value in values if isinstance(value, str)]
+        literals = [member for member in self.members if get_origin(member) is Literal]
+        return [value for literal in literals for value in get_args(literal) if isinstance(value, str)]
 
     @property
     def expected(self) -> str:
@@ -70,44 +67,35 @@ def holds_target(value: Any) -> bool:
 
 @cache
 def signature(target: Callable[..., Any]) -> tuple[dict[str, Parameter], bool]:
-    """Return the parameters of a class or function by name, and whether it takes any other name as well."""
-    parameters, is_open = {}, False
-    for each in _own_and_inherited(target):
-        if each.kind is inspect.Parameter.VAR_KEYWORD:
-            is_open = True
-        elif each.kind is not inspect.Parameter.VAR_POSITIONAL:
-            hint = Any if each.annotation is inspect.Parameter.empty else each.annotation
-            parameters[each.name] = Parameter(hint, each.default)
-    return parameters, is_open
+    """Return the parameters of a class or function by name, and whether it takes any other name as well.
+
+    A constructor that takes `**rest` is taken to hand it to the next one of its bases.
+    """
+    owners = target.__mro__ if isinstance(target, type) else ()
+    constructors = [vars(owner)["__init__"] for owner in owners[:-1] if "__init__" in vars(owner)]
+    found: dict[str, Parameter] = {}
+    is_open = False
+    for function in constructors if owners else [target]:
+        kinds = inspect.signature(function, eval_str=True).parameters.values()
+        named = [each for each in kinds if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+        if owners and len(named) == 1:  # takes but `self`, as torch.nn.Module does
+            break
+        for each in named[bool(owners) :]:
+            hint = Any if each.annotation is each.empty else each.annotation
+            found.setdefault(each.name, Parameter(hint, each.default))
+        is_open = any(each.kind is each.VAR_KEYWORD for each in kinds)
+        if not is_open:
+            break
+    return found, is_open
 
 
-def _own_and_inherited(target: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the parameters; those of its base stand for the `**rest` that a class takes."""
-    own = [*inspect.signature(target, eval_str=True).parameters.values()]
-    if (
-        own
-        and all(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in own)
-        and isinstance(target, type)
-    ):
-        return own if "__init__" in vars(target) else []  # torch.nn.Module takes anything, and refuses it
-    if not (own and own[-1].kind is inspect.Parameter.VAR_KEYWORD and isinstance(target, type)):
-        return own
-    inherited = _own_and_inherited(target.__mro__[1])
-    if all(each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) for each in inherited):
-        return own  # its base takes nothing, so the rest goes elsewhere
-    names = {each.name for each in own}
-    return [*own[:-1], *(each for each in inherited if each.name not in names)]
-
-
-def _members(hint: Any) -> Iterator[Any]:
-    """Yield the members of a union, nested ones taken apart."""
+def _members(hint: Any) -> list[Any]:
+    """Return the members of a union, nested ones taken apart."""
     if get_origin(hint) is Annotated:
-        hint = get_args(hint)[0]
+        return _members(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
-        for member in get_args(hint):
-            yield from _members(member)
-    else:
-        yield hint
+        return [member for part in get_args(hint) for member in _members(part)]
+    return [hint]
 
 
 @cache
@@ -117,21 +105,13 @@ def _adapter(hint: Any) -> "TypeAdapter[Any] | None":
     from pydantic.errors import PydanticUserError
     from pydantic_core import SchemaError
 
-    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=strict)
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=None if is_dataclass(hint) else strict)
         adapter.json_schema()
     except (PydanticUserError, SchemaError, TypeError):
         return None
     return adapter
-
-
-def _fits(adapter: "TypeAdapter[Any]", value: Any) -> bool:
-    try:
-        adapter.validate_json(json.dumps(value))
-    except ValueError:  # of pydantic
-        return False
-    return True
 
 
 def _words(hint: Any) -> list[str]:
@@ -139,9 +119,4 @@ def _words(hint: Any) -> list[str]:
         return [*map(repr, get_args(hint))]
     if hint == Spec or is_dataclass(hint):
         return ["settings"]
-    if hint in (None, type(None)):
-        return ["null"]
-    kind = get_origin(hint) or hint
-    if kind in _TOLD or _adapter(hint):
-        return [re.sub(r"(\w+\.)+", "", inspect.formatannotation(hint))]
-    return []
+    return ["null" if hint in (None, type(None)) else re.sub(r"(\w+\.)+", "", inspect.formatannotation(hint))]

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from ser.config.main import main
-from ser.config.path_settings import resume_arguments
+from ser.config.paths import resume_arguments
 from ser.config.settings import Spec, Train
 from ser.config.slots import trusted
 from ser.errors import SerError, hydra_value

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ser.data.label_map import LabelCount
 from ser.data.manifest import Manifest
@@ -60,6 +60,7 @@ class SplitFacts:
         return {name: value for name, value in plain.items() if value is not None}
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """Interface of corpora."""
 

@@ -7,7 +7,7 @@ The assignment depends on names and a seed, never on the order of the rows. Rule
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from ser.splits.stratify import best_draw, blocks_of
 _log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Rule that assigns utterances to splits."""
 

@@ -146,7 +146,7 @@ def test_a_name_that_does_not_exist_is_answered_with_the_nearest():
 
 def test_a_misspelt_file_of_a_room_is_answered_with_the_nearest_class():
     with pytest.raises(
-        ConfigError, match=r"no module 'ser.models.xyz'. Did you mean 'ser.models.CNNEncoder'"
+        ConfigError, match=r"No module named 'ser\.models\.xyz'.*Did you mean 'ser\.models\.CNNEncoder'"
     ):
         build({"_target_": "ser.models.xyz.CNNEncoder"}, slot="model")
 
@@ -193,7 +193,7 @@ def test_every_target_of_our_configs_has_typed_parameters(name: str) -> None:
         if each not in ("args", "kwargs", "settings", "rest")
     ]
     assert {*named} <= {*parameters}
-    assert is_open == (leaf == "WaveformCNNLSTMEncoder")  # which hands the rest on to a part of it
+    assert is_open == (leaf in ("WaveformCNNLSTMEncoder", "RunLogger"))  # which hand the rest on to a part
 
 
 SAMPLE = '''
@@ -268,7 +268,7 @@ def sample_module(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         for slot in ("sample", "sample.parts", "sample.named.a"):
-            patch.setitem(SLOTS, slot, Slot("a sample", ("sample_module",), "builtins.object"))
+            patch.setitem(SLOTS, slot, Slot("a sample", "collections.abc.Hashable", ("sample_module",)))
         import_module("sample_module")
         yield
 

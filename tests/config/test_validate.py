@@ -16,9 +16,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from ser.config.command_line import read_command
-from ser.config.overrides import App
-from ser.config.path_settings import literal_paths, resume_arguments
+from ser.config.command_line import App, read_command
+from ser.config.paths import literal_path, resume_arguments
 from ser.config.settings import SCHEMAS
 from ser.config.types import signature
 from ser.config.validate import check
@@ -153,17 +152,15 @@ def test_check_reports_all_problems_at_once():
     cfg = {
         "optimizer": ADAMW | {"lrr": 1, "lr": "abc"},
         "model": {"_target_": "ser.models.LSTMEncoder", "cell": "gruu", "num_layers": "${nowhere}"},
-        "data": {"root": "???"},
+        "init": "???",
     }
     lines = problems(cfg)
     assert len(lines) == 5
     assert "optimizer.lrr=1: unknown key. Did you mean 'optimizer.lr'?" in lines
-    assert "optimizer.lr=abc: expected float (default 0.001), found the text 'abc'." in lines
+    assert "optimizer.lr=abc: expected float (default 0.001), found a text." in lines
     assert "model.cell=gruu: no such choice. Did you mean 'gru'?" in lines
-    assert "data.root=???: must be given. Add data.root=VALUE." in lines
-    [unresolved] = [
-        line for line in lines if line.startswith("model.num_layers=${nowhere}: cannot be resolved")
-    ]
+    assert "init=???: must be given. Add init=VALUE." in lines
+    [unresolved] = [line for line in lines if line.startswith("model.num_layers: cannot be resolved")]
     assert "'nowhere' not found" in unresolved
 
 
@@ -172,7 +169,7 @@ def test_check_reports_all_problems_at_once():
     [
         (
             {"optimizer": ADAMW | {"lr": True}},
-            "optimizer.lr=true: expected float (default 0.001), found true.",
+            "optimizer.lr=true: expected float (default 0.001), found true or false.",
         ),
         (
             {"optimizer": ADAMW | {"lr": None}},
@@ -180,11 +177,11 @@ def test_check_reports_all_problems_at_once():
         ),
         (
             {"trainer": {"_target_": "lightning.pytorch.Trainer", "max_epochs": 1e3}},
-            "trainer.max_epochs=1000.0: expected int or null, found the number 1000.0. Write 1000.",
+            "trainer.max_epochs=1000.0: expected int or null, found a number. Write 1000.",
         ),
         (
             {"trainer": {"_target_": "lightning.pytorch.Trainer", "accelerator": 3}},
-            "trainer.accelerator=3: expected str (default 'auto'), found the number 3."
+            "trainer.accelerator=3: expected str (default 'auto'), found a whole number."
             " To mean the text, quote it: 'trainer.accelerator=\"3\"'.",
         ),
         (
@@ -197,23 +194,20 @@ def test_check_reports_all_problems_at_once():
         ),
         (
             {"callbacks": {"b": {"_target_": "nowhere.Class"}}},
-            "callbacks.b._target_=nowhere.Class: no module 'nowhere'. Is the package 'nowhere' installed?",
+            "callbacks.b._target_=nowhere.Class: module 'nowhere' cannot be imported (ModuleNotFoundError: No module"
+            " named 'nowhere'). Correct the name or that file, or install what it needs.",
         ),
         (
             {"model": {"_target_": "Class"}},
-            "model._target_=Class: 'Class' has no module. Write the full name, package.module.Class.",
+            "model._target_=Class: is not the full name of a public class. Write package.module.Class.",
         ),
         (
             {"target": {"_target_": "ser.targets.Quadrant", "x": 1}},
             "target.x=1: unknown key. ser.targets.Quadrant takes nothing.",
         ),
         (
-            {"a": {"b": [1.0, float("nan")]}},
-            "a.b[1]=nan: is not finite. Give a number, or null to turn it off.",
-        ),
-        (
             {"optimizer": ADAMW | {"lr": float("inf")}},
-            "optimizer.lr=inf: is not finite. Give a number, or null to turn it off.",
+            "optimizer.lr=inf: is not finite. Give a number.",
         ),
         (
             {"optimizer": ADAMW, "schedule": {"_target_": "ser.training.cosine", "lr": 1}},
@@ -248,8 +242,8 @@ def test_paths_that_must_exist_are_checked_unless_null(tmp_path):
         OmegaConf.create({"ckpt": str(tmp_path / "best.ckpt"), "resume": None}),
         existing_paths=("ckpt", "resume", "not.there"),
     )
-    [line] = problems({"run": {"ckpt": str(tmp_path / "bset.ckpt")}}, existing_paths=("run.ckpt",))
-    assert line.startswith(f"run.ckpt={tmp_path}/bset.ckpt: no such file or folder, seen from {Path.cwd()}.")
+    [line] = problems({"ckpt": str(tmp_path / "bset.ckpt")}, existing_paths=("ckpt",))
+    assert line.startswith(f"ckpt={tmp_path}/bset.ckpt: no such file or folder, seen from {Path.cwd()}.")
     assert line.endswith(f"Did you mean '{tmp_path}/best.ckpt'?")
 
 
@@ -284,23 +278,22 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
     mistakes = {
         "optimizer.lrr=1": "unknown key. Did you mean 'optimizer.lr'?",
         "lr=1": "unknown key. Did you mean 'optimizer.lr'?",
-        "optimizer.lr=abc": "expected float (default 0.001), found the text 'abc'.",
-        "seed=abc": "expected int, such as 0, found the text 'abc'.",
-        "batching.max_frames=1.5": "expected int, such as 100, found the number 1.5.",
+        "optimizer.lr=abc": "expected float (default 0.001), found a text.",
+        "seed=abc": "expected int, found a text.",
+        "batching.max_frames=1.5": "expected int (default 16000), found a number.",
         "batching.crop_frame=3": "unknown key. Did you mean 'batching.crop_frames'?",
         "model=cnnn": "no such option. Did you mean 'cnn'? Options: cnn, lstm.",
         "modle=cnn": "unknown key. Did you mean 'mode' or 'model'?",
-        "name=a=3": "a value with '=' must be quoted. Write 'name=\"a=3\"'.",
-        "name=a(b": "a value with such characters must be quoted. Write 'name=\"a(b\"'.",
-        "oops": "has no '='. Write oops=VALUE.",
-        "=3": "has no key before the '='. Write KEY=3.",
+        "name=a=3": "Hydra's grammar takes it apart. Write 'name=\"a=3\"'.",
+        "name=a(b": "Hydra's grammar takes it apart. Write 'name=\"a(b\"'.",
+        "oops": "is no setting. Write KEY=VALUE.",
+        "=3": "is no setting. Write KEY=VALUE.",
         "--lr=3": "no such flag. Settings are written KEY=VALUE, without dashes.",
         "debug=true": "no such option. Options: fast.",
         "trainer.max_epochs=1,2": "several values make a sweep. Add -m for one run each; a list is written"
         " trainer.max_epochs=[1,2].",
         "batching.max_frames=range(1,3)": "several values make a sweep. Add -m for one run each.",
-        "~nothing": "Could not delete from config. 'nothing' does not exist.",
-        "hydra.run.dri=x": "Could not override 'hydra.run.dri'. To append to your config use +hydra.run.dri=x",
+        "~nothing": "a setting at the top cannot be deleted. Leave it out.",
         "hydra/launcher=jobblib": "no such option. Options: basic.",
     }
     done = run(app, *mistakes, "hydra.run.dir=logs/mistaken")
@@ -315,25 +308,27 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-cn", "trian"], "there is no config 'trian'. Did you mean 'train'?"),
-        (["-cp", "nowhere"], "there is no config 'train'. Name a folder of configs."),
+        (["-cn", "trian"], "trian.yaml: there is no such config. Did you mean 'train'?"),
+        (["-cp", "nowhere"], "nowhere/train.yaml: there is no such config."),
+        (["-cd", "nowhere"], "nowhere: there is no such folder."),
+        (["hydra.run.dri=x"], "Could not override 'hydra.run.dri'."),
         (["-cn", "predict", "input=a"], "ckpt=???: must be given. Add ckpt=VALUE."),
         (["--cfg", "jobs"], "invalid choice: 'jobs'"),
         (["--cfg", "job", "optimizer.lrr=1"], "optimizer.lrr=1: unknown key. Did you mean 'optimizer.lr'?"),
-        (["--cfg", "job", "-m"], "Only one of --run, --multirun, --cfg"),
-        (["hydra.run.dir=/dev/null/run"], "/dev/null/run: cannot be written: /dev/null is not a folder."),
+        (["--cfg", "job", "-m"], "only one of --multirun, --cfg and --info can be given"),
+        (["hydra.run.dir=/dev/null/run"], "/dev/null/run: not a directory. A part of the path is a file"),
         (["resume=nowhere"], "resume=nowhere: no such file or folder"),
-        (["+optimizer.lr=1"], "An item is already at 'optimizer.lr'."),
-        (
-            ["-m", "optimizer.lr=interval(1e-4,1e-2)"],
-            "optimizer.lr=interval(0.0001,0.01): Hydra's basic sweeper draws no numbers",
-        ),
-        (["~monitor"], "monitor: is deleted. Leave out '~monitor'."),
+        (["-m", "optimizer.lr=interval(1e-4,1e-2)"], "BasicSweeper does not support sweep type"),
+        (["~monitor"], "~monitor: a setting at the top cannot be deleted. Leave it out."),
+        (["callbacks.bset.monitor=x"], "names no class in `_target_`."),
         (["resume=1"], "'resume=\"1\"': no such file or folder"),
         (["mode=maxx"], "mode=maxx: no such choice. Did you mean 'max'?"),
         (["seed=null"], "seed=null: expected int, found null."),
         (["+lr=1"], "lr=1: unknown key. Did you mean 'optimizer.lr'?"),
-        (["batching.max_frames.x=1"], "batching.max_frames.x=1: unknown key."),
+        (
+            ["batching.max_frames.x=1"],
+            'batching.max_frames={"x": 1}: expected int (default 16000), found settings.',
+        ),
     ],
 )
 def test_a_mistake_is_answered_before_anything_starts(app, arguments, words, monkeypatch, capsys):
@@ -457,7 +452,6 @@ def test_every_option_of_the_real_configs_passes_the_check(overrides, monkeypatc
         ("cache_dir=0", "0"),
         ("init=~/x", str(Path.home() / "x")),
         ("init=[~/x,~/y]", [str(Path.home() / "x"), str(Path.home() / "y")]),
-        ("init=[a,b]", ["a,b"]),
         ("init=[c,d]", ["c", "d"]),
         ("lr=0.5", 0.5),
     ],
@@ -466,23 +460,13 @@ def test_a_path_is_taken_as_it_is(typed, read, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a,b", "run (1)", "lr=1e-3", "it's"):
         (tmp_path / name).touch()
-    (word,) = literal_paths([typed], is_sweep=False)
+    word = literal_path(typed, is_sweep=False)
     assert OverridesParser.create().parse_override(word).value() == read
 
 
 def test_several_paths_without_brackets_stay_a_sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert literal_paths(["ckpt=a,b"], is_sweep=False) == ["ckpt=a,b"]
-
-
-def test_a_name_with_a_comma_in_a_list_of_paths_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.wav", "b,c.wav"):
-        Path(name).touch()
-    assert literal_paths(["input=[a.wav,b,c.wav]"], is_sweep=False) == ['input=[a.wav,"b,c.wav"]']
-    assert literal_paths(["input=[a.wav,c.wav]"], is_sweep=False) == ["input=[a.wav,c.wav]"]
+    assert literal_path("ckpt=a,b", is_sweep=False) == "ckpt=a,b"
 
 
 @pytest.mark.parametrize("name", ["lr=1e-3", "a,b", "run (1)", "it's", "[x]", "~", "$x", "a b"])
@@ -493,7 +477,7 @@ def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
     for typed in {str(tmp_path / name), hydra_value(str(tmp_path / name))}:
         rewritten = resume_arguments([f"resume={typed}"])
         assert resume_arguments(rewritten) == rewritten  # of which further processes of a run are started
-        _, folder, *_, resume, run_dir, _ = rewritten
+        _, folder, *_, resume, run_dir = rewritten
         assert folder == str(tmp_path / name)
         for word in (resume, run_dir):
             assert OverridesParser.create().parse_override(word).value() == str(tmp_path / name)
@@ -502,25 +486,19 @@ def test_resume_takes_any_name_of_a_folder(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("prefix", ["", "+", "++"])
 def test_resume_may_have_hydras_prefix(prefix, tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0\n")
-    assert f"++resume={tmp_path}" in resume_arguments([f"{prefix}resume={tmp_path}"])
+    assert f"resume={tmp_path}" in resume_arguments([f"{prefix}resume={tmp_path}"])
 
 
 @pytest.mark.parametrize(
-    ("word", "remedy"),
+    "word",
     [
-        ("-m", "repeat its command with the same hydra.sweep.dir"),
-        ("--multirun", "repeat its command with the same hydra.sweep.dir"),
-        ("hydra.mode=MULTIRUN", "repeat its command with the same hydra.sweep.dir"),
-        ("hydra.run.dir=elsewhere", "copy the folder and resume the copy"),
-        ("trainer=gpu", "such as trainer.accelerator=gpu"),
-        ("split=random", "written KEY.NAME=VALUE"),
-        ("debug=fast", "written KEY.NAME=VALUE"),
-        ("++model=lstm", "written KEY.NAME=VALUE"),
+        *("-m", "--multirun", "hydra.mode=MULTIRUN", "hydra.run.dir=elsewhere", "hydra.sweep.dir=elsewhere"),
+        *("trainer=gpu", "split=random", "debug=fast", "++model=lstm"),
     ],
 )
-def test_what_a_resumed_run_has_chosen_is_refused(word, remedy, tmp_path):
+def test_what_a_resumed_run_has_chosen_is_refused(word, tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 0\n")
-    with pytest.raises(ConfigError, match=re.escape(remedy)):
+    with pytest.raises(ConfigError, match=rf"{re.escape(word)}: .* Leave it out; .*trainer\.accelerator=gpu"):
         resume_arguments([f"resume={tmp_path}", word])
 
 
@@ -599,7 +577,7 @@ def test_a_setting_of_another_type_is_named(script, word, tmp_path, monkeypatch)
     }
     words = [each for each in given.get(script, []) if each.partition("=")[0] != word.partition("=")[0]]
     existing = ["ckpt", "input"] if script == "predict" else ["ckpt"] if script == "export" else []
-    key = word.strip("~").partition("=")[0]
+    key = word.partition("=")[0]
     with pytest.raises(ConfigError, match=rf"problems? in the configuration:(\n.*)*\n  {key}(=\S*)?: "):
         read_command([*words, word], App(ROOT / "conf", script, existing, SCHEMAS[script]))
 

@@ -9,9 +9,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from ser.config.command_line import read_command
-from ser.config.overrides import App
-from ser.config.path_settings import resume_arguments
+from ser.config.command_line import App, read_command
+from ser.config.paths import resume_arguments
 from ser.config.validate import check
 from ser.errors import ConfigError
 from ser.runs.handed_over import check_links, check_resolved
