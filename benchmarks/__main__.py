@@ -21,7 +21,10 @@ from ser.data.summary import markdown_table
 from ser.files import write_atomic
 from ser.runs.environment import git_commit, has_local_changes
 
-NAMES = ("ingest", "start", "padding", "features", "train", "lstm", "predict", "streaming", "gpu", "growth")
+NAMES = (
+    *("ingest", "start", "padding", "features", "train", "lstm", "predict", "streaming", "alignment"),
+    *("gpu", "growth"),
+)
 REPORT = ROOT / "docs" / "benchmarks.md"
 RESULTS = REPORT.with_suffix(".json")
 _PACKAGES = (

@@ -9,6 +9,7 @@ COMMANDS = {
     "predict": "predict recordings, a stream or a file of the challenge with a trained model",
     "describe": "print speakers, classes and leaks of a corpus, and draw some recordings",
     "validate": "check whether the course challenge would accept a file of predictions",
+    "align": "find when each word of a transcript is spoken in its recording",
     "export": "write a streaming model as ONNX",
     "export-challenge": "write recordings as the course challenge's JSON files",
     "serab": "score frozen embeddings on the corpora of the SERAB benchmark",

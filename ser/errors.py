@@ -132,6 +132,7 @@ EXTRAS = {
     "text": ("scipy>=1.13",),
     "opensmile": ("opensmile>=2.5",),
     "transformers": ("transformers>=4.50",),
+    "align": ("pocketsphinx>=5.1", "espeakng-loader>=0.2.4"),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
 }
 """Packages of each extra, as in pyproject.toml, which is not installed with the package."""

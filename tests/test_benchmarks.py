@@ -17,7 +17,7 @@ from ser.corpora.challenge_reader import read_challenge
 from tests.commands import REPOSITORY, warm_python
 
 QUICK = ["ingest", "padding", "features", "lstm"]
-SLOW = ["start", "train", "predict", "streaming", "growth"]
+SLOW = ["start", "train", "predict", "streaming", "growth", "alignment"]
 
 
 def run(module: str, *arguments: str) -> str:

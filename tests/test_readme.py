@@ -137,7 +137,12 @@ def compose(words: list[str]) -> None:
         words: its name and its arguments.
     """
     name = {"describe": "train", "export-challenge": "train"}.get(words[0], words[0])
-    existing = {"predict": ["ckpt", "input"], "export": ["ckpt"], "serab": ["corpora_root"]}.get(name, [])
+    existing = {
+        "predict": ["ckpt", "input"],
+        "export": ["ckpt"],
+        "align": ["audio", "transcript"],
+        "serab": ["corpora_root"],
+    }.get(name, [])
     read_command([*words[1:], "--cfg", "job"], App(REPOSITORY / "conf", name, existing, SCHEMAS[name]))
 
 

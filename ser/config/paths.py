@@ -13,7 +13,22 @@ from ser.files import exists
 from ser.runs.handed_over import check_links, check_resolved
 
 _NEW = {"output", "dir", "cache_dir"}
-_PATHS = {*_NEW, "ckpt", "input", "init", "resume", "root", "corpora_root", "path", "folder", "weights"}
+_PATHS = {
+    *_NEW,
+    *(
+        "ckpt",
+        "input",
+        "init",
+        "resume",
+        "root",
+        "corpora_root",
+        "path",
+        "folder",
+        "weights",
+        "audio",
+        "transcript",
+    ),
+}
 """Last parts of the keys that are files or folders; those in _NEW need not exist."""
 _HOME = re.compile(r"(^|[\[,])~(?=[/,\]]|$)")  # at the beginning of a value, or of an item of a list
 _NOT_ON_RESUME = re.compile(r"-m|--multirun|hydra\.(mode|run\.dir|sweep\.\w+)=.*")

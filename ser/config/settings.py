@@ -71,6 +71,20 @@ class Export(Settings):
 
 
 @dataclass(frozen=True)
+class Align(Settings):
+    """Settings of `ser align`."""
+
+    audio: str
+    transcript: str
+    method: Literal["given", "uniform", "energy", "dtw", "pocketsphinx"]
+    language: str | None
+    output: str | None
+    layout: Literal["words", "segmentation"]
+    on_error: Literal["raise", "skip"]
+    overwrite: bool
+
+
+@dataclass(frozen=True)
 class SerabData:
     """Settings of `ser serab` for all corpora."""
 
@@ -159,6 +173,7 @@ def names_of(value: str | list[str]) -> list[str]:
 SCHEMAS: dict[str, type[Settings]] = {
     "predict": Predict,
     "export": Export,
+    "align": Align,
     "serab": Serab,
     "train": Train,
 }

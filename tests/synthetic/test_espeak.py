@@ -75,3 +75,22 @@ def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(ConfigError, match=r'espeakng-loader.*not installed.*pip install "espeakng-loader'):
         Synthesizer()
+
+
+def test_word_starts_follow_the_pauses_in_the_sound(synthesizer):
+    words = ["one,", "two,", "three."]
+    spoken = synthesizer.synthesize_words(words, voice="en", rate=120)
+    loud = np.abs(spoken.waveform) > 0.01
+    for start in spoken.starts[1:]:
+        place = round(start * SAMPLE_RATE)
+        assert not loud[place - SAMPLE_RATE // 20 : place].any()  # a comma is a pause
+        assert loud[place : place + SAMPLE_RATE // 5].any()
+    assert spoken.is_exact == (True, True, True)
+
+
+def test_joined_words_share_the_time_until_the_next_one(synthesizer):
+    spoken = synthesizer.synthesize_words(["one", "of", "the", "cups"], voice="en")
+    assert spoken.is_exact == (True, True, False, True)
+    _, of, the, cups = spoken.starts
+    assert of < the < cups
+    assert the - of == pytest.approx(2 / 5 * (cups - of), rel=1e-6)
