@@ -188,7 +188,8 @@ def find_conf(file: Path) -> Path:
 def option_of(group: str, kind: Any) -> str:
     """Return the option of a group that names a class or function, such as `ccc` of `loss`; else its full name."""
     for file in sorted((find_conf(Path(__file__)) / group).glob("*.yaml")):
-        node: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if resolve(group, node.get(group, node).get("_target_")) is kind:
+        node: Any = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        name = (node.get(group, node) or {}).get("_target_")
+        if name and resolve(group, name) is kind:
             return file.stem
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -108,6 +108,11 @@ def test_a_schedule_is_planned_if_it_takes_the_number_of_steps() -> None:
     assert not is_planned(None)
 
 
+@pytest.mark.parametrize("group", ["loss", "pooling", "schedule", "target"])
+def test_an_option_of_every_group_can_be_named(group: str) -> None:
+    assert option_of(group, Path) == "pathlib.Path"
+
+
 def test_an_option_is_named_by_its_class() -> None:
     assert option_of("loss", CrossEntropy) == "cross_entropy"
     assert option_of("target", CrossEntropy) == "ser.targets.losses.CrossEntropy"
