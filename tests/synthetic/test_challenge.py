@@ -1,14 +1,11 @@
 """The demonstration data: its plan, without a sound, and its files, with few utterances."""
 
 import json
-import logging
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError
 from ser.synthetic import challenge, sentences
 from ser.synthetic.prosody import CHARACTERS_PER_SECOND, NORMAL_RATE, plan
 from ser.synthetic.sentences import LANGUAGES, SPLITS
@@ -22,39 +19,9 @@ def planned():
 
 
 @pytest.fixture(scope="module")
-def espeak():
-    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install ".[demo]"')
-
-
-@pytest.fixture(scope="module")
-def generated(espeak, tmp_path_factory):  # noqa: ARG001
-    """A folder with 8 utterances a split, spoken by two processes one after the other."""
-    root = tmp_path_factory.mktemp("demo") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(challenge, "PART_SIZE", 16)
-        challenge.generate(root, utterances=FEW, processes=1)
-        yield root
-
-
-@pytest.fixture
-def copied(generated, tmp_path):
-    """A copy of the generated folder that a test may damage."""
-    for path in generated.glob("*.json"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    return tmp_path
-
-
-@pytest.fixture
-def mute(espeak, monkeypatch, tmp_path_factory):  # noqa: ARG001
-    """A Python whose every process fails, as if espeak-ng crashed."""
-    script = tmp_path_factory.mktemp("mute") / "python"
-    script.write_text("#!/bin/sh\necho 'espeak-ng is hoarse' >&2\nexit 3\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-
-
-def contents(root):
-    return {path.name: path.read_bytes() for path in root.glob("*.json")}
+def generated(folders):
+    """A folder with 8 utterances a split."""
+    return folders("challenge")
 
 
 def of_split(planned, split):
@@ -213,90 +180,7 @@ def test_the_spoken_length_is_the_planned_one(generated):
     assert spoken.mean() == pytest.approx(expected.mean(), rel=0.15)
 
 
-@pytest.mark.usefixtures("mute")
-def test_a_second_call_does_nothing_and_says_nothing(generated, caplog, capfd):
-    times = {path: path.stat().st_mtime_ns for path in generated.iterdir()}
-    with caplog.at_level(logging.DEBUG):
-        challenge.generate(generated, utterances=FEW)
-    assert times == {path: path.stat().st_mtime_ns for path in generated.iterdir()}
-    assert caplog.text == ""
-    assert capfd.readouterr() == ("", "")
-
-
-def test_an_interrupted_folder_is_redone_by_one_of_two_callers_to_the_same_bytes(generated, copied, caplog):
-    (copied / "train.json").write_text("{")
-    (copied / "dev.json").unlink()
-    (copied / ".partial").mkdir()
-    (copied / ".partial" / "part-0").write_text("[[1,2")
-    with caplog.at_level(logging.INFO), ThreadPoolExecutor(2) as callers:
-        for call in [
-            callers.submit(challenge.generate, copied, utterances=FEW, processes=2) for _ in range(2)
-        ]:
-            call.result()
-    assert contents(copied) == contents(generated)
-    assert caplog.text.count("generating synthetic speech") == 1
-    assert not (copied / ".partial").exists()
-
-
-@pytest.mark.usefixtures("mute")
-@pytest.mark.parametrize("damage", ["missing file", "cut file", "cut demo.json", "seed", "sizes", "code"])
-def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatch):
-    before = contents(copied)
-    if damage == "missing file":
-        (copied / "gold_2.json").unlink()
-    elif damage == "cut file":
-        (copied / "dev.json").write_bytes(before["dev.json"][:-1])
-    elif damage == "cut demo.json":
-        (copied / "demo.json").write_text("{")
-    elif damage == "code":
-        monkeypatch.setattr(challenge, "hash_generator_code", lambda _: "another")
-    with pytest.raises(DataError, match="espeak-ng is hoarse"):
-        challenge.generate(
-            copied,
-            seed=int(damage == "seed"),
-            utterances={**FEW, "dev": 9} if damage == "sizes" else FEW,
-        )
-    assert contents(copied)["train.json"] == before["train.json"]
-    assert not (copied / ".partial").exists()
-
-
-@pytest.mark.usefixtures("mute")
-def test_a_crash_of_espeak_is_reported_with_what_to_do(tmp_path):
-    with pytest.raises(
-        DataError, match=r"utterances 0 to .* ended with code 3 \(espeak-ng is hoarse\).*pip install --force"
-    ):
-        challenge.generate(tmp_path, utterances=FEW)
-
-
-@pytest.mark.usefixtures("espeak")
-def test_files_of_someone_else_are_never_overwritten(tmp_path):
-    (tmp_path / "train.json").write_text("precious")
-    with pytest.raises(DataError, match=r"train\.json is not from this generator.*data\.root=DIR"):
-        challenge.generate(tmp_path, utterances=FEW)
-    assert (tmp_path / "train.json").read_text() == "precious"
-
-
-@pytest.mark.usefixtures("espeak")
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/data: cannot write the demonstration data.*data\.root=DIR"):
-        challenge.generate(tmp_path / "file" / "data", utterances=FEW)
-
-
-def test_without_espeak_the_message_comes_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ConfigError, match=r'pip install "espeakng-loader'):
-        challenge.generate(tmp_path / "data", utterances=FEW)
-    assert not (tmp_path / "data").exists()
-
-
 @pytest.mark.parametrize("utterances", [{**FEW, "dev": 7}, {"train": 100}, {**FEW, "validation": 10}])
 def test_too_few_utterances_or_unknown_splits_are_refused(tmp_path, utterances):
     with pytest.raises(ConfigError, match=r"utterances=.*train, dev, ser_test_1, ser_test_2 at least 8"):
         challenge.generate(tmp_path, utterances=utterances)
-
-
-@pytest.mark.parametrize("settings", [{"seed": -1}, {"processes": 0}])
-def test_a_negative_seed_or_no_process_is_refused(tmp_path, settings):
-    with pytest.raises(ConfigError, match=r"seed of 0 or more and at least one process"):
-        challenge.generate(tmp_path, **settings)

@@ -1,21 +1,18 @@
 """The demonstration data for language identification: its plan, without a sound, and its files, with few clips."""
 
 import json
-import logging
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ser.corpora.arrays import CLASS_NAMES
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError
 from ser.splits.base import SpeechSize
 from ser.splits.rules import SpeakerDisjoint
-from ser.synthetic import language_id, sentences
+from ser.synthetic import sentences
 from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer
-from ser.synthetic.language_id import FILES, SAMPLES, LanguageDemoCorpus, generate, plan, speak, to_8_khz
+from ser.synthetic.language_id import SAMPLES, LanguageDemoCorpus, generate, plan, speak, to_8_khz
 from ser.synthetic.prosody import CHARACTERS_PER_SECOND
 
 FEW = (8, 4)
@@ -33,39 +30,9 @@ def planned():
 
 
 @pytest.fixture(scope="module")
-def espeak():
-    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install ".[demo]"')
-
-
-@pytest.fixture(scope="module")
-def generated(espeak, tmp_path_factory):  # noqa: ARG001
-    """A folder of 72 clips, spoken by two processes one after the other."""
-    root = tmp_path_factory.mktemp("language_demo") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(language_id, "PART_SIZE", 40)
-        generate(root, clips=FEW, processes=1)
-        yield root
-
-
-@pytest.fixture
-def copied(generated, tmp_path):
-    """A copy of the generated folder that a test may damage."""
-    for name in (*FILES, "demo.json"):
-        (tmp_path / name).write_bytes((generated / name).read_bytes())
-    return tmp_path
-
-
-@pytest.fixture
-def mute(espeak, monkeypatch, tmp_path_factory):  # noqa: ARG001
-    """A Python whose every process fails, as if espeak-ng crashed."""
-    script = tmp_path_factory.mktemp("mute") / "python"
-    script.write_text("#!/bin/sh\necho 'espeak-ng is hoarse' >&2\nexit 3\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-
-
-def contents(root):
-    return {path.name: path.read_bytes() for path in root.iterdir() if path.name in (*FILES, "demo.json")}
+def generated(folders):
+    """A folder of 72 clips."""
+    return folders("language_id")
 
 
 def of(planned, split, language=None):
@@ -252,93 +219,7 @@ def test_the_corpus_has_no_leak_and_says_that_it_is_a_demonstration(generated):
     assert splits.facts.speech["test"] == SpeechSize(speakers=4, minutes=2.0)
 
 
-@pytest.mark.usefixtures("mute")
-def test_a_second_call_does_nothing_and_says_nothing(generated, caplog, capfd):
-    times = {path: path.stat().st_mtime_ns for path in generated.iterdir()}
-    with caplog.at_level(logging.DEBUG):
-        generate(generated, clips=FEW)
-    assert times == {path: path.stat().st_mtime_ns for path in generated.iterdir()}
-    assert caplog.text == ""
-    assert capfd.readouterr() == ("", "")
-
-
-def test_an_interrupted_folder_is_redone_by_one_of_two_callers_to_the_same_bytes(
-    generated, copied, caplog, monkeypatch
-):
-    monkeypatch.setattr(language_id, "PART_SIZE", 40)
-    (copied / "inputs_train_fp16.npy").write_text("")
-    (copied / "targets_test_int8.npy").unlink()
-    (copied / ".partial").mkdir()
-    (copied / ".partial" / "inputs_train_fp16.npy").write_text("[[1,2")
-    with caplog.at_level(logging.INFO), ThreadPoolExecutor(2) as callers:
-        for call in [callers.submit(generate, copied, clips=FEW) for _ in range(2)]:
-            call.result()
-    assert contents(copied) == contents(generated)
-    assert caplog.text.count("generating synthetic speech") == 1
-    assert not (copied / ".partial").exists()
-
-
-@pytest.mark.usefixtures("mute")
-@pytest.mark.parametrize(
-    "damage", ["missing file", "cut file", "cut demo.json", "seed", "clips", "gain", "code"]
-)
-def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatch):
-    before = contents(copied)
-    if damage == "missing file":
-        (copied / "speakers_test.json").unlink()
-    elif damage == "cut file":
-        (copied / "inputs_test_fp16.npy").write_bytes(before["inputs_test_fp16.npy"][:-1])
-    elif damage == "cut demo.json":
-        (copied / "demo.json").write_text("{")
-    elif damage == "code":
-        monkeypatch.setattr(language_id, "hash_generator_code", lambda _: "another")
-    with pytest.raises(DataError, match="espeak-ng is hoarse"):
-        generate(
-            copied,
-            seed=int(damage == "seed"),
-            clips=(8, 5) if damage == "clips" else FEW,
-            gain_by_language=damage == "gain",
-        )
-    assert contents(copied)["inputs_train_fp16.npy"] == before["inputs_train_fp16.npy"]
-    assert not (copied / ".partial").exists()
-
-
-@pytest.mark.usefixtures("mute")
-def test_a_crash_of_espeak_is_reported_with_what_to_do(tmp_path):
-    message = r"utterances 0 to .* ended with code 3 \(espeak-ng is hoarse\).*pip install --force"
-    with pytest.raises(DataError, match=message):
-        generate(tmp_path, clips=FEW)
-
-
-@pytest.mark.usefixtures("espeak")
-def test_files_of_someone_else_are_never_overwritten(tmp_path):
-    (tmp_path / "inputs_train_fp16.npy").write_text("precious")
-    with pytest.raises(DataError, match=r"is not from this generator.*language_id_arrays.*data\.root=DIR"):
-        generate(tmp_path, clips=FEW)
-    assert (tmp_path / "inputs_train_fp16.npy").read_text() == "precious"
-
-
-@pytest.mark.usefixtures("espeak")
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file/data: cannot write the demonstration data.*data\.root=DIR"):
-        generate(tmp_path / "file" / "data", clips=FEW)
-
-
-def test_without_espeak_the_message_comes_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ConfigError, match=r'pip install "espeakng-loader'):
-        generate(tmp_path / "data", clips=FEW)
-    assert not (tmp_path / "data").exists()
-
-
 @pytest.mark.parametrize("clips", [(1000,), (3, 200), (1000, 0), (1, 2, 3)])
 def test_too_few_clips_are_refused(tmp_path, clips):
     with pytest.raises(ConfigError, match=r"data\.clips=\[.*two numbers.*data\.clips=\[1000,200\]"):
         generate(tmp_path, clips=clips)
-
-
-@pytest.mark.parametrize("unusable", [{"seed": -1}, {"processes": 0}])
-def test_a_negative_seed_or_no_process_is_refused(tmp_path, unusable):
-    with pytest.raises(ConfigError, match=r"seed of 0 or more and at least one process"):
-        generate(tmp_path, clips=FEW, **unusable)

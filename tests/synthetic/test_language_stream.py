@@ -1,10 +1,8 @@
 """The demonstration data for streaming language identification: its plan, its sound and its files, few and short."""
 
 import json
-import sys
 import wave
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +15,7 @@ from ser.data.manifest_io import read_manifest
 from ser.errors import ConfigError, DataError
 from ser.features.vad import SilenceDetector
 from ser.splits.rules import Predefined
-from ser.synthetic import language_stream, sentences
+from ser.synthetic import sentences
 from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer
 from ser.synthetic.language_stream import (
     RATE,
@@ -54,42 +52,15 @@ def few():
 
 
 @pytest.fixture(scope="module")
-def espeak():
-    pytest.importorskip("espeakng_loader", reason='needs espeak-ng: pip install ".[demo]"')
-
-
-@pytest.fixture(scope="module")
-def generated(espeak, tmp_path_factory):  # noqa: ARG001
-    """A folder of 78 short recordings, 6.6 minutes, spoken by two processes one after the other."""
-    root = tmp_path_factory.mktemp("stream_demo") / "data"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(language_stream, "PART_SIZE", 39)
-        generate(root, minutes=FEW, processes=1)
-        yield root
+def generated(folders):
+    """A folder of 78 short recordings, 6.6 minutes."""
+    return folders("language_stream")
 
 
 @pytest.fixture(scope="module")
 def waveforms(generated):
     """Samples in -1..1 by id."""
     return {path.stem: read(path) for path in generated.glob("*/*.wav")}
-
-
-@pytest.fixture
-def copied(generated, tmp_path):
-    """A copy of the generated folder that a test may damage."""
-    for name, content in contents(generated).items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    return tmp_path
-
-
-@pytest.fixture
-def mute(espeak, monkeypatch, tmp_path_factory):  # noqa: ARG001
-    """A Python whose every process fails, as if espeak-ng crashed."""
-    script = tmp_path_factory.mktemp("mute") / "python"
-    script.write_text("#!/bin/sh\necho 'espeak-ng is hoarse' >&2\nexit 3\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
 
 
 def read(path):
@@ -309,60 +280,6 @@ def test_the_folders_are_a_folder_per_class(generated):
     assert {each.speaker for each in manifest} == {variant for split in VOICES.values() for variant in split}
 
 
-@pytest.mark.usefixtures("mute")
-def test_a_second_call_does_nothing(generated):
-    times = {path: path.stat().st_mtime_ns for path in generated.rglob("*")}
-    generate(generated, minutes=FEW)
-    assert times == {path: path.stat().st_mtime_ns for path in generated.rglob("*")}
-
-
-def test_an_interrupted_folder_is_redone_by_one_of_two_callers_to_the_same_bytes(
-    generated, copied, caplog, monkeypatch
-):
-    monkeypatch.setattr(language_stream, "PART_SIZE", 39)
-    (copied / "hi" / "hi-f3-0.wav").unlink()
-    (copied / "speech.json").write_text("{")
-    (copied / ".partial" / "en").mkdir(parents=True)
-    (copied / ".partial" / "en" / "en-f3-0.wav").write_text("RIFF")
-    with caplog.at_level("INFO"), ThreadPoolExecutor(2) as callers:
-        for call in [callers.submit(generate, copied, minutes=FEW) for _ in range(2)]:
-            call.result()
-    assert contents(copied) == contents(generated)
-    assert caplog.text.count("generating synthetic speech") == 1
-
-
-@pytest.mark.usefixtures("mute")
-@pytest.mark.parametrize("damage", ["missing file", "cut file", "seed", "minutes", "code"])
-def test_what_is_incomplete_or_differs_is_begun_again(copied, damage, monkeypatch):
-    before = contents(copied)
-    if damage == "missing file":
-        (copied / "manifest.csv").unlink()
-    elif damage == "cut file":
-        path = copied / "en" / "en-f4-2.wav"
-        path.write_bytes(path.read_bytes()[:-1])
-    elif damage == "code":
-        monkeypatch.setattr(language_stream, "hash_generator_code", lambda _: "another")
-    with pytest.raises(DataError, match="espeak-ng is hoarse"):
-        generate(copied, seed=int(damage == "seed"), minutes=2.0 if damage == "minutes" else FEW)
-    assert contents(copied)["hi/hi-f3-0.wav"] == before["hi/hi-f3-0.wav"]
-    assert not (copied / ".partial").exists()
-
-
-@pytest.mark.usefixtures("mute")
-def test_what_is_interrupted_leaves_no_file_behind(tmp_path):
-    with pytest.raises(DataError, match=r"utterances 0 to .* ended with code 3.*pip install --force"):
-        generate(tmp_path, minutes=FEW)
-    assert contents(tmp_path) == {}
-
-
-@pytest.mark.usefixtures("espeak")
-def test_files_of_someone_else_are_never_overwritten(tmp_path):
-    (tmp_path / "manifest.csv").write_text("precious")
-    with pytest.raises(DataError, match=r"is not from this generator.*data=manifest.*data\.root=DIR"):
-        generate(tmp_path, minutes=FEW)
-    assert (tmp_path / "manifest.csv").read_text() == "precious"
-
-
 @pytest.mark.usefixtures("espeak")
 def test_a_file_where_a_language_s_folder_should_be_is_named(tmp_path):
     (tmp_path / "hi").write_text("precious")
@@ -371,23 +288,10 @@ def test_a_file_where_a_language_s_folder_should_be_is_named(tmp_path):
     assert contents(tmp_path) == {"hi": b"precious"}
 
 
-def test_without_espeak_the_message_comes_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ConfigError, match=r'pip install "espeakng-loader'):
-        generate(tmp_path / "data", minutes=FEW)
-    assert not (tmp_path / "data").exists()
-
-
 @pytest.mark.parametrize("minutes", [0.9, 0.0, -26.0, float("nan"), float("inf")])
 def test_too_few_or_endless_minutes_are_refused(tmp_path, minutes):
     with pytest.raises(ConfigError, match=r"data\.minutes=.*expected minutes.*1 or more\. Write 26"):
         generate(tmp_path, minutes=minutes)
-
-
-@pytest.mark.parametrize("unusable", [{"seed": -1}, {"processes": 0}])
-def test_a_negative_seed_or_no_process_is_refused(tmp_path, unusable):
-    with pytest.raises(ConfigError, match=r"seed of 0 or more and at least one process"):
-        generate(tmp_path, minutes=FEW, **unusable)
 
 
 @pytest.mark.parametrize("content", [None, "{"])
