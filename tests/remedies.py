@@ -155,7 +155,7 @@ def find_faults(message: str, config: str | None = None) -> list[str]:
             faults.append(f"{remedy.text}: is {len(words)} words of bash")
         else:
             configs = _configs_of(message, remedy.text, config)
-            faults += _setting_faults(words[0], configs, may_sweep="sweep" in message)
+            faults += setting_faults(words[0], configs, may_sweep="sweep" in message)
     return [f"{fault}\n    printed in: {message}" for fault in faults]
 
 
@@ -206,7 +206,7 @@ def _command_faults(words: Sequence[str]) -> Iterator[str]:
     else:
         for word in arguments:
             if not word.startswith("-"):
-                yield from _setting_faults(word, [config], may_sweep="-m" in arguments)
+                yield from setting_faults(word, [config], may_sweep="-m" in arguments)
 
 
 def _config_of(name: str) -> str | None:
@@ -222,7 +222,7 @@ def _packages() -> set[str]:
     return {project["name"], *names}
 
 
-def _setting_faults(word: str, configs: Sequence[str], *, may_sweep: bool = False) -> list[str]:
+def setting_faults(word: str, configs: Sequence[str], *, may_sweep: bool = False) -> list[str]:
     """Why no one of some configs takes a setting; empty where one does."""
     if _PLACEHOLDER.fullmatch(word.partition("=")[0]):
         return []
@@ -251,7 +251,7 @@ def _refusal(word: str, override: Override, config: str) -> str | None:
     if key.startswith("hydra."):
         return None if key.removeprefix("hydra.") in _keys_of_hydra() else f"{word}: Hydra has no {key}"
     key = re.sub(r"^callbacks\.own\b", "callbacks.best", key)  # the tests' name of a user's callback
-    accept = _settings(config).get(key)
+    accept = settings_of(config).get(key)
     if accept is None:
         return f"{word}: {config} has no setting {key}"
     wrong = [value for value in values if not _stands_for(value) and not any(take(value) for take in accept)]
@@ -280,7 +280,7 @@ Accepts = Callable[[Any], bool]
 
 
 @functools.cache
-def _settings(config: str) -> dict[str, list[Accepts]]:
+def settings_of(config: str) -> dict[str, list[Accepts]]:
     """Full key -> what takes a value there, in one of the options of the groups that it belongs to."""
     groups = {"train": GROUPS - {"extractor", "hydra"}, "serab": {"extractor", "split"}}.get(config, set())
     typed: dict[str, list[Accepts]] = {}

@@ -12,13 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from tests.commands import TINY, run
-from tests.config.test_validate import options_of
 from tests.conftest import REPOSITORY
-from tests.remedies import find_faults, find_remedies, known_keys
+from tests.remedies import find_faults, find_remedies, settings_of
 
 CONF = REPOSITORY / "conf"
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
@@ -63,26 +60,11 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def keys_of(name: str, *variants: list[str]) -> set[str]:
-    """All full keys of a script's settings, whatever options are chosen."""
-    known: set[str] = set()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        for overrides in ([], *variants):
-            content = OmegaConf.to_container(compose(name, overrides), resolve=False)
-            assert isinstance(content, dict)
-            known |= known_keys({str(key): value for key, value in content.items()})
-    return known
-
-
 @pytest.fixture(scope="module")
 def keys() -> dict[str, set[str]]:
-    """The settings of each script."""
-    return {
-        "train": keys_of("train", *options_of(CONF)) | GROUPS,
-        "predict": keys_of("predict"),
-        "export": keys_of("export"),
-        "serab": keys_of("serab", *([f"extractor={option}"] for option in options("extractor"))),
-    }
+    """All full keys of each script's settings, whatever options are chosen."""
+    found = {name: {*settings_of(name)} for name in ("train", "predict", "export", "serab")}
+    return found | {"train": found["train"] | GROUPS}
 
 
 def named(text: str) -> set[str]:

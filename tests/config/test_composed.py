@@ -1,5 +1,7 @@
 """The config tree: composed settings are stored, so that a change to them is seen and meant."""
 
+import copy
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,13 @@ CASES = {
 
 
 def composed(name: str, overrides: list[str]) -> dict[str, Any]:
+    return copy.deepcopy(_composed(name, *overrides))
+
+
+@functools.cache
+def _composed(name: str, *overrides: str) -> dict[str, Any]:
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        return check(compose(name, overrides=overrides))
+        return check(compose(name, overrides=[*overrides]))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -101,7 +108,8 @@ def options(group: str) -> list[str]:
 @pytest.mark.parametrize("model", options("model"))
 @pytest.mark.parametrize("pooling", [name for name in options("pooling") if name != "none"])
 def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
-    config = composed("train", [f"model={model}", f"pooling={pooling}"])
+    config = composed("train", [f"model={model}"])
+    config["pooling"] = composed("train", [f"pooling={pooling}"])["pooling"]
     classifier, target = assemble(describe(config, feature_dim=26))
     assert sum(parameter.numel() for parameter in classifier.parameters()) > 100
     assert target.out_dim == 4
@@ -109,7 +117,9 @@ def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
 
 @pytest.mark.parametrize("model", options("model"))
 def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> None:
-    description = describe(composed("train", [f"model={model}", "pooling=none"]), feature_dim=26)
+    config = composed("train", [f"model={model}"])
+    config["pooling"] = composed("train", ["pooling=none"])["pooling"]
+    description = describe(config, feature_dim=26)
     joined = build(description["model"], slot="model", in_dim=52, in_channels=2).subsampling
     if joined == 1:
         classifier, target = assemble(description)
