@@ -22,10 +22,10 @@ train: $(INSTALLED)  ## train the challenge's classifier on generated speech: ma
 	$(BIN)/python train.py $(ARGS)
 
 test: lint type $(INSTALLED)  ## lint, types, and the tests that take minutes at most
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not shared and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not shared and not gpu"
 
 test-all: lint type $(INSTALLED)  ## every test that this machine can run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile many
 
 lint: $(INSTALLED)  ## style and layout of the code
 	$(BIN)/ruff check .

@@ -46,6 +46,7 @@ def run(
     cwd: Path,
     code: int = 0,
     fresh: bool = False,
+    plots: bool = False,
     variables: Mapping[str, str] = NO_VARIABLES,
 ) -> subprocess.CompletedProcess[str]:
     """Run a script, or a module, in a folder and check its exit code.
@@ -56,6 +57,7 @@ def run(
         cwd: the working folder.
         code: expected exit code.
         fresh: start Python anew rather than fork a process that has imported everything.
+        plots: draw plots; else each is a blank file, which saves half of a short training's time.
         variables: further ones of the environment; KILL_AT="rank epoch batch" ends a run by SIGKILL, see tests.warm.
     """
     is_file = script.endswith(".py")
@@ -63,7 +65,10 @@ def run(
     result = subprocess.run(
         [sys.executable if fresh else warm_python(), *command],
         cwd=cwd,
-        env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)} | variables,
+        env=environment(cwd / "cache")
+        | {"PYTHONPATH": str(REPOSITORY)}
+        | ({} if plots else {"BLANK_PLOTS": "1"})
+        | variables,
         capture_output=True,
         text=True,
         timeout=_LONGEST_S,
@@ -74,6 +79,7 @@ def run(
 
 
 _LONGEST_S = 300
+_INTERPRETER = sys.executable  # which a test may replace
 
 
 @functools.cache
@@ -85,11 +91,11 @@ def warm_python() -> str:
     folder = Path(tempfile.mkdtemp(prefix="warm"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     address, program = folder / "socket", folder / "python"
-    words = [sys.executable, "-IS", str(REPOSITORY / "tests" / "python.py"), str(address)]
+    words = [_INTERPRETER, "-IS", str(REPOSITORY / "tests" / "python.py"), str(address)]
     program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     program.chmod(0o755)
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.warm", str(address), str(program)],
+        [_INTERPRETER, "-m", "tests.warm", str(address), str(program)],
         cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,

@@ -13,8 +13,9 @@ from hypothesis import settings
 from ser.batch import Padded
 from tests import remedies
 
-settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
-settings.load_profile("untimed")
+settings.register_profile("few", deadline=None, max_examples=25)  # a busy machine must not fail a test
+settings.register_profile("many", deadline=None, max_examples=400)  # pytest --hypothesis-profile many
+settings.load_profile("few")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"

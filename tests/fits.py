@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lightning as L
 from hydra import compose, initialize_config_dir
@@ -11,11 +12,13 @@ from hydra import compose, initialize_config_dir
 from ser.batching.datamodule import SpeechData
 from ser.config.settings import Train
 from ser.config.validate import check
+from ser.report import figures
 from ser.runs.run_folder import RunFolder
 from ser.training import setup
 from ser.training.consistency import check_augment, check_training
 from ser.training.task import Task
 from ser.training.trainer import fit_task, make_trainer
+from tests import blank_plots
 from tests.commands import TINY
 from tests.conftest import REPOSITORY
 
@@ -50,7 +53,8 @@ def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> F
     utterances = setup.make_data(settings, setup.read_splits(settings))
     task = setup.make_task(settings, utterances)
     trainer = make_trainer(settings, run)
-    fit_task(trainer, task, utterances, run)
+    with mock.patch.multiple(figures, to_image=blank_plots.to_image, save=blank_plots.save):
+        fit_task(trainer, task, utterances, run)
     return Fitted(settings, run, trainer, task, utterances)
 
 

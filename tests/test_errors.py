@@ -12,7 +12,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -100,7 +99,6 @@ def value_of(word: str) -> Any:
     return OmegaConf.create({"key": override.value()})["key"]
 
 
-@hypothesis_settings(max_examples=60)
 @given(st.lists(TEXTS.filter(lambda text: text != "???"), min_size=20, max_size=20))
 def test_setting_survives_bash_and_hydra(texts: list[str]) -> None:
     words = words_of_bash([setting("key", text) for text in texts])

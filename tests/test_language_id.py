@@ -17,10 +17,10 @@ RATE = 8_000
 SHORT = ("model.channels=[8,8,16,16]", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
 
 
-def train(experiment: str, arrays: Path, cwd: Path, *settings: str) -> Path:
+def train(experiment: str, arrays: Path, cwd: Path, *settings: str, plots: bool = False) -> Path:
     """The folder of a run that takes a few seconds."""
-    data = ("data=language_id_arrays", f"data.root={arrays}")
-    run("train.py", f"experiment={experiment}", *data, *SHORT, *settings, "hydra.run.dir=run", cwd=cwd)
+    data = ("data=language_id_arrays", f"data.root={arrays}", "hydra.run.dir=run")
+    run("train.py", f"experiment={experiment}", *data, *SHORT, *settings, cwd=cwd, plots=plots)
     return cwd / "run"
 
 
@@ -28,7 +28,8 @@ def train(experiment: str, arrays: Path, cwd: Path, *settings: str) -> Path:
 def trained(arrays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on all six languages."""
     cwd = tmp_path_factory.mktemp("trained")
-    return train("language_id", arrays, cwd, "trainer.max_epochs=15", "batching.max_utterances=16")
+    size = ("trainer.max_epochs=15", "batching.max_utterances=16")
+    return train("language_id", arrays, cwd, *size, plots=True)
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -68,14 +68,14 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(speech: Path, cwd: Path, *settings: str) -> Path:
-    run("train.py", *SHORT, f"data.root={speech}", *settings, "hydra.run.dir=run", cwd=cwd)
+def train(speech: Path, cwd: Path, *settings: str, plots: bool = False) -> Path:
+    run("train.py", *SHORT, f"data.root={speech}", *settings, "hydra.run.dir=run", cwd=cwd, plots=plots)
     return cwd / "run"
 
 
 @pytest.fixture(scope="module")
 def trained(speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(speech, tmp_path_factory.mktemp("trained"), "trainer.max_epochs=8")
+    return train(speech, tmp_path_factory.mktemp("trained"), "trainer.max_epochs=8", plots=True)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -106,15 +106,17 @@ def test_a_run_leaves_its_pictures_and_the_network(trained: Path) -> None:
     assert "frames" in (trained / "report.md").read_text()
 
 
-def stream(trained: Path, cwd: Path, *settings: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    return run("predict.py", f"ckpt={trained}", "stream=true", *settings, cwd=cwd, code=code)
+def stream(
+    trained: Path, cwd: Path, *settings: str, code: int = 0, plots: bool = False
+) -> subprocess.CompletedProcess[str]:
+    return run("predict.py", f"ckpt={trained}", "stream=true", *settings, cwd=cwd, code=code, plots=plots)
 
 
 def test_a_stream_writes_a_row_a_frame_and_ends_as_the_whole_file_does(
     trained: Path, speech: Path, tmp_path: Path
 ) -> None:
     file = speech / "hi" / "hi1.wav"
-    told = stream(trained, tmp_path, f"input={file}", "output=live.csv", "push_ms=10").stdout
+    told = stream(trained, tmp_path, f"input={file}", "output=live.csv", "push_ms=10", plots=True).stdout
     assert "hi1.wav, 3.00 s: hi" in told
     assert re.search(r"Real-time factor \d+\.\d+; a decision comes \d+ ms after", told)
     rows = read(tmp_path / "live.csv")

@@ -267,11 +267,22 @@ def test_a_sweep_runs_every_combination_and_survives_a_failing_one(challenge: Pa
     assert "batching.max_frames=400" in result.stdout
 
 
-def test_two_processes_train_and_count_every_utterance_once(challenge: Path, tmp_path: Path) -> None:
-    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "hydra.run.dir=ddp")
-    run("train.py", "data=challenge", f"data.root={challenge}", *TINY, *ddp, cwd=tmp_path)
-    report = (tmp_path / "ddp" / "report.md").read_text()
-    metrics = json.loads((tmp_path / "ddp" / "metrics.json").read_text())
+@pytest.fixture(scope="module")
+def swept(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep of two trainings, each in two processes."""
+    cwd = tmp_path_factory.mktemp("swept")
+    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
+    run(
+        *("train.py", "-m", "seed=0,1", "data=challenge", f"data.root={challenge}", *TINY, *ddp),
+        "hydra.sweep.dir=sweep",
+        cwd=cwd,
+    )
+    return cwd
+
+
+def test_two_processes_train_and_count_every_utterance_once(swept: Path) -> None:
+    report = (swept / "sweep" / "0" / "report.md").read_text()
+    metrics = json.loads((swept / "sweep" / "0" / "metrics.json").read_text())
     assert metrics["validation/majority_floor"] == 0.25
     assert metrics["validation/accuracy"] * 32 == pytest.approx(
         round(metrics["validation/accuracy"] * 32), abs=1e-4
@@ -280,20 +291,14 @@ def test_two_processes_train_and_count_every_utterance_once(challenge: Path, tmp
         line.split("|")[-2].strip() for line in report.splitlines() if line.startswith(("| joy", "| anger"))
     ]
     assert "8" in supports
-    assert len(list((tmp_path / "ddp").glob("**/best.ckpt"))) == 1
+    assert len(list((swept / "sweep" / "0").glob("**/best.ckpt"))) == 1
 
 
-def test_a_sweep_of_two_process_trainings_ends_with_its_table(challenge: Path, tmp_path: Path) -> None:
-    ddp = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=1")
-    run(
-        *("train.py", "-m", "seed=0,1", "data=challenge", f"data.root={challenge}", *TINY, *ddp),
-        "hydra.sweep.dir=sweep",
-        cwd=tmp_path,
-    )
-    rows = (tmp_path / "sweep" / "sweep.csv").read_text().splitlines()
+def test_a_sweep_of_two_process_trainings_ends_with_its_table(swept: Path) -> None:
+    rows = (swept / "sweep" / "sweep.csv").read_text().splitlines()
     assert sum("completed" in row for row in rows) == 2
-    assert sorted(path.parent.name for path in (tmp_path / "sweep").rglob("metrics.json")) == ["0", "1"]
-    assert len(list(tmp_path.rglob("best.ckpt"))) == 2
+    assert sorted(path.parent.name for path in (swept / "sweep").rglob("metrics.json")) == ["0", "1"]
+    assert len(list(swept.rglob("best.ckpt"))) == 2
 
 
 MISTAKES = {
@@ -335,7 +340,8 @@ def test_an_unwritable_folder_is_refused(challenge: Path, tmp_path: Path) -> Non
 def test_twenty_utterances_can_be_learnt_by_heart(challenge: Path, tmp_path: Path) -> None:
     run(
         *("train.py", "data=challenge", f"data.root={challenge}", "debug=overfit"),
-        *("trainer.enable_progress_bar=false", "hydra.run.dir=run"),
+        *("trainer.enable_progress_bar=false", "callbacks.early_stopping.stopping_threshold=0.999"),
+        "hydra.run.dir=run",
         cwd=tmp_path,
     )
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["validation/accuracy"] == 1.0

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 PRELOADED = {
     "ser.scripts.serab": ("ser.serab.benchmark", "ser.serab.classifiers", "sklearn.svm", "sklearn.ensemble")
 }
@@ -100,7 +102,11 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def _import_all() -> None:
+    """Import what commands import, draw a plot and compose a config, which fills the caches of the forks."""
+    import antlr4  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
+    from hydra import compose, initialize_config_dir
+    from torch.utils import serialization  # noqa: F401
 
     import ser.config.main
     import ser.inference.console
@@ -110,7 +116,11 @@ def _import_all() -> None:
     import ser.training.plot_callbacks
     import ser.training.recording_callbacks
     import ser.training.setup  # noqa: F401
+    from ser.report import figures, plots
 
+    figures.to_image(plots.confusion_matrix(np.eye(2), ["a", "b"], "title"))
+    with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
+        compose("train")
     _freeze()
 
 
@@ -152,6 +162,11 @@ def _become(
     os.getppid = lambda: _parent_of(client)
     if "KILL_AT" in env:
         _kill_at(*map(int, env["KILL_AT"].split()))
+    if "BLANK_PLOTS" in env:
+        from ser.report import figures
+        from tests import blank_plots
+
+        figures.to_image, figures.save = blank_plots.to_image, blank_plots.save
     sys.path[1:1] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     code: Any = 0
     try:

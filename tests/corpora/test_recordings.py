@@ -15,6 +15,7 @@ from tests.config.test_composed import composed
 soundfile = pytest.importorskip("soundfile")
 
 RATE = 16_000
+BITS = "data.label_map={high: {valence: 1, activation: 1}, low: {valence: 0, activation: 0}}"
 SHORT = ("features.num_mel_bins=16", "batching.crop_frames=null", *TINY)
 
 
@@ -146,33 +147,36 @@ def test_utterances_learnt_by_heart_have_their_speakers_in_both_splits(corpus: P
 
 
 def test_a_random_split_in_the_dark_reads_the_folders(corpus: Path, tmp_path: Path) -> None:
-    folder = ("data=folder", f"data.root={corpus / 'audio'}", *SHORT, "trainer.max_epochs=1", "split=random")
-    run("train.py", *folder, "hydra.run.dir=run", cwd=tmp_path)
-    assert json.loads((tmp_path / "run" / "splits.json").read_text())["target"]["field"] == "label"
+    folder = ["data=folder", f"data.root={corpus / 'audio'}", f"data.cache_dir={tmp_path}", *SHORT]
+    settings = Train.of(composed("train", [*folder, "split=random"]))
+    data = setup.make_data(settings, setup.read_splits(settings))
+    assert data.target.label_names == ("label",)
+    assert sum(summary.utterances for summary in data.summaries()) == 64
 
 
-def test_labels_can_be_mapped_to_the_challenges_bits(corpus: Path, tmp_path: Path) -> None:
-    table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch", "target=quadrant")
-    bits = "data.label_map={high: {valence: 1, activation: 1}, low: {valence: 0, activation: 0}}"
-    run("train.py", *table, bits, *SHORT, "trainer.max_epochs=1", "hydra.run.dir=run", cwd=tmp_path)
-    assert "test/valence_accuracy" in json.loads((tmp_path / "run" / "metrics.json").read_text())
-
-
-def test_bad_recordings_are_all_named_or_skipped_and_listed(corpus: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def skipped(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run with labels mapped to bits, without three recordings that cannot be read, and what refused them."""
+    cwd = tmp_path_factory.mktemp("skipped")
     rows = read(corpus / "table.csv")
-    (tmp_path / "audio").symlink_to(corpus / "audio")
-    (tmp_path / "bad.wav").write_text("no audio at all")
-    soundfile.write(tmp_path / "short.wav", np.zeros(10), RATE)
+    (cwd / "audio").symlink_to(corpus / "audio")
+    (cwd / "bad.wav").write_text("no audio at all")
+    soundfile.write(cwd / "short.wav", np.zeros(10), RATE)
     bad = [{**rows[0], "path": name} for name in ("bad.wav", "short.wav", "missing.wav")]
-    write(tmp_path / "table.csv", rows + bad)
-    table = (
-        "data=manifest",
-        f"data.path={tmp_path / 'table.csv'}",
-        "data.label=pitch",
-        *SHORT,
-        "trainer.max_epochs=1",
-    )
-    refused = run("train.py", *table, "hydra.run.dir=refused", cwd=tmp_path, code=1)
+    write(cwd / "table.csv", rows + bad)
+    table = ("data=manifest", f"data.path={cwd / 'table.csv'}", "data.label=pitch", "target=quadrant")
+    settings = (*table, BITS, *SHORT, "trainer.max_epochs=1")
+    refused = run("train.py", *settings, "hydra.run.dir=refused", cwd=cwd, code=1)
+    run("train.py", *settings, "data.on_error=skip", "hydra.run.dir=run", cwd=cwd)
+    return cwd / "run", refused.stderr
+
+
+def test_labels_can_be_mapped_to_the_challenges_bits(skipped: tuple[Path, str]) -> None:
+    assert "test/valence_accuracy" in json.loads((skipped[0] / "metrics.json").read_text())
+
+
+def test_bad_recordings_are_all_named_or_skipped_and_listed(skipped: tuple[Path, str]) -> None:
+    folder, refused = skipped
     for words in (
         "3 of 67 recordings cannot be used",
         "is text, not audio",
@@ -180,12 +184,11 @@ def test_bad_recordings_are_all_named_or_skipped_and_listed(corpus: Path, tmp_pa
         "no such file",
         "on_error=skip",
     ):
-        assert words in refused.stderr
-    assert "Traceback" not in refused.stderr
-    run("train.py", *table, "data.on_error=skip", "hydra.run.dir=run", cwd=tmp_path)
-    kept = json.loads((tmp_path / "run" / "splits.json").read_text())
+        assert words in refused
+    assert "Traceback" not in refused
+    kept = json.loads((folder / "splits.json").read_text())
     assert [row["id"] for row in kept["skipped"]] == ["bad", "short", "missing"]
-    assert "3 recordings could not be used" in (tmp_path / "run" / "report.md").read_text()
+    assert "3 recordings could not be used" in (folder / "report.md").read_text()
 
 
 def test_a_corpus_that_is_not_there_says_where_to_get_it(tmp_path: Path) -> None:
@@ -204,7 +207,7 @@ def test_frames_of_a_challenge_file_cannot_come_from_recordings_of_another_kind(
 
 def test_describe_shows_speakers_labels_leaks_and_a_picture(corpus: Path, tmp_path: Path) -> None:
     table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch", "hydra.run.dir=look")
-    shown = run("ser", "describe", *table, cwd=tmp_path).stdout
+    shown = run("ser", "describe", *table, cwd=tmp_path, plots=True).stdout
     assert "s0: 8 utterances (high 4, low 4)" in shown
     assert "label high: 32 utterances, high" in shown
     assert "Leaks: none" in shown
@@ -235,8 +238,7 @@ def test_augmenting_waveforms_needs_recordings(challenge: Path, tmp_path: Path) 
 
 def test_recordings_become_files_of_the_challenge(corpus: Path, tmp_path: Path) -> None:
     table = ("data=manifest", f"data.path={corpus / 'table.csv'}", "data.label=pitch")
-    bits = "data.label_map={high: {valence: 1, activation: 1}, low: {valence: 0, activation: 0}}"
-    run("ser", "export-challenge", *table, bits, "hydra.run.dir=out", cwd=tmp_path)
+    run("ser", "export-challenge", *table, BITS, "hydra.run.dir=out", cwd=tmp_path)
     out = tmp_path / "out"
     first, second = (json.loads((out / f"ser_test_{number}.json").read_text()) for number in (1, 2))
     assert all(set(row) == {"features"} for row in first.values())

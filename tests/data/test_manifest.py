@@ -309,7 +309,7 @@ UTTERANCES = st.builds(
 )
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(utterances=st.lists(UTTERANCES, min_size=1, max_size=4, unique_by=lambda u: normalize_name(u.id)))
 def test_what_was_written_is_read_back_equal(tmp_path: Path, utterances: list[Utterance]) -> None:
     path = tmp_path / "m.csv"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -204,7 +204,6 @@ def test_an_utterance_has_the_same_features_alone_and_in_a_batch(extractor: Extr
 
 @pytest.mark.parametrize("name", PRESETS)
 @given(samples=st.integers(1, 3_000))
-@settings(max_examples=40)
 def test_the_number_of_frames_is_known_in_advance(name: str, samples: int) -> None:
     extractor = preset(name)
     if samples < extractor.min_samples:

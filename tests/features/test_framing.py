@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.batch import Padded
@@ -44,7 +44,6 @@ def plain_frames(waveform: np.ndarray, framing: Framing, preemphasis: float) -> 
     preemphasis=st.sampled_from([0.0, 0.97]),
     at_a_time=st.sampled_from([1, 3, 512]),
 )
-@settings(max_examples=200)
 def test_frames_are_those_of_each_waveform_alone(
     align: Any, length: int, shift: int, sizes: list[int], preemphasis: float, at_a_time: int
 ) -> None:

@@ -210,7 +210,6 @@ def test_a_frame_of_features_made_every_10_ms_is_as_the_detectors_own() -> None:
     assert not speech.all()
 
 
-@settings(max_examples=40)
 @given(
     st.sampled_from([(25.0, 10.0), (64.0, 16.0), (10.0, 4.0), (5.0, 40.0)]),
     st.sampled_from(["causal", "causal_padded", "centered", "centered_padded"]),

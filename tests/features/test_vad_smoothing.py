@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.features.vad_smoothing import Smoothing, SmoothingState
@@ -40,7 +40,6 @@ def test_stretches_are_smoothed_as_by_hand(smoothing: Smoothing, sounds: str, sp
     assert whole(smoothing, flags(sounds)) == flags(speech)
 
 
-@settings(max_examples=200)
 @given(SETTINGS, st.lists(SOUNDS.filter(bool), min_size=1, max_size=3))
 def test_padding_never_changes_an_answer(smoothing: Smoothing, batch: list[list[bool]]) -> None:
     size = max(map(len, batch))
@@ -51,7 +50,6 @@ def test_padding_never_changes_an_answer(smoothing: Smoothing, batch: list[list[
         assert answers == whole(smoothing, sounds) + [False] * (size - len(sounds))
 
 
-@settings(max_examples=400)
 @given(SETTINGS, SOUNDS, st.lists(st.integers(0, 9), min_size=1, max_size=9))
 def test_a_stream_gets_the_answers_of_the_whole_in_any_pieces(
     smoothing: Smoothing, sounds: list[bool], sizes: list[int]

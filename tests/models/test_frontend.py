@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.batch import Padded
@@ -19,7 +19,6 @@ def fitted(**options: Any) -> Frontend:
     return frontend
 
 
-@settings(max_examples=60)
 @given(
     st.sampled_from(
         [

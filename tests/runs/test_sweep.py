@@ -7,7 +7,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -16,11 +15,11 @@ import pytest
 from ser.errors import SerError, program, shell_word
 from ser.runs.sweep import UNSEEN_WORST, failed_objective, find_folder, record_status, run_job
 from ser.runs.sweep_tables import repeated_test_speakers, summarize
+from tests.commands import warm_python
 from tests.conftest import REPOSITORY
 
 ROOT = REPOSITORY
 PYTHON = program("python")
-UNACTIVATED = shell_word(str(Path(sys.executable).with_name("python")))  # where PATH is empty
 
 
 def status_of(folder):
@@ -341,6 +340,11 @@ TREE = {
 }
 
 
+def unactivated():
+    """The interpreter as a message names it, where PATH is empty."""
+    return shell_word(warm_python())
+
+
 def run(folder, *arguments):
     """Run a script of a small tree of configs as a user does; return the process and its newest sweep."""
     if not (folder / "train.py").exists():
@@ -350,7 +354,7 @@ def run(folder, *arguments):
             (folder / "conf" / name).write_text(textwrap.dedent(text).lstrip())
     before = {*folder.glob("logs/*")}
     done = subprocess.run(
-        [sys.executable, "train.py", *arguments],
+        [warm_python(), "train.py", *arguments],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True,
@@ -390,7 +394,7 @@ def test_a_sweep_ends_with_its_table_and_fails_if_a_job_failed(mixed):
     assert any("1 " in line and "0.001" in line and "model=lstm" in line for line in table)
     assert (
         last
-        == f"Best, to repeat it: {UNACTIVATED} train.py model=lstm optimizer.lr=0.001 seed=1 model.cell=gru"
+        == f"Best, to repeat it: {unactivated()} train.py model=lstm optimizer.lr=0.001 seed=1 model.cell=gru"
     )
     assert {"sweep.csv", "sweep.md"} <= {path.name for path in folder.iterdir()}
     assert "++" not in done.stdout + (folder / "sweep.csv").read_text()
@@ -403,7 +407,7 @@ def test_jobs_that_cannot_run_are_announced_before_the_first_starts(mixed):
 
 def test_the_best_command_repeats_the_best_job(app, mixed):
     best = shlex.split(mixed[0].stdout.splitlines()[-1].partition(": ")[2])
-    assert Path(shutil.which(best[0]) or "").samefile(sys.executable)  # without an activated environment
+    assert Path(shutil.which(best[0]) or "").samefile(warm_python())  # without an activated environment
     assert best[1] == "train.py"
     done, folder = run(app, *best[2:])
     assert done.returncode == 0, done.stderr
@@ -449,15 +453,15 @@ def test_an_extended_sweep_keeps_finished_jobs_and_reruns_killed_ones(app):
     }
     assert {path.name for path in folder.iterdir()} == {*found, "sweep.csv", "sweep.md", "multirun.yaml"}
     assert done.stdout.count("Skipped, as it finished before: ") == 1
-    assert f"Best, to repeat it: {UNACTIVATED} train.py -m model=cnn seed=1,17,2" in done.stdout
+    assert f"Best, to repeat it: {unactivated()} train.py -m model=cnn seed=1,17,2" in done.stdout
 
 
 def test_an_interrupted_sweep_still_shows_what_is_done(app):
     done, folder = run(app, "-m", "seed=1,15,2")
     assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
     assert (
-        f"To repeat it: {UNACTIVATED} train.py -m seed=1,15" in done.stdout
-        or f"repeat it: {UNACTIVATED} train.py" in done.stdout
+        f"To repeat it: {unactivated()} train.py -m seed=1,15" in done.stdout
+        or f"repeat it: {unactivated()} train.py" in done.stdout
     )
     assert not (folder / "2").exists()
 

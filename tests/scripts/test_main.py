@@ -11,7 +11,7 @@ import pytest
 
 from ser.__main__ import COMMANDS, main
 from ser.runs import environment as called
-from tests.commands import TINY, environment, run
+from tests.commands import TINY, environment, run, warm_python
 from tests.conftest import REPOSITORY
 
 ENTRY = "import sys; from ser.__main__ import main; sys.argv[0] = '/bin/ser'; sys.exit(main())"
@@ -19,8 +19,11 @@ ENTRY = "import sys; from ser.__main__ import main; sys.argv[0] = '/bin/ser'; sy
 
 
 def ser(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    entry = cwd / "bin" / "ser"
+    entry.parent.mkdir()
+    entry.write_text(ENTRY)
     return subprocess.run(
-        [sys.executable, "-c", ENTRY, *arguments],
+        [warm_python(), str(entry), *arguments],
         cwd=cwd,
         env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY)},
         capture_output=True,

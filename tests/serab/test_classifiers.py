@@ -29,6 +29,11 @@ SMALL = {
 }
 
 
+def few_trees() -> classifiers.Family:
+    """Return forests of 10 trees, which are grown as larger ones are."""
+    return replace(FAMILIES["rf"], make=partial(FAMILIES["rf"].make, n_estimators=10))
+
+
 def blobs(*, speakers: int = 10, takes: int = 4, dim: int = 12, seed: int = 0) -> dict[str, np.ndarray]:
     """Three classes that overlap, of speakers with a place of their own; as arguments of `make_problems`."""
     generator = np.random.default_rng(seed)
@@ -69,7 +74,7 @@ def same(names: list[str], both: Problems, jobs: int = 1) -> None:
 
 
 def test_the_search_is_that_of_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = {**FAMILIES, "rf": replace(FAMILIES["rf"], grid=SMALL)}
+    small = {**FAMILIES, "rf": replace(few_trees(), grid=SMALL)}
     monkeypatch.setattr(classifiers, "FAMILIES", small)
     monkeypatch.setitem(globals(), "FAMILIES", small)
     same(["lda", "lr", "qda", "rf", "svc"], make_problems(**blobs(), normalize="speaker"))
@@ -95,7 +100,7 @@ def test_speakers_of_one_utterance_each_leave_nothing_but_the_majority() -> None
 
 
 def test_forests_that_never_reach_a_limit_of_depth_are_grown_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    family = replace(FAMILIES["rf"], make=partial(FAMILIES["rf"].make, n_estimators=10))
+    family = few_trees()
     search = make_problems(**blobs(), normalize="speaker").search
     chain = [{"class_weight": None, "max_depth": d, "min_samples_split": 2} for d in (2, 3, 15, 20, 25)]
     alone = classifiers._one_by_one(family, chain, search)
@@ -116,7 +121,7 @@ def test_chains_hold_every_candidate_once() -> None:
 
 
 def test_the_number_of_jobs_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = replace(FAMILIES["rf"], grid={**SMALL, "class_weight": (None,)})
+    small = replace(few_trees(), grid={**SMALL, "class_weight": (None,)})
     monkeypatch.setattr(classifiers, "FAMILIES", {**FAMILIES, "rf": small})
     both = make_problems(**blobs(dim=200), normalize="speaker")
     one, two = (

@@ -17,7 +17,6 @@ from tests.commands import TINY, run
 
 LENGTHS = [30, 1, 70, 64, 5, 12]
 SPEAKERS = ["b", "a", "b", "c", "a", "c"]
-SHORT = ("features.num_mel_bins=16", "batching.crop_frames=null", *TINY, "trainer.max_epochs=2")
 
 
 def manifest_of(speakers: list[str | None]) -> Manifest:
@@ -80,16 +79,26 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_run_is_stamped_and_predicts_where_speakers_are_named(recordings: Path, tmp_path: Path) -> None:
-    data = ("data=ravdess", f"data.root={recordings}")
-    run("train.py", *data, "frontend.normalize=speaker", *SHORT, "hydra.run.dir=run", cwd=tmp_path)
-    assert "transductive" in json.loads((tmp_path / "run" / "splits.json").read_text())["stamps"][0]
-    assert "transductive" in (tmp_path / "run" / "report.md").read_text()
+@pytest.fixture(scope="module")
+def trained(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on features that are normalised by speaker."""
+    cwd = tmp_path_factory.mktemp("trained")
+    data = ("data=ravdess", f"data.root={recordings}", "features=challenge", "batching.crop_frames=null")
+    settings = (*TINY, "trainer.max_epochs=2", "frontend.normalize=speaker", "hydra.run.dir=run")
+    run("train.py", *data, *settings, cwd=cwd)
+    return cwd / "run"
+
+
+def test_a_run_is_stamped_and_predicts_where_speakers_are_named(
+    trained: Path, recordings: Path, tmp_path: Path
+) -> None:
+    assert "transductive" in json.loads((trained / "splits.json").read_text())["stamps"][0]
+    assert "transductive" in (trained / "report.md").read_text()
 
     files = [shutil.copy(file, tmp_path) for file in sorted(recordings.rglob("*-06.wav"))]
     rows = [f"{Path(file).name},s6" for file in files]
     (tmp_path / "table.csv").write_text("\n".join(["path,speaker", *rows, ""]))
-    ckpt = "ckpt=run/checkpoints/best.ckpt"
+    ckpt = f"ckpt={trained / 'checkpoints' / 'best.ckpt'}"
     run("predict.py", ckpt, "input=table.csv", "output=all.csv", cwd=tmp_path)
     assert len(read(tmp_path / "all.csv")) == len(files)
 
@@ -99,13 +108,10 @@ def test_a_run_is_stamped_and_predicts_where_speakers_are_named(recordings: Path
 
 
 def test_the_prediction_of_a_file_without_speakers_is_refused(
-    challenge: Path, recordings: Path, tmp_path: Path
+    trained: Path, challenge: Path, tmp_path: Path
 ) -> None:
-    data = ("data=ravdess", f"data.root={recordings}", "features=challenge")
-    settings = (*TINY, "trainer.max_epochs=1", "frontend.normalize=speaker", "hydra.run.dir=run")
-    run("train.py", *data, *settings, cwd=tmp_path)
     file = f"input={challenge / 'ser_test_1.json'}"
-    failed = run("predict.py", "ckpt=run/checkpoints/best.ckpt", file, cwd=tmp_path, code=1)
+    failed = run("predict.py", f"ckpt={trained}", file, cwd=tmp_path, code=1)
     assert "normalised by speaker" in failed.stderr
     assert "Traceback" not in failed.stderr
 

@@ -66,7 +66,7 @@ def train_resume_predict(
     for epochs in (1, 2):
         fit(recordings, cwd / "cut", *settings, f"trainer.max_epochs={epochs}", data="manifest")
     source = ("data=manifest", f"data.root={recordings}")
-    run("train.py", *source, *settings, "trainer.max_epochs=2", "hydra.run.dir=run", cwd=cwd)
+    run("train.py", *source, *settings, "trainer.max_epochs=2", "hydra.run.dir=run", cwd=cwd, plots=True)
     whole, resumed = (
         torch.load(cwd / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
         for name in ("run", "cut")

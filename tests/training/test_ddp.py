@@ -105,7 +105,7 @@ def test_two_slurm_nodes_share_one_run_without_a_shared_disk(challenge: Path, tm
 def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_completes_it(
     challenge: Path, tmp_path: Path
 ) -> None:
-    overrides = ("data=challenge", f"data.root={challenge}", *TINY, *DDP, "trainer.max_epochs=3")
+    overrides = ("data=challenge", f"data.root={challenge}", *TINY, *DDP, "trainer.max_epochs=2")
     overrides += ("callbacks.last.every_n_steps=1", "augment.mixup=0.3", "model.dropout=0.1")
     script = str(REPOSITORY / "train.py")
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}")
