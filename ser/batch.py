@@ -68,7 +68,7 @@ class Batch:
         targets: [B] or [B, K] for labels of an utterance, Padded [B, T, K] for labels of a step, None where
             there are none.
         keys: Keys [B] int64, one per utterance, from (seed, epoch, index); all random numbers of augmentation depend
-            on them, and not on batch mates or workers.
+            on them, and not on other utterances of the batch or on workers.
         text: Word vectors [B, T, F] of a transcript, if the task has one.
         speech: Mask of speech [B, T] bool, false on silence and padding; None without silence detection.
         continues: Whether each sequence continues that of the same row in the previous batch [B] bool; None if no row

@@ -25,7 +25,7 @@ def refuse_yaml_bomb(path: Path, text: str) -> None:
         return
     except RecursionError as error:
         raise DataError(
-            f"{path}: is nested too deeply, or holds itself. Write its values out, without `*`."
+            f"{path}: is nested too deeply, or contains itself. Write its values out, without `*`."
         ) from error
     if values > _MOST_VALUES:
         raise DataError(

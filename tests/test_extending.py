@@ -175,7 +175,7 @@ def test_a_pattern_reads_speakers_and_labels_from_names(folder: Path) -> None:
     ("pattern", "error", "words"),
     [
         ("(?P<speaker>..)_.*", ConfigError, r"has no group 'emotion'.*its groups: speaker"),
-        ("(?P<emotion>", ConfigError, r"is no regular expression"),
+        ("(?P<emotion>", ConfigError, r"is not a regular expression"),
         ("(?P<emotion>x+)", DataError, r"matches none of 24 recordings"),
     ],
 )

@@ -113,7 +113,7 @@ def test_any_length_rate_and_number_of_channels_is_answered(trained: Path, tmp_p
         soundfile.write(tmp_path / "in" / f"{seconds}.wav", stereo, 16_000)
     done = run("predict.py", ckpt, "input=in", "output=p.csv", cwd=tmp_path)
     assert "resampled to 8000 Hz: 4, mixed down to mono: 4" in done.stderr + done.stdout
-    assert "such are repeated" in done.stderr + done.stdout
+    assert "it is repeated" in done.stderr + done.stdout
     assert {row["label"] for row in read(tmp_path / "p.csv")} == {"en"}
 
 

@@ -184,7 +184,7 @@ def test_a_recording_of_silence_gets_no_decision_and_that_is_said(trained: Path,
 
 def test_standard_input_needs_a_stream(trained: Path, tmp_path: Path) -> None:
     told = stream(trained, tmp_path, "input=-", "stream=false", code=1).stderr
-    assert "input=-: standard input is heard as it comes. Set stream=true" in told
+    assert "input=-: standard input is read as a stream. Set stream=true" in told
     assert not [*tmp_path.glob("*.csv")]
 
 
@@ -275,7 +275,7 @@ def test_an_ensemble_is_not_chosen_by_a_loss_that_its_mean_does_not_have(
 ) -> None:
     words = [*SHORT, f"data.root={speech}", "ensemble=2", "monitor=validation/loss", "mode=min"]
     told = run("train.py", *words, "hydra.run.dir=run", cwd=tmp_path, code=1).stderr
-    assert "monitor=validation/loss: the mean of an ensemble has scores, but no such value" in told
+    assert "monitor=validation/loss: the mean of an ensemble has no such score" in told
     assert not [*(tmp_path / "run").glob("member_*")]
 
 
@@ -293,7 +293,9 @@ def test_a_rare_class_starts_no_hundreds_of_trainings() -> None:
     labels = torch.tensor([0] * 500 + [1] * 10)
     target = FrameClasses(["en", "es"], "language")
     data = SimpleNamespace(datasets={"train": SimpleNamespace(targets=labels)}, target=target)
-    with pytest.raises(ConfigError, match=r"ensemble=auto: the largest class holds the smallest 50 times"):
+    with pytest.raises(
+        ConfigError, match=r"ensemble=auto: the largest class is 50 times as large as the smallest"
+    ):
         members_of("auto", data)
 
 

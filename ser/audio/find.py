@@ -37,7 +37,7 @@ def find_audio(root: Path) -> list[Path]:
         if files
     ]
     if passed_over:
-        _log.info("%s: files that are passed over: %s", root, ", ".join(passed_over))
+        _log.info("%s: skipped files: %s", root, ", ".join(passed_over))
     return [Path(file) for file in found]
 
 

@@ -68,13 +68,13 @@ def _compare_with_tag(content: mmap.mmap) -> MpegLength:
     tag = first + 4 + _side_info_bytes(header)
     if content[tag : tag + 4] not in _TAGS:
         return MpegLength(frames * samples, is_declared=False, wrong_tag=None, first=first, stop=stop)
-    flags, told, told_bytes = (int.from_bytes(content[tag + at : tag + at + 4]) for at in (4, 8, 12))
+    flags, tag_frames, tag_bytes = (int.from_bytes(content[tag + at : tag + at + 4]) for at in (4, 8, 12))
     if not flags & 1:
         return MpegLength((frames - 1) * samples, is_declared=False, wrong_tag=None, first=first, stop=stop)
-    is_whole = bool(flags & 2) and first + told_bytes <= len(content)
-    is_cut = told > frames and not is_whole
-    if abs(told - (frames - 1)) <= 1 or is_cut:  # some encoders count the frame of the tag
-        return MpegLength(told * samples, is_declared=True, wrong_tag=None, first=first, stop=stop)
+    is_whole = bool(flags & 2) and first + tag_bytes <= len(content)
+    is_cut = tag_frames > frames and not is_whole
+    if abs(tag_frames - (frames - 1)) <= 1 or is_cut:  # some encoders count the frame of the tag
+        return MpegLength(tag_frames * samples, is_declared=True, wrong_tag=None, first=first, stop=stop)
     return MpegLength(frames * samples, is_declared=False, wrong_tag=tag, first=first, stop=stop)
 
 

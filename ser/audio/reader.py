@@ -236,7 +236,7 @@ def _read_head(path: Path) -> bytes:
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
     except ValueError as error:  # a NUL byte, or a character that has no bytes
-        raise DataError(f"{str(path)!r}: is no path that a file can have ({error}). Correct it.") from error
+        raise DataError(f"{str(path)!r}: is not a valid path ({error}). Correct it.") from error
     if not head:
         raise DataError(f"{path}: is empty (0 bytes). {_FETCH_AGAIN}")
     return head
@@ -259,7 +259,7 @@ def _no_audio_error(path: Path, head: bytes, reason: str) -> DataError:
             "`git lfs pull` does if this stands in for it."
         )
     return DataError(
-        f"{path}: is no audio that can be read ({_clean_reason(reason)}). If it plays elsewhere, convert it to wav or "
+        f"{path}: is not audio that can be read ({_clean_reason(reason)}). If it plays elsewhere, convert it to wav or "
         "flac, for instance with ffmpeg, else leave it out."
     )
 

@@ -71,8 +71,8 @@ def plan_batches(
 ) -> Plan:
     """Plan the training batches of one epoch: similar lengths, random order; rank r takes `plan[r::ranks]`.
 
-    Utterances are shuffled, cut into pools, and sorted by length within each pool, so that batch mates change from
-    epoch to epoch.
+    Utterances are shuffled, cut into pools, and sorted by length within each pool, so that batches change from epoch to
+    epoch.
 
     Args:
         lengths: Number of frames of each utterance [N], 1 or more.

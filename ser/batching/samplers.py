@@ -84,7 +84,7 @@ class PlannedSampler(Sampler[BatchIndices], ABC):
 
 
 class BucketSampler(PlannedSampler):
-    """Yield training batches of similar length, planned anew in every epoch.
+    """Yield training batches of similar length, planned for every epoch.
 
     Args:
         lengths: Number of frames of each utterance [N], 1 or more.

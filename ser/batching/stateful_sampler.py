@@ -42,7 +42,7 @@ class StatefulSampler(PlannedSampler):
     ) -> None:
         if ranks > 1:
             raise ConfigError(
-                f"batching.carry_state=true, trainer.devices={ranks}: what one process remembers, the others do not. "
+                f"batching.carry_state=true, trainer.devices={ranks}: no process has the states of the others. "
                 "Train on one device, or with batching.carry_state=false."
             )
         check_positive("batching.max_utterances", max_utterances)
@@ -65,19 +65,18 @@ class StatefulSampler(PlannedSampler):
     def _plan(self, epoch: int) -> Plan:
         rng = np.random.default_rng((self._seed, epoch))
         rows = [
-            np.concatenate([self._recordings[index] for index in rng.permutation(lane)])
-            for lane in self._rows
+            np.concatenate([self._recordings[index] for index in rng.permutation(row)]) for row in self._rows
         ]
         return [[int(row[step]) for row in rows if step < len(row)] for step in range(len(rows[0]))]
 
 
 def _rows(sizes: list[int], most: int) -> list[list[int]]:
     """Assign recordings to rows, the longest first to the shortest row; the longest row comes first."""
-    lanes: list[list[int]] = [[] for _ in range(min(most, len(sizes)))]
-    filled = np.zeros(len(lanes), dtype=np.int64)
+    rows: list[list[int]] = [[] for _ in range(min(most, len(sizes)))]
+    filled = np.zeros(len(rows), dtype=np.int64)
     for index in np.argsort([-size for size in sizes], kind="stable").tolist():
         shortest = int(filled.argmin())
-        lanes[shortest].append(index)
+        rows[shortest].append(index)
         filled[shortest] += sizes[index]
     order: Any = np.argsort(-filled, kind="stable")
-    return [lanes[number] for number in order.tolist()]
+    return [rows[number] for number in order.tolist()]

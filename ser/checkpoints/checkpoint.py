@@ -192,7 +192,7 @@ def find(path: str | Path) -> list[Path]:
             "folder of a run that has ended its first epoch."
         )
     if not run.best.is_file() and not (path / "metrics.json").is_file():
-        _log.warning("%s: this ensemble has not ended, only %d of its members are here", path, len(found))
+        _log.warning("%s: this ensemble is not complete: only %d of its members are there", path, len(found))
     return found
 
 

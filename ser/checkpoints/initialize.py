@@ -35,7 +35,7 @@ def initialize(model: Classifier, target: Target, description: Mapping[str, Any]
         path: Checkpoint, or folder of a run.
 
     Returns:
-        What was taken, what starts afresh and which settings differ, in a few lines to print.
+        Lines to print: the parts that were copied, those that were not, and the settings that differ.
 
     Raises:
         CheckpointError: See `ser.checkpoints.checkpoint.load`; or the network, its sample rate or its features differ.
@@ -58,8 +58,8 @@ def initialize(model: Classifier, target: Target, description: Mapping[str, Any]
 
 def _rows(taken: list[str], fresh: list[str]) -> str:
     if not taken:
-        return "nothing of the head, which starts afresh"
-    rest = f"; {', '.join(fresh)} starts afresh" if fresh else ""
+        return "nothing of the head, which is initialised at random"
+    rest = f"; {', '.join(fresh)} is initialised at random" if fresh else ""
     return f"{len(taken)} of {len(taken) + len(fresh)} rows of the head ({', '.join(taken)}){rest}"
 
 

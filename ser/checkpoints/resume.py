@@ -45,7 +45,7 @@ def check_unchanged(settings: Train, run: RunFolder) -> None:
         }
         raise ConfigError(
             f"{setting('resume', run.path)}: {', '.join(sorted(names))} cannot change within a run. "
-            f"Leave out these settings to go on with it, or {REPEAT_RUN}, with them."
+            f"Leave out these settings to continue it, or {REPEAT_RUN}, with them."
         )
 
 
@@ -63,7 +63,7 @@ def check_same_data(data: SpeechData, run: RunFolder) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{file}: does not hold the hashes of the run's data ({type(error).__name__}). Take the file that the run "
-            "wrote, or delete it to go on without comparing data."
+            "wrote, or delete it to resume without comparing data."
         ) from error
     changed = [
         name
@@ -72,8 +72,8 @@ def check_same_data(data: SpeechData, run: RunFolder) -> None:
     ]
     if changed:
         raise DataError(
-            f"{setting('resume', run.path)}: {', '.join(changed)}: the data are not those that the run was begun with. "
-            f"Give it the same files, or {REPEAT_RUN}."
+            f"{setting('resume', run.path)}: {', '.join(changed)}: the data are not those with which the run was "
+            f"started. Give it the same files, or {REPEAT_RUN}."
         )
 
 
@@ -118,7 +118,7 @@ def _check_epochs(settings: Train, begun: Train, run: RunFolder) -> None:
         if None not in (now, then) and now != -1 and now < then:
             raise ConfigError(
                 f"{setting('resume', run.path)}: "
-                f"trainer.max_epochs={now}: the run was begun for {then} epochs. Give more, or "
+                f"trainer.max_epochs={now}: the run was started for {then} epochs. Give more, or "
                 "leave it out."
             )
         return

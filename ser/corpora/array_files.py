@@ -33,7 +33,7 @@ def map_array(path: Path) -> np.ndarray:
         DataError: The file is missing or cannot be read, or is not a complete .npy file of numbers.
     """
     if path.exists() and not path.is_file() and not path.is_dir():  # opening a pipe would block
-        raise DataError(f"{path}: is no regular file. Give the path of a .npy file.")
+        raise DataError(f"{path}: is not a regular file. Give the path of a .npy file.")
     try:
         _refuse_odd_header(path)
         return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
@@ -45,7 +45,7 @@ def map_array(path: Path) -> np.ndarray:
     except Exception as error:  # numpy evaluates the header as Python: it may raise anything
         reason = str(error).partition("\n")[0].rstrip(".")[:_REASON_LETTERS] or type(error).__name__
         raise DataError(
-            f"{path}: is no .npy file of numbers, or is cut off ({reason}). Copy or download it again, or export it "
+            f"{path}: is not a .npy file of numbers, or is cut off ({reason}). Copy or download it again, or export it "
             "with np.save(path, array)."
         ) from error
 

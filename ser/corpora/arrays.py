@@ -157,8 +157,8 @@ class ArrayCorpus:
         """
         if not path.exists():
             raise DataError(
-                f"{path}: no such file, but {inputs.name} is there. Put its class indices there, or take {inputs.name} "
-                "away; waveforms without labels can be predicted, not trained on or scored."
+                f"{path}: no such file, but {inputs.name} is there. Put its class indices there, or remove "
+                f"{inputs.name}; waveforms without labels can be predicted, not trained on or scored."
             )
         indices = np.array(map_array(path))
         highest = len(self.class_names) - 1
@@ -195,8 +195,8 @@ class ArrayCorpus:
         absent = [name for name in self.class_names if name not in present]
         if absent:
             raise DataError(
-                f"{folder / targets_name('train')}: has no waveform of the class {', '.join(map(repr, absent))}, which "
-                "thus cannot be learnt. Add some, or name in data.class_names those that are there."
+                f"{folder / targets_name('train')}: has no waveform of the class {', '.join(map(repr, absent))}, so it "
+                "cannot be learned. Add some, or name in data.class_names those that are there."
             )
 
     def _refuse_second_test(self, assignment: Assignment) -> None:
@@ -244,13 +244,13 @@ def _read_list(path: Path, count: int) -> list[str | None]:
     except FileNotFoundError:
         return [None] * count
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}). Correct it, or take it away.") from error
+        raise DataError(f"{path}: cannot be read as JSON ({error}). Correct or remove it.") from error
     if not isinstance(found, list) or not all(item is None or isinstance(item, str) for item in found):
-        raise DataError(f"{path}: expected a list of texts or nulls. Correct it, or take it away.")
+        raise DataError(f"{path}: expected a list of texts or nulls. Correct or remove it.")
     if len(found) != count:
         raise DataError(
-            f"{path}: lists {len(found)}, expected {count}, one for each row of the waveforms. Correct it, or take it "
-            "away."
+            f"{path}: lists {len(found)}, expected {count}, one for each row of the waveforms. Correct or "
+            "remove it."
         )
     if missing := Counter(item for item in found if item is not None and is_missing(item)):
         listed = ", ".join(f"{count} of {word!r}" for word, count in missing.items())

@@ -76,9 +76,9 @@ class ChallengeCorpus:
         made = extractor.feature_dim
         if made not in (feature_dim, _CHALLENGE_DIM):
             raise ConfigError(
-                f"features: would make {made} values a frame, but the challenge's files hold frames, of {feature_dim}, "
-                "which are taken as they are. Leave features=... out, or train on recordings: data=folder, "
-                "data=manifest or a corpus."
+                f"features: would compute {made} values per frame, but the challenge's files hold frames of "
+                f"{feature_dim}, which are used unchanged. Leave features=... out, or train on recordings: "
+                "data=folder, data=manifest or a corpus."
             )
         stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}
         if self.test is not None:

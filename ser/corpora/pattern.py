@@ -38,7 +38,7 @@ class PatternCorpus(AudioCorpus):
             self.pattern = re.compile(unicodedata.normalize("NFC", pattern))
         except re.error as error:
             raise ConfigError(
-                f"{setting('data.pattern', pattern)}: is no regular expression ({error}). Correct it."
+                f"{setting('data.pattern', pattern)}: is not a regular expression ({error}). Correct it."
             ) from error
         if self.label not in self.pattern.groupindex:
             groups = ", ".join(self.pattern.groupindex) or "none"

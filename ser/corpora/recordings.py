@@ -108,7 +108,7 @@ class AudioCorpus(ABC):
         manifest, counts = map_labels(manifest, self.label, self.label_map)
         require_fields(manifest, self.fields)
         for name in single_speaker_classes(manifest, self.label):
-            _log.warning("%s: one speaker alone has the label %r", manifest.source, name)
+            _log.warning("%s: only one speaker has the label %r", manifest.source, name)
         return manifest, counts
 
     def splits(self, features: Mapping[str, Any]) -> Splits:
@@ -300,7 +300,9 @@ def _pattern(text: str) -> re.Pattern[str]:
     except re.error as error:
         raise ConfigError(f"data.speaker={text}: no regular expression ({error}). Correct it.") from error
     if pattern.groups < 1:
-        raise ConfigError(f"data.speaker={text}: has no group. Put what names the speaker in brackets.")
+        raise ConfigError(
+            f"data.speaker={text}: has no group. Put the part that names the speaker in brackets."
+        )
     return pattern
 
 

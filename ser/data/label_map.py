@@ -150,8 +150,8 @@ def warn_about_lookalikes(manifest: Manifest, field: str) -> None:
         listed = [", ".join(f"{name!r} ({counts[name]})" for name in group) for group in groups]
         if listed:
             _log.warning(
-                "%s: %d sets of %s look alike but are taken for different ones:%s\n"
-                "Where they are one, write them alike.",
+                "%s: %d sets of %s look alike but count as different ones:%s\n"
+                "If they mean the same, write them in the same way.",
                 *(manifest.source, len(listed), kind, first_ten(listed)),
             )
 
@@ -260,7 +260,7 @@ def _check_label_values(manifest: Manifest, field: str, known: Container[str]) -
         )
         raise DataError(
             f"{manifest.source}: '{field}' holds numbers such as {fractions[0]} ({len({*fractions})} different ones), "
-            f"which are no classes. Give each number a class in data.label_map{choice}."
+            f"which are not classes. Give each number a class in data.label_map{choice}."
         )
     numbers = {label for label in labels if re.fullmatch(r"[+-]?\d+", label)}
     if len(numbers) > _MOST_NUMBERS and numbers >= {*labels}:

@@ -86,7 +86,7 @@ def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
         )
     if stray:
         raise DataError(
-            f"{root}: {len(stray)} audio files lie beside the class folders:{first_ten(stray)}\n"
+            f"{root}: {len(stray)} audio files are beside the class folders:{first_ten(stray)}\n"
             "Move each into the folder of its class."
         )
     inside = [file.relative_to(root) for file in files]
@@ -105,7 +105,7 @@ def _refuse_bare_classes(root: Path, classes: set[str]) -> None:
     if bare := [name for name in folders if name not in classes]:
         raise DataError(
             f"{root}: {len(bare)} of {len(folders)} class folders hold no audio that can be read:{first_ten(bare)}\n"
-            f"Put recordings there, converted to wav or flac, or move what is no class out of {root}."
+            f"Put recordings there, converted to wav or flac, or move folders that are not classes out of {root}."
         )
 
 
@@ -148,7 +148,7 @@ class _Root:
         """
         if "\0" in path or not (path.isascii() or _has_bytes(path)):
             raise DataError(
-                f"{where}: the path {path!r} holds a character that no file name can. Correct it."
+                f"{where}: the path {path!r} holds a character that file names cannot contain. Correct it."
             )
         if "\\" not in path or os.path.lexists(self._folder / path):
             return path

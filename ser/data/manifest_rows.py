@@ -40,7 +40,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, Cells]]:
     readers = {".csv": _csv_rows, ".jsonl": _json_rows}
     if path.suffix.lower() not in readers:
         raise DataError(
-            f"{path}: a manifest is a .csv file, or a .jsonl file with one JSON object a line. "
+            f"{path}: a manifest is a .csv file, or a .jsonl file with one JSON object per line. "
             "Convert or rename the file; a folder of audio is read with data=folder."
         )
     for line, cells in readers[path.suffix.lower()](read_text(path), path.name):
@@ -113,7 +113,7 @@ def _json_cells(content: str, where: str) -> Cells:
     try:
         fields = json.loads(content, object_pairs_hook=unique_fields)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON ({error}). Write one object a line.") from error
+        raise DataError(f"{where}: not valid JSON ({error}). Write one object per line.") from error
     if not isinstance(fields, dict):
         raise DataError(
             f'{where}: is {shorten_json(fields)}, expected an object such as {{"path": "a.wav"}}.'

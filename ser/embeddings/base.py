@@ -82,7 +82,7 @@ class Embedder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, features: Padded) -> Tensor:
-        """Embed features [B, T, F] to [B, D] float32; neither padding nor batch mates change the result."""
+        """Embed features [B, T, F] to [B, D] float32; the result of an utterance is the same alone and in a batch."""
 
     @torch.no_grad()
     def forward(self, waveforms: Padded) -> Tensor:

@@ -136,7 +136,7 @@ def corpus_statistics(train: Iterable[Tensor]) -> tuple[float, float]:
     moments = torch.tensor([[u.double().mean(), u.double().std(correction=0)] for u in train])
     if not len(moments) or not moments[:, 1].any():
         raise ConfigError(
-            "extractor.statistics=corpus: the training split holds no sound to take them from. "
+            "extractor.statistics=corpus: the training split holds no sound to compute them from. "
             "Give more training utterances, or two numbers: extractor.statistics=[-6.0,4.5]."
         )
     mean, std = moments.mean(0).tolist()
@@ -175,7 +175,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     )
     if not isinstance(weights, Mapping) or not all(isinstance(part, Tensor) for part in weights.values()):
         raise CheckpointError(
-            f"{path}: is no state_dict, that is names and tensors. Save the encoder's state_dict alone; "
+            f"{path}: is not a state_dict, which maps names to tensors. Save the encoder's state_dict alone; "
             "for a checkpoint of ser, use extractor=checkpoint."
         )
     return dict(weights)
@@ -184,7 +184,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _misfit(path: Path, problems: Sequence[str]) -> CheckpointError:
     listed = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
     return CheckpointError(
-        f"{path}: are no weights of AudioNTT: {listed}. Give a state_dict of its `features` and `fc`."
+        f"{path}: are not weights of AudioNTT: {listed}. Give a state_dict of its `features` and `fc`."
     )
 
 

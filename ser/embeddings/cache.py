@@ -169,7 +169,7 @@ def _check_lengths(manifest: Manifest, store: Store, embedder: Embedder) -> None
         raise DataError(
             f"{manifest.source}: {len(short)} of {len(manifest)} recordings are too short for "
             f"{type(embedder).__name__}, which needs {needed:.0f} ms:{first_ten(short)}\n"
-            "Take them out of the corpus."
+            "Remove them from the corpus."
         )
 
 
@@ -179,7 +179,7 @@ def _check_finite(manifest: Manifest, embeddings: np.ndarray) -> None:
         names = [manifest.utterances[place].id for place in wrong]
         raise DataError(
             f"{manifest.source}: {wrong.size} of {len(manifest)} embeddings are not finite:{first_ten(names)}\n"
-            "Take these recordings out of the corpus, or give other weights."
+            "Remove these recordings from the corpus, or give other weights."
         )
 
 

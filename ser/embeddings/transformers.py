@@ -147,6 +147,6 @@ def _check_kind(folder: str, config: Any, preprocessor: Any) -> None:
     takes_waveforms = preprocessor.model_input_names[0] == "input_values"
     if getattr(config, "is_encoder_decoder", False) or not known or not takes_waveforms:
         raise CheckpointError(
-            f"{folder}: a {config.model_type} is no encoder of waveforms. "
-            "Give wav2vec 2.0, HuBERT, WavLM, Data2VecAudio, UniSpeech-SAT or the like."
+            f"{folder}: a {config.model_type} is not an encoder of waveforms. "
+            "Give wav2vec 2.0, HuBERT, WavLM, Data2VecAudio, UniSpeech-SAT or a similar model."
         )

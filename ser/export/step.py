@@ -25,7 +25,7 @@ class Step(nn.Module):
     def __init__(self, trained: Trained) -> None:
         super().__init__()
         stream = Stream(trained)
-        self.hears_silence = stream.hears_silence
+        self.predicts_silence = stream.predicts_silence
         self.extractor = stream.features.extractor
         self.target = trained.target
         self.model = trained.model
@@ -41,7 +41,7 @@ class Step(nn.Module):
     def answers(self, logits: Tensor) -> dict[str, Tensor]:
         """Compute probabilities [n, C] from logits [n, out_dim]; if silence is a class, also is_speech [n]."""
         said = {"probabilities": self.target.scores(logits)}
-        if self.hears_silence:
+        if self.predicts_silence:
             target: Any = self.target
             said["is_speech"] = target.is_speech(logits, torch.ones(len(logits), dtype=torch.bool))
         return said
@@ -51,13 +51,13 @@ class Step(nn.Module):
             _, after = self.model.step(torch.zeros(1, 1, feature_dim), self.initial)
         if shapes_of_state(self.initial[0]) != shapes_of_state(after[0]):
             raise ConfigError(
-                f"frontend.delta_scale={self.model.frontend.delta_scale}: deltas remember more at the fifth frame than "
-                "at the first, and step.onnx has one shape for all. Train with frontend.delta_scale=0."
+                f"frontend.delta_scale={self.model.frontend.delta_scale}: deltas keep more frames at the fifth frame "
+                "than at the first, and step.onnx has one shape for all. Train with frontend.delta_scale=0."
             )
         if shapes_of_state(self.initial) != shapes_of_state(after):
             encoder = self.model.encoder
             raise ConfigError(
-                f"model.subsampling={encoder.subsampling}: {type(encoder).__name__} remembers now more, now fewer "
+                f"model.subsampling={encoder.subsampling}: {type(encoder).__name__} keeps a varying number of "
                 "frames that wait to be joined, and step.onnx has one shape for all. Train with model.subsampling=1."
             )
 

@@ -57,7 +57,7 @@ def _write_files(folder: Path, trained: Trained, step: Step) -> float:
     if not found <= TOLERANCE:  # also refuses NaN
         raise ConfigError(
             f"{setting('ckpt', trained.path)}: "
-            f"{type(trained.model.encoder).__name__} answers otherwise in step.onnx than in "
+            f"{type(trained.model.encoder).__name__} has other outputs in step.onnx than in "
             f"torch, by {found:.1e}, where {TOLERANCE:.0e} is allowed; nothing was written. Train another model, or "
             "stream in Python, with ser.inference.stream."
         )
@@ -108,7 +108,7 @@ def describe(trained: Trained, step: Step) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "class_names": list(trained.target.class_names),
-        "silence_is_a_class": step.hears_silence,
+        "silence_is_a_class": step.predicts_silence,
         "sample_rate": step.extractor.sample_rate,
         "frame_shift_ms": 1000 * step.extractor.frame_shift_s,
         "features": trained.features,

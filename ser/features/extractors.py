@@ -329,7 +329,7 @@ class LogMel(Extractor):
         """Refuse frames that need future samples, and `top_db`, which needs the loudest frame."""
         if not self.framing.align.startswith("causal"):
             raise ConfigError(
-                f"features.align={self.framing.align}: a frame needs samples that are still to come. "
+                f"features.align={self.framing.align}: a frame needs future samples. "
                 "Train with features.align=causal."
             )
         if self.logarithm.top_db is not None:

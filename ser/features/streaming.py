@@ -39,7 +39,7 @@ class FeatureState(NamedTuple):
     """State of a feature stream; its size does not grow with the stream.
 
     Args:
-        heard: Number of samples received.
+        received: Number of samples received.
         samples: Last samples [n] float32 that future frames need, and the one before them.
         steps: Number of steps extracted.
         decided: Number of steps known to be speech or silence.
@@ -48,7 +48,7 @@ class FeatureState(NamedTuple):
         held: Features [steps - decided, F] that wait for a decision if silence is removed, else [0, F].
     """
 
-    heard: int
+    received: int
     samples: Tensor
     steps: int
     decided: int
@@ -88,7 +88,7 @@ class FeatureStream:
             device: Device of the samples and of the extractor.
         """
         return FeatureState(
-            heard=0,
+            received=0,
             samples=torch.zeros(1, device=device),  # the sample before the first one is silence
             steps=0,
             decided=0,
@@ -107,7 +107,7 @@ class FeatureStream:
         Raises:
             DataError: The samples are not a vector of finite floating-point numbers.
         """
-        self._check(samples, state.heard)
+        self._check(samples, state.received)
         if samples.numel() <= _SAMPLES_AT_A_TIME:
             return self._push(samples, state)
         parts, first = [], state.steps
@@ -125,13 +125,13 @@ class FeatureStream:
         As offline, an incomplete last frame is dropped, or padded with zeros if the alignment is padded.
         """
         framing, steps = self.extractor.framing, 0
-        if state.heard >= framing.min_samples:
-            steps = int(framing.num_frames(torch.tensor(state.heard)))
+        if state.received >= framing.min_samples:
+            steps = int(framing.num_frames(torch.tensor(state.received)))
         values = self._extract(state.samples, state, steps)
         speech: list[bool] = []
         if self.detector is not None and steps:
             detected = [*state.detected, *self._finish_detection(self.detector, state)]
-            first = int(self.detector.framing.num_frames(torch.tensor(state.heard))) - len(detected)
+            first = int(self.detector.framing.num_frames(torch.tensor(state.received))) - len(detected)
             places = range(state.decided, steps)
             speech = [
                 detected[min(self._detector_frame(self.detector, step) - first, len(detected) - 1)]
@@ -140,20 +140,20 @@ class FeatureStream:
         return self._make_frames(values, speech, state)[0]
 
     def _push(self, samples: Tensor, state: FeatureState) -> tuple[StreamFrames, FeatureState]:
-        heard = state.heard + samples.numel()
+        received = state.received + samples.numel()
         samples = torch.cat([state.samples, samples.float()])
-        steps = self.extractor.framing.num_full_frames(heard)
+        steps = self.extractor.framing.num_full_frames(received)
         values = self._extract(samples, state, steps)
-        needed = min(self.extractor.framing.shift * steps, heard)
+        needed = min(self.extractor.framing.shift * steps, received)
         speech: list[bool] = []
         detected, smoothing = state.detected, state.smoothing
         if self.detector is not None:
-            speech, detected, smoothing = self._detect_speech(self.detector, samples, state, heard, steps)
-            needed = min(self.detector.framing.shift * smoothing.heard, needed)
+            speech, detected, smoothing = self._detect_speech(self.detector, samples, state, received, steps)
+            needed = min(self.detector.framing.shift * smoothing.received, needed)
         frames, held = self._make_frames(values, speech, state)
         decided = state.decided + len(speech)
-        left = samples[needed - 1 - heard :]
-        return frames, FeatureState(heard, left, steps, decided, detected, smoothing, held)
+        left = samples[needed - 1 - received :]
+        return frames, FeatureState(received, left, steps, decided, detected, smoothing, held)
 
     def _extract(self, samples: Tensor, state: FeatureState, steps: int) -> Tensor:
         """Extract features [m, F] of the steps from `state.steps` up to `steps`; missing samples are zeros."""
@@ -171,13 +171,13 @@ class FeatureStream:
         return self.extractor.extract_frames(block.unfold(0, framing.length, framing.shift)).float()
 
     def _detect_speech(
-        self, detector: SilenceDetector, samples: Tensor, state: FeatureState, heard: int, steps: int
+        self, detector: SilenceDetector, samples: Tensor, state: FeatureState, received: int, steps: int
     ) -> tuple[list[bool], tuple[bool, ...], SmoothingState]:
         """Decide the steps from `state.decided` on, as far as possible; also return the frames' decisions to keep."""
         framing = detector.framing
         sounds: list[bool] = []
-        if count := framing.num_full_frames(heard) - state.smoothing.heard:
-            begin = state.smoothing.heard * framing.shift - _buffer_start(state)
+        if count := framing.num_full_frames(received) - state.smoothing.received:
+            begin = state.smoothing.received * framing.shift - _buffer_start(state)
             sounds = detector.detect_sounds(
                 samples[begin : begin + (count - 1) * framing.shift + framing.length]
             )
@@ -194,10 +194,10 @@ class FeatureStream:
 
     def _finish_detection(self, detector: SilenceDetector, state: FeatureState) -> list[bool]:
         """Decide the detector's frames from `state.smoothing.decided` to the last, which may be incomplete."""
-        framing, heard = detector.framing, state.smoothing.heard
+        framing, received = detector.framing, state.smoothing.received
         sounds: list[bool] = []
-        if heard < int(framing.num_frames(torch.tensor(state.heard))):
-            count = state.heard - heard * framing.shift
+        if received < int(framing.num_frames(torch.tensor(state.received))):
+            count = state.received - received * framing.shift
             last = functional.pad(state.samples[-count:], (0, framing.length - count))
             sounds = detector.detect_sounds(last, count)
         answers, smoothing = detector.smoothing.step(sounds, state.smoothing)
@@ -224,16 +224,16 @@ class FeatureStream:
             answered, [state.decided + place for place in kept], speech, state.decided
         ), waiting
 
-    def _check(self, samples: Tensor, heard: int) -> None:
+    def _check(self, samples: Tensor, received: int) -> None:
         if samples.dim() != 1 or not samples.is_floating_point():
             raise DataError(
-                f"stream, after {heard} samples: {samples.dtype} of shape {[*samples.shape]} came, expected [n] "
+                f"stream, after {received} samples: {samples.dtype} of shape {[*samples.shape]}, expected [n] "
                 "floating-point amplitudes in -1..1. Push one channel, of 16-bit integers divided by 32768."
             )
         if math.isfinite(samples.dot(samples).item()):  # fast; may overflow, so that the exact check follows
             return
         if broken := (~samples.isfinite()).nonzero().flatten().tolist():
-            number, value = heard + broken[0], samples[broken[0]].item()
+            number, value = received + broken[0], samples[broken[0]].item()
             raise DataError(
                 f"stream, sample {number} ({number / self.extractor.sample_rate:.3f} s): is {value}, expected a finite "
                 "amplitude in -1..1. Fix the source, or push 0.0 in its place."
@@ -242,7 +242,7 @@ class FeatureStream:
 
 def _buffer_start(state: FeatureState) -> int:
     """Return the index in the recording of the first sample in the state; -1 at the beginning."""
-    return state.heard - state.samples.numel()
+    return state.received - state.samples.numel()
 
 
 def _concatenate(parts: Sequence[StreamFrames], numbers: Sequence[int]) -> StreamFrames:

@@ -13,13 +13,13 @@ class SmoothingState(NamedTuple):
     """State of the smoothing of a stream.
 
     Args:
-        heard: Number of frames received.
+        received: Number of frames received.
         decided: Number of frames decided.
         run: Number of consecutive sound frames at the end, counted up to the shortest speech.
         speech_end: Index after the last frame known to be speech before hang-over; 0 if there is none.
     """
 
-    heard: int = 0
+    received: int = 0
     decided: int = 0
     run: int = 0
     speech_end: int = 0
@@ -75,33 +75,33 @@ class Smoothing:
             sounds: Whether each of the next frames is sound.
             state: State after the frames before; it is not modified.
         """
-        heard, decided, run, speech_end = state
+        received, decided, run, speech_end = state
         enough, hang_over = max(self.min_speech, 1), self.hang_over
         answers: list[bool] = []
         for sound in sounds:
-            heard += 1
+            received += 1
             run = min(run + 1, enough) if sound else 0
             silent = speech = 0  # numbers of frames that are decided now
             if run == enough:
-                begin = heard - enough
+                begin = received - enough
                 if begin - speech_end >= self.min_silence:
                     silent = max(begin - hang_over - decided, 0)
-                speech, speech_end = heard - decided - silent, heard
+                speech, speech_end = received - decided - silent, received
                 answers += [False] * silent + [True] * speech
             else:
                 if speech_end:
-                    speech = max(min(speech_end + hang_over, heard) - decided, 0)
-                known = heard - run
+                    speech = max(min(speech_end + hang_over, received) - decided, 0)
+                known = received - run
                 if known - speech_end >= self.min_silence:
                     silent = max(known - hang_over - decided - speech, 0)
                 answers += [True] * speech + [False] * silent
             decided += silent + speech
-        return answers, SmoothingState(heard, decided, run, speech_end)
+        return answers, SmoothingState(received, decided, run, speech_end)
 
     def finish(self, state: SmoothingState) -> list[bool]:
         """Decide the remaining frames, from `state.decided` to the last one."""
-        is_pause_speech = state.speech_end > 0 and state.heard - state.speech_end < self.min_silence
-        return [is_pause_speech] * (state.heard - state.decided)
+        is_pause_speech = state.speech_end > 0 and state.received - state.speech_end < self.min_silence
+        return [is_pause_speech] * (state.received - state.decided)
 
 
 def _run_lengths(mask: Tensor, real: Tensor) -> Tensor:

@@ -251,7 +251,7 @@ def require_decisions(ids: Sequence[UtteranceId], scores: Tensor, source: str) -
     if silent:
         raise DataError(
             f"{source}: {len(silent)} of {len(ids)} utterances hold no speech, so there is no decision: first "
-            f"{silent[0]!r}. Leave them out, or predict with a model that answers utterances."
+            f"{silent[0]!r}. Leave them out, or predict with a model that predicts utterances."
         )
 
 

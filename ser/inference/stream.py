@@ -36,7 +36,7 @@ class _Step(NamedTuple):
 
     number: int
     scores: tuple[tuple[float, ...], ...]  # probabilities of each model
-    heard: tuple[bool, ...]  # whether each model detects speech, if silence is a class
+    speech: tuple[bool, ...]  # whether each model detects speech, if silence is a class
 
 
 class StreamState(NamedTuple):
@@ -108,7 +108,7 @@ class Stream:
         mode = self.models[0].target.silence
         self.answers_frames = self.models[0].target.resolution == "frame"
         self.waits = self.answers_frames and self.features.detector is not None and mode in ("keep", "mask")
-        self.hears_silence = self.answers_frames and mode == "class"
+        self.predicts_silence = self.answers_frames and mode == "class"
         self.state = self.initial_state()
 
     @classmethod
@@ -224,15 +224,15 @@ class Stream:
             logits: Logits [1, m, out_dim] of each model.
             numbers: Indices of the frames.
         """
-        scores, heard = [], []
+        scores, speech = [], []
         for trained, one in zip(self.models, logits, strict=True):
             scores.append([tuple(row) for row in trained.target.scores(one[0]).tolist()])
-            heard.append(self._detect_speech(trained, trained.check(one[0])))
+            speech.append(self._detect_speech(trained, trained.check(one[0])))
         ends = [min(end, len(numbers)) for end in self._step_ends(logits[0].shape[1])]
         steps = [
-            _Step(numbers[end - 1], step_scores, step_heard)
-            for end, step_scores, step_heard in zip(
-                ends, zip(*scores, strict=True), zip(*heard, strict=True), strict=True
+            _Step(numbers[end - 1], step_scores, step_speech)
+            for end, step_scores, step_speech in zip(
+                ends, zip(*scores, strict=True), zip(*speech, strict=True), strict=True
             )
         ]
         return steps, numbers[ends[-1] :] if ends else numbers
@@ -243,11 +243,11 @@ class Stream:
 
     def _detect_speech(self, trained: Trained, logits: Tensor) -> list[bool]:
         """Return whether a model detects speech in each of logits [m, out_dim], if silence is a class."""
-        if not self.hears_silence:
+        if not self.predicts_silence:
             return [True] * len(logits)
         target: Any = trained.target
-        heard: list[bool] = target.is_speech(logits, torch.ones(len(logits), dtype=torch.bool)).tolist()
-        return heard
+        speech: list[bool] = target.is_speech(logits, torch.ones(len(logits), dtype=torch.bool)).tolist()
+        return speech
 
     def _make_decisions(
         self,
@@ -299,7 +299,7 @@ class Stream:
         so_far = None
         if all(counts):
             so_far = _mean([[total / n for total in row] for row, n in zip(sums, counts, strict=True)])
-        return Decision(time_s, mean, is_speech and 2 * sum(step.heard) >= len(step.heard), so_far)
+        return Decision(time_s, mean, is_speech and 2 * sum(step.speech) >= len(step.speech), so_far)
 
 
 def _question(trained: Trained) -> tuple[Any, ...]:
@@ -315,10 +315,10 @@ def _add_step(
     if not is_speech:
         return sums, counts
     added = tuple(
-        tuple(total + value for total, value in zip(row, scores, strict=True)) if heard else row
-        for row, scores, heard in zip(sums, step.scores, step.heard, strict=True)
+        tuple(total + value for total, value in zip(row, scores, strict=True)) if speech else row
+        for row, scores, speech in zip(sums, step.scores, step.speech, strict=True)
     )
-    return added, tuple(count + heard for count, heard in zip(counts, step.heard, strict=True))
+    return added, tuple(count + speech for count, speech in zip(counts, step.speech, strict=True))
 
 
 def _mean(rows: Sequence[Sequence[float]]) -> tuple[float, ...]:

@@ -95,7 +95,9 @@ def check_table_name(path: Path) -> None:
         DataError: The name ends in neither .csv nor .json.
     """
     if path.suffix.lower() not in (".csv", ".json"):
-        raise DataError(f"{path}: answers to recordings are written as .csv or .json. Give such an output.")
+        raise DataError(
+            f"{path}: predictions of recordings are written as .csv or .json. Give such an output."
+        )
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -105,7 +107,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         DataError: It exists and `overwrite` is false, or its folder is missing or not writable.
     """
     if not path.name:
-        raise DataError(f"{path}: is no name of a file. Give another output, such as predictions.csv.")
+        raise DataError(f"{path}: is not the name of a file. Give another output, such as predictions.csv.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise DataError(
             f"{path}: its folder is missing or cannot be written to. Make the folder, or give another output."

@@ -54,7 +54,7 @@ class AudioNTT(nn.Module):
             steps = torch.arange(image.shape[-1], device=image.device)
             image = (
                 image * (steps < lengths[:, None])[:, None, None]
-            )  # zeros beyond an end, as without batch mates
+            )  # zeros beyond an end, as if the utterance were alone
         return Padded(self.fc(image.permute(0, 3, 2, 1).flatten(2)), lengths)
 
     def _convolve(self, start: int, image: Tensor) -> Tensor:

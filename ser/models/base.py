@@ -14,7 +14,7 @@ State = Any
 
 
 class Encoder(nn.Module, ABC):
-    """Map Padded [B, T, F] to Padded [B, ceil(T / subsampling), D]; padding and batch mates change nothing."""
+    """Map Padded [B, T, F] to Padded [B, ceil(T / subsampling), D]; the result is the same alone and in a batch."""
 
     out_dim: int
     """Number of values of an output step, D."""

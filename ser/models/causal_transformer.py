@@ -44,7 +44,9 @@ class CausalTransformerEncoder(Encoder):
     ) -> None:
         super().__init__()
         if num_layers < 1:
-            raise ConfigError(f"model.num_layers={num_layers}: is no network. Set 1 or more, as 3.")
+            raise ConfigError(
+                f"model.num_layers={num_layers}: a network has layers. Set 1 or more, such as 3."
+            )
         if num_heads < 1 or model_dim % num_heads:
             raise ConfigError(
                 f"model.num_heads={num_heads}: the heads share model.model_dim={model_dim} in equal parts. "
@@ -52,7 +54,7 @@ class CausalTransformerEncoder(Encoder):
             )
         if left_context < 0:
             raise ConfigError(
-                f"model.left_context={left_context}: is a number of steps before a step. Set 0 or more, as 100."
+                f"model.left_context={left_context}: expected a number of steps, 0 or more. Set model.left_context=100."
             )
         self.left_context = left_context
         self.project = nn.Linear(in_dim, model_dim)
@@ -77,8 +79,8 @@ class CausalTransformerEncoder(Encoder):
         """
         weight = self.project.weight
         remembered = weight.new_zeros(batch_size, self.left_context, 2 * self.out_dim)
-        heard = torch.zeros(batch_size, dtype=torch.int64, device=weight.device)
-        return heard, (remembered,) * len(self.layers)
+        received = torch.zeros(batch_size, dtype=torch.int64, device=weight.device)
+        return received, (remembered,) * len(self.layers)
 
     def step(self, chunk: Tensor, state: State) -> tuple[Tensor, State]:
         """Encode the next frames [B, n, F] to [B, n, model_dim], and return the new state.
@@ -86,19 +88,19 @@ class CausalTransformerEncoder(Encoder):
         Raises:
             DataError: The state has another batch size.
         """
-        heard, before = state
-        check_batch_size(chunk, heard)
+        received, before = state
+        check_batch_size(chunk, received)
         count = chunk.shape[1]
         if not count:
             return no_steps(chunk, self.out_dim), state
         values = self.project(chunk)
         places = torch.arange(self.left_context + min(count, _block(self.left_context)), device=chunk.device)
-        absent = (places < self.left_context - heard[:, None])[:, None, None]
+        absent = (places < self.left_context - received[:, None])[:, None, None]
         after = []
         for layer, remembered in zip(self.layers, before, strict=True):
             values, remembered = layer(values, remembered, absent)
             after.append(remembered)
-        return self.norm(values), ((heard + count).clamp_max(self.left_context), tuple(after))
+        return self.norm(values), ((received + count).clamp_max(self.left_context), tuple(after))
 
     def finish(self, state: State) -> Tensor:
         """Return no steps [B, 0, model_dim], as no frame is waiting."""

@@ -187,7 +187,7 @@ class Frontend(KeepsPrecision):
             )
         if self.delta_scale and self.delta_align == "centered":
             raise ConfigError(
-                f"frontend.delta_align=centered: deltas need {_REACH} steps that are still to come. "
+                f"frontend.delta_align=centered: deltas need {_REACH} future steps. "
                 "Train with frontend.delta_align=causal, or frontend.delta_scale=0."
             )
 

@@ -40,7 +40,7 @@ class Pooling(KeepsPrecision):
         """
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__.removesuffix("Pooling")).lower()
         raise ConfigError(
-            f"pooling={name}: looks at the whole utterance before it weighs a step, so it cannot follow "
+            f"pooling={name}: needs the whole utterance to weigh a step, so it cannot follow "
             "a stream. Train with pooling=mean, max, last, attention or none."
         )
 

@@ -73,7 +73,7 @@ class WaveformCNNEncoder(Encoder):
     def _warn(self, shortest: int) -> None:
         if not self._has_warned:
             _log.warning(
-                "A waveform of %d samples is shorter than the network's receptive field of %d: such are repeated.",
+                "A waveform of %d samples is shorter than the network's receptive field of %d: it is repeated.",
                 *(shortest, self.receptive_field),
             )
         self._has_warned = True

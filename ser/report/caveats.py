@@ -46,12 +46,12 @@ def _describe_certainty(report: RunReport, scored: SplitSummary | None) -> list[
 
     measure = "a standard error" if is_mixed else "a 95% margin of error"
     each = "each" if report.unit == "utterance" else "each utterance"
-    told = f"The {split} accuracy of {accuracy:.1%} over {_count_noun(scored_units, report.unit)} has {measure} of "
-    told += f"{margin(independent)} if {each} is independent of the others"
+    text = f"The {split} accuracy of {accuracy:.1%} over {_count_noun(scored_units, report.unit)} has {measure} of "
+    text += f"{margin(independent)} if {each} is independent of the others"
     if scored.speakers is None:
-        return [f"{told}, and a larger one if speakers have several of them."]
+        return [f"{text}, and a larger one if speakers have several of them."]
     return [
-        f"{told}, and of up to {margin(scored.speakers)} if those of a speaker are right or wrong together "
+        f"{text}, and of up to {margin(scored.speakers)} if those of a speaker are right or wrong together "
         f"({_count_noun(scored.speakers, 'speaker')})."
     ]
 

@@ -18,7 +18,7 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     has_own_model = any(key in ("experiment", "model") or key.startswith("model.") for key in keys)
     are_recordings = any(split.minutes is not None for split in report.splits)
     answers = "pred.csv" if are_recordings else "pred.json"  # recordings are answered by a table
-    live = ("Hear a recording live", [*program_words("predict"), *best, "input=FILE", "stream=true"])
+    live = ("Stream a recording", [*program_words("predict"), *best, "input=FILE", "stream=true"])
     grid = {"optimizer.lr": "1e-3,3e-4"} | ({"seed": "0,1,2"} if has_own_model else {"model": "cnn,lstm"})
     kept = [shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in grid]
     unsplit = [

@@ -125,7 +125,7 @@ def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
             raise DataError(
-                f"{path}: {name} is {value}, which is no score, so nothing was written. Training has "
+                f"{path}: {name} is {value}, which is not a score, so nothing was written. Training has "
                 "probably diverged: lower optimizer.lr or clip gradients with trainer.gradient_clip_val=1."
             )
     write_atomic(path, json.dumps(values, indent=2) + "\n")

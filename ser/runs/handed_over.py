@@ -50,7 +50,7 @@ def check_resolved(path: Path) -> None:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML ({first_line(error)}). {_REMEDY}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: does not hold settings as a run writes them. {_REMEDY}")
+        raise ConfigError(f"{path}: does not hold the settings that a run writes. {_REMEDY}")
     if foreign := [key for key in ("hydra", "defaults") if key in content]:
         raise ConfigError(
             f"{path}: has a node '{foreign[0]}', which no run writes and which can run code. {_REMEDY}"

@@ -67,7 +67,7 @@ def _check_alone(settings: Any) -> None:
         return
     if ranks.is_shared(settings):
         raise ConfigError(
-            f"trainer.devices={settings.get('devices')}: comes to one device, but this is one of "
+            f"trainer.devices={settings.get('devices')}: selects one device, but this is one of "
             f"{launch.size} processes. Set trainer=ddp and trainer.devices=PROCESSES_PER_NODE."
         )
     rank_zero_only.rank = 0  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""How a process of ours begins and ends: its standard streams, its exit code, and what it prints of an error."""
+"""Start and end a process: its standard streams, its exit code, and the text of an error."""
 
 import io
 import os
@@ -12,7 +12,7 @@ from ser.files import REMEDIES
 
 
 def exit_code_of(start: Callable[[], None]) -> int:
-    """Run something, and return the exit code that it asks for, also by a signal."""
+    """Call a function, and return the exit code of the process, also after a signal."""
     try:
         start()
     except KeyboardInterrupt:
@@ -42,7 +42,7 @@ def open_standard_streams() -> None:
 
 
 def piped_to_nobody() -> int:
-    """Print nothing more where nobody reads, and return the exit code."""
+    """Discard all further output after the reader has closed the pipe, and return the exit code."""
     sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  Python would complain again at exit
     return 128 + signal.SIGPIPE
 
@@ -60,7 +60,9 @@ def wants_traceback() -> bool:
 
 def is_users_mistake(error: Exception) -> bool:
     """Return whether the user, not the program, made the mistake."""
-    lightning = sys.modules.get("lightning.fabric.utilities.exceptions")  # there if it can have been raised
+    lightning = sys.modules.get(
+        "lightning.fabric.utilities.exceptions"
+    )  # imported if it can have been raised
     is_misuse = lightning is not None and isinstance(error, lightning.MisconfigurationException)
     return (
         isinstance(error, SerError) or is_misuse or (isinstance(error, OSError) and error.errno in REMEDIES)
@@ -68,7 +70,7 @@ def is_users_mistake(error: Exception) -> bool:
 
 
 def describe_error(error: Exception) -> str:
-    """Return what to print of an error, with a remedy where the operating system refused something."""
+    """Return the text of an error, with a remedy if it comes from the operating system."""
     if not isinstance(error, OSError) or error.errno not in REMEDIES:
         return str(error)
     place = error.filename if error.filename is not None else "A file of this run"

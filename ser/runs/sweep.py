@@ -71,7 +71,7 @@ def hash_settings(settings: Any) -> str:
 def find_folder(run_dir: Path, sweep_dir: Path, *, overrides: Sequence[str], settings: str) -> Path:
     """Return the folder in which a job with these settings ran before, else an unused one.
 
-    A sweep that is repeated or extended in its folder numbers its jobs anew, so that a number may belong to another
+    A sweep that is repeated or extended in its folder numbers its jobs from 0, so that a number may belong to another
     job.
 
     Args:

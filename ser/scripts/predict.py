@@ -26,10 +26,10 @@ def predict(settings: Predict) -> None:
             raise ConfigError(f"{key}={value}: expected more than 0. Give another number.")
     if isinstance(settings.input, list) and settings.stream:
         raise ConfigError(
-            "input: is a list, but stream=true hears one recording. Give one file, or leave stream out."
+            "input: is a list, but stream=true reads one recording. Give one file, or leave stream out."
         )
     if settings.input == "-" and not settings.stream:
-        raise ConfigError("input=-: standard input is heard as it comes. Set stream=true, or give a file.")
+        raise ConfigError("input=-: standard input is read as a stream. Set stream=true, or give a file.")
     kind = inputs.kind_of(settings.input, stream=settings.stream)
     inputs.refuse_unread(settings, kind)
     paths = settings.ckpt if isinstance(settings.ckpt, list) else [settings.ckpt]

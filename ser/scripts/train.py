@@ -85,8 +85,6 @@ def train_alone(config: Spec, folder: Path) -> float | None:
     variables = os.environ | environment.typed_variable()
     result = subprocess.run([*environment.restart(), *place, *words], env=variables, check=False)
     if result.returncode:
-        raise SerError(
-            f"{folder}: the job ended with exit code {result.returncode}; its messages stand above."
-        )
+        raise SerError(f"{folder}: the job ended with exit code {result.returncode}; its messages are above.")
     value: float | None = json.loads((folder / STATUS_FILE).read_text()).get("value")
     return value

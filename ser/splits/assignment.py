@@ -13,7 +13,7 @@ Assignment = dict[str, np.ndarray]
 
 _COLUMNS = ("speaker", "group", "split")  # columns of a manifest; other names are label fields
 
-AT_RANDOM = "ask by name for a random split, through which speakers leak: split=random"
+AT_RANDOM = "use a random split, in which speakers leak: split=random"
 
 _MOST_NAMED = 10  # classes that a message lists
 

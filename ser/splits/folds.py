@@ -31,7 +31,7 @@ class SpeakerKFold(RandomRule):
         least = 3 if self.validation is None else 2
         if self.folds < least:
             raise ConfigError(
-                f"data.split.folds={self.folds}: leaves none to train on. Give {least} or more."
+                f"data.split.folds={self.folds}: leaves no fold to train on. Give {least} or more."
             )
         _check_fold(self.fold, self.folds)
         if self.validation is not None:

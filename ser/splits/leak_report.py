@@ -15,7 +15,7 @@ _EXAMPLES = 5
 
 
 class LeakReport(NamedTuple):
-    """Leaks between the splits of a corpus, and what is said about them.
+    """Leaks between the splits of a corpus, with their descriptions.
 
     Args:
         leaks: Leaks that were found.

@@ -71,7 +71,7 @@ def require_espeak() -> tuple[str, Path]:
         import espeakng_loader
     except ImportError as error:
         raise ConfigError(
-            "The package espeakng-loader, which speaks the demonstration data, is not installed. "
+            "The package espeakng-loader, which synthesises the demonstration data, is not installed. "
             f"Use data of your own, or run: {install_command('demo')}"
         ) from error
     return espeakng_loader.get_library_path(), Path(espeakng_loader.get_data_path())
@@ -179,7 +179,7 @@ class Synthesizer:
         missing = variant and not (self._data / "voices" / "!v" / variant).is_file()
         if missing or self._espeak.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ConfigError(
-                f"voice '{voice}': espeak-ng does not have it. Take a language and a variant of its list, "
+                f"voice '{voice}': espeak-ng does not have it. Use a language and a variant of its list, "
                 "such as 'en+f3' or 'de+m5'."
             )
 

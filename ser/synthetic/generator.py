@@ -77,7 +77,7 @@ class GeneratedFolder:
                     self._fill(write)
         except OSError as error:
             raise DataError(
-                f"{self.root}: cannot write the demonstration data ({error}). Make room there, {self.size}, or choose "
+                f"{self.root}: cannot write the demonstration data ({error}). Free {self.size} there, or choose "
                 "another folder with data.root=DIR."
             ) from error
 

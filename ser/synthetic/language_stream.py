@@ -207,7 +207,7 @@ def speech_truth(root: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read ({error}). Give the folder that data=language_stream_demo has generated, or "
-            "remove it to have it generated again."
+            "remove it, so that it is generated again."
         ) from error
     return {name: np.array(found, dtype=np.float64).reshape(-1, 2) for name, found in stretches.items()}
 
@@ -356,7 +356,7 @@ def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
     _write_tables(folder, planned, [json.loads(line) for line in lines])
 
 
-def _write_tables(folder: Path, planned: Sequence[Recording], told: Sequence[Mapping[str, Any]]) -> None:
+def _write_tables(folder: Path, planned: Sequence[Recording], spoken: Sequence[Mapping[str, Any]]) -> None:
     """Write the manifest and the speech segments from the output lines of the parts."""
     utterances = (
         Utterance(
@@ -369,10 +369,10 @@ def _write_tables(folder: Path, planned: Sequence[Recording], told: Sequence[Map
             text=each["text"],
             language=recording.language,
         )
-        for recording, each in zip(planned, told, strict=True)
+        for recording, each in zip(planned, spoken, strict=True)
     )
     write_manifest(folder / "manifest.csv", Manifest(tuple(utterances), str(folder)))
-    truth = {recording.id: each["speech"] for recording, each in zip(planned, told, strict=True)}
+    truth = {recording.id: each["speech"] for recording, each in zip(planned, spoken, strict=True)}
     write_atomic(folder / "speech.json", json.dumps(truth))
 
 

@@ -42,11 +42,11 @@ def detection_scores(
 
 def describe_scores(scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Describe the scores in one line; empty if there are none."""
-    told = [
+    lines = [
         f"{name}: precision {values['precision']:.1%}, recall {values['recall']:.1%}, F1 {values['f1']:.1%}"
         for name, values in scores.items()
     ]
-    return [f"The silence detector against the known pauses: {'; '.join(told)}."] if told else []
+    return [f"The silence detector against the known pauses: {'; '.join(lines)}."] if lines else []
 
 
 def _scores(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:

@@ -60,7 +60,7 @@ class EvaluationCallback(L.Callback):
         raise NotImplementedError
 
     def take_rows(self, trainer: L.Trainer, split: str) -> list[tuple[Any, list[float], int]]:
-        """Return the rows of all processes in the order of the split, and start anew."""
+        """Return the rows of all processes in the order of the split, and reset them."""
         rows, self.rows = gather_lists(self.rows), []
         place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}
         return sorted(rows, key=lambda row: place[row[0]])

@@ -41,7 +41,7 @@ def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) ->
     scored: Any = data.target.metrics()
     if settings.monitor not in [f"validation/{name}" for name in scored.names]:
         raise ConfigError(
-            f"monitor={settings.monitor}: the mean of an ensemble has scores, but no such value. "
+            f"monitor={settings.monitor}: the mean of an ensemble has no such score. "
             "Set monitor=validation/accuracy or validation/uar, and mode=max."
         )
     members = members_of(settings.ensemble, data)
@@ -74,8 +74,8 @@ def members_of(wanted: int | str | None, data: SpeechData) -> int:
         found = ensemble_size(data.target.class_index(labels).numpy())
         if found > _MOST:
             raise ConfigError(
-                f"ensemble=auto: the largest class holds the smallest {found} times, and there would be as many "
-                "members. Give a number, such as ensemble=5, or ensemble=null with balance=class_weight."
+                f"ensemble=auto: the largest class is {found} times as large as the smallest, so there would be as "
+                "many members. Give a number, such as ensemble=5, or ensemble=null with balance=class_weight."
             )
         return found
     if not isinstance(wanted, int) or wanted < 2:

@@ -56,8 +56,8 @@ def describe_undefined(names: Sequence[str], monitor: str) -> list[str]:
     was = [f"{monitor} did not choose the epoch, as it is undefined: raise trainer.limit_val_batches"] * (
         monitor in names
     )
-    told = f"{len(names)} scores are undefined, as no utterance that was scored has a label for them"
-    return [f"{told}: {', '.join(names)}", *was]
+    problem = f"{len(names)} scores are undefined, as no utterance that was scored has a label for them"
+    return [f"{problem}: {', '.join(names)}", *was]
 
 
 def floors(data: SpeechData, splits: Iterable[str]) -> dict[str, float]:

@@ -47,7 +47,7 @@ def prepare(settings: Train) -> None:
     warnings.filterwarnings("ignore", r".*LeafSpec.*", FutureWarning)  # Lightning 2.6 beside torch 2.13
     warnings.filterwarnings("ignore", r".*does not have many workers.*")  # a batch is one copy: none is best
     warnings.filterwarnings("ignore", r".*could not find the monitored key.*")  # `fit` refuses it
-    warnings.filterwarnings("ignore", r".*exists and is not empty.*")  # so it is in a run that goes on
+    warnings.filterwarnings("ignore", r".*exists and is not empty.*")  # as in a resumed run
     warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
 
@@ -83,7 +83,7 @@ def read_splits(settings: Train) -> Splits:
         return normalize_splits(splits, settings.frontend)
     if uses_speaker_normalization(settings.frontend):
         raise ConfigError(
-            "frontend.normalize=speaker: features that are made in every step, as with waveform_augment, have no "
+            "frontend.normalize=speaker: features that are computed in every step, as with waveform_augment, have no "
             "statistics of a speaker. Use frontend.normalize=utterance or global."
         )
     return splits
@@ -117,14 +117,14 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
     target: Target = build(spec, slot="target")
     if splits.hold_waveforms and target.resolution == "frame":
         raise ConfigError(
-            f"target={option_of('target', type(target))}: this data is held as waveforms, of which features are made "
-            "in every step, but frames are told from silence once. Use recordings: data=folder, data=manifest or a "
+            f"target={option_of('target', type(target))}: this data is stored as waveforms, whose features are "
+            "computed in every step, but silence is detected once. Use recordings: data=folder, data=manifest or a "
             "corpus."
         )
     if splits.hold_waveforms and settings.batching.cut_frames is not None:
         raise ConfigError(
-            "batching.cut_frames: this data is held as waveforms, of which features are made in every step. "
-            "Set batching.cut_frames=null and, to learn from stretches, batching.crop_frames."
+            "batching.cut_frames: this data is stored as waveforms, whose features are computed in every step. "
+            "Set batching.cut_frames=null and, to train on segments, set batching.crop_frames."
         )
     extractor = build(settings.features, slot="features")
     step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
@@ -138,8 +138,8 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
         holds_waveforms=splits.hold_waveforms or extractor.is_waveform,
         steps_per_frame=round(extractor.batching_frame_s / step_s),
     )
-    by_heart = settings.batching.overfit is not None  # then validation holds training utterances, too
-    sources = {name: "train" if by_heart else name for name in data.datasets}
+    is_overfit = settings.batching.overfit is not None  # then validation holds training utterances, too
+    sources = {name: "train" if is_overfit else name for name in data.datasets}
     if settings.resume is not None and member is None:
         check_same_data(data, RunFolder(Path(settings.resume)))
     speech = {
@@ -189,9 +189,7 @@ def check_target(settings: Train, target: Target) -> None:
     }
     for setting_name, (is_set, remedy) in needs_classes.items():
         if is_set:
-            raise ConfigError(
-                f"{setting_name}: needs classes, and this target has none that are all of it. Set {remedy}."
-            )
+            raise ConfigError(f"{setting_name}: needs a target that predicts classes only. Set {remedy}.")
 
 
 def logged_names(target: Target) -> list[str]:

@@ -246,7 +246,7 @@ class Task(L.LightningModule):
         extractor = self.to_features.extractor
         if extractor is not None and extractor.batching_frame_s != extractor.frame_shift_s:
             raise CheckpointError(
-                "resume: this run was begun by an older version, which counted the lengths in `batching` in samples, "
+                "resume: this run was started by an older version, which counted the lengths in `batching` in samples, "
                 "not in frames of 10 ms. " + advise_init("RUN")
             )
         return [progress]

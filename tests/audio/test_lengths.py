@@ -175,7 +175,7 @@ def test_each_format_that_was_cut_is_refused(tmp_path: Path, name: str, kind: st
     content = path.read_bytes()
     for share in (0.98, 0.7, 0.4):
         path.write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(DataError, match=r"cut off|damaged|no audio that can be read|has 0 samples"):
+        with pytest.raises(DataError, match=r"cut off|damaged|not audio that can be read|has 0 samples"):
             read_audio(path, RATE)
 
 
@@ -257,7 +257,7 @@ def test_a_pipe_a_socket_and_a_device_are_not_waited_for(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["a\0b.wav", "a\ud800.wav"])
 def test_a_path_that_no_file_can_have_is_said(name: str) -> None:
-    with pytest.raises(DataError, match="is no path that a file can have"):
+    with pytest.raises(DataError, match="is not a valid path"):
         read_audio(Path(name), RATE)
 
 

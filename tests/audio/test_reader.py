@@ -219,7 +219,7 @@ def test_a_text_file_is_told_by_its_beginning(path: Path) -> None:
 )
 def test_what_is_no_known_format_is_to_be_converted(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=rf"{name}: is no audio that can be read \(.*convert it to wav"):
+    with pytest.raises(DataError, match=rf"{name}: is not audio that can be read \(.*convert it to wav"):
         read_audio(tmp_path / name, RATE)
 
 

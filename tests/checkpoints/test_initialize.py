@@ -67,7 +67,7 @@ def test_head_rows_of_unknown_classes_start_afresh(tmp_path: Path) -> None:
     said = initialize(model, target, description, tmp_path / "best.ckpt")
     assert torch.equal(row(model, 0), before)
     assert torch.equal(row(model, 1), row(other, 2))
-    assert "1 of 2 rows of the head (joy); disgust starts afresh" in said
+    assert "1 of 2 rows of the head (joy); disgust is initialised at random" in said
 
 
 @pytest.mark.parametrize(("names", "sign"), [(["en", "es"], 1), (["es", "en"], -1)])
@@ -92,7 +92,7 @@ def test_head_without_common_classes_starts_afresh(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.head.state_dict().items()}
     said = initialize(model, target, description, tmp_path / "best.ckpt")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.head.state_dict().items())
-    assert "nothing of the head, which starts afresh" in said
+    assert "nothing of the head, which is initialised at random" in said
 
 
 def test_head_with_other_hidden_layers_starts_afresh(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_task_takes_the_rows_of_the_target_alone(tmp_path: Path) -> None:
     for place, origin in enumerate([1, 2, 0]):
         assert torch.equal(row(model, place), row(other, origin))
     assert "3 of 4 rows" in said
-    assert "values/arousal starts afresh" in said
+    assert "values/arousal is initialised at random" in said
 
 
 def test_a_target_alone_takes_the_rows_of_its_task(tmp_path: Path) -> None:

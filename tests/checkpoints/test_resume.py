@@ -81,7 +81,7 @@ def test_a_setting_that_changes_no_result_may_change(begun: Fitted, key: str, va
 
 
 def test_fewer_epochs_are_refused(begun: Fitted) -> None:
-    with pytest.raises(ConfigError, match=r"max_epochs=1: the run was begun for 2 epochs"):
+    with pytest.raises(ConfigError, match=r"max_epochs=1: the run was started for 2 epochs"):
         check_unchanged(Train.of(with_value(begun.settings.config, "trainer.max_epochs", 1)), begun.run)
 
 

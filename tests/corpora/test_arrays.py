@@ -285,7 +285,7 @@ def test_what_is_no_npy_file_of_numbers_is_refused(root, spoil, name):
     spoil(root / name)
     if name.startswith("targets") and spoil is spoil_cut:
         (root / name).write_bytes((root / name).read_bytes()[:100])
-    refused(root, rf"{name}: is no \.npy file of numbers, or is cut off \(.*np\.save")
+    refused(root, rf"{name}: is not a \.npy file of numbers, or is cut off \(.*np\.save")
 
 
 def test_a_folder_in_place_of_a_file_is_refused(root):
@@ -415,11 +415,11 @@ def test_odd_headers_of_arrays_are_refused(tmp_path: Path) -> None:
     for header in [*headers, "{}", "-" * 3000 + "1", "{[1]: 2}", "\0"]:
         content = header.encode() + b"\n"
         path.write_bytes(b"\x93NUMPY\1\0" + len(content).to_bytes(2, "little") + content + bytes(4000))
-        with pytest.raises(DataError, match=r"odd\.npy: (is no \.npy file|holds)"):
+        with pytest.raises(DataError, match=r"odd\.npy: (is not a \.npy file|holds)"):
             read_clips(path, 8000)
 
 
 def test_a_pipe_in_place_of_an_array_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.npy")
-    with pytest.raises(DataError, match=r"a\.npy: is no regular file"):
+    with pytest.raises(DataError, match=r"a\.npy: is not a regular file"):
         read_clips(tmp_path / "a.npy", 8000)

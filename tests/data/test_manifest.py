@@ -215,7 +215,7 @@ def test_a_wrong_csv_is_answered_with_line_value_and_remedy(
     ("line", "message"),
     [
         ("[1, 2]", r"m\.jsonl, line 2: is \[1, 2\], expected an object such as \{\"path\": \"a\.wav\"\}"),
-        ('{"path": "b.wav"', r"line 2: not valid JSON \(.*Write one object a line"),
+        ('{"path": "b.wav"', r"line 2: not valid JSON \(.*Write one object per line"),
         (
             '{"path": "b.wav", "speaker": "s", "Speaker": "t"}',
             r"line 2: column 'speaker' occurs twice\. Rename",
@@ -359,7 +359,7 @@ def test_linked_folders_are_followed_but_never_in_circles(tmp_path: Path) -> Non
         (["sad/a.avi"], r"holds no audio"),
         (["sad/a.opus", "happy/b.avi", "none/c.txt"], r"2 of 3 class folders hold no audio.*:\n  happy\n  none\nPut"),
         (["a.wav", "b.wav"], r"holds 2 audio files, but no folders with audio.*Expected a folder for each class"),
-        (["sad/a.wav", "b.wav"], r"1 audio files lie beside the class folders:\n  b\.wav\nMove each"),
+        (["sad/a.wav", "b.wav"], r"1 audio files are beside the class folders:\n  b\.wav\nMove each"),
         (["sad/a.flac", "sad/a.wav"], r"id 'sad/a' occurs twice: sad/a\.flac and sad/a\.wav"),
     ],
 )  # fmt: skip
@@ -412,8 +412,8 @@ def test_paths_of_windows_are_read_with_slashes(tmp_path: Path) -> None:
     [
         ("C:\\data\\a.wav", "begins with a drive of Windows"),
         ("..\\a.wav", "leads out of"),
-        ("a\0.wav", "holds a character that no file name can"),
-        ("\ud800.wav", "holds a character that no file name can"),
+        ("a\0.wav", "holds a character that file names cannot contain"),
+        ("\ud800.wav", "holds a character that file names cannot contain"),
     ],
 )
 def test_a_path_that_cannot_be_here_is_refused_with_its_line(tmp_path: Path, path: str, words: str) -> None:

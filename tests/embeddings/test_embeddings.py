@@ -298,7 +298,7 @@ def test_a_transformer_of_text_is_refused(tmp_path: Path) -> None:
     settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     transformers.BertModel(transformers.BertConfig(vocab_size=9, **settings)).save_pretrained(tmp_path)
     transformers.WhisperFeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="a bert is no encoder of waveforms"):
+    with pytest.raises(CheckpointError, match="a bert is not an encoder of waveforms"):
         Transformer(str(tmp_path))
 
 

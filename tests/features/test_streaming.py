@@ -257,7 +257,7 @@ def test_samples_of_another_kind_are_refused(samples: Tensor) -> None:
 @pytest.mark.parametrize(
     ("extractor", "words"),
     [
-        (LogMel(align="centered"), r"features\.align=centered: .*still to come.*features\.align=causal"),
+        (LogMel(align="centered"), r"features\.align=centered: .*future samples.*features\.align=causal"),
         (MFCC(top_db=80.0), r"features\.top_db=80\.0: depends on the loudest frame.*features\.top_db=null"),
         (Waveform(), r"features\.normalize=peak: .*known at its end.*features\.normalize=none"),
         (

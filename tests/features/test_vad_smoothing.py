@@ -63,7 +63,7 @@ def test_a_stream_gets_the_answers_of_the_whole_in_any_pieces(
         answers += now
         state = later
         assert state.decided == len(answers)
-        assert state.heard - state.decided <= smoothing.look_ahead
+        assert state.received - state.decided <= smoothing.look_ahead
     assert answers + smoothing.finish(state) == (whole(smoothing, sounds) if sounds else [])
 
 
@@ -79,7 +79,7 @@ def test_the_look_ahead_is_needed_and_no_more(speech: int, silence: int, hang_ov
         state = smoothing.initial_state()
         for sound in sounds:
             _, state = smoothing.step([sound], state)
-            latest = max(latest, state.heard - state.decided)
+            latest = max(latest, state.received - state.decided)
     assert latest == smoothing.look_ahead
 
 

@@ -24,7 +24,7 @@ QUADRANT = {"_target_": "ser.targets.Quadrant"}
 
 
 def write_run(folder: Path, *, seed: int = 0, **parts: Any) -> Path:
-    """A run's folder with a checkpoint of random weights, of a causal LSTM that answers utterances."""
+    """A run's folder with a checkpoint of random weights, of a causal LSTM that predicts utterances."""
     torch.manual_seed(seed)
     config = {
         "features": spec_of_features(None),

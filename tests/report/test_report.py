@@ -419,5 +419,5 @@ def test_cross_validation_is_suggested_without_the_split_of_the_run(run_dir: Pat
 def test_the_next_commands_of_an_own_model_trust_its_package(run_dir: Path, report: RunReport) -> None:
     own = dataclasses.replace(report, unit="frame", trust=["'trust=[mypackage]'"])
     commands = dict(next_commands(run_dir, own))
-    for purpose in ("Predict a file", "Hear a recording live"):
+    for purpose in ("Predict a file", "Stream a recording"):
         assert commands[purpose].count("'trust=[mypackage]'") == 1

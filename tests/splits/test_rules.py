@@ -484,7 +484,7 @@ def test_a_label_field_is_missed_where_there_are_no_labels() -> None:
         (LeaveOneSpeakerOut, {"validation": 1.0}, r"data\.split\.validation=1\.0: expected"),
         (SpeakerKFold, {"validation": 1.5}, r"data\.split\.validation=1\.5: expected"),
         (SpeakerKFold, {"fold": 5}, r"data\.split\.fold=5: there are 5, the first is 0\. Give 0 to 4\."),
-        (SpeakerKFold, {"folds": 2}, r"data\.split\.folds=2: leaves none to train on\. Give 3 or more\."),
+        (SpeakerKFold, {"folds": 2}, r"data\.split\.folds=2: leaves no fold to train on\. Give 3 or more\."),
         (SpeakerKFold, {"folds": 1, "validation": 0.2}, r"data\.split\.folds=1: .* Give 2 or more\."),
     ],
 )

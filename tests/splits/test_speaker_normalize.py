@@ -122,7 +122,7 @@ def test_the_prediction_of_a_file_without_speakers_is_refused(
         (["data=challenge", "data.root={challenge}"], "the speakers of these files are unknown"),
         (
             ["data=ravdess", "data.root={recordings}", "waveform_augment=noise_and_speed"],
-            "made in every step",
+            "computed in every step",
         ),
     ],
 )
