@@ -16,6 +16,9 @@ from ser.text.transcripts import SUFFIXES, Transcript, read_transcript
 from ser.text.word_vectors import clean_word
 from ser.text.words import Layout, Word, read_words, write_words
 
+_LONGEST_S = (
+    3600  # of plain text: an hour is warped in steps of 160 ms first, and longer texts in steps of 640 ms
+)
 _NAMED = 5  # that a message lists; there may be thousands
 
 _log = logging.getLogger(__name__)
@@ -169,6 +172,12 @@ def align_recording(
             if row.reasons
         ]
         summary.notes += _notes(transcript, language)
+        duration = len(waveform) / SAMPLE_RATE
+        if duration > _LONGEST_S and transcript.rows[0].end is None and aligners[0].name == "dtw":
+            summary.notes.append(
+                f"{recording.text}: is one text of {duration / 3600:.1f} h, in which words may be minutes off: "
+                "cut it into rows with times"
+            )
     recording.output.parent.mkdir(parents=True, exist_ok=True)
     write_words(recording.output, words, layout)
     summary.recordings += 1

@@ -52,6 +52,9 @@ def read_words(path: Path) -> list[Word]:
     words = parse(path, lines)
     if not words:
         raise DataError(f"{path}: has no words. Export it again.")
+    for number, word in enumerate(words, 1):
+        if not word.text:
+            raise DataError(f"{path}, word {number}: has times and no text. Correct it, or leave it out.")
     check_order(path, [(word.start, word.end) for word in words], "word")
     return words
 

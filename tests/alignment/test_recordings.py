@@ -1,11 +1,15 @@
 """The command `ser align`: files, folders, what is left out, and what is refused."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ser.alignment import recordings
+from ser.alignment.base import Aligner, Span
+from ser.alignment.recordings import Recording, Summary, align_recording
 from tests.commands import run
 
 soundfile = pytest.importorskip("soundfile")
@@ -72,3 +76,22 @@ def test_a_file_and_a_folder_do_not_fit(folders: Path) -> None:
     (folders / "text" / "two.txt").unlink()
     done = run("ser", "align", "audio=sound", "transcript=text", "method=uniform", cwd=folders, code=1)
     assert "text: has no transcript of the 3 recordings in sound. Name it as its recording" in done.stderr
+
+
+class Warping(Aligner):
+    """Stands for `dtw`."""
+
+    name = "dtw"
+
+    def align(self, waveform: np.ndarray, tokens: Sequence[str]) -> list[Span]:
+        return [(0.0, 1.0)] * len(tokens)
+
+
+def test_hours_of_plain_text_are_pointed_out(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "_LONGEST_S", 1)
+    summary = Summary()
+    for name in ("two.txt", "a/one.csv"):
+        recording = Recording(folders / "sound" / "two.wav", folders / "text" / name, folders / "out.csv")
+        align_recording(recording, [Warping()], summary, language=None, layout="words")
+    assert [note for note in summary.notes if "cut it into rows" in note] == [summary.notes[0]]
+    assert "two.txt: is one text of" in summary.notes[0]

@@ -48,6 +48,7 @@ def test_words_written_in_a_layout_are_read_back(layout: Layout, lines: list[str
         ("start,end,word\n-1,2,a\n", "line 2: has the time '-1'"),
         ("start,end,word\n1,2\n", "line 2: has 2 values, expected 3"),
         ("start,end,word\n", "has no words"),
+        ("start,end,word\n1,2,\n", "word 1: has times and no text"),
         ("begin,end,word\n1,2,a\n", "has no column 'start'. Name the columns start,end,word"),
         ("s0w0;1;2;a\nhello;2;3;b\n", "line 2: is not s0w0;start;end;word"),
         ("", "the file is empty"),
