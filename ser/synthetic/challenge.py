@@ -4,7 +4,6 @@ The data is synthetic: suitable for trying every command, unsuitable as evidence
 """
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +13,18 @@ import torch
 
 from ser.batch import Padded
 from ser.corpora.challenge import ChallengeCorpus
-from ser.errors import ConfigError, SerError
+from ser.errors import ConfigError
 from ser.features.extractors import CHALLENGE, LogMel
 from ser.splits.base import Splits
-from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer, require_espeak
-from ser.synthetic.generator import GeneratedFolder, check_generator, hash_generator_code, run_in_parts
+from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer
+from ser.synthetic.generator import (
+    STAMP,
+    GeneratedFolder,
+    check_generator,
+    hash_generator_code,
+    run_in_parts,
+    run_part,
+)
 from ser.synthetic.prosody import PlannedUtterance, plan, speak
 from ser.synthetic.sentences import SPLITS
 
@@ -54,9 +60,7 @@ def generate(
         "utterances": dict(utterances),
     }
     folder = GeneratedFolder(Path(root), FILES, settings, "0.1 GB by default", "Use it with data=challenge")
-    if not folder.is_complete:
-        require_espeak()
-        folder.generate(lambda hidden: _write(hidden, settings, processes))
+    folder.generate(lambda hidden: _write(hidden, settings, processes))
 
 
 def _check(seed: int, utterances: Mapping[str, int], processes: int) -> None:
@@ -70,10 +74,7 @@ def _check(seed: int, utterances: Mapping[str, int], processes: int) -> None:
 
 def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
     planned = plan(settings["seed"], settings["utterances"])
-    arguments = [json.dumps(settings)]
-    parts = run_in_parts(
-        __name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder
-    )
+    parts = run_in_parts(__name__, settings, len(planned), size=PART_SIZE, processes=processes, folder=folder)
     _write_files(folder, planned, _lines(parts))
 
 
@@ -109,7 +110,7 @@ def _labels(utterance: PlannedUtterance) -> dict[str, int]:
     return {"valence": utterance.valence, "activation": utterance.activation}
 
 
-def _print_part(settings: Mapping[str, Any], part: range) -> None:
+def _print_part(settings: Mapping[str, Any], _folder: Path, part: range) -> None:
     """Print the features [T, 26] of each utterance as a line of JSON."""
     torch.set_num_threads(1)  # the processes share the cores already
     synthesizer = Synthesizer()
@@ -123,10 +124,7 @@ def _print_part(settings: Mapping[str, Any], part: range) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        _print_part(json.loads(sys.argv[1]), range(int(sys.argv[2]), int(sys.argv[3])))
-    except SerError as error:
-        sys.exit(str(error))
+    run_part(_print_part)
 
 
 class DemoCorpus(ChallengeCorpus):
@@ -140,7 +138,7 @@ class DemoCorpus(ChallengeCorpus):
         cache_dir: Folder for parsed files.
     """
 
-    stamps = ("generated speech: a demonstration, not a result",)
+    stamps = (STAMP,)
 
     def __init__(
         self,

@@ -18,9 +18,10 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import Progress
 
-from ser.errors import ConfigError, DataError, install_command
+from ser.errors import ConfigError, DataError, SerError, install_command
 from ser.files import write_atomic
 from ser.sources import digest_of_code
+from ser.synthetic.espeak import require_espeak
 
 _READERS = (
     *("ser.config.instantiate", "ser.corpora.recordings", "ser.corpora.challenge", "ser.data.label_map"),
@@ -28,6 +29,9 @@ _READERS = (
     *("ser.splits.leaks", "ser.splits.rules", "ser.data.store"),
 )
 """Modules that read the generated data, and do not affect its content."""
+
+STAMP = "generated speech: a demonstration, not a result"
+"""Warning of every report on generated data."""
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +65,18 @@ class GeneratedFolder:
         return bool(stored == {**self.settings, "bytes": sizes})
 
     def generate(self, write: Callable[[Path], None]) -> None:
-        """Write all files with `write` into a hidden folder, then move them to their place.
+        """Write all files with `write` into a hidden folder, then move them to their place, unless they are complete.
 
         Two processes may call this at once: the second waits, then finds the files complete. After an interruption,
         the next call starts from the beginning.
 
         Raises:
+            ConfigError: espeak-ng is not installed.
             DataError: The folder cannot be written, or contains other files of these names.
         """
+        if self.is_complete:
+            return
+        require_espeak()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self.root / ".lock"):  # the system frees the lock of a process that dies
@@ -133,19 +141,19 @@ def hash_generator_code(generator: str) -> str:
 
 
 def run_in_parts(
-    module: str, arguments: Sequence[str], count: int, *, size: int, processes: int, output: Path
+    module: str, settings: Mapping[str, Any], count: int, *, size: int, processes: int, folder: Path
 ) -> list[Path]:
     """Run a module as a script for each part of `count` items, several in parallel, with a progress bar.
 
     Reproducible speech needs this: espeak-ng carries state from one utterance to the next.
 
     Args:
-        module: Module that gets `arguments`, and the first index and the end of its part; it prints a line per item.
-        arguments: Arguments of all parts.
+        module: Module that calls `run_part` if it is run as a script; it prints a line per item.
+        settings: Settings of the data.
         count: Number of items.
         size: Number of items per part.
         processes: Number of processes that run at the same time.
-        output: Folder for a file with the lines of each part.
+        folder: Folder of the data, and for a file with the lines of each part.
 
     Returns:
         Files of the parts, in order.
@@ -158,20 +166,31 @@ def run_in_parts(
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("Demonstration speech", total=count)
         try:
-            run = partial(_run_part, module, arguments, output, lambda: progress.advance(bar))
-            return list(pool.map(run, parts))
+            start = partial(_start_part, module, json.dumps(settings), folder, lambda: progress.advance(bar))
+            return list(pool.map(start, parts))
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _run_part(
-    module: str, arguments: Sequence[str], output: Path, advance: Callable[[], None], part: range
-) -> Path:
+def run_part(write: Callable[[Mapping[str, Any], Path, range], None]) -> None:
+    """Generate the part that `run_in_parts` names on the command line; end with the message of an error.
+
+    Args:
+        write: Function of the settings, the folder and the indices of the part.
+    """
+    settings, folder, start, stop = sys.argv[1:]
+    try:
+        write(json.loads(settings), Path(folder), range(int(start), int(stop)))
+    except SerError as error:
+        sys.exit(str(error))
+
+
+def _start_part(module: str, settings: str, folder: Path, advance: Callable[[], None], part: range) -> Path:
     """Run the module for one part, write its output lines to a file, and count them; return the file."""
-    command = [sys.executable, "-m", module, *arguments, str(part.start), str(part.stop)]
+    command = [sys.executable, "-m", module, settings, str(folder), str(part.start), str(part.stop)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # so that it imports the same ser
     pipe = subprocess.PIPE
-    path = output / f"part-{part.start}"
+    path = folder / f"part-{part.start}"
     with (
         subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process,
         path.open("w") as file,
@@ -183,7 +202,7 @@ def _run_part(
     if process.returncode:
         reason = complaint.strip().rpartition("\n")[2] or "no message"
         raise DataError(
-            f"{output.parent}: speaking utterances {part.start} to {part.stop - 1} ended with code "
+            f"{folder.parent}: speaking utterances {part.start} to {part.stop - 1} ended with code "
             f"{process.returncode} ({reason}). Run it again; if it still fails, run: "
             f"{install_command('demo', '--force-reinstall')}"
         )

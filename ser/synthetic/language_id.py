@@ -6,7 +6,6 @@ evidence about real speech.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +14,19 @@ from typing import Any
 import numpy as np
 
 from ser.corpora.arrays import CLASS_NAMES, ArrayCorpus, inputs_name, targets_name
-from ser.errors import ConfigError, SerError
+from ser.errors import ConfigError
 from ser.splits.base import Splits
 from ser.synthetic import sentences
-from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer, require_espeak, resample, sloping_noise
-from ser.synthetic.generator import GeneratedFolder, check_generator, hash_generator_code, run_in_parts
-from ser.synthetic.prosody import CHARACTERS_PER_SECOND, NORMAL_RATE, VARIANTS
+from ser.synthetic.espeak import SAMPLE_RATE, Synthesizer, resample, sloping_noise
+from ser.synthetic.generator import (
+    STAMP,
+    GeneratedFolder,
+    check_generator,
+    hash_generator_code,
+    run_in_parts,
+    run_part,
+)
+from ser.synthetic.prosody import CHARACTERS_PER_SECOND, NORMAL_RATE, VARIANTS, draw_prosody
 
 CLIPS = (1000, 200)  # clips of each language for training and test
 RATE, SAMPLES = 8_000, 40_000  # Hz, and length of a clip: 5 s
@@ -52,7 +58,7 @@ class LanguageDemoCorpus(ArrayCorpus):
         settings: Further arguments of ArrayCorpus.
     """
 
-    stamps = ("generated speech: a demonstration, not a result",)
+    stamps = (STAMP,)
 
     def __init__(
         self,
@@ -146,9 +152,7 @@ def generate(
     folder = GeneratedFolder(
         Path(root), FILES, settings, "0.6 GB by default", "Use it with data=language_id_arrays"
     )
-    if not folder.is_complete:
-        require_espeak()
-        folder.generate(lambda hidden: _write(hidden, settings, processes))
+    folder.generate(lambda hidden: _write(hidden, settings, processes))
 
 
 def plan(settings: Mapping[str, Any]) -> list[Clip]:
@@ -195,9 +199,7 @@ def _draw_shared_settings(split: str, variant: str, rng: np.random.Generator) ->
         language="",
         variant=variant,
         phrases=(),
-        pitch=float(np.clip(rng.normal(50, 9), 20, 80)),
-        pitch_range=float(np.clip(rng.normal(50, 12), 15, 90)),
-        rate=NORMAL_RATE * float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25))),
+        **draw_prosody(rng),
         cut=0.0,
         level_db=float(rng.uniform(*_LEVELS_DB)),
         snr_db=float(rng.uniform(*_SNR_DB)),
@@ -286,8 +288,7 @@ def _check(seed: int, clips: Sequence[int], processes: int) -> None:
 def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
     planned = plan(settings)
     _prepare(folder, planned)
-    arguments = [json.dumps(settings), str(folder)]
-    run_in_parts(__name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder)
+    run_in_parts(__name__, settings, len(planned), size=PART_SIZE, processes=processes, folder=folder)
 
 
 def _prepare(folder: Path, planned: Sequence[Clip]) -> None:
@@ -319,7 +320,4 @@ def _write_part(settings: Mapping[str, Any], folder: Path, part: range) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        _write_part(json.loads(sys.argv[1]), Path(sys.argv[2]), range(int(sys.argv[3]), int(sys.argv[4])))
-    except SerError as error:
-        sys.exit(str(error))
+    run_part(_write_part)

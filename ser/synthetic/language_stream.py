@@ -7,7 +7,6 @@ from one synthesiser, espeak-ng: suitable for trying every command, unsuitable a
 
 import json
 import math
-import sys
 import wave
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,13 +19,20 @@ from ser.config.instantiate import build
 from ser.corpora.recordings import AudioCorpus
 from ser.data.manifest import Manifest, Utterance
 from ser.data.manifest_io import read_manifest, write_manifest
-from ser.errors import ConfigError, DataError, SerError
+from ser.errors import ConfigError, DataError
 from ser.files import write_atomic
 from ser.splits.base import Splits
 from ser.synthetic import sentences
-from ser.synthetic.espeak import Synthesizer, require_espeak, resample, sloping_noise
-from ser.synthetic.generator import GeneratedFolder, check_generator, hash_generator_code, run_in_parts
-from ser.synthetic.prosody import NORMAL_RATE
+from ser.synthetic.espeak import Synthesizer, resample, sloping_noise
+from ser.synthetic.generator import (
+    STAMP,
+    GeneratedFolder,
+    check_generator,
+    hash_generator_code,
+    run_in_parts,
+    run_part,
+)
+from ser.synthetic.prosody import draw_prosody
 from ser.synthetic.vad_scores import describe_scores, detection_scores
 
 MINUTES = 26.0  # minutes of the smallest class; 172 in all
@@ -74,7 +80,7 @@ class LanguageStreamDemoCorpus(AudioCorpus):
         settings: Further arguments of AudioCorpus.
     """
 
-    stamps = ("generated speech: a demonstration, not a result",)
+    stamps = (STAMP,)
 
     def __init__(self, root: str, *, seed: int = 0, minutes: float = MINUTES, **settings: Any) -> None:
         super().__init__(**settings)
@@ -187,9 +193,7 @@ def generate(root: Path, *, seed: int = 0, minutes: float = MINUTES, processes: 
     }
     files = (*(recording.place for recording in plan(settings)), *TABLES)
     folder = GeneratedFolder(Path(root), files, settings, "0.4 GB by default", "Use it with data=manifest")
-    if not folder.is_complete:
-        require_espeak()
-        folder.generate(lambda hidden: _write(hidden, settings, processes))
+    folder.generate(lambda hidden: _write(hidden, settings, processes))
 
 
 def speech_truth(root: Path) -> dict[str, np.ndarray]:
@@ -244,9 +248,7 @@ def _draw_shared_settings(split: str, variant: str, number: int, rng: np.random.
         variant=variant,
         number=number,
         seconds=0.0,
-        pitch=float(np.clip(rng.normal(50, 9), 20, 80)),
-        pitch_range=float(np.clip(rng.normal(50, 12), 15, 90)),
-        rate=NORMAL_RATE * float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25))),
+        **draw_prosody(rng),
         level_db=float(rng.uniform(*_LEVELS_DB)),
         noise_slope=float(rng.uniform(0, _STEEPEST)),
         seed=0,
@@ -348,10 +350,7 @@ def _write(folder: Path, settings: Mapping[str, Any], processes: int) -> None:
         (folder / language).mkdir()
         (folder.parent / language).mkdir(exist_ok=True)  # destination of the files
     planned = plan(settings)
-    arguments = [json.dumps(settings), str(folder)]
-    parts = run_in_parts(
-        __name__, arguments, len(planned), size=PART_SIZE, processes=processes, output=folder
-    )
+    parts = run_in_parts(__name__, settings, len(planned), size=PART_SIZE, processes=processes, folder=folder)
     lines = (line for part in parts for line in part.read_text().splitlines())
     _write_tables(folder, planned, [json.loads(line) for line in lines])
 
@@ -389,7 +388,4 @@ def _write_part(settings: Mapping[str, Any], folder: Path, part: range) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        _write_part(json.loads(sys.argv[1]), Path(sys.argv[2]), range(int(sys.argv[3]), int(sys.argv[4])))
-    except SerError as error:
-        sys.exit(str(error))
+    run_part(_write_part)

@@ -202,6 +202,15 @@ def _phrases(texts: list[str], delivery: _Delivery, rng: np.random.Generator) ->
         )
 
 
+def draw_prosody(rng: np.random.Generator) -> dict[str, float]:
+    """Draw pitch, pitch range and rate around those of a voice, for speech without emotions."""
+    return {
+        "pitch": float(np.clip(rng.normal(50, 9), 20, 80)),
+        "pitch_range": float(np.clip(rng.normal(50, 12), 15, 90)),
+        "rate": NORMAL_RATE * float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25))),
+    }
+
+
 def speak(planned: PlannedUtterance, synthesizer: Synthesizer) -> np.ndarray:
     """Synthesise a planned utterance [samples], float32 in -1..1 at `SAMPLE_RATE`."""
     pieces = []
