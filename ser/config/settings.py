@@ -32,7 +32,10 @@ class Settings:
             each.name: each.type for each in names if isinstance(each.type, type) and is_dataclass(each.type)
         }
         given: dict[str, Any] = {each.name: config.get(each.name) for each in names}
-        settings = cls(**given | {name: node(**given[name]) for name, node in nodes.items() if given[name]})
+        built = {
+            name: node(**given[name]) for name, node in nodes.items() if isinstance(given[name], Mapping)
+        }
+        settings = cls(**given | built)
         object.__setattr__(settings, "config", config)
         return settings
 
