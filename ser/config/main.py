@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
@@ -107,12 +108,21 @@ def _call_hydra(job: Callable[[DictConfig], Any], command: Command) -> None:
     """Let Hydra run a job or a sweep, or show what its flags ask for."""
     app, is_sweep = command.app, command.sweep_dir is not None
     if not command.runs:
+        _copy_configs_once()
         hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)()
         return
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
     with started_hydra(app) as started:
         start = started.multirun if is_sweep else started.run
         start(app.config_name, job, [*command.overrides, f"hydra.mode={'MULTIRUN' if is_sweep else 'RUN'}"])
+
+
+def _copy_configs_once() -> None:
+    """Let --help copy Hydra's configuration once, not for each of 168 groups: it takes 0.4 s instead of 1."""
+    kind: Any = ConfigLoaderImpl
+    copy = kind._parse_overrides_and_create_caching_repo
+    once = functools.cache(lambda loader, name, words: copy(loader, name, [*words]))
+    kind._parse_overrides_and_create_caching_repo = lambda loader, name, words: once(loader, name, (*words,))
 
 
 def _hide_prefixes(record: logging.LogRecord) -> bool:
