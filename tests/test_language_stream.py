@@ -240,7 +240,7 @@ def test_state_is_carried_from_sequence_to_sequence(speech: Path, tmp_path: Path
         (["pooling=mean"], r"pooling=mean, target=frame_classes: one answers frames.*Use pooling=none"),
         (
             ["target=classes", "pooling=mean", "callbacks=default"],
-            r"silence=mask: is about the frames of an answer.*silence=remove",
+            r"silence=mask: is about the frames of an answer.*silence\.mode=remove",
         ),
         (["target=classes", "pooling=mean"], r"callbacks\.recordings: .*Set callbacks\.recordings=null"),
         (

@@ -182,7 +182,7 @@ def bad_files() -> dict[str, object]:
         "head.weight is not part of it": weights | {"head.weight": torch.zeros(2)},
         "fc.0.weight is [24, 128], expected [24, 512]": weights | {"fc.0.weight": torch.zeros(24, 128)},
         "fc.3.weight is [24, 24], expected [48, 48]": weights | {"fc.0.weight": torch.zeros(48, 512)},
-        "is no state_dict": {"state_dict": weights},
+        "is not a state_dict": {"state_dict": weights},
         "such a file can run code": Hostile(),
     }
 
