@@ -3,12 +3,13 @@
 import atexit
 import functools
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests import remedies
@@ -75,7 +76,74 @@ def run(
     )
     assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
     remedies.record_output(command, result.stdout, result.stderr)
+    if code in (0, 1) and not fresh and not variables:
+        _assert_printed_commands_begin(result.stdout, cwd)
+    if code == 1 and not fresh and not variables:
+        _assert_remedies_lead_on(script, arguments, result.stderr, cwd)
     return result
+
+
+_followed: set[str] = set()
+_MOST_STEPS = 4
+
+
+def _assert_remedies_lead_on(script: str, arguments: Sequence[str], message: str, cwd: Path) -> None:
+    """Type what a refused command tells to type, one after the other, up to where it would compute or write.
+
+    No remedy may be refused with the message that printed it, or with the one before.
+    """
+    words = [script, *arguments][script == "ser" :]
+    config = remedies.config_of(words[0])
+    if config is None:
+        return
+    if (advice := _without_names(f"{words[0]} {message}")) in _followed:
+        return
+    _followed.add(advice)
+    for tried in remedies.put_back(words[1:], message, config):
+        seen = [message]
+        for _ in range(_MOST_STEPS):
+            found = _refusal([words[0], *tried], is_script=script != "ser", cwd=cwd)
+            if found is None:
+                break
+            assert found not in seen, f"{shlex.join(tried)}: leads to the same message: {found}"
+            seen.append(found)
+            further = remedies.put_back(tried, found, config)
+            if not further:
+                break
+            tried = further[0]
+
+
+def _assert_printed_commands_begin(printed: str, cwd: Path) -> None:
+    """Type the commands that a command printed, up to where they would compute or write."""
+    for words in remedies.printed_commands(printed):
+        kind = " ".join(sorted({word.partition("=")[0] for word in words}))
+        if kind not in _followed:
+            _followed.add(kind)
+            found = _refusal(words, is_script=words[0].endswith(".py"), cwd=cwd)
+            assert found is None, f"{shlex.join(words)}: was printed, and is refused: {found}"
+
+
+def _without_names(message: str) -> str:
+    """A message without what differs between files, folders and numbers."""
+    return re.sub(r"\S*[/\d'\"\\]\S*", "", message)
+
+
+def _refusal(words: Sequence[str], *, is_script: bool, cwd: Path) -> str | None:
+    """Return the message with which a command is refused; None if it gets to where it would compute or write."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = any(word.startswith("resume=") or word == "-m" for word in words)
+        place = [] if given or "train" not in words[0] else [f"hydra.run.dir={folder}"]
+        command = [str(REPOSITORY / Path(words[0]).name)] if is_script else ["-m", "ser", words[0]]
+        result = subprocess.run(
+            [warm_python(), *command, *words[1:], *place],
+            cwd=cwd,
+            env=environment(cwd / "cache") | {"PYTHONPATH": str(REPOSITORY), "CHECKS_ONLY": "1"},
+            capture_output=True,
+            text=True,
+            timeout=_LONGEST_S,
+        )
+    assert "Traceback" not in result.stderr, result.stderr
+    return result.stderr if result.returncode else None
 
 
 _LONGEST_S = 300

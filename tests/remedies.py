@@ -1,13 +1,16 @@
 """Type what messages tell to type: each setting and command in bash, then in Hydra's grammar, then by its type.
 
 `conftest.py` collects every SerError that a test raises and every output of a command that it runs, and checks them
-when the test ends. One bash a new text, 3 ms; the tables of settings take 0.5 s once.
+when the test ends. One bash a new text, 3 ms; the tables of settings take 0.5 s once. What a message tells to set is
+put back on what it refused: on the command, by `commands.py`; on the settings of a training, here.
 """
 
+import copy
 import functools
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +25,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from ser.__main__ import COMMANDS
-from ser.config.settings import SCHEMAS
+from ser.config.settings import SCHEMAS, Train
 from ser.config.slots import resolve
 from ser.config.types import signature
 from ser.config.validate import find_nodes, show
@@ -130,6 +133,60 @@ def alternatives(message: str) -> list[list[str]]:
     return found
 
 
+_LEAVE = re.compile(r"[Ll]eave (?:it|them) out")
+_INSTEAD = re.compile(r"\binstead\b")
+_KEY = re.compile(r"(?<![\w.])[a-z_]+(?:\.\w+)*(?==|$)")  # in the place of a message
+
+
+def put_back(arguments: Sequence[str], message: str, config: str) -> list[list[str]]:
+    """Put what a message tells to type on the command that it refused: each alternative on its own.
+
+    A setting takes the place of that of the same key. Where a message tells to leave out or to replace the settings
+    that it begins with, they go. What is about another command is passed over.
+
+    Args:
+        arguments: Words of the refused command.
+        message: What it printed.
+        config: Its primary config.
+    """
+    settings = [
+        words
+        for words in alternatives(message)
+        if not any(setting_faults(word, [config], may_sweep="-m" in arguments) for word in words)
+    ]
+    replaced, left_out = _places_with(message, _INSTEAD), _places_with(message, _LEAVE)
+    if left_out:
+        settings.append([])
+    kept = [word for word in arguments if _key_of(word) not in replaced | left_out]
+    return [
+        [*(word for word in kept if _key_of(word) not in {*map(_key_of, words)}), *words]
+        for words in settings
+        if words or kept != [*arguments]
+    ]
+
+
+def _places_with(message: str, advice: re.Pattern[str]) -> set[str]:
+    """The settings with which the lines of a message begin that give some advice."""
+    lines = [line.strip().partition(": ") for line in message.splitlines()]
+    return {key for place, _, rest in lines if advice.search(rest) for key in _KEY.findall(place)}
+
+
+def printed_commands(text: str) -> list[list[str]]:
+    """The commands with settings in a text, as words of bash without Python, if they have no placeholder."""
+    commands = [_bash((remedy.text,)) for remedy in find_remedies(text) if remedy.is_command]
+    found = []
+    for words in (typed[0] for typed in commands if typed):
+        words = words[3 if words[1:3] == ["-m", "ser"] else 1 :]
+        known = words and config_of(words[0]) is not None and "--config-dir" not in words
+        if known and not any(_stands_for(word.partition("=")[2]) for word in words):
+            found.append(words)
+    return found
+
+
+def _key_of(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
 # ---- what the shell and Hydra make of it ----
 
 
@@ -200,7 +257,7 @@ def _command_faults(words: Sequence[str]) -> Iterator[str]:
         return
     if not (REPOSITORY / Path(name).name).is_file() if is_script else name not in COMMANDS:
         yield f"{shlex.join(words)}: there is no such command"
-    elif (config := _config_of(name)) is None:
+    elif (config := config_of(name)) is None:
         if any("=" in word for word in arguments):
             yield f"{shlex.join(words)}: takes no settings"
     else:
@@ -209,7 +266,7 @@ def _command_faults(words: Sequence[str]) -> Iterator[str]:
                 yield from setting_faults(word, [config], may_sweep="-m" in arguments)
 
 
-def _config_of(name: str) -> str | None:
+def config_of(name: str) -> str | None:
     """The primary config of a command of ser, or of a script."""
     return CONFIGS.get(Path(name).stem)
 
@@ -353,7 +410,7 @@ def record_output(command: Sequence[str], stdout: str, stderr: str) -> None:
         stderr: As text.
     """
     words = [*command[command[0] == "-m" :]]
-    config = _config_of(words[Path(words[0]).name == "ser"])
+    config = config_of(words[Path(words[0]).name == "ser"])
     if config is not None:
         _told[stderr, config] = None
         commands = [remedy.text for remedy in find_remedies(stdout) if remedy.is_command]
@@ -362,16 +419,85 @@ def record_output(command: Sequence[str], stdout: str, stderr: str) -> None:
 
 def take_faults() -> list[str]:
     """Check what was recorded since the last call and has not been checked yet."""
-    new = [key for key in _told if key not in _checked]
-    _told.clear()
+    new, refused = [key for key in _told if key not in _checked], {**_refused}
     _checked.update(new)
-    return [fault for message, config in new for fault in find_faults(message, config)]
+    faults = [fault for message, config in new for fault in find_faults(message, config)]
+    for message, config in refused.items():
+        if (message, "") not in _checked:
+            _checked.add((message, ""))
+            faults += _find_circles(message, config)
+    _told.clear()
+    _refused.clear()
+    return faults
+
+
+_refused: dict[str, Mapping[str, Any]] = {}
+_CHECKS = {"check_training", "check_augment", "check_frames", "check_target"}
+"""Functions that refuse settings of a training, which go together only in part, before any data are read."""
 
 
 def _record(error: SerError, *arguments: object) -> None:
     Exception.__init__(error, *arguments)
-    if arguments and not str(arguments[0]).startswith("lightning."):  # whose words a training does not print
-        _told[str(arguments[0]), None] = None
+    if not arguments or str(arguments[0]).startswith("lightning."):  # whose words a training does not print
+        return
+    message = str(arguments[0])
+    _told[message, None] = None
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name not in _CHECKS:
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is not None and isinstance(settings := frame.f_locals.get("settings"), Train):
+        _refused[message] = settings.config
+
+
+def _find_circles(message: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Give a training that was refused what the message tells to set, and say where that is refused as before."""
+    from ser.training import consistency, setup
+
+    for words in alternatives(message):
+        changed = functools.reduce(_with_word, words, copy.deepcopy({**config}))
+        for key in _places_with(message, _INSTEAD):
+            owner, _, leaf = key.rpartition(".")
+            functools.reduce(lambda node, part: node.get(part, {}), owner.split("."), changed).pop(leaf, None)
+        try:
+            settings = Train.of(changed)
+            consistency.check_training(settings)
+            consistency.check_augment(settings)
+            consistency.check_frames(settings)
+            setup.check_target(settings, setup.example_target(settings.target))
+        except SerError as error:
+            if str(error) == message or words in alternatives(str(error)):
+                yield f"{' '.join(words)}: is refused, too: {error}\n    printed in: {message}"
+
+
+def _with_word(config: dict[str, Any], word: str) -> dict[str, Any]:
+    """Put a setting, or what an option of a group sets, into a checked config."""
+    override = OverridesParser.create().parse_override(word)
+    key = override.key_or_group
+    leaves = _leaves_of_option(word) if key in GROUPS else {key: override.value()}
+    for path, value in leaves.items():
+        *owners, leaf = path.split(".")
+        node = config
+        for owner in owners:
+            node = node.setdefault(owner, {})
+        node[leaf] = copy.deepcopy(value)
+    return config
+
+
+@functools.cache
+def _leaves_of_option(word: str) -> dict[str, Any]:
+    """Full keys and values in which a training with an option of a group differs from the default one."""
+    from tests.fits import composed
+
+    def leaves(now: Any, then: Any, path: str) -> Iterator[tuple[str, Any]]:
+        are_alike = isinstance(now, dict) and isinstance(then, dict)
+        if are_alike and now.get("_target_") == then.get("_target_"):
+            for key, value in now.items():
+                yield from leaves(value, then.get(key), f"{path}.{key}" if path else key)
+        elif now != then:
+            yield path, now
+
+    data = ("data=challenge", "data.root=.")
+    return dict(leaves(composed(*data, word), composed(*data), ""))
 
 
 SerError.__init__ = _record  # type: ignore[method-assign, assignment]

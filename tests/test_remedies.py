@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ser.config.settings import SCHEMAS
+from ser.config.settings import SCHEMAS, Train
 from ser.config.types import signature
+from ser.errors import ConfigError
 from ser.models import FusionEncoder, SemanticEncoder
+from ser.training.consistency import check_training
+from tests import remedies
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
+from tests.fits import composed, with_value
 from tests.remedies import find_faults, find_remedies, settings_of
 
 CONF = REPOSITORY / "conf"
@@ -173,8 +177,8 @@ WORKING = {
 
 @pytest.mark.parametrize("case", WORKING)
 def test_a_remedy_that_works_is_found_and_accepted(case: str) -> None:
-    message, remedies = WORKING[case]
-    assert [remedy.text for remedy in find_remedies(message)] == remedies
+    message, expected = WORKING[case]
+    assert [remedy.text for remedy in find_remedies(message)] == expected
     assert find_faults(message) == []
 
 
@@ -206,6 +210,16 @@ def test_a_planted_remedy_that_does_not_work_is_found(case: str) -> None:
     faults = find_faults(f"x: is wrong. {remedy}", config)
     assert len(faults) == 1
     assert reason in faults[0]
+
+
+def test_a_setting_that_is_refused_as_before_is_found() -> None:
+    config = with_value(composed("data=challenge", "data.root=."), "trainer.fast_dev_run", True)
+    with pytest.raises(ConfigError) as caught:
+        check_training(Train.of(config))
+    message = str(caught.value)
+    assert [*remedies._find_circles(message, config)] == []
+    (circle,) = remedies._find_circles(message.replace(" instead", ""), config)  # so that fast_dev_run stays
+    assert circle.startswith("debug=fast: is refused, too: trainer.fast_dev_run")
 
 
 # ---- typed and run ----
@@ -344,6 +358,29 @@ def test_a_group_may_be_null(group: str, tmp_path: Path) -> None:
         "job",
         cwd=tmp_path,
     )
+
+
+def test_a_corpus_is_described_with_the_split_that_is_printed(folder: Path, recordings: Path) -> None:
+    words = ["describe", "data=folder", f"data.root={recordings}", "hydra.run.dir=look"]
+    refused = run("ser", *words, cwd=folder, code=1)
+    run("ser", *words, *typed(refused.stderr, r"split=random"), cwd=folder)
+
+
+def test_a_run_without_its_checkpoint_is_begun_again_as_printed(folder: Path) -> None:
+    shutil.copytree(folder / "RUN", folder / "CUT")
+    (folder / "CUT" / "checkpoints" / "last.ckpt").unlink()
+    refused = run("train.py", "resume=CUT", cwd=folder, code=1)
+    assert "Repeat the command of that run, which its environment.json holds" in refused.stderr
+    command = json.loads((folder / "CUT" / "environment.json").read_text())["command"]
+    words = instead(bash(command)[2:], ["hydra.run.dir=CUT_AGAIN"])
+    run("train.py", *words, cwd=folder, variables={"CHECKS_ONLY": "1"})
+
+
+def test_a_sweep_is_written_elsewhere_as_printed(folder: Path, challenge: Path) -> None:
+    words = ["data=challenge", f"data.root={challenge}", "-m", "seed=0", "hydra.sweep.dir=x.wav/sweep"]
+    refused = run("train.py", *words, cwd=folder, code=1)
+    remedy = typed(refused.stderr, r"hydra\.\w+\.dir=\w+")
+    run("train.py", *instead(words, remedy), cwd=folder, variables={"CHECKS_ONLY": "1"})
 
 
 def test_one_of_two_copies_of_a_corpus_is_predicted_as_printed(folder: Path, recordings: Path) -> None:

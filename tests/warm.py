@@ -167,6 +167,8 @@ def _become(
         from tests import blank_plots
 
         figures.to_image, figures.save = blank_plots.to_image, blank_plots.save
+    if "CHECKS_ONLY" in env:
+        _end_after_checks(arguments)
     sys.path[1:1] = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     code: Any = 0
     try:
@@ -215,6 +217,26 @@ def _kill_at(rank: int, epoch: int, batch: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     LastCheckpoint._save = save_and_end  # type: ignore[method-assign]
+
+
+def _end_after_checks(arguments: Sequence[str]) -> None:
+    """Let a command end where it would compute or write: a training or a prediction with the data read."""
+    import ser.config.main
+    import ser.inference.console
+    import ser.inference.predict
+    import ser.training.setup
+
+    def end(*_: object, **__: object) -> None:
+        sys.exit(0)
+
+    modules: dict[str, tuple[tuple[Any, str], ...]] = {
+        "train": ((ser.training.setup, "record"),),
+        "predict": ((ser.inference.predict, "class_scores"), (ser.inference.console, "follow")),
+    }
+    name = Path(arguments[2 if arguments[0] == "-m" else 0]).stem
+    places = modules.get(name, ()) if "-m" not in arguments[1:] else ()
+    for module, function in places or ((ser.config.main, "_run"),):
+        setattr(module, function, end)
 
 
 def _parent_of(process: int) -> int:

@@ -1,6 +1,7 @@
 """Exported models: what is written answers as the model does, without torch; other models are refused."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ser.export.step import tensors_of_state
 from ser.export.write import write
 from ser.scripts.export import export
 from tests.inference.test_stream import FRAMES, a_model, spec_of_features
+from tests.remedies import put_back
 
 LSTM = {
     "features": spec_of_features("mask"),
@@ -299,3 +301,19 @@ def test_an_ensemble_is_refused_with_a_member_to_take(run, tmp_path, monkeypatch
     said = capsys.readouterr().err
     assert "holds 2 models, but one is needed. Give one of its checkpoints" in said
     assert str(tmp_path / "member_0" / "checkpoints" / "best.ckpt") in said
+
+
+def test_what_the_command_tells_to_type_leads_to_a_model(run, tmp_path, monkeypatch, capsys):
+    for number in range(2):
+        shutil.copytree(run / "checkpoints", tmp_path / "run" / f"member_{number}" / "checkpoints")
+    words, refusals = [f"ckpt={tmp_path / 'run'}", f"output={tmp_path / 'exported'}"], []
+    for _ in range(4):  # refused, written, refused, replaced
+        monkeypatch.setattr(sys, "argv", ["ser", *words])
+        try:
+            export()
+        except SystemExit:
+            refusals.append(capsys.readouterr().err)
+            (words,) = put_back(words, refusals[-1], "export")
+    assert len(refusals) == 2
+    assert "holds 2 models" in refusals[0]
+    assert "exists already" in refusals[1]
