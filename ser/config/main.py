@@ -120,7 +120,9 @@ def _call_hydra(job: Callable[[DictConfig], Any], command: Command) -> None:
 def _copy_configs_once() -> None:
     """Let --help copy Hydra's configuration once, not for each of 168 groups: it takes 0.4 s instead of 1."""
     kind: Any = ConfigLoaderImpl
-    copy = kind._parse_overrides_and_create_caching_repo
+    copy = getattr(kind, "_parse_overrides_and_create_caching_repo", None)
+    if copy is None:  # another version of Hydra than 1.3
+        return
     once = functools.cache(lambda loader, name, words: copy(loader, name, [*words]))
     kind._parse_overrides_and_create_caching_repo = lambda loader, name, words: once(loader, name, (*words,))
 
