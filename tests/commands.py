@@ -76,7 +76,8 @@ def run(
     )
     assert result.returncode == code, f"{result.stdout}\n{result.stderr}"
     remedies.record_output(command, result.stdout, result.stderr)
-    if code in (0, 1) and not fresh and not variables:
+    shows_examples = "--help" in arguments
+    if code in (0, 1) and not (fresh or variables or shows_examples):
         _assert_printed_commands_begin(result.stdout, cwd)
     if code == 1 and not fresh and not variables:
         _assert_remedies_lead_on(script, arguments, result.stderr, cwd)

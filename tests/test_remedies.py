@@ -346,7 +346,7 @@ def test_a_remedy_of_train_works_as_printed(
     run("train.py", *instead(words, typed(refused.stderr, pattern), without), cwd=folder)
 
 
-@pytest.mark.parametrize("group", sorted(GROUPS - {"hydra", "extractor"}))
+@pytest.mark.parametrize("group", sorted(GROUPS - {"hydra", "extractor", "optimizer"}))
 def test_a_group_may_be_null(group: str, tmp_path: Path) -> None:
     """conf/train.yaml says of many groups what null means; Hydra itself knows no null for a group."""
     (tmp_path / "data").mkdir()

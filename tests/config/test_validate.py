@@ -295,9 +295,7 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
         "=3": "is no setting. Write KEY=VALUE.",
         "--lr=3": "no such flag. Settings are written KEY=VALUE, without dashes.",
         "debug=true": "no such option. Options: fast.",
-        "trainer.max_epochs=1,2": "several values make a sweep. Add -m for one run each; a list is written"
-        " trainer.max_epochs=[1,2].",
-        "batching.max_frames=range(1,3)": "several values make a sweep. Add -m for one run each.",
+        "trainer.max_epochs=1,2": "several values make a sweep. Add -m for one run each, or put a list in brackets.",
         "~nothing": "a setting at the top cannot be deleted. Leave it out.",
         "hydra/launcher=jobblib": "no such option. Options: basic.",
     }
@@ -321,7 +319,10 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
         (["--cfg", "jobs"], "invalid choice: 'jobs'"),
         (["--cfg", "job", "optimizer.lrr=1"], "optimizer.lrr=1: unknown key. Did you mean 'optimizer.lr'?"),
         (["--cfg", "job", "-m"], "only one of --multirun, --cfg and --info can be given"),
-        (["hydra.run.dir=/dev/null/run"], "/dev/null/run: not a directory. A part of the path is a file"),
+        (
+            ["hydra.run.dir=/dev/null/run"],
+            "/dev/null/run: cannot be written: not a directory. Choose another folder with hydra.run.dir=FOLDER.",
+        ),
         (["resume=nowhere"], "resume=nowhere: no such file or folder"),
         (["-m", "optimizer.lr=interval(1e-4,1e-2)"], "BasicSweeper does not support sweep type"),
         (["~monitor"], "~monitor: a setting at the top cannot be deleted. Leave it out."),

@@ -299,7 +299,7 @@ def test_classes_without_a_waveform_to_train_on_are_named(root):
     targets[(targets == 3) | (targets == 5)] = 0
     np.save(root / "targets_train_int8.npy", targets)
     refused(
-        root, r"targets_train_int8\.npy: has no waveform of the class 'fr', 'pt', which.*data\.class_names"
+        root, r"targets_train_int8\.npy: has no waveform of the class 'fr', 'pt', so it.*data\.class_names"
     )
 
 

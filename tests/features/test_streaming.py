@@ -262,7 +262,7 @@ def test_samples_of_another_kind_are_refused(samples: Tensor) -> None:
         (Waveform(), r"features\.normalize=peak: .*known at its end.*features\.normalize=none"),
         (
             LogMel(silence=Silence(detector(), "mute")),
-            r"features\.silence\.mode=mute: .*only later.*silence=keep",
+            r"features\.silence\.mode=mute: .*only later.*silence\.mode=keep",
         ),
         (
             LogMel(silence=Silence(SilenceDetector(RATE))),

@@ -74,7 +74,10 @@ def test_causal_deltas_do_not_see_what_comes_later_nor_padding(audio: Padded) ->
             {"normalize": "speaker"},
             r"frontend\.normalize=speaker: .*the statistics of the speaker.*normalize=global",
         ),
-        ({"delta_scale": 3.0}, r"frontend\.delta_align=centered: deltas need 2 steps.*delta_align=causal"),
+        (
+            {"delta_scale": 3.0},
+            r"frontend\.delta_align=centered: deltas need 2 future steps.*delta_align=causal",
+        ),
     ],
 )
 def test_what_no_stream_can_know_is_refused(options: dict[str, Any], words: str) -> None:

@@ -49,7 +49,7 @@ def test_config_that_a_run_wrote_is_accepted(tmp_path: Path) -> None:
         ({"experiment_name": ["a", {"b": "x${seed}"}]}, "", "an interpolation"),
         ({"${seed}": 1}, "", "an interpolation"),
         ({}, "a: !!python/object/apply:os.mkdir [trap]\n", "cannot be read as YAML"),
-        ({}, "x: &a [1, 1]\ny: [*a, *a]\n", "does not hold settings"),
+        ({}, "x: &a [1, 1]\ny: [*a, *a]\n", "does not hold the settings"),
         ({}, "[" * 5000 + "\n", "cannot be read as YAML"),
         ({}, "x: \0\n", "cannot be read as YAML"),
     ],

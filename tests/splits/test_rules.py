@@ -420,8 +420,12 @@ def test_serabs_rule_divides_ravdess_as_published(shared: Path) -> None:
             r"the split 'train' is empty.*Name the 'split' of some utterances 'train'\.",
         ),
         (RandomSplit(), manifest_of("a", each=1), r"the split 'validation' is empty.*Add recordings"),
-        (SpeakerKFold(), manifest_of("a", "b", "c"), r"Make as many folds: data\.split\.folds=3\. Ask by"),
-        (SpeakerKFold(), manifest_of("a", "b"), r"for 5 splits or folds\. Ask by name .*: split=random\."),
+        (
+            SpeakerKFold(),
+            manifest_of("a", "b", "c"),
+            r"Make as many folds: data\.split\.folds=3\. Use a random",
+        ),
+        (SpeakerKFold(), manifest_of("a", "b"), r"for 5 splits or folds\. Use a random .*: split=random\."),
         (
             Predefined(label="take"),
             joined(manifest_of("a", each=1, split="train"), manifest_of("b", each=3, split="validation")),

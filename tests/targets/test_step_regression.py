@@ -11,9 +11,9 @@ from torch import Tensor
 from ser.batch import Batch, Padded
 from ser.errors import ConfigError
 from ser.models.classifier import Head
-from ser.targets.base import numbers
 from ser.targets.frames import StepRegression
 from ser.targets.losses import ConcordanceLoss, Objective, SquaredError
+from ser.targets.metrics import numbers
 
 FIELDS = ["arousal", "valence", "liking"]
 LENGTHS = [50, 7, 31, 1]

@@ -126,8 +126,11 @@ def test_a_field_that_the_table_lacks_is_named(recordings: Path, table: Path) ->
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("balance=oversample", r"batching.balance=oversample: needs classes.*Set batching.balance=none"),
-        ("balance=ensemble", r"ensemble=auto: needs classes.*Set ensemble=null"),
+        (
+            "balance=oversample",
+            r"balance=oversample: needs a target that predicts classes only.*balance=none",
+        ),
+        ("balance=ensemble", r"ensemble=auto: needs a target that predicts classes only.*Set ensemble=null"),
         ("loss=cross_entropy", r"loss=cross_entropy: measures classes, but the target predicts values"),
         ("augment.mixup=0.2", r"augment.mixup: .*Set augment.mixup=0"),
     ],
