@@ -221,7 +221,7 @@ def _read_override(raw: str, loader: ConfigLoader, *, is_sweep: bool) -> tuple[s
     options = loader.get_group_options(key)
     values = [value]
     if override.is_sweep_override():
-        values = _values_of_sweep(raw, override, is_sweep=is_sweep, may_be_list=not options)
+        values = _values_of_sweep(raw, override, is_sweep=is_sweep)
     elif options and value == "null":
         return f"~{key}", [f"~{key}"]  # Hydra knows no null for a group
     elif override.is_delete():
@@ -237,12 +237,12 @@ def _read_override(raw: str, loader: ConfigLoader, *, is_sweep: bool) -> tuple[s
     return raw, [f"{raw.partition('=')[0]}={each}" for each in values]
 
 
-def _values_of_sweep(raw: str, override: Override, *, is_sweep: bool, may_be_list: bool) -> list[str]:
+def _values_of_sweep(raw: str, override: Override, *, is_sweep: bool) -> list[str]:
     values = override.value()
     if not is_sweep:
-        key, _, text = raw.partition("=")
-        listed = f"; a list is written {key}=[{text}]" if may_be_list and "(" not in text else ""
-        raise ConfigError(f"{raw}: several values make a sweep. Add -m for one run each{listed}.")
+        raise ConfigError(
+            f"{raw}: several values make a sweep. Add -m for one run each, or put a list in brackets."
+        )
     if isinstance(values, IntervalSweep):  # a sweeper draws from it; its start stands for all
         return [str(values.start)]
     return [*itertools.islice(override.sweep_string_iterator(), _CHECKED)]

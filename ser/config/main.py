@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from ser.config.command_line import App, Command, read_command, started_hydra
 from ser.config.settings import SCHEMAS, find_conf
 from ser.config.validate import complaint
+from ser.errors import ConfigError
 from ser.runs import environment, process, ranks, sweep, sweep_tables
 
 Script = Callable[[Any], float | None]
@@ -114,7 +115,18 @@ def _call_hydra(job: Callable[[DictConfig], Any], command: Command) -> None:
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
     with started_hydra(app) as started:
         start = started.multirun if is_sweep else started.run
-        start(app.config_name, job, [*command.overrides, f"hydra.mode={'MULTIRUN' if is_sweep else 'RUN'}"])
+        try:
+            start(
+                app.config_name, job, [*command.overrides, f"hydra.mode={'MULTIRUN' if is_sweep else 'RUN'}"]
+            )
+        except (
+            PermissionError,
+            NotADirectoryError,
+            FileExistsError,
+        ) as error:  # of the folder that Hydra makes
+            reason = (error.strerror or "").lower()
+            remedy = f"Choose another folder with hydra.{'sweep' if is_sweep else 'run'}.dir=FOLDER."
+            raise ConfigError(f"{error.filename}: cannot be written: {reason}. {remedy}") from error
 
 
 def _copy_configs_once() -> None:

@@ -42,7 +42,7 @@ def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) ->
     if settings.monitor not in [f"validation/{name}" for name in scored.names]:
         raise ConfigError(
             f"monitor={settings.monitor}: the mean of an ensemble has no such score. "
-            "Set monitor=validation/accuracy or validation/uar, and mode=max."
+            "Set monitor=validation/accuracy and mode=max, or monitor=validation/uar and mode=max."
         )
     members = members_of(settings.ensemble, data)
     setup.record(settings, run, data)

@@ -22,6 +22,9 @@ class EpochTotals:
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self._names = tuple(names)
+        self._reset()
+
+    def _reset(self) -> None:
         self._losses: list[Tensor] = []
         self._counts: list[Tensor] = []  # [1 + names] int64 each: frames, correct predictions by name
         self._loss = 0.0
@@ -96,5 +99,5 @@ class EpochTotals:
             "padding_ratio": self._padded_frames / max(self._frames, 1),
             "frames": float(self._frames),
         }
-        self.load(torch.zeros_like(self.state()))
+        self._reset()
         return means
