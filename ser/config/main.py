@@ -115,18 +115,15 @@ def _call_hydra(job: Callable[[DictConfig], Any], command: Command) -> None:
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
     with started_hydra(app) as started:
         start = started.multirun if is_sweep else started.run
+        mode = "MULTIRUN" if is_sweep else "RUN"
         try:
-            start(
-                app.config_name, job, [*command.overrides, f"hydra.mode={'MULTIRUN' if is_sweep else 'RUN'}"]
-            )
-        except (
-            PermissionError,
-            NotADirectoryError,
-            FileExistsError,
-        ) as error:  # of the folder that Hydra makes
-            reason = (error.strerror or "").lower()
+            start(app.config_name, job, [*command.overrides, f"hydra.mode={mode}"])
+        except BrokenPipeError:
+            raise
+        except OSError as error:  # of the folder that Hydra makes; a job reports its own
+            place, reason = error.filename or "The run folder", (error.strerror or str(error)).lower()
             remedy = f"Choose another folder with hydra.{'sweep' if is_sweep else 'run'}.dir=FOLDER."
-            raise ConfigError(f"{error.filename}: cannot be written: {reason}. {remedy}") from error
+            raise ConfigError(f"{place}: cannot be written: {reason}. {remedy}") from error
 
 
 def _copy_configs_once() -> None:

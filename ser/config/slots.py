@@ -195,7 +195,7 @@ def _import(name: str) -> Any:
         raise ConfigError(f"{what}. Correct the name or that file, or install what it needs.") from error
     target = getattr(module, leaf, None)
     if not isinstance(target, type | FunctionType):
-        classes = [known for known, value in vars(module).items() if isinstance(value, type)]
-        names = getattr(module, "__all__", classes)
+        public = getattr(module, "__all__", vars(module))
+        names = [known for known in public if isinstance(getattr(module, known, None), type | FunctionType)]
         raise ConfigError(f"no class or function '{leaf}' in {owner}. {did_you_mean(leaf, names)}")
     return target

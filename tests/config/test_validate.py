@@ -323,6 +323,10 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
             ["hydra.run.dir=/dev/null/run"],
             "/dev/null/run: cannot be written: not a directory. Choose another folder with hydra.run.dir=FOLDER.",
         ),
+        (
+            ["hydra.run.dir=/proc/run"],
+            "/proc/run: cannot be written: no such file or directory. Choose another",
+        ),
         (["resume=nowhere"], "resume=nowhere: no such file or folder"),
         (["-m", "optimizer.lr=interval(1e-4,1e-2)"], "BasicSweeper does not support sweep type"),
         (["~monitor"], "~monitor: a setting at the top cannot be deleted. Leave it out."),
