@@ -169,6 +169,7 @@ def _check_balance(settings: Train) -> None:
 
 _READ = (
     *("trainer.accelerator", "trainer.devices", "trainer.max_epochs", "callbacks.best.monitor"),
+    *("batching.crop_frames", "batching.cut_frames", "batching.overfit", "batching.carry_state"),
     *("frontend.delta_scale", "features.sample_rate", "loss._target_", "optimizer._target_"),
 )
 """Keys below the top that are read by name: null may turn them off, but they cannot be deleted."""
@@ -185,7 +186,7 @@ def check_complete(settings: Train) -> None:
         node: Any = settings.config
         for part in owner.split(".") if owner else ():
             node = (node or {}).get(part)
-        if isinstance(node, Mapping) and node and leaf not in node:
+        if isinstance(node, Mapping) and leaf not in node:
             raise ConfigError(
                 f"~{key}: is deleted, but every training reads it. Leave it out; --cfg job prints its value."
             )

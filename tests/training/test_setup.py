@@ -388,7 +388,11 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["trainer.max_epochs", "frontend.delta_scale", "loss._target_", "callbacks.best.monitor"]
+    "key",
+    [
+        *("trainer.max_epochs", "frontend.delta_scale", "loss._target_", "callbacks.best.monitor"),
+        "batching.crop_frames",
+    ],
 )
 def test_a_deleted_setting_that_is_read_is_refused(key: str) -> None:
     config = composed()
@@ -397,6 +401,9 @@ def test_a_deleted_setting_that_is_read_is_refused(key: str) -> None:
         owner = owner[part]
     del owner[key.rpartition(".")[2]]
     with pytest.raises(ConfigError, match=rf"~{key}: is deleted"):
+        check_complete(Train.of(config))
+    owner.clear()  # as `~GROUP` leaves a node
+    with pytest.raises(ConfigError, match="is deleted, but every training reads it"):
         check_complete(Train.of(config))
 
 
