@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import ROOT, Options, parse_options
-from ser.data.summary import markdown_table
 from ser.files import write_atomic
 from ser.runs.environment import git_commit, has_local_changes
+from ser.runs.tables import format_markdown
 
 NAMES = (
     *("ingest", "start", "padding", "features", "train", "lstm", "predict", "streaming", "alignment"),
@@ -88,7 +88,7 @@ def report(results: Sequence[dict[str, Any]], options: Options) -> str:
         "the smallest and the largest in brackets.",
         machine(options),
         "## Goals",
-        markdown_table(["figure", "measured", "goal", ""], goals),
+        format_markdown(["figure", "measured", "goal", ""], goals),
         *(section(result) for result in results),
     ]
     return "\n\n".join(parts) + "\n"
@@ -103,7 +103,7 @@ def machine(options: Options) -> str:
         ["python", platform.python_version()],
         *([name, version(name)] for name in _PACKAGES),
     ]
-    return markdown_table(["", "measured on"], facts)
+    return format_markdown(["", "measured on"], facts)
 
 
 def section(result: dict[str, Any]) -> str:
@@ -113,7 +113,7 @@ def section(result: dict[str, Any]) -> str:
     if result["ratio"] is not None:
         low, high = result["spread"]
         parts.append(f"{result['headline']}: **{result['ratio']:.3g}** ({low:.3g}..{high:.3g})")
-        parts.append(markdown_table(result["columns"], result["rows"]))
+        parts.append(format_markdown(result["columns"], result["rows"]))
     if result["notes"]:
         parts.append("\n".join(f"- {note}" for note in result["notes"]))
     if result["name"] == "growth":

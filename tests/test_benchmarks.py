@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from benchmarks import generate
-from benchmarks.measure import Goal, interleave, memory_mib, paired_ratio, run_child
+from benchmarks.__main__ import report
+from benchmarks.measure import Goal, Options, Ratio, Result, interleave, memory_mib, paired_ratio, run_child
 from benchmarks.padding import mates_kept
 from ser.corpora.challenge_reader import read_challenge
 from tests.commands import REPOSITORY, warm_python
@@ -55,6 +56,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_benchmark_ends_in_a_line_of_json(name: str, folder: Path) -> None:
     check(last_line(run(f"benchmarks.{name}", "--folder", str(folder))), name)
+
+
+def test_page_of_results_has_goals_and_tables(folder: Path) -> None:
+    goal = Goal("padding", 1.03, "<=", 1.05)
+    result = Result(
+        "padding", "padded / real", Ratio(1.03, 1.02, 1.04), ("batches", "ratio"), [("ser", "1.03")], [goal]
+    )
+    made = {"commit": "c0ffee", "date": "2026-11-26", "repetitions": 5}
+    page = report(
+        [result.to_dict() | made], Options(quick=False, repetitions=5, threads=2, folder=folder, device="cpu")
+    )
+    assert "| padding | 1.03 | <= 1.05 | met |" in page
+    assert "| ser | 1.03 |" in page
+    assert "commit c0ffee, 2026-11-26, 5 repetitions" in page
 
 
 @pytest.mark.slow
