@@ -2,8 +2,10 @@
 
 from ser.corpora.arrays import ArrayCorpus
 from ser.corpora.challenge import ChallengeCorpus
+from ser.corpora.conversations import Conversation, ConversationCorpus
 from ser.corpora.pattern import PatternCorpus
 from ser.corpora.recordings import AudioCorpus, FolderCorpus, ManifestCorpus, PublishedCorpus
+from ser.corpora.sewa import SewaCorpus
 from ser.data.manifest import Manifest, Utterance
 from ser.splits.base import Corpus, Splits
 
@@ -11,12 +13,15 @@ __all__ = [
     "ArrayCorpus",
     "AudioCorpus",
     "ChallengeCorpus",
+    "Conversation",
+    "ConversationCorpus",
     "Corpus",
     "FolderCorpus",
     "Manifest",
     "ManifestCorpus",
     "PatternCorpus",
     "PublishedCorpus",
+    "SewaCorpus",
     "Splits",
     "Utterance",
 ]
