@@ -3,6 +3,7 @@
 from ser.features.augment_features import Augment
 from ser.features.augment_waveforms import WaveformAugment, WaveformBank
 from ser.features.extractors import MFCC, Extractor, LogMel, Waveform
+from ser.features.steps import StepLogMel, StepWaveform
 from ser.features.vad import Silence, SilenceDetector
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "LogMel",
     "Silence",
     "SilenceDetector",
+    "StepLogMel",
+    "StepWaveform",
     "Waveform",
     "WaveformAugment",
     "WaveformBank",

@@ -61,6 +61,8 @@ class Extractor(nn.Module, ABC):
     """Type of the samples in a frame, from which features are computed."""
     is_waveform: ClassVar[bool] = False
     """Whether a step is a sample."""
+    num_roles: ClassVar[int] = 1
+    """Number of channels of the waveforms: 2 where the subject and others who speak are told apart."""
     waveform_preemphasis = 0.0
     """Share of the previous sample that is subtracted from each sample of the waveform, before framing."""
 
