@@ -7,9 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ser.errors import DataError
-from ser.targets.value_metrics import ccc
-from ser.text.curves import (
+from ser.curves import (
     PostProcessing,
     compensate_delay,
     estimate_delay,
@@ -17,6 +15,8 @@ from ser.text.curves import (
     restore_delay,
     smooth,
 )
+from ser.errors import DataError
+from ser.targets.value_metrics import ccc
 
 NAN = float("nan")
 
