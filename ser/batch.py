@@ -69,7 +69,6 @@ class Batch:
             there are none.
         keys: Keys [B] int64, one per utterance, from (seed, epoch, index); all random numbers of augmentation depend
             on them, and not on other utterances of the batch or on workers.
-        text: Word vectors [B, T, F] of a transcript, if the task has one.
         speech: Mask of speech [B, T] bool, false on silence and padding; None without silence detection.
         continues: Whether each sequence continues that of the same row in the previous batch [B] bool; None if no row
             does.
@@ -79,7 +78,6 @@ class Batch:
     audio: Padded
     targets: Tensor | Padded | None
     keys: Tensor
-    text: Padded | None = None
     speech: Tensor | None = None
     continues: Tensor | None = None
 

@@ -24,6 +24,7 @@ from ser.data.manifest import Manifest, Utterance, first_ten
 from ser.data.store import Store
 from ser.data.store_io import StoreWriter
 from ser.errors import DataError
+from ser.features.steps import split_roles
 from ser.sources import digest_of_code
 
 if TYPE_CHECKING:
@@ -99,7 +100,10 @@ def read_features(
 
 def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
     """Return everything that determines the features but the content of the files; paths are absolute."""
-    spans = [(u.id, str(u.path.absolute()), u.start, u.end) for u in manifest]
+    spans = [
+        (u.id, str(u.path.absolute()), u.start, u.end, *([u.turns] if u.turns is not None else []))
+        for u in manifest
+    ]
     modules = {type(part).__module__ for part in extractor.modules()}
     code = digest_of_code(__name__, *(name for name in modules if not name.startswith("torch.")))
     return json.dumps([code, decoder_versions(), settings, spans])
@@ -180,7 +184,11 @@ class _FeatureReader:
         if utterance.path not in self._files:
             self._files[utterance.path] = probe(utterance.path)
         waveform = read_audio(utterance.path, rate, start=utterance.start, end=utterance.end)
-        frames, speech = extract_features(waveform, self._extractor, str(utterance.path))
+        if utterance.turns is not None and self._extractor.num_roles > 1:
+            roles = split_roles(torch.from_numpy(waveform), utterance.turns, rate)
+            frames, speech = extract_features(roles.numpy(), self._extractor, str(utterance.path))
+        else:
+            frames, speech = extract_features(waveform, self._extractor, str(utterance.path))
         return _Features(frames, speech, is_silent=not waveform.any())
 
 
@@ -193,7 +201,8 @@ def extract_features(
     The mask is None if the extractor does not detect silence.
 
     Args:
-        waveform: Waveform, float32, finite, at the extractor's sample rate.
+        waveform: Waveform [samples], or a channel for each role [samples, roles]; float32, finite, at the extractor's
+            sample rate.
         extractor: Feature extractor.
         name: Name of the waveform, for messages.
 
@@ -206,7 +215,8 @@ def extract_features(
             f"{name}: {_milliseconds(len(waveform), rate)} are too short, one step of features "
             f"needs {_milliseconds(extractor.min_samples, rate)}. Leave the utterance out."
         )
-    padded = Padded(torch.from_numpy(waveform)[None, :, None], torch.tensor([len(waveform)]))
+    channels = torch.from_numpy(waveform).reshape(1, len(waveform), -1)
+    padded = Padded(channels, torch.tensor([len(waveform)]))
     features, speech = extractor.with_speech(padded)
     frames = features.values[0].numpy()
     if not np.isfinite(frames).all():

@@ -29,6 +29,7 @@ class Utterance:
         labels: Label of each label field, such as {"emotion": "anger"}.
         text: Words spoken, or the corpus's code for them: equal texts are equal sentences.
         language: ISO 639 code.
+        turns: Start and end in seconds of each turn of the subject, where others speak, too; None if nobody else does.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Utterance:
     labels: Mapping[str, Label] = field(default_factory=dict)
     text: str | None = None
     language: str | None = None
+    turns: Sequence[tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
         """Normalise names, so that equal-looking names are equal, whatever reader made them."""

@@ -41,6 +41,26 @@ class ZScores:
 
 
 @dataclass(frozen=True, eq=False)
+class StepWords:
+    """Vector of the word at each stored step.
+
+    Args:
+        index: Index of the vector at each step [sum of T] int32, -1 where nobody speaks.
+        vectors: Vectors of all words that are spoken [W, D] float32.
+    """
+
+    index: np.ndarray
+    vectors: np.ndarray
+
+    def __call__(self, first: int, length: int) -> np.ndarray:
+        """Return the vectors [length, D] of some steps; zeros where nobody speaks."""
+        index = self.index[first : first + length]
+        vectors = np.zeros((length, self.vectors.shape[1]), dtype=np.float32)
+        vectors[index >= 0] = self.vectors[index[index >= 0]]
+        return vectors
+
+
+@dataclass(frozen=True, eq=False)
 class Store:
     """N utterances with features and optional labels. A split is a selection of the stored utterances.
 
@@ -57,6 +77,9 @@ class Store:
         rows: Indices of these utterances among the stored ones [N] int64; None for all of them.
         zscores: Z-scores applied to features that are read; None for features as stored.
         speech: Whether each frame is speech [sum of T] bool; None without silence detection.
+        words: Words of each step, whose vectors follow the audio's values; None without words.
+        step_labels: Labels over time [sum of T, K] float32, NaN where there is none, in the order of `label_names`;
+            None for labels of utterances.
     """
 
     ids: list[UtteranceId]
@@ -70,6 +93,8 @@ class Store:
     rows: np.ndarray | None = None
     zscores: ZScores | None = None
     speech: np.ndarray | None = None
+    words: StepWords | None = None
+    step_labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,8 +111,13 @@ class Store:
 
     @property
     def feature_dim(self) -> int:
-        """Return the number of values of a frame, F."""
-        return int(self.audio.shape[1])
+        """Return the number of values of a frame, F: those of the audio, then of the word."""
+        return int(self.audio.shape[1]) + (0 if self.words is None else self.words.vectors.shape[1])
+
+    @property
+    def is_labelled(self) -> bool:
+        """Return whether there are labels, of utterances or over time."""
+        return self.labels is not None or self.step_labels is not None
 
     def select(self, indices: np.ndarray) -> "Store":
         """Select the utterances at `indices` [n], in that order; their features stay on disk."""
@@ -107,6 +137,17 @@ class Store:
         fingerprint = sha256_of(self.fingerprint.encode(), content)
         return replace(self, labels=labels, label_names=tuple(names), fingerprint=fingerprint)
 
+    def with_words(self, words: StepWords) -> "Store":
+        """Add the words of all stored steps."""
+        fingerprint = sha256_of(self.fingerprint.encode(), words.index, words.vectors)
+        return replace(self, words=words, fingerprint=fingerprint)
+
+    def with_step_labels(self, labels: np.ndarray, names: Sequence[str]) -> "Store":
+        """Add labels [sum of T, K] of all stored steps."""
+        content = json.dumps([*names]).encode()
+        fingerprint = sha256_of(self.fingerprint.encode(), content, labels)
+        return replace(self, step_labels=labels, label_names=tuple(names), fingerprint=fingerprint)
+
     def with_zscores(self, groups: np.ndarray, *, floor: float | None) -> "Store":
         """Normalise each utterance by its group: z-scores over all frames of the group.
 
@@ -114,8 +155,9 @@ class Store:
             groups: Group of each utterance [N] int64, 0..G-1.
             floor: Floor applied to values first; None for none.
         """
-        moments = np.zeros((2, int(groups.max()) + 1, self.feature_dim))
+        moments = np.zeros((2, int(groups.max()) + 1, self.audio.shape[1]))
         counts = np.bincount(groups, weights=self.lengths)[:, None]
+        assert self.words is None  # they are added to what is normalised
         for index, group in enumerate(groups.tolist()):
             frames = self._frames(index).astype(np.float64)
             frames = frames if floor is None else np.maximum(frames, floor)
@@ -154,10 +196,20 @@ class Store:
         firsts = self.firsts[indices] + starts
         spans = zip(batch, indices.tolist(), firsts.tolist(), lengths.tolist(), strict=True)
         for row, index, first, length in spans:
-            frames = self.audio[first : first + length]
-            row[:length] = frames if self.zscores is None else self.zscores(index, frames)
+            row[:length] = self._read(index, first, length)
             row[length:] = 0
         return torch.from_numpy(batch)
+
+    def gather_step_labels(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Read the labels over time of such segments, one after the other: [sum of lengths, K] float32."""
+        assert self.step_labels is not None
+        firsts = (self.firsts[indices] + starts).tolist()
+        return np.concatenate(
+            [
+                self.step_labels[first : first + length]
+                for first, length in zip(firsts, lengths.tolist(), strict=True)
+            ]
+        )
 
     def gather_speech(self, indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> Tensor | None:
         """Read the mask of speech of such segments [B, T] bool, false on padding; None if it is unknown."""
@@ -210,9 +262,14 @@ class Store:
 
     def _frames(self, index: int) -> np.ndarray:
         """Return the frames [T, F] of an utterance, without a copy if they are not normalised."""
-        first = self.firsts[index]
-        frames: np.ndarray = self.audio[first : first + self.lengths[index]]
-        return frames if self.zscores is None else self.zscores(index, frames)
+        return self._read(index, int(self.firsts[index]), int(self.lengths[index]))
+
+    def _read(self, index: int, first: int, length: int) -> np.ndarray:
+        """Return frames [length, F] of an utterance, from a stored frame on."""
+        frames: np.ndarray = self.audio[first : first + length]
+        if self.zscores is not None:
+            frames = self.zscores(index, frames)
+        return frames if self.words is None else np.concatenate([frames, self.words(first, length)], 1)
 
     def _select_rows(self, stored: np.ndarray) -> np.ndarray:
         """Select the values [N, ...] of these utterances from the values of all stored ones [M, ...]."""

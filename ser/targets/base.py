@@ -58,6 +58,8 @@ class Target(ABC):
     """Names of the classes; none where there are no classes, and then nothing can be balanced."""
     resolution: ClassVar[Resolution] = "utterance"
     """What is answered: whole utterances, or each of their frames."""
+    labelled_at: ClassVar[Resolution] = "utterance"
+    """What has a label: an utterance, or each of its frames."""
     predicts: ClassVar[Quantity] = "values"
     """What a loss has to measure; a loss says so in `measures`."""
     silence: str | None = None

@@ -124,6 +124,7 @@ class StepRegression(Regression):
     """
 
     resolution: ClassVar[Resolution] = "frame"
+    labelled_at: ClassVar[Resolution] = "frame"
     silence = "keep"
 
     def __init__(
