@@ -25,6 +25,7 @@ from ser.errors import CheckpointError, ConfigError, SerError, advise_init, name
 from ser.models.classifier import Classifier, Head
 from ser.runs.run_folder import RunFolder
 from ser.targets.base import Target
+from ser.text.word_sources import WordTable, table_from_state
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Trained:
         features: Spec of the extractor that computes such frames from waveforms.
         frontend: Spec of the frontend, which may require normalisation by speaker.
         path: Path of the checkpoint.
+        words: Table of word vectors that follow the audio's values in a frame; None without words.
     """
 
     model: Classifier
@@ -52,6 +54,7 @@ class Trained:
     features: Mapping[str, Any]
     frontend: Mapping[str, Any]
     path: Path
+    words: WordTable | None = None
 
     @property
     def reads_waveforms(self) -> bool:
@@ -73,9 +76,12 @@ class Trained:
         return logits
 
 
-def describe(config: Mapping[str, Any], *, feature_dim: int) -> dict[str, Any]:
-    """Return the part of a config that `assemble` needs, with a format number."""
-    return {"format": FORMAT, "feature_dim": feature_dim} | {part: config[part] for part in PARTS}
+def describe(
+    config: Mapping[str, Any], *, feature_dim: int, words: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the part of a config that `assemble` needs, with a format number, and the state of word vectors."""
+    described = {"format": FORMAT, "feature_dim": feature_dim} | {part: config[part] for part in PARTS}
+    return described if words is None else described | {"words": dict(words)}
 
 
 def assemble(description: Mapping[str, Any]) -> tuple[Classifier, Target]:
@@ -121,7 +127,9 @@ def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
             "Use the checkpoint as the training wrote it, with the version of ser that wrote it."
         ) from error
     specs = {"features": description["features"], "frontend": description["frontend"]}
-    return Trained(model.eval(), target, description["feature_dim"], **specs, path=path)
+    words = description.get("words")
+    table = None if words is None else table_from_state(words)
+    return Trained(model.eval(), target, description["feature_dim"], **specs, path=path, words=table)
 
 
 def model_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:

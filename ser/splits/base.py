@@ -39,6 +39,7 @@ class SplitFacts:
         silence_detector: Scores of the silence detector, if the pauses are known.
         stamps: Warnings that every report must show, such as a leak.
         target: Spec of the target, with the classes of the data; None before they are read.
+        words: State of the table of word vectors, for the checkpoint; None if no words are used.
     """
 
     labels: Sequence[LabelCount] = ()
@@ -51,10 +52,11 @@ class SplitFacts:
     silence_detector: Mapping[str, Mapping[str, float]] | None = None
     stamps: Sequence[str] = ()
     target: Mapping[str, Any] | None = None
+    words: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON, without what is unknown."""
-        plain = asdict(self)
+        """Convert to plain values for JSON, without what is unknown, and without word vectors."""
+        plain = asdict(replace(self, words=None))
         plain["leaks"] = None if self.leaks is None else [leak.to_dict() for leak in self.leaks]
         plain["skipped"] = [{"id": name, "reason": reason} for name, reason in self.skipped]
         return {name: value for name, value in plain.items() if value is not None}

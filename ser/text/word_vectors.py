@@ -117,6 +117,10 @@ class WordVectors:
         rows = sorted({row for word in words if (row := self._row(word)) is not None})
         return self._with([self.words[row] for row in rows], self.vectors[rows])
 
+    def extended(self, other: "WordVectors") -> "WordVectors":
+        """Add the vectors of another table of the same width, whose words are new."""
+        return self._with([*self.words, *other.words], torch.cat([self.vectors, other.vectors]))
+
     def rotated(self, rotation: Tensor) -> "WordVectors":
         """Multiply all vectors by a matrix [D, D]."""
         return self._with(self.words, self.vectors @ rotation.to(self.vectors.dtype))

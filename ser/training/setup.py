@@ -202,7 +202,7 @@ def logged_names(target: Target) -> list[str]:
 def make_task(settings: Train, data: SpeechData) -> Task:
     """Build model, loss and augmentation, and fit the normaliser to the training split."""
     config = {**settings.config, "target": data.facts.target or settings.target}
-    description = checkpoint.describe(config, feature_dim=data.feature_dim)
+    description = checkpoint.describe(config, feature_dim=data.feature_dim, words=data.facts.words)
     model, target = checkpoint.assemble(description)
     init = settings.init
     if init is not None and settings.resume is None:
