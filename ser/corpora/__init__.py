@@ -2,7 +2,8 @@
 
 from ser.corpora.arrays import ArrayCorpus
 from ser.corpora.challenge import ChallengeCorpus
-from ser.corpora.conversations import Conversation, ConversationCorpus
+from ser.corpora.conversation_corpus import ConversationCorpus
+from ser.corpora.conversations import Conversation
 from ser.corpora.pattern import PatternCorpus
 from ser.corpora.recordings import AudioCorpus, FolderCorpus, ManifestCorpus, PublishedCorpus
 from ser.corpora.sewa import SewaCorpus

@@ -3,7 +3,6 @@
 import csv
 import logging
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,8 +12,8 @@ import numpy as np
 
 from ser.audio.reader import OVERSHOOT_S, probe
 from ser.errors import DataError
+from ser.features.steps import STEP_S, Span, count_outside, count_steps
 from ser.files import read_text
-from ser.text.steps import SAMPLE_RATE, STEP_S, Span, count_outside, count_steps
 from ser.text.words import Word, check_order, read_time
 
 _PAST_END_S = 1.0  # that labels may run past the audio: the last ones of a file often do
@@ -47,28 +46,6 @@ class Conversation:
     turns: tuple[Span, ...] | None
     times: np.ndarray
     values: np.ndarray
-
-
-class ConversationCorpus(ABC):
-    """Base class of corpora of conversations.
-
-    Args:
-        root: Folder of the corpus.
-    """
-
-    fields: tuple[str, ...]
-    """Names of the K label fields."""
-
-    def __init__(self, root: str) -> None:
-        self.root = Path(root)
-
-    @abstractmethod
-    def conversations(self) -> list[Conversation]:
-        """Read all recordings, sorted by name.
-
-        Raises:
-            DataError: Files are missing, malformed, or do not fit together.
-        """
 
 
 def labels_on_grid(
@@ -184,7 +161,7 @@ def read_turns(path: Path, duration_s: float, *, delimiter: str = ";") -> tuple[
 
 def words_inside(words: Sequence[Word], duration_s: float) -> tuple[Word, ...]:
     """Return the words that reach into the audio."""
-    num_steps = count_steps(round(duration_s * SAMPLE_RATE))
+    num_steps = count_steps(duration_s)
     return tuple(word for word in words if not count_outside([(word.start, word.end)], num_steps))
 
 

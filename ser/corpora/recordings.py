@@ -161,7 +161,7 @@ class AudioCorpus(ABC):
                     name: measure_speech(manifests[name], stores[name], extractor.frame_shift_s)
                     for name in stores
                 },
-                stamps=[*found.stamps, *_stamp_of(recordings.skipped)],
+                stamps=[*found.stamps, *skipped_stamp(recordings.skipped)],
             ),
             manifests,
         )
@@ -317,7 +317,8 @@ def _with_speaker(utterance: Utterance, pattern: re.Pattern[str]) -> Utterance:
     return replace(utterance, speaker=match[1])
 
 
-def _stamp_of(skipped: Sequence[tuple[str, str]]) -> list[str]:
+def skipped_stamp(skipped: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a warning about recordings that could not be used, if there are any."""
     if not skipped:
         return []
     return [f"{len(skipped)} recordings could not be used and are left out; the first is {skipped[0][0]!r}"]

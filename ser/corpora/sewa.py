@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from ser.audio.find import find_audio, find_files
+from ser.corpora.conversation_corpus import ConversationCorpus
 from ser.corpora.conversations import (
     Conversation,
-    ConversationCorpus,
     duration_of,
     read_numbers,
     read_table,
@@ -40,11 +40,10 @@ _WORD_FOLDERS = ("speech2vec/segmentation", "words")
 class SewaCorpus(ConversationCorpus):
     """Corpus in the layout of AVEC 2017, with its splits.
 
-    Args:
-        root: Folder that holds audio/ and labels/.
+    Args: See ConversationCorpus; `root` holds audio/ and labels/.
     """
 
-    fields = ("arousal", "valence", "liking")
+    label_fields = ("arousal", "valence", "liking")
 
     def conversations(self) -> list[Conversation]:
         """Read all recordings; only those of the test split may lack labels.
@@ -125,12 +124,12 @@ class SewaCorpus(ConversationCorpus):
                 raise DataError(
                     f"{path}: no such file, but {name} is for {split}. Add its labels, or move the recording away."
                 )
-            return np.empty(0), np.empty((0, len(self.fields)), np.float32)
+            return np.empty(0), np.empty((0, len(self.label_fields)), np.float32)
         lines, times, values = [], [], []
         for number, row in read_table(path, ";"):
             place = f"{path}, line {number}"
-            if len(row) != 2 + len(self.fields):
-                expected = ";".join(["name", "time", *self.fields])
+            if len(row) != 2 + len(self.label_fields):
+                expected = ";".join(["name", "time", *self.label_fields])
                 raise DataError(f"{place}: has {len(row)} values, expected {expected}. Correct it.")
             if (other := row[0].strip().strip("'\"")) != name:
                 raise DataError(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ser.corpora import SewaCorpus
+from ser.splits import Predefined
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -37,7 +38,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def read(root: Path) -> list:
-    return SewaCorpus(str(root)).conversations()
+    return SewaCorpus(str(root), split=Predefined()).conversations()
 
 
 def test_sewa_is_read_with_words_turns_labels_and_splits(root: Path) -> None:
