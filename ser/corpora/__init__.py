@@ -7,6 +7,7 @@ from ser.corpora.conversations import Conversation
 from ser.corpora.pattern import PatternCorpus
 from ser.corpora.recordings import AudioCorpus, FolderCorpus, ManifestCorpus, PublishedCorpus
 from ser.corpora.sewa import SewaCorpus
+from ser.corpora.word_corpora import IemocapWordsCorpus, MuseCarCorpus
 from ser.data.manifest import Manifest, Utterance
 from ser.splits.base import Corpus, Splits
 
@@ -18,8 +19,10 @@ __all__ = [
     "ConversationCorpus",
     "Corpus",
     "FolderCorpus",
+    "IemocapWordsCorpus",
     "Manifest",
     "ManifestCorpus",
+    "MuseCarCorpus",
     "PatternCorpus",
     "PublishedCorpus",
     "SewaCorpus",

@@ -1,20 +1,15 @@
 """Conversations: recordings with words, turns of a subject, and labels over time."""
 
-import csv
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from ser.audio.reader import OVERSHOOT_S, probe
 from ser.errors import DataError
 from ser.features.steps import STEP_S, Span, count_outside, count_steps
-from ser.files import read_text
-from ser.text.words import Word, check_order, read_time
+from ser.text.words import Word
 
 _PAST_END_S = 1.0  # that labels may run past the audio: the last ones of a file often do
 _TOLERANCE_S = 1e-6  # of distances between times, which are sums of rounded numbers
@@ -61,113 +56,68 @@ def labels_on_grid(
         place: File of the labels, for messages.
 
     Raises:
+        DataError: As `check_label_times`.
+    """
+    check_label_times(times, duration_s, place=place)
+    grid = np.full((num_steps, values.shape[1]), np.nan, np.float32)
+    nearest, is_near = _find_nearest(times, num_steps)
+    grid[is_near] = values[nearest[is_near]]
+    return grid
+
+
+def check_label_times(times: np.ndarray, duration_s: float, *, place: str) -> None:
+    """Refuse labels that are not those of the audio.
+
+    Args:
+        times: Times of the labels in s [L], ascending; none if nothing is labelled.
+        duration_s: Duration of the audio in s.
+        place: File of the labels, for messages.
+
+    Raises:
         DataError: Labels run past the audio by more than 1 s, or cover less than half of it.
     """
-    grid = np.full((num_steps, values.shape[1]), np.nan, np.float32)
     if not len(times):
-        return grid
-    period = float(np.median(np.diff(times))) if len(times) > 1 else STEP_S
+        return
     if times[-1] > duration_s + _PAST_END_S:
         raise DataError(
             f"{place}: has labels up to {times[-1]:g} s, but the audio is {duration_s:.2f} s long. "
             "Give the labels of this recording, or the whole audio."
         )
-    steps = STEP_S * np.arange(num_steps)
-    following = np.searchsorted(times, steps).clip(1, max(len(times) - 1, 1))
-    pair = np.stack([following - 1, following.clip(max=len(times) - 1)])
-    distances = np.abs(times[pair] - steps)
-    nearest = pair[distances.argmin(0), np.arange(num_steps)]
-    is_near = distances.min(0) <= period / 2 + _TOLERANCE_S
-    if is_near.sum() < num_steps / 2:
+    _, is_near = _find_nearest(times, count_steps(duration_s))
+    if is_near.mean() < 0.5:
         raise DataError(
             f"{place}: has labels for {STEP_S * is_near.sum():.1f} s of {duration_s:.2f} s of audio, less than half. "
             "Give the labels of this recording, with times in seconds."
         )
-    grid[is_near] = values[nearest[is_near]]
-    return grid
 
 
-def read_numbers(place: str, cells: Sequence[str]) -> list[float]:
-    """Convert cells of a table to numbers; an empty cell or `nan` is NaN, not labelled.
-
-    Raises:
-        DataError: A cell is no finite number.
-    """
-    numbers = []
-    for cell in map(str.strip, cells):
-        try:
-            number = float(cell or "nan")
-        except ValueError:
-            number = math.inf
-        if math.isinf(number):
-            raise DataError(
-                f"{place}: has {cell!r} instead of a number. Correct it, or leave the cell empty if it is not labelled."
-            )
-        numbers.append(number)
-    return numbers
+def _find_nearest(times: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the index of the label nearest to each step [T], and whether it is within half a label period [T] bool."""
+    if not len(times):
+        return np.zeros(num_steps, int), np.zeros(num_steps, bool)
+    period = float(np.median(np.diff(times))) if len(times) > 1 else STEP_S
+    steps = STEP_S * np.arange(num_steps)
+    following = np.searchsorted(times, steps).clip(max=len(times) - 1)
+    pair = np.stack([(following - 1).clip(0), following])
+    distances = np.abs(times[pair] - steps)
+    nearest = pair[distances.argmin(0), np.arange(num_steps)]
+    return nearest, distances.min(0) <= period / 2 + _TOLERANCE_S
 
 
-def read_table(path: Path, delimiter: str) -> list[tuple[int, list[str]]]:
-    """Read the rows of a table without quotes, with their line numbers; empty lines are left out.
-
-    Raises:
-        DataError: The file is missing, unreadable or empty.
-    """
-    rows = enumerate(csv.reader(read_text(path).splitlines(), delimiter=delimiter, quoting=csv.QUOTE_NONE), 1)
-    return [(number, row) for number, row in rows if any(cell.strip() for cell in row)]
-
-
-def refuse_unsorted(path: Path, lines: Sequence[int], times: Sequence[float]) -> None:
-    """Refuse label times that do not ascend.
+def keep_words(words: Sequence[Word], duration_s: float, late: list[str], *, name: str) -> tuple[Word, ...]:
+    """Return the words that reach into the audio, and note the others.
 
     Args:
-        path: File of the labels, for messages.
-        lines: Line of each label.
-        times: Times in s.
-
-    Raises:
-        DataError: A time is not after the one before.
+        words: Words of a recording, sorted.
+        duration_s: Duration of the audio in s.
+        late: Words that lie beyond the audio, to which those of this recording are appended.
+        name: Name of the recording.
     """
-    for line, (before, time) in zip(lines[1:], pairwise(times), strict=True):
-        if time <= before:
-            raise DataError(
-                f"{path}, line {line}: is at {time:g} s, not after {before:g} s in the line before. "
-                "Sort the lines by time, with one line for each time."
-            )
-
-
-def read_turns(path: Path, duration_s: float, *, delimiter: str = ";") -> tuple[Span, ...]:
-    """Read the turns of the subject: start and end in s.
-
-    Raises:
-        DataError: A line is malformed; turns are unsorted, overlap, or end more than 0.5 s after the audio.
-    """
-    turns = []
-    for number, row in read_table(path, delimiter):
-        place = f"{path}, line {number}"
-        if len(row) != 2:
-            raise DataError(
-                f"{place}: has {len(row)} values, expected start{delimiter}end of a turn. Correct it."
-            )
-        turns.append((read_time(place, row[0]), read_time(place, row[1])))
-        if turns[-1][1] > duration_s + OVERSHOOT_S:
-            raise DataError(
-                f"{place}: a turn ends at {turns[-1][1]:g} s, but the audio is {duration_s:.2f} s long. "
-                "Correct the turn, or give the whole audio."
-            )
-    check_order(path, turns, "turn")
-    return tuple(turns)
-
-
-def words_inside(words: Sequence[Word], duration_s: float) -> tuple[Word, ...]:
-    """Return the words that reach into the audio."""
     num_steps = count_steps(duration_s)
-    return tuple(word for word in words if not count_outside([(word.start, word.end)], num_steps))
-
-
-def duration_of(path: Path) -> float:
-    """Return the duration of an audio file in s."""
-    return probe(path).duration_s
+    outside = count_outside([(word.start, word.end) for word in words], num_steps)
+    inside = len(words) - outside
+    late += [f"{word.text!r} of {name} at {word.start:g} s" for word in words[inside:]]
+    return tuple(words[:inside])
 
 
 def warn_about(what: str, names: Sequence[str]) -> None:
@@ -175,7 +125,7 @@ def warn_about(what: str, names: Sequence[str]) -> None:
 
     Args:
         what: What is wrong with them.
-        names: Names of files or recordings.
+        names: Names of files, recordings or words.
     """
     if names:
         shown = ", ".join([*names[:_NAMED], *["..."] * (len(names) > _NAMED)])

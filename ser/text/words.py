@@ -1,7 +1,7 @@
 """Read and write the words of a recording with their times.
 
 Two layouts: `words`, a CSV with the header start,end,word; and `segmentation`, that of AVEC 2017 without a header,
-`s{sentence}w{word};start;end;word`. Times are seconds.
+`s{sentence}w{word};start;end;word`. Times are seconds. `read_wdseg` reads what the aligner Sphinx writes.
 """
 
 import csv
@@ -16,12 +16,21 @@ from typing import Literal
 from ser.errors import DataError
 from ser.files import read_text, write_atomic
 from ser.runs.tables import format_csv
+from ser.text.word_vectors import clean_word
 
 Layout = Literal["words", "segmentation"]
 HEADER = ("start", "end", "word")
 ROUNDING_S = 0.02  # neighbours may overlap by this: times are often rounded to 10 ms
 _DIGITS = 4
 _ID = re.compile(r"s(\d+)w\d+")
+_FRAME_S = 0.01  # of Sphinx
+_PRONUNCIATION = re.compile(r"\(\d+\)$")
+_SOUNDS = {
+    "++LAUGHTER++": "<laughter>",
+    "++BREATHING++": "<breathing>",
+    "++LIPSMACK++": "<smacking>",
+    "++GARBAGE++": "<noise>",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,31 @@ def read_words(path: Path) -> list[Word]:
     for number, word in enumerate(words, 1):
         if not word.text:
             raise DataError(f"{path}, word {number}: has times and no text. Correct it, or leave it out.")
+    check_order(path, [(word.start, word.end) for word in words], "word")
+    return words
+
+
+def read_wdseg(path: Path) -> list[Word]:
+    """Read words in the layout of Sphinx: SFrm EFrm SegAScr Word, in frames of 10 ms, both of which the word covers.
+
+    WHAT(2), a pronunciation of WHAT, is read as what; silences are left out, and sounds become tags such as <laughter>.
+
+    Raises:
+        DataError: A line is not SFrm EFrm SegAScr Word, or words are unsorted or overlap.
+    """
+    words = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        cells = line.split()
+        if number == 1 or not cells or cells[0] == "Total":
+            continue
+        if len(cells) != 4 or not (cells[0] + cells[1]).isdecimal():
+            raise DataError(f"{path}, line {number}: is not SFrm EFrm SegAScr Word. Copy the file again.")
+        token = cells[3]
+        text = _SOUNDS.get(token) or (
+            "" if token.startswith("<") else clean_word(_PRONUNCIATION.sub("", token))
+        )
+        if text:
+            words.append(Word(text, int(cells[0]) * _FRAME_S, (int(cells[1]) + 1) * _FRAME_S))
     check_order(path, [(word.start, word.end) for word in words], "word")
     return words
 
