@@ -17,6 +17,8 @@ from ser.errors import DataError
 
 _log = logging.getLogger(__name__)
 
+Match = Literal["none", "centre", "moments"]
+
 STEP_S = 0.1
 _RIDGE = 1e-3  # share of the mean variance of the inputs that is added to each, as inputs may be collinear
 
@@ -146,9 +148,7 @@ class PostProcessing:
         return "; ".join(parts) or "unchanged"
 
 
-def fit_match(
-    predicted: Tensor, labels: Tensor, match: Literal["none", "centre", "moments"]
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def fit_match(predicted: Tensor, labels: Tensor, match: Match) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return scale and offset of each field by which predictions get the mean, and the deviation, of labels.
 
     Args:

@@ -295,6 +295,11 @@ def _audio_dim(in_dim: int, in_channels: int, text_dim: int, way: str) -> int:
             "frontend.delta_scale: adds deltas of samples and word vectors, which this model does not take. "
             "Set frontend.delta_scale=0."
         )
+    if text_dim == 0 and way != "audio_only":
+        raise ConfigError(
+            f"model.fusion={way}: needs word vectors, and this data has none. Use experiment=semantic, or set "
+            "model.fusion=audio_only"
+        )
     most = in_dim if way == "text_only" else in_dim - 1
     least = 0 if way == "audio_only" else 1
     if not least <= text_dim <= most:

@@ -61,6 +61,7 @@ def train(settings: Train) -> float | None:
         if processes.is_first:
             setup.record(settings, run, data)
         fit_task(trainer, task, data, run)
+        evaluation.fit_match_to_train(trainer, task, data, run)
         scores = evaluation.evaluate(settings, trainer, task, data)
         if processes.is_first:
             seconds = time.monotonic() - started

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ser.batch import Batch
 from ser.config.settings import option_of
+from ser.curves import Match
 from ser.errors import ConfigError
 from ser.targets.labels import Labels
 from ser.targets.metrics import Scores
@@ -64,6 +65,10 @@ class Target(ABC):
     """What a loss has to measure; a loss says so in `measures`."""
     silence: str | None = None
     """What becomes of frames without speech, of targets of frames; None = there are no answers to frames."""
+    delay_s: float | Literal["estimate"] = 0.0
+    """Seconds by which labels over time come late; they are moved back for training."""
+    match: Match = "none"
+    """What is fitted to the training labels after training; see `ser.curves.fit_match`."""
     monitor: str
     """Metric of validation by which a checkpoint is chosen."""
     mode: ClassVar[Literal["max", "min"]] = "max"

@@ -1,6 +1,7 @@
 """Targets that give an answer for every frame: what live use asks for."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -8,6 +9,8 @@ import torch
 from torch import Tensor
 
 from ser.batch import Batch, Padded
+from ser.curves import Match, PostProcessing
+from ser.errors import ConfigError
 from ser.features.vad import Mode
 from ser.targets.base import Compare, Resolution
 from ser.targets.classification import Classes
@@ -118,9 +121,16 @@ class StepRegression(Regression):
         std: As in Regression.
         per: `batch` = the loss is over all steps of a batch, as published; `sequence` = over the steps of each, and
             sequences count alike.
+        delay_s: Delay of the annotators in seconds, by which labels are moved back in training and predictions forth
+            again; `estimate` = estimated on the training split.
+        smoothing_s: Window of the smoothing of predictions in seconds; 0 = none.
+        match: `moments` = predictions get the mean and the deviation of the training labels, `centre` the mean alone,
+            as fitted on predictions of the training split after training; `none`.
+        scale: Factors that `match` has found; None before.
+        offset: Numbers to add that `match` has found; None before.
 
     Raises:
-        ConfigError: As Regression.
+        ConfigError: As Regression, or a time is negative.
     """
 
     resolution: ClassVar[Resolution] = "frame"
@@ -134,9 +144,27 @@ class StepRegression(Regression):
         std: Sequence[float] | None = None,
         *,
         per: Literal["batch", "sequence"] = "batch",
+        delay_s: float | Literal["estimate"] = 0.0,
+        smoothing_s: float = 0.0,
+        match: Match = "none",
+        scale: Sequence[float] | None = None,
+        offset: Sequence[float] | None = None,
     ) -> None:
         super().__init__(fields, mean, std)
+        for name, seconds in {"delay_s": delay_s, "smoothing_s": smoothing_s}.items():
+            if seconds != "estimate" and not 0 <= seconds < math.inf:
+                raise ConfigError(
+                    f"target.{name}={seconds}: expected seconds, 0 or more. Set target.{name}=0"
+                )
         self.per = per
+        self.delay_s = delay_s
+        self.match = match
+        self.post = PostProcessing(
+            smoothing_s=smoothing_s,
+            scale=tuple(scale or ()),
+            offset=tuple(offset or ()),
+            delay_s=0.0 if delay_s == "estimate" else delay_s,
+        )
 
     @classmethod
     def moments_of_train(cls, field: str, known: Tensor) -> tuple[float, float]:
@@ -167,11 +195,20 @@ class StepRegression(Regression):
         return means[(self.is_labelled(labels) & mask).sum(1) > 1]
 
     def metric_inputs(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return answers [R, K] and values [R, K] of the labelled steps."""
+        """Return predictions [R, K] and values [R, K] of the labelled steps."""
         targets = _padded_targets(batch)
         truth = targets.values[targets.mask]
         known = self.is_labelled(truth)
-        return self.scores(outputs)[known], truth[known]
+        return torch.cat(self.curves(outputs, targets.lengths))[known], truth[known]
+
+    def curves(self, outputs: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Return the predictions [T, K] of each sequence, smoothed, matched and delayed as the settings say.
+
+        Args:
+            outputs: Outputs of all steps [R, K].
+            lengths: Number of steps of each sequence [B].
+        """
+        return [self.post(own) for own in torch.split(self.scores(outputs), lengths.tolist())]
 
     def metrics(self) -> ValueScores:
         """CCC, PCC, MSE and MAE over all labelled steps."""
@@ -179,8 +216,7 @@ class StepRegression(Regression):
 
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the mean over the steps of each sequence [B, K]."""
-        values = self.scores(outputs.float())
-        return torch.stack([own.mean(0) for own in torch.split(values, batch.audio.lengths.tolist())])
+        return torch.stack([own.mean(0) for own in self.curves(outputs.float(), batch.audio.lengths)])
 
     def describe_label(self, targets: Tensor) -> str:
         """Return the means over the labelled steps."""

@@ -124,7 +124,7 @@ class Regression(ValueTarget):
         if not len(self.mean) == len(self.std) == len(names) or min(self.std) <= 0:
             raise ConfigError(
                 f"target.mean={mean}, target.std={std}: expected a number for each of {', '.join(names)}, std above 0. "
-                "Leave both out: they are computed from the training split."
+                "Set target.mean=null target.std=null: they are computed from the training split."
             )
 
     @classmethod

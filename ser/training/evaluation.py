@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import torch
 from rich.console import Console
 
 from ser.batching.datamodule import SpeechData
+from ser.batching.samplers import EvaluationSampler
+from ser.checkpoints import checkpoint
+from ser.config.instantiate import build
 from ser.config.settings import Train
+from ser.curves import PostProcessing, fit_match
 from ser.report import report
 from ser.report.facts import RunReport
 from ser.report.tensorboard import typed_settings, write_scores
-from ser.runs import environment
+from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.targets.metrics import Result
 from ser.training.task import Task
@@ -47,6 +52,37 @@ def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) 
     metrics = {name: value for name, value in metrics.items() if name not in undefined}
     value = None if settings.monitor in undefined else _monitored(settings.monitor, metrics, task)
     return Scores(metrics, dict(task.results), value, describe_undefined(undefined, settings.monitor))
+
+
+@torch.inference_mode()
+def fit_match_to_train(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
+    """Fit the matching of predictions to the labels of the training split, and add it to the best checkpoint.
+
+    It does nothing for targets without one.
+    """
+    if task.target.match == "none":
+        return
+    target: Any = task.target
+    unmatched = build({**task.description["target"], "delay_s": 0.0, "match": "none"}, slot="target")
+    dataset = data.datasets["train"]
+    task.eval().to(trainer.strategy.root_device)
+    pairs = []
+    for draw in EvaluationSampler(dataset.lengths, **data.limits):
+        batch = dataset[draw].to(task.device)
+        pairs.append(unmatched.metric_inputs(task.model(batch.audio).float(), batch))
+    predicted, labels = (torch.cat(parts).cpu() for parts in zip(*pairs, strict=True))
+    scale, offset = fit_match(predicted, labels, target.match)
+    spec = {**task.description["target"], "scale": [*scale], "offset": [*offset]}
+    task.target = build(spec, slot="target")
+    task.description = {**task.description, "target": spec}
+    print(f"Predictions are matched to the labels of train: {PostProcessing(scale=scale, offset=offset)}.")
+
+    def rewrite() -> None:
+        best = checkpoint.read(run.best)
+        best["ser"]["target"] = spec
+        trainer.strategy.checkpoint_io.save_checkpoint(best, run.best)
+
+    ranks.current_ranks().run_first(rewrite)
 
 
 def describe_undefined(names: Sequence[str], monitor: str) -> list[str]:

@@ -12,6 +12,7 @@ import yaml
 from rich.console import Console
 from torch import nn
 
+from ser.batching.annotation_delay import compensate_store, resolve_delay
 from ser.batching.datamodule import SpeechData
 from ser.checkpoints import checkpoint
 from ser.checkpoints.initialize import initialize
@@ -113,8 +114,14 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
     Raises:
         SerError: The labels are not those of the target.
     """
-    spec = complete_target(settings.target, splits.stores)
+    spec = resolve_delay(complete_target(settings.target, splits.stores), splits.stores["train"])
     target: Target = build(spec, slot="target")
+    stores = splits.stores
+    if target.delay_s:
+        assert target.delay_s != "estimate"
+        stores = {**stores, "train": compensate_store(stores["train"], target.delay_s)}
+        remark = f"Labels of train are moved back by {target.delay_s:g} s, predictions forth by as much."
+        splits = replace(splits, facts=replace(splits.facts, remarks=[*splits.facts.remarks, remark]))
     if splits.hold_waveforms and target.resolution == "frame":
         raise ConfigError(
             f"target={option_of('target', type(target))}: this data is stored as waveforms, whose features are "
@@ -129,7 +136,7 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
     extractor = build(settings.features, slot="features")
     step_s = 1 / extractor.sample_rate if splits.hold_waveforms else extractor.frame_shift_s
     data = SpeechData(
-        splits.stores,
+        stores,
         target,
         settings.batching,
         seed=settings.seed,

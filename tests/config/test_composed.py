@@ -105,10 +105,20 @@ def options(group: str) -> list[str]:
     return [path.stem for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml"))]
 
 
+OF_WORDS = {
+    name: [f"model={name}", "model.text_dim=8", "frontend.delta_scale=0"] for name in ("fusion", "semantic")
+}
+"""Settings of models that read audio and words, which default data has not."""
+
+
+def model_settings(model: str) -> list[str]:
+    return OF_WORDS.get(model, [f"model={model}"])
+
+
 @pytest.mark.parametrize("model", options("model"))
 @pytest.mark.parametrize("pooling", [name for name in options("pooling") if name != "none"])
 def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
-    config = composed("train", [f"model={model}"])
+    config = composed("train", model_settings(model))
     config["pooling"] = composed("train", [f"pooling={pooling}"])["pooling"]
     classifier, target = assemble(describe(config, feature_dim=26))
     assert sum(parameter.numel() for parameter in classifier.parameters()) > 100
@@ -117,10 +127,11 @@ def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
 
 @pytest.mark.parametrize("model", options("model"))
 def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> None:
-    config = composed("train", [f"model={model}"])
+    config = composed("train", model_settings(model))
     config["pooling"] = composed("train", ["pooling=none"])["pooling"]
     description = describe(config, feature_dim=26)
-    joined = build(description["model"], slot="model", in_dim=52, in_channels=2).subsampling
+    channels = 1 if model in OF_WORDS else 2
+    joined = build(description["model"], slot="model", in_dim=26 * channels, in_channels=channels).subsampling
     if joined == 1:
         classifier, target = assemble(description)
         assert classifier.head(torch.randn(2, classifier.pooling.out_dim)).shape == (2, target.out_dim)

@@ -167,3 +167,23 @@ def test_a_head_may_end_in_tanh(normalize: str) -> None:
     assert plain.abs().max() > 1
     torch.testing.assert_close(head(steps.flatten(0, 1)), plain.tanh())
     torch.testing.assert_close(head.step(steps), plain.tanh().view(2, 4, 3))
+
+
+def test_predictions_are_smoothed_matched_and_delayed_by_sequence() -> None:
+    target = StepRegression(
+        FIELDS, delay_s=0.5, smoothing_s=0.3, match="moments", scale=[2.0, 1.0, 0.5], offset=[0.1, 0.0, -0.1]
+    )
+    outputs = torch.randn(sum(LENGTHS), 3)
+    curves = target.curves(outputs, torch.tensor(LENGTHS))
+    assert [len(curve) for curve in curves] == LENGTHS
+    own = outputs[:50].double().numpy()
+    smooth = np.stack([own[max(step - 1, 0) : step + 2].mean(0) for step in range(50)])
+    expected = smooth * [2.0, 1.0, 0.5] + [0.1, 0.0, -0.1]
+    np.testing.assert_allclose(curves[0][5:], expected[:-5], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(curves[0][:5], np.broadcast_to(expected[0], (5, 3)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("setting", ["delay_s", "smoothing_s"])
+def test_a_negative_time_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"target\.{setting}=-1.*Set target\.{setting}=0"):
+        StepRegression(FIELDS, **{setting: -1})
