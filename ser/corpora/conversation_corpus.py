@@ -3,7 +3,7 @@
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from ser.config.instantiate import build
-from ser.corpora.conversations import Conversation, labels_on_grid
+from ser.corpora.conversations import Conversation, labels_on_grid, warn_about
 from ser.corpora.recordings import measure_speech, skipped_stamp, speaker_names
 from ser.data.feature_store import OnError, read_features
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store import StepWords, Store
-from ser.errors import ConfigError, did_you_mean
+from ser.errors import ConfigError, DataError, did_you_mean
 from ser.features.extractors import Extractor
 from ser.features.steps import STEP_S, index_spans
 from ser.names import normalize_name
@@ -70,6 +70,7 @@ class ConversationCorpus(ABC):
         self.declared_leaks = tuple(declared_leaks or ())
         undeclared_leaks([], self.declared_leaks)  # refuse unknown kinds before hours of reading
         self.on_error: OnError = on_error
+        self.skipped: list[tuple[str, str]] = []
         self.cache_dir = cache_dir
 
     @abstractmethod
@@ -79,6 +80,30 @@ class ConversationCorpus(ABC):
         Raises:
             DataError: Files are missing, malformed, or do not fit together.
         """
+
+    def read_each(self, readers: Mapping[str, Callable[[], Conversation]]) -> list[Conversation]:
+        """Read recordings; with on_error=skip, those that cannot be used are left out and noted in `skipped`.
+
+        Args:
+            readers: Name of each recording -> function that reads it.
+
+        Raises:
+            DataError: A recording cannot be used, or with on_error=skip none can.
+        """
+        found, self.skipped = [], []
+        for name, read in readers.items():
+            try:
+                found.append(read())
+            except DataError as error:
+                if self.on_error == "raise":
+                    raise
+                self.skipped.append((name, str(error)))
+        warn_about(
+            "recordings are skipped because they cannot be used", [reason for _, reason in self.skipped]
+        )
+        if readers and not found:
+            raise DataError(f"{self.root}: no recording can be used. The first one: {self.skipped[0][1]}")
+        return found
 
     def utterances(self) -> Manifest:
         """Return the recordings, without their words and labels."""
@@ -107,6 +132,7 @@ class ConversationCorpus(ABC):
             settings=json.dumps(features, sort_keys=True),
             on_error=self.on_error,
         )
+        skipped = [*self.skipped, *recordings.skipped]
         kept = [found[index] for index in recordings.kept.tolist()]
         manifest = _manifest_of(kept, str(self.root))
         assignment = without_label(self.split).assign(manifest)
@@ -129,11 +155,11 @@ class ConversationCorpus(ABC):
             stores,
             SplitFacts(
                 leaks=leaks.leaks,
-                skipped=recordings.skipped,
+                skipped=skipped,
                 speakers={name: speaker_names(each) for name, each in manifests.items()},
                 remarks=[*leaks.remarks, *remarks],
                 speech={name: measure_speech(manifests[name], stores[name], STEP_S) for name in stores},
-                stamps=[*self.stamps, *leaks.stamps, *skipped_stamp(recordings.skipped)],
+                stamps=[*self.stamps, *leaks.stamps, *skipped_stamp(skipped)],
                 words=None if table is None else table.state(),
             ),
             manifests,

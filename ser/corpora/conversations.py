@@ -84,7 +84,7 @@ def check_label_times(times: np.ndarray, duration_s: float, *, place: str) -> No
             "Give the labels of this recording, or the whole audio."
         )
     _, is_near = _find_nearest(times, count_steps(duration_s))
-    if is_near.mean() < 0.5:
+    if 2 * is_near.sum() < len(is_near):
         raise DataError(
             f"{place}: has labels for {STEP_S * is_near.sum():.1f} s of {duration_s:.2f} s of audio, less than half. "
             "Give the labels of this recording, with times in seconds."

@@ -11,6 +11,7 @@ information", ICASSP 2021. The corpus has a licence and was not at hand: this wa
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ class SewaCorpus(ConversationCorpus):
             [file.name for file in labels if file.stem not in audio],
         )
         late: list[str] = []
-        found = [self._read(audio[name], late) for name in sorted(audio)]
+        found = self.read_each({name: partial(self._read, audio[name], late) for name in sorted(audio)})
         warn_about("words are left out, as they lie beyond the audio", late)
         warn_about("recordings have no words", [entry.id for entry in found if not entry.words])
         warn_about("recordings of test have no labels", [entry.id for entry in found if not len(entry.times)])

@@ -20,6 +20,7 @@ interactive emotional dyadic motion capture database", 2008.
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ser.audio.reader import AUDIO_SUFFIXES, probe
 from ser.corpora.conversation_corpus import ConversationCorpus
 from ser.corpora.conversations import Conversation, check_label_times, keep_words, warn_about
 from ser.errors import ConfigError, DataError, did_you_mean
-from ser.features.steps import STEP_S
+from ser.features.steps import STEP_S, count_steps
 from ser.files import read_text
 from ser.text.annotations import read_columns, read_numbers, read_rows, refuse_unsorted
 from ser.text.word_vectors import clean_word
@@ -93,7 +94,7 @@ class MuseCarCorpus(ConversationCorpus):
         warn_about("recordings of the table are left out, as they have no labels", unused)
         late: list[str] = []
         names = sorted(split_of.keys() - {*unused}, key=lambda name: (len(name), name))
-        found = [self._read(name, split_of[name], late) for name in names]
+        found = self.read_each({name: partial(self._read, name, split_of[name], late) for name in names})
         if not found:
             raise DataError(
                 f"{labels}: has no labels of the {len(split_of)} recordings in {self.root / self.partition}. "
@@ -211,17 +212,18 @@ class IemocapWordsCorpus(ConversationCorpus):
             DataError: Files are missing, malformed, or do not fit together.
         """
         late: list[str] = []
-        found = []
+        readers: dict[str, partial[Conversation]] = {}
         for session in _SESSIONS:
             folder = self.root / f"Session{session}"
             audio = sorted(folder.glob("sentences/wav/Ses*/Ses*.wav"))
             labels = self._read_labels(folder) if audio else {}
-            found += [self._read(path, session, labels, late) for path in audio]
-        if not found:
+            readers |= {path.stem: partial(self._read, path, session, labels, late) for path in audio}
+        if not readers:
             raise DataError(
                 f"{self.root}: has no utterance such as Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav. "
                 "Give the folder of IEMOCAP with data.root=FOLDER."
             )
+        found = self.read_each(readers)
         warn_about("words are left out, as they lie beyond the audio", late)
         warn_about("utterances have no words", [entry.id for entry in found if not entry.words])
         return found
@@ -257,7 +259,7 @@ class IemocapWordsCorpus(ConversationCorpus):
                 f"{evaluation}: has no label of {name}. Copy it again, or leave out the recording."
             )
         words = self.root / f"Session{session}/sentences/ForcedAlignment/{path.parent.name}/{name}.wdseg"
-        times = STEP_S * np.arange(max(1, round(duration_s / STEP_S)))
+        times = STEP_S * np.arange(count_steps(duration_s))
         return Conversation(
             id=name,
             path=path,

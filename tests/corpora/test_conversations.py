@@ -229,6 +229,18 @@ def test_missing_word_times_come_by_the_printed_command(root: Path, missing: str
     assert [word.text for word in read(root)["Train_01"].words] == ["das", "ist", "gut"]
 
 
+def test_unusable_recordings_can_be_skipped(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(root / "labels" / "Train_01.csv", "Train_01;0.0;a;0;0\n")
+    (root / "audio" / "Test_01.wav").write_bytes(b"RIFF")
+    corpus = SewaCorpus(str(root), split=Predefined(), on_error="skip")
+    assert [conversation.id for conversation in corpus.conversations()] == ["Devel_01"]
+    assert [name for name, _ in corpus.skipped] == ["Test_01", "Train_01"]
+    assert "2 recordings are skipped because they cannot be used: " in caplog.text
+    (root / "audio" / "Devel_01.wav").unlink()
+    with pytest.raises(DataError, match=r"no recording can be used\. The first one: .*Test_01\.wav"):
+        corpus.conversations()
+
+
 # ---- labels on the grid ----
 
 
