@@ -38,7 +38,6 @@ _PACKAGES = (
     "lhotse",
     "kaldi-native-fbank",
 )
-_MISSING = "not installed"
 
 
 def main() -> None:
@@ -48,15 +47,15 @@ def main() -> None:
     options = parse_options(__doc__)
     results = {name: run(name, sys.argv[1:]) for name in chosen}
     if not options.quick:
-        stamp = {
+        stamp: dict[str, Any] = {
             "commit": f"{git_commit()}{', with changes' if has_local_changes() else ''}",
             "repetitions": options.repetitions,
         }
-        stamp["date"] = datetime.now(UTC).date().isoformat()
+        stamp |= {"date": datetime.now(UTC).date().isoformat(), "machine": machine(options)}
         known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         known |= {name: result | stamp for name, result in results.items() if result is not None}
         write_atomic(RESULTS, json.dumps(known, indent=1) + "\n")
-        write_atomic(REPORT, report([known[name] for name in NAMES if name in known], options))
+        write_atomic(REPORT, report([known[name] for name in NAMES if name in known]))
         print(f"written: {REPORT.relative_to(ROOT)}")
     if failed := [name for name, result in results.items() if result is None]:
         sys.exit(f"failed: {', '.join(failed)}")
@@ -74,7 +73,7 @@ def run(name: str, arguments: Sequence[str]) -> dict[str, Any] | None:
     return answer
 
 
-def report(results: Sequence[dict[str, Any]], options: Options) -> str:
+def report(results: Sequence[dict[str, Any]]) -> str:
     """Return the page: machine and date, all goals, then each benchmark."""
     goals = [
         [goal["figure"], f"{goal['value']:.4g}", f"{goal['relation']} {goal['bound']:g}", _verdict(goal)]
@@ -86,7 +85,7 @@ def report(results: Sequence[dict[str, Any]], options: Options) -> str:
         "Written by `python -m benchmarks`. Each figure is one command, on data that it generates itself with the "
         "course's statistics. Contestants take turns within one run; ratios are medians of paired repetitions, with "
         "the smallest and the largest in brackets.",
-        machine(options),
+        format_markdown(["", "measured on"], [*facts(results).items()]),
         "## Goals",
         format_markdown(["figure", "measured", "goal", ""], goals),
         *(section(result) for result in results),
@@ -94,16 +93,24 @@ def report(results: Sequence[dict[str, Any]], options: Options) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def machine(options: Options) -> str:
-    """Return processor, memory and versions as a table."""
-    facts = [
-        ["processor", f"{processor()}, {os.cpu_count()} cores, {options.threads} threads of torch"],
-        ["memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"],
-        ["system", f"{platform.system()} {platform.machine()}"],
-        ["python", platform.python_version()],
-        *([name, version(name)] for name in _PACKAGES),
-    ]
-    return format_markdown(["", "measured on"], facts)
+def machine(options: Options) -> dict[str, str]:
+    """Return processor, memory, and the versions of what is installed."""
+    versions = {name: version(name) for name in _PACKAGES}
+    return {
+        "processor": f"{processor()}, {os.cpu_count()} cores, {options.threads} threads of torch",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    } | {name: found for name, found in versions.items() if found is not None}
+
+
+def facts(results: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return what the results were measured on; where they differ, all values."""
+    found: dict[str, dict[str, None]] = {}
+    for result in results:
+        for name, value in result["machine"].items():
+            found.setdefault(name, {})[value] = None
+    return {name: "; ".join(values) for name, values in found.items()}
 
 
 def section(result: dict[str, Any]) -> str:
@@ -129,12 +136,12 @@ def processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def version(package: str) -> str:
-    """Return the installed version of a package."""
+def version(package: str) -> str | None:
+    """Return the installed version of a package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return _MISSING
+        return None
 
 
 def _verdict(goal: dict[str, Any]) -> str:

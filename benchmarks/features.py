@@ -101,10 +101,12 @@ def waveforms(seconds: Sequence[int]) -> list[Tensor]:
 
 def contestants(clips: Sequence[Tensor]) -> dict[str, Callable[[], float]]:
     """Return functions that measure the seconds for some waveforms, by name: ours, Kaldi, and our presets."""
-    found = {_OURS: partial(seconds_of_ours, LogMel(**KALDI), clips)}
+    found: dict[str, Callable[[], float]] = {_OURS: partial(seconds_of_ours, LogMel(**KALDI), clips)}
     if importlib.util.find_spec("kaldi_native_fbank") is not None:
         found[_RIVAL] = partial(seconds_of_kaldi, [scaled(clip) for clip in clips])
-    return found | {f"features={name}": partial(seconds_of_ours, preset(name), clips) for name in _PRESETS}
+    for name in _PRESETS:
+        found[f"features={name}"] = partial(seconds_of_ours, preset(name), clips)
+    return found
 
 
 def preset(name: str) -> Extractor:
@@ -117,12 +119,17 @@ def preset(name: str) -> Extractor:
 @torch.inference_mode()
 def seconds_of_ours(extractor: Extractor, clips: Sequence[Tensor]) -> float:
     """Measure the seconds for all waveforms in sequence."""
-    return sum(timed(lambda clip=clip: extractor(single(clip))) for clip in clips)
+    return sum(timed(partial(_extract, extractor, clip)) for clip in clips)
 
 
 def seconds_of_kaldi(clips: Sequence[list[float]]) -> float:
     """Measure the seconds for all waveforms in sequence."""
-    return sum(timed(lambda clip=clip: fbank(clip)) for clip in clips)
+    return sum(timed(partial(fbank, clip)) for clip in clips)
+
+
+def _extract(extractor: Extractor, clip: Tensor) -> Padded:
+    features: Padded = extractor(single(clip))
+    return features
 
 
 def fbank(clip: list[float]) -> Any:

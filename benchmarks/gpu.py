@@ -10,14 +10,14 @@ CUDA graphs would need one graph for each shape of a batch, and nearly every bat
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd import DeviceType
 from torch.nn import functional
+from torch.profiler import DeviceType
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import generate, recipe
@@ -75,7 +75,8 @@ class ResidentDataset(UtteranceDataset):
         self.frames = torch.from_numpy(np.array(self.store.audio)).to(device)
         self.firsts = torch.from_numpy(self.store.firsts).to(device)
         self.lengths_there = torch.from_numpy(self.lengths).to(device)
-        self.targets_there = self.targets.to(device)
+        assert source.targets is not None
+        self.targets_there = source.targets.to(device)
 
     def __getitem__(self, draw: BatchIndices) -> Batch:
         """Gather the batch of the utterances without synchronising."""
@@ -94,18 +95,25 @@ class ResidentData(SpeechData):
 
     Args:
         source: The same data in the host's memory.
+        batching: Settings of the batches.
         device: Device of the frames.
     """
 
-    def __init__(self, source: SpeechData, device: torch.device) -> None:
+    def __init__(self, source: SpeechData, batching: Batching, device: torch.device) -> None:
         stores = {name: dataset.store for name, dataset in source.datasets.items()}
-        super().__init__(stores, source.target, **source.limits, pool=source.pool)
+        super().__init__(stores, source.target, batching)
         self.resident = {name: ResidentDataset(dataset, device) for name, dataset in source.datasets.items()}
 
     def train_dataloader(self) -> BucketLoader:
         """Return shuffled batches of similar length."""
         dataset = self.resident["train"]
-        sampler = BucketSampler(dataset.lengths, **self.limits, pool=self.pool, seed=self.seed)
+        sampler = BucketSampler(
+            dataset.lengths,
+            max_frames=self.limits["max_frames"],
+            max_utterances=self.limits["max_utterances"],
+            pool=self.pool,
+            seed=self.seed,
+        )
         return BucketLoader(dataset, sampler)
 
     def val_dataloader(self) -> BucketLoader:
@@ -155,10 +163,15 @@ def speech(options: Options) -> SpeechData:
     """Generate training data of the course's size, and a fifth as much for validation."""
     utterances = generate.QUICK_UTTERANCES // 4 if options.quick else generate.COURSE_UTTERANCES
     lengths = generate.lengths(utterances)
-    data = recipe.speech(lengths, max_frames=4_000 if options.quick else MAX_FRAMES)
+    data = recipe.speech(lengths, batching(options))
     held_out = generate.lengths(utterances // _VALIDATION_SHARE, seed=1)
     stores = {"train": data.datasets["train"].store, "validation": generate.store(held_out, seed=1)}
-    return SpeechData(stores, data.target, Batching(**data.limits, pool=data.pool))
+    return SpeechData(stores, data.target, batching(options))
+
+
+def batching(options: Options) -> Batching:
+    """Return the settings of the batches."""
+    return replace(recipe.BUDGET, max_frames=4_000 if options.quick else MAX_FRAMES)
 
 
 def epochs(
@@ -254,7 +267,7 @@ def whole_training(
     started = time.perf_counter()
     task = setup.make_task(config, data)
     with recipe.trainer(config) as trainer:
-        trainer.fit(task, datamodule=ResidentData(data, device))
+        trainer.fit(task, datamodule=ResidentData(data, batching(options), device))
     return (time.perf_counter() - started) * _EPOCHS / run
 
 
@@ -266,7 +279,8 @@ def epoch_flops(model: str, data: SpeechData, device: torch.device) -> float:
     with FlopCounterMode(display=False) as counter:
         for batch in epoch.batches(plan[::10]):
             epoch.step(batch)
-    return (counter.get_total_flops() + recurrent.total) * len(plan) / len(plan[::10])
+    counted: int = counter.get_total_flops()
+    return (counted + recurrent.total) * len(plan) / len(plan[::10])
 
 
 class RecurrentFlops:
@@ -327,9 +341,9 @@ def profile(model: str, setting: Setting, data: SpeechData, device: torch.device
 def kernels(profiler: torch.profiler.profile, device: torch.device) -> dict[str, float]:
     """Return the microseconds on the device by kernel on a GPU, or by operator on a CPU."""
     averages = profiler.key_averages()
-    if device.type == "cuda":  # without operators, whose time is that of the kernels they launch
+    if device.type == "cuda":  # without operators and regions, whose time is that of the kernels in them
         of_gpu = (event for event in averages if event.device_type == DeviceType.CUDA)
-        return {event.key: event.self_device_time_total for event in of_gpu}
+        return {event.key: event.self_device_time_total for event in of_gpu if not event.is_user_annotation}
     return {event.key: event.self_cpu_time_total for event in averages}
 
 

@@ -30,7 +30,6 @@ from benchmarks.measure import (
 )
 from ser.batch import Batch, Padded
 from ser.batching.datamodule import SpeechData
-from ser.config.settings import Batching
 from ser.corpora.challenge_reader import read_challenge
 from ser.report.figures import make_panels, save
 from ser.report.palette import class_styles
@@ -121,7 +120,7 @@ def draw_epoch(path: Path, cache: Path) -> ChildRun:
 
 def draw(path: str, cache: str) -> None:
     """Draw the training batches of an epoch, and discard them."""
-    data = SpeechData({"train": read_challenge(path, cache_dir=cache)}, Quadrant(), Batching(**recipe.BUDGET))
+    data = SpeechData({"train": read_challenge(path, cache_dir=cache)}, Quadrant(), recipe.BUDGET)
     for _ in data.train_dataloader():
         pass
 

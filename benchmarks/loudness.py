@@ -7,7 +7,6 @@ normalisation of each clip removes the levels. The speech is generated: it shows
 """
 
 import json
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -78,4 +77,4 @@ def draw(curves: dict[str, dict[int, float]], tests: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

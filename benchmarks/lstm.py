@@ -5,6 +5,7 @@ to 1e-5, the same outputs.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -14,6 +15,7 @@ from benchmarks import generate, recipe
 from benchmarks.measure import Goal, Options, Result, interleave, main, paired_ratio, spread, timed
 from ser.batch import Padded
 from ser.batching.samplers import BatchIndices
+from ser.config.settings import Batching
 from ser.models.lstm import LSTMEncoder
 
 _HIDDEN, _LAYERS = 128, 2
@@ -33,10 +35,10 @@ class PackedLSTM(nn.Module):
             generate.FEATURE_DIM, _HIDDEN, num_layers=_LAYERS, bidirectional=True, batch_first=True
         )
         for depth, layer in enumerate(ours.layers):
-            for name, weight in layer.forwards.named_parameters():
-                self.lstm.get_parameter(name.replace("_l0", f"_l{depth}")).data.copy_(weight)
-            for name, weight in layer.backwards.named_parameters():
-                self.lstm.get_parameter(name.replace("_l0", f"_l{depth}_reverse")).data.copy_(weight)
+            for name, suffix in (("forwards", ""), ("backwards", "_reverse")):
+                for weight, values in layer.get_submodule(name).named_parameters():
+                    place = weight.replace("_l0", f"_l{depth}{suffix}")
+                    self.lstm.get_parameter(place).data.copy_(values)
 
     def forward(self, audio: Padded) -> Padded:
         """Encode [B, T, F] to [B, T, 2 * hidden]."""
@@ -52,7 +54,9 @@ def lstm(options: Options) -> Result:
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     utterances = generate.QUICK_UTTERANCES if options.quick else generate.COURSE_UTTERANCES
-    batches = sample_batches(utterances, {"max_frames": 2_000} if options.quick else {})
+    batches = sample_batches(
+        utterances, replace(recipe.BUDGET, max_frames=2_000) if options.quick else recipe.BUDGET
+    )
     ours = LSTMEncoder(generate.FEATURE_DIM, hidden_dim=_HIDDEN, num_layers=_LAYERS, dropout=0.0)
     packed = PackedLSTM(ours)
     difference = max(largest_difference(ours, packed, batch) for batch in batches)
@@ -85,14 +89,14 @@ def lstm(options: Options) -> Result:
     )
 
 
-def sample_batches(utterances: int, batching: dict[str, int]) -> list[Padded]:
+def sample_batches(utterances: int, batching: Batching) -> list[Padded]:
     """Select the longest batch of an epoch, one of medium length, and one of the shortest.
 
     Args:
         utterances: Number of utterances in the epoch.
-        batching: Settings that differ from the benchmarks' usual ones.
+        batching: Settings of the batches.
     """
-    data = recipe.speech(generate.lengths(utterances), **batching)
+    data = recipe.speech(generate.lengths(utterances), batching)
     dataset = data.datasets["train"]
     plan = sorted(data.train_dataloader().sampler.plan, key=lambda batch: -dataset.lengths[batch].max())
     chosen = (plan[0], plan[len(plan) // 2], plan[-len(plan) // 10])
@@ -107,7 +111,11 @@ def largest_difference(ours: nn.Module, theirs: nn.Module, batch: Padded) -> flo
 
 def step_seconds(model: Callable[[Padded], Padded], batches: list[Padded]) -> list[float]:
     """Measure the seconds of a forward and a backward pass over each batch."""
-    return [timed(lambda batch=batch: model(batch).values.sum().backward()) for batch in batches]
+    return [timed(partial(_step, model, batch)) for batch in batches]
+
+
+def _step(model: Callable[[Padded], Padded], batch: Padded) -> None:
+    torch.autograd.backward(model(batch).values.sum())
 
 
 if __name__ == "__main__":

@@ -59,10 +59,11 @@ def untrained(name: str) -> Trained:
     """Create a model of the recipe in evaluation mode."""
     torch.manual_seed(0)
     settings = recipe.settings(name)
-    description = checkpoint.describe(settings, feature_dim=generate.FEATURE_DIM)
+    description = checkpoint.describe(settings.config, feature_dim=generate.FEATURE_DIM)
     model, target = checkpoint.assemble(description)
-    specs = {"features": settings["features"], "frontend": settings["frontend"]}
-    return Trained(model.eval(), target, generate.FEATURE_DIM, **specs, path=Path(name))
+    return Trained(
+        model.eval(), target, generate.FEATURE_DIM, settings.features, settings.frontend, path=Path(name)
+    )
 
 
 def by_length(trained: Trained, store: Store) -> Tensor:
@@ -73,7 +74,7 @@ def by_length(trained: Trained, store: Store) -> Tensor:
 @torch.inference_mode()
 def in_file_order(trained: Trained, store: Store) -> Tensor:
     """Compute probabilities [N, C] from batches of 64 in file order."""
-    pieces = torch.from_numpy(store.audio).split(store.lengths.tolist())
+    pieces = torch.split(torch.from_numpy(store.audio), store.lengths.tolist())
     batches = (Padded.collate(pieces[start : start + 64]) for start in range(0, len(pieces), 64))
     return torch.cat([trained.target.scores(trained.model(audio)) for audio in batches])
 

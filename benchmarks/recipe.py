@@ -19,7 +19,7 @@ from ser.targets.quadrants import Quadrant
 from ser.training.trainer import make_trainer
 
 MODELS = ("cnn", "lstm", "transformer")
-BUDGET = {"max_frames": 14_700, "max_utterances": 1_024, "pool": 2_000}
+BUDGET = Batching(max_frames=14_700, max_utterances=1_024, pool=2_000)
 """Batches of about the size of 64 random utterances, which have 14,300 real frames on average."""
 
 
@@ -35,16 +35,16 @@ def settings(model: str, *overrides: str) -> Train:
         return Train.of(check(compose("train", [f"model={model}", *fixed, *overrides])))
 
 
-def speech(lengths: np.ndarray, **batching: int) -> SpeechData:
+def speech(lengths: np.ndarray, batching: Batching = BUDGET) -> SpeechData:
     """Generate features of these lengths as training split, and a few short ones as validation split.
 
     Args:
         lengths: Number of frames of each utterance [N].
-        batching: Settings that differ from `BUDGET`.
+        batching: Settings of the batches.
     """
     validation = np.full(8, int(lengths.min()))
     stores = {"train": generate.store(lengths), "validation": generate.store(validation, seed=1)}
-    return SpeechData(stores, Quadrant(), Batching(**{**BUDGET, **batching}))
+    return SpeechData(stores, Quadrant(), batching)
 
 
 @contextmanager

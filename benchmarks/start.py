@@ -6,6 +6,7 @@ processes are compared with the imports that they cannot do without.
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def start(options: Options) -> Result:
     )
 
 
-def data_contestants(options: Options, scratch: Path) -> dict:
+def data_contestants(options: Options, scratch: Path) -> dict[str, Callable[[], float]]:
     """Return functions that measure the seconds to the data, in a fresh process after the imports, by name."""
     utterances = generate.QUICK_UTTERANCES if options.quick else generate.COURSE_UTTERANCES
     path = generate.challenge_file(options.folder, utterances)
@@ -85,7 +86,7 @@ def data_contestants(options: Options, scratch: Path) -> dict:
     }
 
 
-def process_contestants(options: Options, scratch: Path) -> dict:
+def process_contestants(options: Options, scratch: Path) -> dict[str, Callable[[], float]]:
     """Return functions that measure the seconds of a whole process, by name."""
     root = generate.challenge_folder(options.folder)
     train = partial(run_python, ROOT / "train.py", cwd=scratch)
@@ -101,7 +102,7 @@ def process_contestants(options: Options, scratch: Path) -> dict:
         train(*one_batch)
 
     fit()  # reads the files into the cache
-    actions = {
+    actions: dict[str, Callable[[], object]] = {
         _IMPORT_HYDRA: partial(run_python, "-c", _IMPORT_HYDRA),
         "train.py --help": partial(train, "--help"),
         "a config mistake": partial(train, "optimizer.lrr=1", code=1),
@@ -111,8 +112,8 @@ def process_contestants(options: Options, scratch: Path) -> dict:
     return {name: partial(timed, action) for name, action in actions.items()}
 
 
-def _seconds(*arguments: str | Path) -> float:
-    return run_child(*arguments).seconds
+def _seconds(imports: str, expression: str, *arguments: Path) -> float:
+    return run_child(imports, expression, *arguments).seconds
 
 
 if __name__ == "__main__":

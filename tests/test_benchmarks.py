@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from benchmarks import generate
-from benchmarks.__main__ import report
+from benchmarks.__main__ import NAMES, REPORT, RESULTS, facts, machine, report
 from benchmarks.measure import Goal, Options, Ratio, Result, interleave, memory_mib, paired_ratio, run_child
 from benchmarks.padding import mates_kept
 from ser.corpora.challenge_reader import read_challenge
-from tests.commands import REPOSITORY, warm_python
+from tests.commands import warm_python
+from tests.conftest import REPOSITORY
 
 QUICK = ["ingest", "padding", "features", "lstm"]
 SLOW = ["start", "train", "predict", "streaming", "growth", "alignment"]
@@ -58,18 +59,28 @@ def test_a_benchmark_ends_in_a_line_of_json(name: str, folder: Path) -> None:
     check(last_line(run(f"benchmarks.{name}", "--folder", str(folder))), name)
 
 
-def test_page_of_results_has_goals_and_tables(folder: Path) -> None:
+def test_page_of_results_has_goals_and_tables() -> None:
     goal = Goal("padding", 1.03, "<=", 1.05)
     result = Result(
         "padding", "padded / real", Ratio(1.03, 1.02, 1.04), ("batches", "ratio"), [("ser", "1.03")], [goal]
     )
     made = {"commit": "c0ffee", "date": "2026-11-26", "repetitions": 5}
-    page = report(
-        [result.to_dict() | made], Options(quick=False, repetitions=5, threads=2, folder=folder, device="cpu")
-    )
+    page = report([result.to_dict() | made | {"machine": machine(Options(quick=False))}])
     assert "| padding | 1.03 | <= 1.05 | met |" in page
     assert "| ser | 1.03 |" in page
     assert "commit c0ffee, 2026-11-26, 5 repetitions" in page
+    assert f"| torch | {torch.__version__} |" in page
+
+
+def test_page_names_what_each_result_was_measured_on() -> None:
+    """A benchmark that is run again alone, on another machine or without a rival, hides nothing of the others."""
+    one, other = {"torch": "2.10", "lhotse": "1.33"}, {"torch": "2.13"}
+    assert facts([{"machine": one}, {"machine": other}]) == {"torch": "2.10; 2.13", "lhotse": "1.33"}
+
+
+def test_page_in_docs_is_that_of_the_results() -> None:
+    known = json.loads(RESULTS.read_text())
+    assert REPORT.read_text() == report([known[name] for name in NAMES if name in known])
 
 
 @pytest.mark.slow
