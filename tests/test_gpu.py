@@ -1,4 +1,6 @@
-"""What a GPU computes is what a CPU computes. The same code runs here with the CPU in the GPU's place.
+"""What a GPU computes is what a CPU computes. The same code runs here with another device in the GPU's place.
+
+That is the CPU, or the device of `tests.other_device`, which refuses to mix its data with the CPU's, as a GPU does.
 
 On a machine with a card: python -m pytest -m gpu tests
 """
@@ -19,19 +21,22 @@ from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.models.base import CausalEncoder
 from ser.models.classifier import Classifier
-from ser.training.task import Task
+from ser.training.task import Task, carried
+from tests import other_device
+from tests.commands import TINY
 from tests.config.test_composed import composed
 from tests.conftest import alone
 from tests.models.test_padding import make_batch, make_classifier, options, outputs
-from tests.training.test_plot_callbacks import fitted, pieces
+from tests.training.test_plot_callbacks import Pieces, fitted, pieces, trainer_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*does not have many workers"),
     pytest.mark.filterwarnings("ignore:.*smaller than the logging interval"),
     pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning"),  # torch.compile's own imports
+    pytest.mark.filterwarnings("ignore::UserWarning:torch._inductor"),  # its advice about this card
 ]
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+DEVICES = ["other", pytest.param("cuda", marks=pytest.mark.gpu)]
 TYPES = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 STILL = ("augment=none", "model.dropout=0", "head.dropout=0")
 NARROW = ("model.channels=[8,8]", "model.time_strides=[2,2]")
@@ -42,6 +47,12 @@ def device(request: pytest.FixtureRequest) -> Iterator[torch.device]:
     """Where it is computed, in full float32: TF32 alone would change logits by 1e-3."""
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
+    if request.param == "other":
+        if not other_device.IS_SUPPORTED:
+            pytest.skip("this torch has no devices in Python")
+        with other_device.available() as place:
+            yield place
+        return
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     yield torch.device(request.param)
@@ -121,6 +132,35 @@ def test_a_stream_equals_the_whole(model: str, device: torch.device) -> None:
     torch.testing.assert_close(logits[:, -1], whole, atol=1e-4, rtol=1e-3)
 
 
+def test_other_device_refuses_data_of_the_cpu(device: torch.device) -> None:
+    """Or the tests here would show nothing."""
+    here = torch.ones(3, device=device)
+    assert (here + 1).sum().item() == 6
+    assert (here + torch.tensor(2.0)).tolist() == [3, 3, 3]
+    with pytest.raises(RuntimeError, match="Expected all tensors to be on the same device"):
+        _ = here + torch.ones(3)
+    with pytest.raises(RuntimeError, match=r"indices|Expected all tensors"):
+        _ = torch.ones(3)[here.long()]
+    with pytest.raises(TypeError, match="numpy"):
+        here.numpy()
+
+
+def test_carried_state_follows_the_batch_to_the_device(device: torch.device) -> None:
+    words = ("model=lstm_stream", "pooling=none", "frontend.delta_scale=0")
+    classifier = make_classifier(*words).eval()
+    frames, continues = torch.randn(2, 12, 26), torch.tensor([True, False])
+    found = []
+    for place in (torch.device("cpu"), device):
+        classifier.to(place)
+        moved = frames.to(place)
+        with torch.no_grad():
+            _, state = classifier.step(moved, classifier.initial_state(2))
+            before = carried(state, classifier.initial_state(2), continues.to(place))
+            found.append(classifier.step(moved, before)[0].cpu())
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(found[0][0], found[0][1])
+
+
 @pytest.mark.parametrize("silence", [None, "remove", "mute"])
 @pytest.mark.parametrize("features", options("features"))
 def test_features_are_those_of_the_cpu(features: str, silence: str | None, device: torch.device) -> None:
@@ -143,8 +183,8 @@ def test_features_are_those_of_the_cpu(features: str, silence: str | None, devic
 def test_compiled_logits_and_gradients_are_those_of_eager_code(model: str, device: torch.device) -> None:
     classifier = make_classifier(f"model={model}", *NARROW[: 2 * (model == "cnn")]).to(device).eval()
     found = []
-    for compiled in (False, True):
-        if compiled:
+    for is_compiled in (False, True):
+        if is_compiled:
             classifier.compile(dynamic=True)
         for count in (8, 5):
             torch.manual_seed(count)
@@ -171,20 +211,26 @@ class Interrupt(L.Callback):
             raise InterruptedError
 
 
-def accelerated(device: torch.device) -> dict[str, Any]:
-    return {"accelerator": "gpu" if device.type == "cuda" else "cpu", "devices": 1}
+def fit_on(device: torch.device, folder: Path, made: Pieces, ckpt: Path | None = None) -> Task:
+    config, data, task = made
+    trainer = trainer_of(config, folder, accelerator="gpu" if device.type == "cuda" else "cpu", devices=1)
+    if device.type == other_device.NAME:
+        other_device.use(trainer)
+    trainer.fit(task, datamodule=data, ckpt_path=ckpt, weights_only=True)
+    return task
 
 
 def test_a_training_begun_on_the_cpu_resumes_on_the_device(
     challenge: Path, tmp_path: Path, device: torch.device
 ) -> None:
-    def made() -> Any:
-        return pieces(challenge, tmp_path, *NARROW, *STILL, "trainer.max_epochs=3")
+    def made() -> Pieces:
+        on_cpu = ("trainer.accelerator=cpu", "trainer.max_epochs=3")
+        return pieces(challenge, tmp_path, *NARROW, *STILL, *on_cpu)
 
     whole = fitted(tmp_path / "whole", made())
     with pytest.raises(InterruptedError):
         fitted(tmp_path / "begun", made(), Interrupt(3, tmp_path / "last.ckpt"))
-    resumed = fitted(tmp_path / "resumed", made(), ckpt=tmp_path / "last.ckpt", **accelerated(device))
+    resumed = fit_on(device, tmp_path / "resumed", made(), tmp_path / "last.ckpt")
     for name, curve in whole.curves.items():
         if name != "train/speed_frames_per_second":
             assert resumed.curves[name] == pytest.approx(curve, rel=1e-2, abs=0.07), name
@@ -192,6 +238,18 @@ def test_a_training_begun_on_the_cpu_resumes_on_the_device(
         torch.testing.assert_close(resumed.model.state_dict()[name].cpu(), weight, atol=5e-3, rtol=5e-2)
 
 
+def test_several_tasks_train_on_the_device(recordings: Path, tmp_path: Path, device: torch.device) -> None:
+    words = ("target=multi_task", "label_map=arousal_valence", "callbacks={}", *TINY, "trainer.max_epochs=1")
+    curves = []
+    for place in (torch.device("cpu"), device):
+        made = pieces(recordings, tmp_path, *words, *STILL, data="ravdess")
+        curves.append(fit_on(place, tmp_path / place.type, made).curves)
+    on_cpu, found = curves
+    for name in ("train/loss", "validation/loss"):
+        assert found[name] == pytest.approx(on_cpu[name], rel=1e-2)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)], indirect=True)
 @pytest.mark.parametrize("precision", TYPES)
 def test_losses_and_gradients_are_those_of_the_cpu_in_float32(
     precision: str, challenge: Path, tmp_path: Path, device: torch.device

@@ -357,9 +357,10 @@ def carried(before: State, fresh: State, continues: Tensor) -> State:
         return fresh
     if isinstance(fresh, tuple):
         return tuple(carried(one, other, continues) for one, other in zip(before, fresh, strict=True))
+    fresh = fresh.to(continues.device)  # that of a frontend, which has no weights, begins on the CPU
     if len(before) < len(continues):
         return fresh
-    kept = before[: len(continues)].detach().to(fresh.device)
+    kept = before[: len(continues)].detach().to(continues.device)
     return torch.where(continues.view(-1, *[1] * (fresh.ndim - 1)), kept, fresh)
 
 
