@@ -110,6 +110,8 @@ def _import_all() -> None:
 
     import ser.config.main
     import ser.inference.console
+    import ser.inference.conversation_files
+    import ser.inference.curves
     import ser.inference.predict
     import ser.inference.stream
     import ser.training.ensemble
@@ -225,13 +227,18 @@ def _end_after_checks(arguments: Sequence[str]) -> None:
     import ser.inference.console
     import ser.inference.predict
     import ser.training.setup
+    from ser.inference.conversation_files import ConversationFiles
 
     def end(*_: object, **__: object) -> None:
         sys.exit(0)
 
     modules: dict[str, tuple[tuple[Any, str], ...]] = {
         "train": ((ser.training.setup, "record"),),
-        "predict": ((ser.inference.predict, "class_scores"), (ser.inference.console, "follow")),
+        "predict": (
+            (ser.inference.predict, "class_scores"),
+            (ser.inference.console, "follow"),
+            (ConversationFiles, "read"),
+        ),
     }
     name = Path(arguments[2 if arguments[0] == "-m" else 0]).stem
     places = modules.get(name, ()) if "-m" not in arguments[1:] else ()

@@ -150,46 +150,66 @@ def align_recording(
 
     Args:
         recording: The recording.
+        aligners: See `find_words`.
+        summary: See `find_words`.
+        language: See `find_words`.
+        layout: Layout of the CSV file.
+
+    Raises:
+        DataError: See `find_words`; or the file cannot be written.
+    """
+    words = find_words(recording.audio, recording.text, aligners, summary, language=language)
+    recording.output.parent.mkdir(parents=True, exist_ok=True)
+    write_words(recording.output, words, layout)
+
+
+def find_words(
+    audio: Path, text: Path, aligners: Sequence[Aligner], summary: Summary, *, language: str | None
+) -> list[Word]:
+    """Return the words of a recording with their times.
+
+    Args:
+        audio: Audio file.
+        text: Transcript, or the words with their times if there are no aligners.
         aligners: Methods; the next one aligns a row if those before cannot. None takes the times that are given.
         summary: Counts, to which those of the recording are added.
         language: Language of the text, which is checked; None if it is not known.
-        layout: Layout of the CSV file.
 
     Raises:
         DataError: A file is damaged, or the times lie beyond the recording.
     """
-    if not aligners:
-        words = _given_words(recording)
-    else:
-        transcript = read_transcript(recording.text)
-        waveform = read_audio(recording.audio, SAMPLE_RATE)
-        rows = [*align_rows(waveform, transcript, aligners, place=str(recording.audio))]
-        words = [word for row in rows for word in row.words]
-        summary.by_method.update(row.method for row in rows)
-        summary.fallbacks += [
-            f"{recording.text}, row {number}: {'; '.join(row.reasons)}"
-            for number, row in enumerate(rows, 1)
-            if row.reasons
-        ]
-        summary.notes += _notes(transcript, language)
-        duration = len(waveform) / SAMPLE_RATE
-        if duration > _LONGEST_S and transcript.rows[0].end is None and aligners[0].name == "dtw":
-            summary.notes.append(
-                f"{recording.text}: is one text of {duration / 3600:.1f} h, in which words may be minutes off: "
-                "cut it into rows with times"
-            )
-    recording.output.parent.mkdir(parents=True, exist_ok=True)
-    write_words(recording.output, words, layout)
+    words = _align_words(audio, text, aligners, summary, language) if aligners else _given_words(audio, text)
     summary.recordings += 1
     summary.words += len(words)
+    return words
 
 
-def _given_words(recording: Recording) -> list[Word]:
-    words, duration = read_words(recording.text), probe(recording.audio).duration_s
+def _align_words(
+    audio: Path, text: Path, aligners: Sequence[Aligner], summary: Summary, language: str | None
+) -> list[Word]:
+    transcript = read_transcript(text)
+    waveform = read_audio(audio, SAMPLE_RATE)
+    rows = [*align_rows(waveform, transcript, aligners, place=str(audio))]
+    summary.by_method.update(row.method for row in rows)
+    summary.fallbacks += [
+        f"{text}, row {number}: {'; '.join(row.reasons)}" for number, row in enumerate(rows, 1) if row.reasons
+    ]
+    summary.notes += _notes(transcript, language)
+    duration = len(waveform) / SAMPLE_RATE
+    if duration > _LONGEST_S and transcript.rows[0].end is None and aligners[0].name == "dtw":
+        summary.notes.append(
+            f"{text}: is one text of {duration / 3600:.1f} h, in which words may be minutes off: "
+            "cut it into rows with times"
+        )
+    return [word for row in rows for word in row.words]
+
+
+def _given_words(audio: Path, text: Path) -> list[Word]:
+    words, duration = read_words(text), probe(audio).duration_s
     if words[-1].end > duration + OVERSHOOT_S:
         late = next(number for number, word in enumerate(words, 1) if word.end > duration + OVERSHOOT_S)
         raise DataError(
-            f"{recording.text}, word {late}: ends at {words[late - 1].end:g} s, but {recording.audio} is "
+            f"{text}, word {late}: ends at {words[late - 1].end:g} s, but {audio} is "
             f"{duration:.2f} s long. Correct the times, or give the recording that they are of."
         )
     return words

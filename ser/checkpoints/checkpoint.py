@@ -57,6 +57,11 @@ class Trained:
     words: WordTable | None = None
 
     @property
+    def audio_dim(self) -> int:
+        """Return the number of values of a frame without those of its word."""
+        return self.feature_dim - (0 if self.words is None else self.words.dim)
+
+    @property
     def reads_waveforms(self) -> bool:
         """Return whether the model takes waveforms, of which many samples take the time of a frame."""
         extractor = build(self.features, slot="features")

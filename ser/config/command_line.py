@@ -7,11 +7,12 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import compose, version
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
@@ -167,6 +168,30 @@ def _with_flags(app: App, args: argparse.Namespace) -> App:
 
 
 @contextmanager
+def plain_settings(app: App) -> Iterator[None]:
+    """Let Hydra read a text in the settings of this script as one, although a group of other scripts has its name.
+
+    `words` of `ser predict` is a file, and Hydra would look for an option of the group conf/words.
+    """
+    plain = {each.name for each in fields(app.schema) if each.type in (str, str | None)}
+    before = ConfigRepository.group_exists, ConfigRepository.get_group_options
+    exists, options = before
+
+    def group_exists(self: ConfigRepository, config_path: str) -> bool:
+        return config_path not in plain and exists(self, config_path)
+
+    def get_group_options(self: ConfigRepository, group_name: str, *rest: Any, **others: Any) -> list[str]:
+        return [] if group_name in plain else options(self, group_name, *rest, **others)
+
+    kind: Any = ConfigRepository
+    kind.group_exists, kind.get_group_options = group_exists, get_group_options
+    try:
+        yield
+    finally:
+        kind.group_exists, kind.get_group_options = before
+
+
+@contextmanager
 def started_hydra(app: App) -> Iterator[Hydra]:
     """Start Hydra, which finds the options of the user's own folder, too."""
     version.setbase("1.3")
@@ -175,7 +200,8 @@ def started_hydra(app: App) -> Iterator[Hydra]:
         search_path.prepend("command-line", f"file://{app.config_dir}", anchor="schema")
     GlobalHydra.instance().clear()
     try:
-        yield Hydra.create_main_hydra2(Path(environment.program()[-1]).stem, search_path)
+        with plain_settings(app):
+            yield Hydra.create_main_hydra2(Path(environment.program()[-1]).stem, search_path)
     finally:
         GlobalHydra.instance().clear()
 

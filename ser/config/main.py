@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from ser.config.command_line import App, Command, read_command, started_hydra
+from ser.config.command_line import App, Command, plain_settings, read_command, started_hydra
 from ser.config.settings import SCHEMAS, find_conf
 from ser.config.validate import complaint
 from ser.errors import ConfigError
@@ -110,7 +110,8 @@ def _call_hydra(job: Callable[[DictConfig], Any], command: Command) -> None:
     app, is_sweep = command.app, command.sweep_dir is not None
     if not command.runs:
         _copy_configs_once()
-        hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)()
+        with plain_settings(app):
+            hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)()
         return
     logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
     with started_hydra(app) as started:

@@ -27,6 +27,8 @@ _PATHS = {
         "weights",
         "audio",
         "transcript",
+        "words",
+        "turns",
     ),
 }
 """Last parts of the keys that are files or folders; those in _NEW need not exist."""

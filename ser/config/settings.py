@@ -51,6 +51,11 @@ class Predict(Settings):
     overwrite: bool
     scores: bool
     corpus: str | None
+    words: str | None
+    transcript: str | None
+    turns: str | None
+    language: str | None
+    align: Literal["uniform", "energy", "dtw", "pocketsphinx"] | None
     window_s: float | None
     hop_s: float | None
     stream: bool

@@ -22,7 +22,9 @@ from ser.data.store import Store
 from ser.errors import ConfigError, DataError, SerError
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
-from ser.inference import predict
+from ser.features.steps import STEP_S, split_roles
+from ser.inference import conversation_files, curves, predict
+from ser.inference.conversation_files import Turns, Words
 from ser.inference.stream import Stream
 
 Item = str | Path | np.ndarray | Tensor
@@ -41,12 +43,14 @@ class Prediction:
         label: Name of the most likely class; None if no class is predicted, or if the recording holds no speech.
         probabilities: Probability of each class by name, 0..1; empty if no class is predicted.
         values: Other predictions by field: numbers such as the arousal of a regression, or the two bits of the course
-            challenge.
+            challenge; arrays [T] float32 from models that predict values over time.
+        times: Times [T] of such arrays in s; None from other models.
     """
 
     label: str | None
     probabilities: Mapping[str, float]
     values: Mapping[str, Any]
+    times: np.ndarray | None = None
 
 
 def load(
@@ -106,11 +110,30 @@ class Predictor:
         return self._extractor.sample_rate
 
     @overload
-    def predict(self, recordings: Item, sample_rate: int | None = None) -> Prediction: ...
-    @overload
-    def predict(self, recordings: Items, sample_rate: int | None = None) -> list[Prediction]: ...
     def predict(
-        self, recordings: Item | Items, sample_rate: int | None = None
+        self,
+        recordings: Item,
+        sample_rate: int | None = None,
+        *,
+        words: Words | None = None,
+        turns: Turns | None = None,
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self,
+        recordings: Items,
+        sample_rate: int | None = None,
+        *,
+        words: Sequence[Words | None] | None = None,
+        turns: Sequence[Turns | None] | None = None,
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        recordings: Item | Items,
+        sample_rate: int | None = None,
+        *,
+        words: Any = None,
+        turns: Any = None,
     ) -> Prediction | list[Prediction]:
         """Predict a recording, or each of a list.
 
@@ -118,6 +141,10 @@ class Predictor:
             recordings: Path of an audio file; or a waveform [samples], floats in -1..1, one channel; or features
                 [T, F] as the model was trained on, T frames of F values; or a list of these.
             sample_rate: Sample rate of waveforms in Hz, any; files contain their own, and features have none.
+            words: For models of audio and words: path of a CSV as `ser align` writes it, or a list of (start, end,
+                word) in s, sorted; for a list of recordings a list of these, None where there are none.
+            turns: Start and end in s of each turn of the subject, or the path of a CSV with start;end; None if nobody
+                else speaks. For a list of recordings a list of these.
 
         Raises:
             SerError: A recording cannot be used; the message names it.
@@ -125,10 +152,62 @@ class Predictor:
         items, names = _list_items(recordings)
         if not items:
             return []
+        many = _is_list(recordings)
+        own_words, own_turns = (
+            conversation_files.one_each(given, len(items), key) if many else [given]
+            for key, given in (("words", words), ("turns", turns))
+        )
+        if curves.predicts_curves(self.models):
+            found = self._predict_curves(items, names, sample_rate, own_words, own_turns)
+            return found if many else found[0]
+        for key, given in (("words", own_words), ("turns", own_turns)):
+            if any(each is not None for each in given):
+                raise ConfigError(f"{key}: {self.models[0].path} has no steps with words. Leave {key} out.")
         store = self._read(items, names, sample_rate)
         scores = predict.class_scores(self.models, store, device=self.device)
         found = [self._prediction(row) for row in self.models[0].target.predictions(scores)]
-        return found if _is_list(recordings) else found[0]
+        return found if many else found[0]
+
+    def _predict_curves(
+        self,
+        items: Items,
+        names: Sequence[str],
+        sample_rate: int | None,
+        words: Sequence[Words | None],
+        turns: Sequence[Turns | None],
+    ) -> list[Prediction]:
+        """Predict values over time."""
+        is_given = any(each is not None for each in words)
+        curves.check_words(self.models, "words" if is_given else None)
+        waveforms = [self._waveform(item, name, sample_rate) for item, name in zip(items, names, strict=True)]
+        seconds = [len(waveform) / self.sample_rate for waveform in waveforms]
+        late: list[str] = []
+        spoken = [
+            () if own is None else conversation_files.spoken_words(own, duration_s, late, name=name)
+            for own, duration_s, name in zip(words, seconds, names, strict=True)
+        ]
+        conversation_files.warn_about_late(late)
+        spans = [
+            None if own is None else conversation_files.spans_of_turns(own, duration_s, name=name)
+            for own, duration_s, name in zip(turns, seconds, names, strict=True)
+        ]
+        curves.check_roles(self.models, spans)
+        rate, roles = self.sample_rate, self._extractor.num_roles
+        channels = [
+            split_roles(torch.from_numpy(waveform), own, rate).numpy()
+            if own is not None and roles > 1
+            else waveform
+            for waveform, own in zip(waveforms, spans, strict=True)
+        ]
+        found = [
+            extract_features(own, self._extractor, name) for own, name in zip(channels, names, strict=True)
+        ]
+        store = _store_of(names, found)
+        values = curves.predict_curves(self.models, store, spoken, device=self.device)
+        return [
+            Prediction(None, {}, dict(zip(self.labels, own.T, strict=True)), STEP_S * np.arange(len(own)))
+            for own in values
+        ]
 
     @torch.inference_mode()
     def embed(self, recordings: Item | Items, sample_rate: int | None = None) -> np.ndarray:
@@ -146,6 +225,11 @@ class Predictor:
             raise ConfigError(
                 f"embed: {len(self.models)} models have embeddings of their own, which cannot be averaged. "
                 f"Load one of them, such as {trained.path}."
+            )
+        if trained.target.labelled_at == "frame":
+            raise ConfigError(
+                f"embed: {trained.path} predicts values over time, so it has no embedding of a recording. "
+                "Train with target=regression, which has a value for a whole recording."
             )
         if trained.model.pooling.resolution == "frame":
             raise ConfigError(
@@ -190,32 +274,23 @@ class Predictor:
         """Compute the features of all recordings, without a cache."""
         found = [self._features(item, name, sample_rate) for item, name in zip(items, names, strict=True)]
         self._check_widths([frames for frames, _ in found], names)
-        speech = None
-        if any(flags is not None for _, flags in found):
-            speech = np.concatenate(
-                [np.ones(len(frames), dtype=bool) if flags is None else flags for frames, flags in found]
-            )
-        return Store(
-            ids=[*names],
-            audio=np.concatenate([frames for frames, _ in found]),
-            offsets=np.cumsum([0, *(len(frames) for frames, _ in found)]),
-            labels=None,
-            label_names=(),
-            layout="records",
-            fingerprint="",
-            speech=speech,
-        )
+        return _store_of(names, found)
 
     def _features(
         self, item: Item, name: str, sample_rate: int | None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Compute features [T, F] of a recording, and the mask of speech if silence is detected."""
+        if not isinstance(item, str | Path):
+            array = _checked(item, name)
+            if array.ndim == 2 and sample_rate is None:
+                return array, None
+        return extract_features(self._waveform(item, name, sample_rate), self._extractor, name)
+
+    def _waveform(self, item: Item, name: str, sample_rate: int | None) -> np.ndarray:
+        """Return the waveform [samples] of a recording, at the rate of the models."""
         if isinstance(item, str | Path):
-            waveform = read_audio(Path(item).expanduser(), self.sample_rate)
-            return extract_features(waveform, self._extractor, str(item))
+            return read_audio(Path(item).expanduser(), self.sample_rate)
         array = _checked(item, name)
-        if array.ndim == 2 and sample_rate is None:
-            return array, None
         if array.ndim != 1:
             raise DataError(
                 f"{name}: has the shape {[*array.shape]}, expected the samples of one channel, [samples]. "
@@ -226,8 +301,7 @@ class Predictor:
             raise DataError(
                 f"{name}: has samples up to {peak:.0f}, expected -1..1. Divide samples of 16 bits by 32768."
             )
-        waveform = resample(array, rate, self.sample_rate)
-        return extract_features(waveform, self._extractor, name)
+        return resample(array, rate, self.sample_rate)
 
     def _check_widths(self, found: Sequence[np.ndarray], names: Sequence[str]) -> None:
         expected = self.models[0].feature_dim
@@ -237,6 +311,25 @@ class Predictor:
                     f"{name}: has the shape {[*frames.shape]}, expected {expected} values in each frame. For a "
                     "waveform, give [samples] of one channel and sample_rate=HZ."
                 )
+
+
+def _store_of(names: Sequence[str], found: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> Store:
+    """Return a store of the features [T, F] of recordings, and of their masks of speech [T], where there are any."""
+    speech = None
+    if any(flags is not None for _, flags in found):
+        speech = np.concatenate(
+            [np.ones(len(frames), dtype=bool) if flags is None else flags for frames, flags in found]
+        )
+    return Store(
+        ids=[*names],
+        audio=np.concatenate([frames for frames, _ in found]),
+        offsets=np.cumsum([0, *(len(frames) for frames, _ in found)]),
+        labels=None,
+        label_names=(),
+        layout="records",
+        fingerprint="",
+        speech=speech,
+    )
 
 
 def _is_list(recordings: Item | Items) -> bool:

@@ -46,7 +46,10 @@ _KINDS: dict[Kind, str] = {
     "frames": "a file of features",
 }
 _READ_FOR: dict[str, Kind] = {
-    **dict.fromkeys(("root", "corpus", "window_s", "hop_s"), "recordings"),
+    **dict.fromkeys(
+        ("root", "corpus", "words", "transcript", "turns", "language", "align", "window_s", "hop_s"),
+        "recordings",
+    ),
     "sample_rate": "stream",
 }
 """Kind of input for which a setting of `ser predict` is used; other kinds need null."""
@@ -83,9 +86,46 @@ def refuse_unread(settings: Predict, kind: Kind) -> None:
             )
 
 
+def refuse_unfit(settings: Predict, kind: Kind, model: Path, *, over_time: bool) -> None:
+    """Refuse settings of `ser predict` that do not fit the model.
+
+    Args:
+        settings: Settings of the command.
+        kind: Kind of the input.
+        model: Checkpoint, for messages.
+        over_time: Whether the model predicts values over time.
+
+    Raises:
+        ConfigError: A setting is for other models; the message names the first one.
+    """
+    names = ("window_s", "hop_s") if over_time else ("words", "transcript", "turns", "language", "align")
+    for name in names:
+        if (value := getattr(settings, name)) is not None:
+            what = (
+                "predicts a value every 0.1 s of a whole recording"
+                if over_time
+                else "has no steps with words"
+            )
+            raise ConfigError(f"{setting(name, value)}: {model} {what}. Leave {name} out.")
+    if over_time and kind in ("clips", "frames"):
+        raise ConfigError(
+            f"{setting('input', settings.input)}: is {_KINDS[kind]}, but {model} predicts recordings. Give a file of "
+            "audio, a folder, or a manifest."
+        )
+    if over_time and settings.scores:
+        raise ConfigError(
+            f"scores=true: {model} predicts values, so there are no class probabilities. Leave it out."
+        )
+
+
+def is_single(path: Path) -> bool:
+    """Return whether a path is one recording, and no folder or manifest."""
+    return not path.is_dir() and not _is_table(path)
+
+
 @contextmanager
 def predict_remedies(*, root: str = "root") -> Iterator[None]:
-    """Replace settings `data.*` in error messages by those of `ser predict`, which has no node `data`.
+    """Replace settings `data.*`, and those of `ser align`, in error messages by those of `ser predict`.
 
     Args:
         root: Setting for `data.root`: `input` where the folder is that of a published corpus.
@@ -95,6 +135,7 @@ def predict_remedies(*, root: str = "root") -> Iterator[None]:
         yield
     except SerError as error:
         message = re.sub(r"\bdata\.(root|cache_dir|on_error)\b", lambda match: settings[match[1]], str(error))
+        message = re.sub(r"\bmethod=", "align=", message)  # of an alignment
         raise type(error)(message) from error
 
 

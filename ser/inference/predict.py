@@ -123,9 +123,9 @@ def extractor_of(models: Sequence[Trained]) -> Extractor:
                 "Average models of one kind of features only."
             )
     extractor: Extractor = build(models[0].features, slot="features")
-    if extractor.feature_dim != models[0].feature_dim:
+    if extractor.feature_dim != models[0].audio_dim:
         raise ConfigError(
-            f"ckpt: {models[0].path} was trained on frames of {models[0].feature_dim} values that were given to it, "
+            f"ckpt: {models[0].path} was trained on frames of {models[0].audio_dim} values that were given to it, "
             f"its setting `features` makes {extractor.feature_dim}. Give it frames, or train on recordings."
         )
     return extractor

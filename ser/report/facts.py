@@ -30,6 +30,8 @@ class RunReport:
         metrics: Metrics of the selected checkpoint, by flat names such as `test/uar`.
         results: Results of each task in each split, the main task first.
         unit: Unit that is scored.
+        labelled_at: What has a label: an utterance, or each of its frames.
+        takes_words: Whether the model reads words beside the audio.
         splits: Summary of each split.
         lengths: Number of frames of each utterance [N] in each split.
         curves: Value by epoch of each metric, for the learning curves; empty for none.
@@ -62,6 +64,8 @@ class RunReport:
     leaks: Sequence[Leak] | None = None
     cross_validation: Sequence[str] = ()
     unit: Literal["utterance", "frame"] = "utterance"
+    labelled_at: Literal["utterance", "frame"] = "utterance"
+    takes_words: bool = False
 
     @property
     def has_few_speakers(self) -> bool:

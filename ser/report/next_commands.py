@@ -18,6 +18,8 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     has_own_model = any(key in ("experiment", "model") or key.startswith("model.") for key in keys)
     are_recordings = any(split.minutes is not None for split in report.splits)
     answers = "pred.csv" if are_recordings else "pred.json"  # recordings are answered by a table
+    is_over_time = report.labelled_at == "frame"
+    words = ["words=FILE"] * (report.takes_words and is_over_time)
     live = ("Stream a recording", [*program_words("predict"), *best, "input=FILE", "stream=true"])
     grid = {"optimizer.lr": "1e-3,3e-4"} | ({"seed": "0,1,2"} if has_own_model else {"model": "cnn,lstm"})
     kept = [shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in grid]
@@ -30,8 +32,8 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     train = [*program_words("train"), *map(shell_word, typed_folder()), "-m"]
     varied = [f"{key}={values}" for key, values in grid.items()]
     return [
-        ("Predict a file", [*program_words("predict"), *best, "input=FILE", f"output={answers}"]),
-        *[live] * (report.unit == "frame"),
+        ("Predict a file", [*program_words("predict"), *best, "input=FILE", *words, f"output={answers}"]),
+        *[live] * (report.unit == "frame" and not is_over_time),
         ("Watch the curves", watch_command(run_dir)),
         ("Try other settings", [*train, *kept, *varied]),
         *[("Cross-validate over speakers", [*train, *unsplit, *folds])] * report.has_few_speakers,

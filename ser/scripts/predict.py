@@ -3,8 +3,10 @@
 ser predict ckpt=RUN/checkpoints/best.ckpt input=FILE output=pred.json
 ser predict ckpt=RUN/checkpoints/best.ckpt input=clip.wav output=pred.csv
 ser predict ckpt=RUN/checkpoints/best.ckpt input=clip.wav stream=true
+ser predict ckpt=RUN/checkpoints/best.ckpt input=clip.wav words=clip.csv output=curves.csv
 """
 
+import sys
 from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, cast
@@ -14,11 +16,11 @@ from ser.config.settings import Predict
 from ser.errors import ConfigError
 
 
-@main("predict", existing_paths=["ckpt", "input"])
+@main("predict", existing_paths=["ckpt", "input", "words", "transcript", "turns"])
 def predict(settings: Predict) -> None:
     """Predict every utterance of the input, and print the scores if it is labelled."""
     from ser.checkpoints import checkpoint  # torch takes 1.4 s: first the config must be right
-    from ser.inference import inputs
+    from ser.inference import curves, inputs
 
     for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
         value = getattr(settings, key)
@@ -35,8 +37,12 @@ def predict(settings: Predict) -> None:
     paths = settings.ckpt if isinstance(settings.ckpt, list) else [settings.ckpt]
     models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
     with inputs.predict_remedies(root="root" if settings.corpus is None else "input"):
+        over_time = curves.predicts_curves(models)
+        inputs.refuse_unfit(settings, kind, models[0].path, over_time=over_time)
         if kind == "stream":
             predict_stream(settings, models)
+        elif over_time:
+            predict_over_time(settings, models)
         elif kind == "frames":
             predict_challenge(settings, models)
         else:
@@ -110,10 +116,56 @@ def predict_recordings(settings: Predict, models: list[Any]) -> None:
     inference.print_scores(scores, store, models[0].target)
 
 
+def predict_over_time(settings: Predict, models: list[Any]) -> None:
+    """Predict values at every step of recordings: a table and a plot for each."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from ser.inference import curves, inputs
+    from ser.inference import predict as inference
+    from ser.inference.conversation_files import ConversationFiles
+
+    names = settings.input if isinstance(settings.input, list) else [settings.input]
+    paths = [Path(str(name)) for name in names]
+    is_file = not isinstance(settings.input, list) and inputs.is_single(paths[0])
+    stem = f"predictions{f'_{paths[0].stem}' if len(paths) == 1 else ''}"
+    output = Path(settings.output or f"{stem}{'.csv' if is_file else ''}")
+    manifest = inputs.with_ends(inputs.find_recordings(paths, settings.root, settings.corpus))
+    tables = curves.name_outputs([u.id for u in manifest], output, is_file=is_file)
+    curves.check_outputs(tables, output, overwrite=settings.overwrite)
+    table_of = dict(zip([u.id for u in manifest], tables, strict=True))
+
+    given = (key for key in ("words", "transcript") if getattr(settings, key) is not None)
+    curves.check_words(models, next(given, None))
+    files = ConversationFiles.of(settings)
+    manifest, words = files.read(manifest, on_error=settings.on_error)
+    curves.check_roles(models, [utterance.turns for utterance in manifest])
+    manifest, store = inference.features_of(
+        manifest, models, cache_dir=settings.cache_dir, on_error=settings.on_error
+    )
+    spoken = [words[utterance.id] for utterance in manifest]
+    device = inference.choose_device(settings.device)
+    found = curves.predict_curves(models, store, spoken, device=device, max_frames=settings.max_frames)
+
+    target = models[0].target
+    pairs = list(zip(manifest, found, spoken, strict=True))
+    is_shown = len(pairs) > 1 and sys.stderr.isatty()
+    for utterance, values, own in track(pairs, "Writing", console=Console(stderr=True), disable=not is_shown):
+        curves.write_curves(
+            table_of[utterance.id],
+            values,
+            target.label_names,
+            words=own,
+            turns=utterance.turns,
+            title=utterance.id,
+        )
+    told = curves.describe_curves([u.id for u in manifest], found, target, output)
+    print(*files.remarks(), *curves.describe_words(models, spoken), *told, sep="\n")
+
+
 def predict_stream(settings: Predict, models: list[Any]) -> None:
     """Predict a recording or standard input as a stream: a row for every decision, and a plot."""
     import signal
-    import sys
 
     from ser.audio.reader import read_audio
     from ser.inference import console

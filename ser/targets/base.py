@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ser.batch import Batch
@@ -157,6 +158,15 @@ class Target(ABC):
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the answers [B, A] to whole utterances; NaN where nothing can be said of one."""
         return self.scores(outputs)
+
+    def curves(self, outputs: Tensor, lengths: Tensor) -> list[Tensor]:
+        """Return the answers [T, A] to all frames of each sequence, of targets that are labelled at frames.
+
+        Args:
+            outputs: Outputs of all frames [R, out_dim].
+            lengths: Number of frames of each sequence [B].
+        """
+        return [*torch.split(self.scores(outputs), lengths.tolist())]
 
     def correct(self, answers: Tensor, truth: Tensor) -> Mapping[str, Tensor]:
         """Return which answers are right [R] bool, for each of `accuracy_names`."""

@@ -173,6 +173,8 @@ def collect_facts(
         metrics=scores.metrics,
         results=scores.results,
         unit=tasks[0].target.resolution,
+        labelled_at=tasks[0].target.labelled_at,
+        takes_words=data.facts.words is not None,
         splits=data.summaries(),
         lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
         overrides=environment.typed_overrides(run.path),

@@ -82,7 +82,21 @@ def scatter(fields: int) -> Figure:
     return plots.scatter(truth, predicted, names, ccc=ccc, title="ravdess: CNNEncoder\ntest: 300 utterances")
 
 
+def spoken(seconds: float, *, letters: int = 5) -> Figure:
+    """Values over time, and two words a second, with tags among them."""
+    values = np.random.default_rng(0).normal(size=(round(10 * seconds), 3)).cumsum(0) / 30
+    texts = ["w" * letters, "<laughter>", "a$b$"]
+    words = [(0.5 * index, 0.5 * index + 0.4, texts[index % 3]) for index in range(int(2 * seconds))]
+    others = np.arange(len(values)) % 100 > 80
+    names = ["arousal", "valence", "liking"]
+    return stream_plot.values_over_time(
+        values, names, step_s=0.1, words=words, others=others, title="talk $1 and $2"
+    )
+
+
 FIGURES = {
+    "values_over_time": lambda: spoken(19.3),
+    "values_of_minutes": lambda: spoken(75.0, letters=16),
     "confusion": lambda: plots.confusion_matrix(COUNTS, QUADRANTS, "test"),
     "many_classes": lambda: plots.confusion_matrix(np.eye(12, dtype=int), ["language"] * 12, "test"),
     "lengths": lambda: plots.length_histogram({"train": lengths(300), "test": lengths(40)}),
@@ -411,3 +425,27 @@ def test_boxes_stand_in_the_order_of_the_data_with_arrows_between() -> None:
     assert [text.get_text() for text in names] == [box[0] for box in BOXES]
     assert heights == sorted(heights, reverse=True)
     assert sum(getattr(text, "arrow_patch", None) is not None for text in axes.texts) == len(BOXES) - 1
+
+
+def test_words_that_do_not_fit_are_counted() -> None:
+    short, long = spoken(75.0), spoken(75.0, letters=40)
+    assert short.axes[0].get_title() == "talk $1 and $2"
+    assert sum(len(axes.texts) for axes in short.axes) == 150
+    left_out = 150 - sum(len(axes.texts) for axes in long.axes)
+    assert 0 < left_out < 75
+    assert long.axes[0].get_title() == f"talk $1 and $2 ({left_out} of 150 words do not fit)"
+
+
+def test_words_of_an_hour_are_not_shown_in_part() -> None:
+    figure = spoken(3600.0)
+    assert [len(axes.texts) for axes in figure.axes] == [0] * 12  # rows of 5 minutes
+    assert figure.axes[0].get_title() == "talk $1 and $2 (7200 words, too many to be shown)"
+
+
+@pytest.mark.parametrize(("seconds", "rows"), [(0.3, 1), (30.0, 1), (30.1, 2), (600.0, 20), (601.0, 11)])
+def test_long_recordings_have_longer_rows(seconds: float, rows: int) -> None:
+    figure = spoken(seconds)
+    assert len(figure.axes) == rows
+    ends = [axes.get_xlim() for axes in figure.axes]
+    assert [end for _, end in ends[:-1]] == [start for start, _ in ends[1:]]
+    assert ends[-1][1] >= seconds - 0.1

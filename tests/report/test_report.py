@@ -421,3 +421,11 @@ def test_the_next_commands_of_an_own_model_trust_its_package(run_dir: Path, repo
     commands = dict(next_commands(run_dir, own))
     for purpose in ("Predict a file", "Stream a recording"):
         assert commands[purpose].count("'trust=[mypackage]'") == 1
+
+
+def test_the_next_commands_of_values_over_time_name_words(run_dir: Path, report: RunReport) -> None:
+    own = dataclasses.replace(report, unit="frame", labelled_at="frame")
+    assert "Stream a recording" not in dict(next_commands(run_dir, own))
+    assert "words=FILE" not in dict(next_commands(run_dir, own))["Predict a file"]
+    with_words = dict(next_commands(run_dir, dataclasses.replace(own, takes_words=True)))
+    assert with_words["Predict a file"][-3:-1] == ["input=FILE", "words=FILE"]
