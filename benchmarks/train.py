@@ -228,11 +228,11 @@ class NullModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.Linear(generate.FEATURE_DIM, Quadrant().out_dim)
+        self.encoder = nn.Linear(generate.FEATURE_DIM, Quadrant().out_dim)  # by whose class plots are titled
 
     def forward(self, audio: Padded) -> Tensor:
         """Map [B, T, F] to logits [B, 4] from the first frames."""
-        logits: Tensor = self.layer(audio.values[:, 0])
+        logits: Tensor = self.encoder(audio.values[:, 0])
         return logits
 
 

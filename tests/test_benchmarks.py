@@ -157,3 +157,11 @@ def test_samples_hold_the_longest_batches_and_stand_for_all() -> None:
     assert [99, 98] in [sorted(batch, reverse=True) for batch in chosen.batches]
     assert sum(chosen.weights) == len(plan)
     assert chosen.epoch_seconds([1.0] * len(chosen.batches)) == len(plan)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning, about few batches
+def test_overhead_of_a_step_is_measured(tmp_path: Path) -> None:
+    from benchmarks.train import null_model
+
+    ratio = null_model(Options(quick=True, repetitions=1, folder=tmp_path))
+    assert np.isfinite(ratio.median)
