@@ -96,7 +96,7 @@ def draw(
 
 
 def _title(utterance: Utterance, fields: tuple[str, ...]) -> str:
-    """Return name, label and speaker."""
-    label = "/".join(str(utterance.labels.get(field)) for field in fields)
+    """Return name, label and speaker; labels over time are not of an utterance."""
+    known = [str(utterance.labels.get(field)) for field in fields] if utterance.labels else []
     speaker = "speaker unknown" if utterance.speaker is None else f"speaker {utterance.speaker}"
-    return f"{utterance.id}: {label}, {speaker}"
+    return f"{utterance.id}: {', '.join([*['/'.join(known)] * bool(known), speaker])}"
