@@ -49,7 +49,10 @@ PICTURES = {
         "architecture.png": "The model, from input to logits",
     },
     "Data": {"waveforms.png": "Waveforms of some training recordings"},
-    "Scores": {"pca.png": "Logits, by their first two principal components"},
+    "Scores": {
+        "pca.png": "Logits, by their first two principal components",
+        "values_0.png": "Labels and predictions of a recording over time",
+    },
 }
 """Titles of optional plots that callbacks write to the run folder, by section and file."""
 

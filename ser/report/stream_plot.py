@@ -183,6 +183,31 @@ def _write_words(axes: "Axes", words: Sequence[tuple[float, int, str]], *, top: 
         )
 
 
+def truth_and_prediction(
+    truth: np.ndarray, predicted: np.ndarray, fields: Sequence[str], *, step_s: float, title: str
+) -> "Figure":
+    """Plot labels and predictions of a recording over time, a panel for each field.
+
+    Args:
+        truth: Labels [T, K]; NaN where there is none.
+        predicted: Predictions [T, K].
+        fields: Names of the K fields.
+        step_s: Duration of a step in s.
+        title: Title of the plot.
+    """
+    size = (11.0, 1.2 + 1.9 * len(fields))
+    figure, panels = make_panels(shorten_name(title), *[""] * (len(fields) - 1), size=size, columns=1)
+    times = step_s * np.arange(len(truth))
+    style = class_styles(1)[0]
+    for index, (axes, field) in enumerate(zip(panels, fields, strict=True)):
+        axes.plot(times, truth[:, index], color=INK, linewidth=1.2, label="label")
+        axes.plot(times, predicted[:, index], color=style.color, linewidth=1.6, label="prediction")
+        axes.set(ylabel=field, xlim=(0, step_s * len(truth)))
+    panels[-1].set_xlabel("seconds")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
 def _shade(axes: "Axes", times: np.ndarray, silence: np.ndarray, shift: float) -> None:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], silence.astype(np.int8), [0]])))
     ends = np.append(times, times[-1] + shift)

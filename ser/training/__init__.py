@@ -3,12 +3,13 @@
 from ser.report.tensorboard import LearningRate, RunLogger
 from ser.training.callbacks import AveragedWeights, LastCheckpoint
 from ser.training.plot_callbacks import Architecture, LossCurve, OutputSpace, Pictures, WaveformPictures
-from ser.training.recording_callbacks import RecordingScores
+from ser.training.recording_callbacks import CurvePictures, RecordingScores
 from ser.training.schedules import cosine, one_cycle, plateau
 
 __all__ = [
     "Architecture",
     "AveragedWeights",
+    "CurvePictures",
     "LastCheckpoint",
     "LearningRate",
     "LossCurve",

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser.batch import Batch
+from ser.batch import Batch, Padded
 from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.report import stream_plot
 from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
-from ser.training.callbacks import EvaluationCallback, data_of, gather_lists, save_picture
+from ser.training.callbacks import EvaluationCallback, data_of, gather_lists, save_picture, task_of
 from ser.training.task import Task
 
 _EVALUATING = "validate", "test"  # what the trainer does when it is not fitting
@@ -103,6 +103,49 @@ class RecordingScores(EvaluationCallback):
             )
             name = f"probabilities_{number}"
             save_picture(trainer, picture, f"{name}.png", tag=f"{split}/{name}")
+
+
+class CurvePictures(L.Callback):
+    """Plot truth and prediction over time of the first recordings of the last scored split: values_<number>.png.
+
+    It is for targets whose labels are over time; for others, there are no plots.
+
+    Args:
+        pictures: Number of recordings.
+    """
+
+    def __init__(self, pictures: int = 3) -> None:
+        self.pictures = pictures
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Plot recordings of the validation split after training."""
+        if trainer.state.fn == "validate":
+            self._draw(trainer, pl_module, "validation")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Plot recordings of the test split."""
+        self._draw(trainer, pl_module, "test")
+
+    @torch.inference_mode()
+    def _draw(self, trainer: L.Trainer, module: L.LightningModule, split: str) -> None:
+        task = task_of(module)
+        target: Any = task.target
+        if target.labelled_at != "frame" or not trainer.is_global_zero:
+            return
+        dataset = data_of(trainer).datasets[split]
+        shift = build(task.description["features"], slot="features").frame_shift_s
+        for number in range(min(self.pictures, len(dataset))):
+            batch = dataset[BatchIndices(0, [number])].to(task.device)
+            assert isinstance(batch.targets, Padded)
+            predicted = target.curves(task.model(batch.audio).float(), batch.audio.lengths)[0]
+            picture = stream_plot.truth_and_prediction(
+                batch.targets.values[0].cpu().numpy(),
+                predicted.cpu().numpy(),
+                target.label_names,
+                step_s=shift,
+                title=f"{split}, {batch.ids[0]}",
+            )
+            save_picture(trainer, picture, f"values_{number}.png", tag=f"{split}/values_{number}")
 
 
 def running_mean(scores: Tensor, is_speech: Tensor) -> np.ndarray:

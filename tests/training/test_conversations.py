@@ -39,6 +39,11 @@ def test_scores_of_each_field_are_learnt_and_reported(root: Path, tmp_path: Path
     assert "Predictions are matched to the labels of train: scaled by" in output
     target = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["ser"]["target"]
     assert len(target["scale"]) == len(target["offset"]) == 3
+    assert (
+        "![Labels and predictions of a recording over time](values_0.png)"
+        in (tmp_path / "run/report.md").read_text()
+    )
+    assert len([*(tmp_path / "run").glob("values_*.png")]) == 2  # recordings of the test split
 
 
 def test_constant_labels_are_named_and_cost_what_is_published(tmp_path: Path) -> None:
