@@ -13,7 +13,7 @@ from ser.text.word_vectors import WordVectors
 
 _log = logging.getLogger(__name__)
 
-_DENSE = 500  # words up to which all singular values are computed
+_DENSE = 500  # words up to which all singular values are computed, without scipy
 _SMOOTHING = 0.75  # exponent of the frequency of contexts, so that rare ones do not dominate
 
 
@@ -32,7 +32,7 @@ def train_word_vectors(
         min_count: Words that occur less often are left out, and are no contexts.
 
     Raises:
-        ConfigError: scipy is not installed.
+        ConfigError: There are more than 500 words, and scipy is not installed.
         DataError: There are fewer than two words, or no two of them in one sentence.
 
     Source: Levy, Goldberg, Dagan, "Improving distributional similarity with lessons learned from word embeddings",
@@ -52,7 +52,8 @@ def train_word_vectors(
             f"transcripts: have {len(words)} words that occur {min_count} times or more, and no two of them in one "
             "sentence, so there is nothing to learn vectors from. Give more text, or a .vec file."
         )
-    left, scales = _decompose(_mutual_information(pairs, len(words)), min(dim, len(words) - 1) or 1)
+    information = _mutual_information(pairs, len(words))
+    left, scales = _decompose(*information, size=len(words), rank=min(dim, len(words) - 1) or 1)
     vectors = np.zeros((len(words), dim))
     vectors[:, : left.shape[1]] = left * np.sqrt(scales)
     vectors /= np.sqrt(np.square(vectors).sum(1).mean()) or 1.0
@@ -99,28 +100,34 @@ def rotate_into(
     return source.rotated(torch.from_numpy(rotation))
 
 
-def _mutual_information(pairs: Counter[tuple[int, int]], size: int) -> Any:
-    """Return the positive pointwise mutual information of pairs in either order, sparse [size, size]."""
+def _mutual_information(
+    pairs: Counter[tuple[int, int]], size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return rows [N], columns [N] and values [N] of positive pointwise mutual information; pairs have no order."""
     places = np.array([*pairs]).T
-    own = np.fromiter(pairs.values(), dtype=np.float64)
-    counts = _scipy().sparse.coo_array((own, (places[0], places[1])), shape=(size, size)).tocsr()
-    counts = (counts + counts.T).tocoo()
-    words = counts.sum(1)
+    once = np.fromiter(pairs.values(), dtype=np.float64)
+    both = np.concatenate([size * places[0] + places[1], size * places[1] + places[0]])
+    cells, index = np.unique(both, return_inverse=True)
+    counts = np.bincount(index, np.concatenate([once, once]))
+    row, column = np.divmod(cells, size)
+    words = np.bincount(row, counts, size)
     contexts = words**_SMOOTHING
-    row, column = counts.coords
-    information = np.log(counts.data * contexts.sum() / (words[row] * contexts[column]))
-    positive = np.maximum(information, 0.0)
-    return _scipy().sparse.coo_array((positive, (row, column)), shape=(size, size)).tocsr()
+    information = np.log(counts * contexts.sum() / (words[row] * contexts[column]))
+    return row, column, np.maximum(information, 0.0)
 
 
-def _decompose(matrix: Any, rank: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return left singular vectors [N, rank] and singular values [rank], the largest first, with fixed signs."""
-    if matrix.shape[0] <= _DENSE:
-        left, scales, _ = np.linalg.svd(matrix.toarray())
+def _decompose(
+    row: np.ndarray, column: np.ndarray, values: np.ndarray, *, size: int, rank: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return left singular vectors [size, rank] and singular values [rank], the largest first, with fixed signs."""
+    if size <= _DENSE:
+        matrix = np.zeros((size, size))
+        matrix[row, column] = values
+        left, scales, _ = np.linalg.svd(matrix)
         left, scales = left[:, :rank], scales[:rank]
     else:
-        start = np.ones(matrix.shape[0])
-        left, scales, _ = _scipy().sparse.linalg.svds(matrix, k=rank, v0=start)
+        sparse = _scipy().sparse.coo_array((values, (row, column)), shape=(size, size)).tocsr()
+        left, scales, _ = _scipy().sparse.linalg.svds(sparse, k=rank, v0=np.ones(size))
         order = np.argsort(-scales)
         left, scales = left[:, order], scales[order]
     largest = np.abs(left).argmax(0)

@@ -2,12 +2,13 @@
 
 import io
 import logging
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from ser.errors import CheckpointError, DataError
+from ser.errors import CheckpointError, ConfigError, DataError
 from ser.text.vector_files import read_word_vectors
 from ser.text.word_training import rotate_into, train_word_vectors
 from ser.text.word_vectors import WordVectors, clean_word
@@ -152,7 +153,6 @@ def sentences(count: int, *, seed: int = 0) -> list[list[str]]:
 
 
 def test_trained_vectors_group_words_by_their_contexts() -> None:
-    pytest.importorskip("scipy")
     table = train_word_vectors(sentences(200), dim=8)
     assert table.vectors.shape == (21, 8)
     assert table.vectors.square().sum(1).mean() == pytest.approx(1.0, abs=1e-5)
@@ -174,8 +174,16 @@ def test_training_gives_the_same_in_any_order(monkeypatch: pytest.MonkeyPatch) -
     torch.testing.assert_close(train_word_vectors(texts, dim=8).vectors, first.vectors, atol=1e-4, rtol=1e-3)
 
 
+def test_few_words_are_trained_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("scipy", "scipy.linalg", "scipy.sparse.linalg"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert len(train_word_vectors(sentences(20), dim=8)) == 21
+    monkeypatch.setattr("ser.text.word_training._DENSE", 5)
+    with pytest.raises(ConfigError, match=r"scipy is not installed.*pip install"):
+        train_word_vectors(sentences(20), dim=8)
+
+
 def test_rare_words_and_missing_dimensions_are_zero() -> None:
-    pytest.importorskip("scipy")
     table = train_word_vectors([["a", "b", "c"], ["a", "b"]], dim=6, min_count=2)
     assert table.words == ("a", "b")
     assert not table.vectors[:, 1:].any()
