@@ -25,6 +25,7 @@ from ser.synthetic.espeak import require_espeak
 
 _READERS = (
     *("ser.config.instantiate", "ser.corpora.recordings", "ser.corpora.challenge", "ser.data.label_map"),
+    *("ser.corpora.conversations", "ser.corpora.sewa"),
     *("ser.splits.assignment", "ser.splits.base", "ser.splits.folds", "ser.splits.leak_report"),
     *("ser.splits.leaks", "ser.splits.rules", "ser.data.store"),
 )
@@ -114,12 +115,22 @@ class GeneratedFolder:
         """Move the files to their place; demo.json, with their sizes, comes last and marks the folder as complete."""
         sizes = {name: (hidden / name).stat().st_size for name in self.files}
         seal = self.root / "demo.json"
+        for name in self._list_stale_files(seal):  # a reader would take them for recordings of these settings
+            (self.root / name).unlink(missing_ok=True)
         write_atomic(
             seal, json.dumps(self.settings)
         )  # without sizes, so incomplete, while files are replaced
         for name in self.files:
             (hidden / name).replace(self.root / name)
         write_atomic(seal, json.dumps({**self.settings, "bytes": sizes}))
+
+    def _list_stale_files(self, seal: Path) -> list[str]:
+        """Return the files of other settings, such as of more recordings, which will not be replaced."""
+        try:
+            written = json.loads(seal.read_text())["bytes"]
+            return sorted({*written} - {*self.files})
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
 
 
 def check_generator(seed: int, processes: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ser.synthetic import challenge, language_id, language_stream
+from ser.synthetic import challenge, language_id, language_stream, semantic
 from ser.synthetic.sentences import SPLITS
 from tests.commands import warm_python
 
@@ -74,6 +74,16 @@ DEMOS = {
         cut="en/en-f4-2.wav",
         foreign=r"is not from this generator.*data=manifest.*data\.root=DIR",
         others={"size": {"minutes": 2.0}},
+    ),
+    "semantic": Demo(
+        semantic,
+        {"train": 2, "devel": 1, "test": 1, "seconds": 20.0},
+        2,
+        kept="audio/Train_01.wav",
+        removed="vectors.vec",
+        cut="labels/Test_01.csv",
+        foreign=r"audio/Train_01\.wav is not from this generator.*Move it elsewhere.*data\.root=DIR",
+        others={"size": {"test": 2}, "delay": {"delay_s": 2.4}},
     ),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ser.errors import ConfigError, DataError
+from ser.synthetic.generator import GeneratedFolder
 from tests.commands import warm_python
 from tests.synthetic.conftest import DEMOS, Demo
 
@@ -90,6 +91,14 @@ def test_what_is_incomplete_or_differs_is_begun_again(
         demo.generate(copied, seed=int(damage == "seed"), **demo.others.get(damage, {}))
     assert (copied / demo.kept).read_bytes() == kept
     assert not (copied / ".partial").exists()
+
+
+@pytest.mark.usefixtures("espeak")
+def test_files_of_other_settings_do_not_stay_beside_new_ones(tmp_path: Path) -> None:
+    for names in (["a", "b"], ["b", "c"]):
+        folder = GeneratedFolder(tmp_path, names, {"names": names}, "1 GB", "Use it")
+        folder.generate(lambda hidden, names=names: [(hidden / name).touch() for name in names])
+    assert contents(tmp_path).keys() == {"b", "c", "demo.json"}
 
 
 @pytest.mark.usefixtures("mute")
