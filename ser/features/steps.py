@@ -22,6 +22,9 @@ from ser.features.extractors import Extractor, LogMel
 from ser.features.framing import Framing, Window
 
 STEP_S = 0.1
+_STEPS_AT_A_TIME = (
+    600  # a minute; the roles of an hour take 0.5 GB, and parts of them all at once as much again
+)
 
 Span = tuple[float, float]
 """Start and end of a word or a turn, in s."""
@@ -70,8 +73,14 @@ def split_roles(waveform: Tensor, turns: Sequence[Span] | None, sample_rate: int
         sample_rate: Sample rate in Hz.
     """
     size = round(sample_rate * STEP_S)
-    is_subject = is_subject_turn(turns, -(-len(waveform) // size)).repeat_interleave(size)[: len(waveform)]
-    return torch.stack([waveform * is_subject, waveform * ~is_subject], -1)
+    is_subject = is_subject_turn(turns, -(-len(waveform) // size))
+    roles = waveform.new_zeros(len(waveform), 2)
+    for first in range(0, len(is_subject), _STEPS_AT_A_TIME):
+        part = slice(first * size, (first + _STEPS_AT_A_TIME) * size)
+        own = is_subject[first : first + _STEPS_AT_A_TIME].repeat_interleave(size)[: len(waveform[part])]
+        roles[part, 0] = waveform[part] * own
+        roles[part, 1] = waveform[part] * ~own
+    return roles
 
 
 class StepExtractor(Extractor):
@@ -121,7 +130,7 @@ class StepWaveform(StepExtractor):
         steps = samples.new_zeros(len(samples), int(lengths.max()), self.num_roles, size)
         full = min(samples.shape[1] // size, steps.shape[1])
         for role, channel in enumerate(samples.unbind(-1)):
-            steps[:, :full, role] = channel[:, : full * size].reshape(-1, full, size)
+            steps[:, :full, role] = channel[:, : full * size].reshape(len(samples), full, size)
             rest = channel[:, full * size :] if full < steps.shape[1] else channel[:, :0]
             steps[:, full : full + 1, role, : rest.shape[1]] = rest[:, None]
         return Padded(steps.flatten(2), lengths)

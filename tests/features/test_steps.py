@@ -80,6 +80,14 @@ def test_wave_steps_equal_the_reference(num_samples: int) -> None:
         torch.testing.assert_close(steps[step], expected.flatten())
 
 
+def test_roles_of_minutes_add_up_to_the_waveform() -> None:
+    waveform, turns = torch.randn(14_003), [(0.0, 59.8), (60.1, 61.0), (119.9, 125.0)]
+    roles = split_roles(waveform, turns, 100)
+    is_subject = is_subject_turn(turns, 1_401).repeat_interleave(10)[:14_003]
+    assert torch.equal(roles[:, 0], waveform.where(is_subject, 0))
+    assert torch.equal(roles[:, 1], waveform.where(~is_subject, 0))
+
+
 @pytest.mark.parametrize("extractor", [StepWaveform(), StepLogMel()], ids=["waveform", "log_mel"])
 def test_steps_do_not_depend_on_batch_mates(extractor: StepWaveform | StepLogMel) -> None:
     roles = [
