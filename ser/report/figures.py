@@ -5,6 +5,7 @@ matplotlib is imported when the first figure is created, because the import take
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,11 @@ def save(figure: "Figure", path: Path) -> None:
         DataError: The file cannot be written.
     """
     content = io.BytesIO()
-    figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})  # 15% larger, 20 ms faster
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing"
+        )  # words in a script that the font lacks become boxes
+        figure.savefig(content, format="png", pil_kwargs={"compress_level": 1})  # 15% larger, 20 ms faster
     write_atomic(path, content.getvalue())
 
 

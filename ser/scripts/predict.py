@@ -143,6 +143,8 @@ def predict_over_time(settings: Predict, models: list[Any]) -> None:
     manifest, store = inference.features_of(
         manifest, models, cache_dir=settings.cache_dir, on_error=settings.on_error
     )
+    if store.labels is not None:
+        print("The labels are not scored: they are of whole recordings, and values over time are predicted.")
     spoken = [words[utterance.id] for utterance in manifest]
     device = inference.choose_device(settings.device)
     found = curves.predict_curves(models, store, spoken, device=device, max_frames=settings.max_frames)

@@ -23,6 +23,7 @@ from ser.inference import curves, inputs
 from ser.inference.conversation_files import ConversationFiles
 from ser.text.word_sources import LookupTable
 from ser.text.word_vectors import WordVectors
+from ser.text.words import Word
 from tests.commands import run
 
 soundfile = pytest.importorskip("soundfile")
@@ -33,10 +34,12 @@ SPEECH = [(0.0, 0.45, "good"), (0.5, 0.9, "day"), (1.2, 1.9, "zebra")]
 LOG_MEL = {"_target_": "ser.features.StepLogMel", "sample_rate": RATE, "num_mel_bins": 6, "floor": 1e-6}
 
 
-def write_run(folder: Path, *, words: bool = True, seed: int = 0, **target: Any) -> Path:
+def write_run(
+    folder: Path, *, words: bool = True, seed: int = 0, vectors: Path | None = None, **target: Any
+) -> Path:
     """A run's folder with a checkpoint of random weights, that predicts values over time."""
     torch.manual_seed(seed)
-    table = LookupTable(WordVectors(["good", "bad", "day"], torch.randn(3, 5)))
+    table = LookupTable(WordVectors(["good", "bad", "day"], torch.randn(3, 5)), vectors)
     dim = 24 + 5 * words
     fusion = {"text_dim": 5, "fusion": "attention"} if words else {"text_dim": 0, "fusion": "audio_only"}
     config = {
@@ -176,6 +179,15 @@ def test_a_folder_gets_a_folder_of_tables(trained: Path, audio: Path, tmp_path: 
         expected = expected_values(trained, audio / f"{name}.wav", words, None)
         np.testing.assert_allclose(table[:, 1:], expected, atol=2e-5)
         assert (tmp_path / "out" / f"{name}.png").is_file()
+
+
+def test_vectors_of_new_words_are_looked_up_in_their_file(audio: Path, tmp_path: Path) -> None:
+    (tmp_path / "words.vec").write_text("2 5\nzebra 1 0 0 0 0\nhorse 0 1 0 0 0\n")
+    model = ser.load(write_run(tmp_path / "RUN", vectors=tmp_path / "words.vec"))
+    words = [Word(text, start, end) for start, end, text in SPEECH]
+    assert [*curves.describe_words(model.models, [words])] != ["Words: all 3 words have a vector."]
+    model.predict(audio / "a.wav", words=words)
+    assert [*curves.describe_words(model.models, [words])] == ["Words: all 3 words have a vector."]
 
 
 def test_several_models_look_words_up_in_tables_of_their_own(

@@ -1,6 +1,7 @@
 import struct
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -449,3 +450,18 @@ def test_long_recordings_have_longer_rows(seconds: float, rows: int) -> None:
     ends = [axes.get_xlim() for axes in figure.axes]
     assert [end for _, end in ends[:-1]] == [start for start, _ in ends[1:]]
     assert ends[-1][1] >= seconds - 0.1
+
+
+def test_words_in_a_script_without_a_font_raise_no_warning(tmp_path: Path) -> None:
+    figure = stream_plot.values_over_time(
+        np.zeros((20, 1)),
+        ["arousal"],
+        step_s=0.1,
+        words=[(0.1, 0.5, "你好")],
+        others=np.zeros(20, bool),
+        title="x",
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.save(figure, tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1_000
