@@ -14,7 +14,7 @@ import itertools
 import math
 import wave
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ class SemanticDemoCorpus(SewaCorpus):
         self.delay_s = delay_s
 
     def conversations(self) -> list[Conversation]:
-        """Generate missing files, and read all recordings."""
+        """Generate missing files, and read all recordings; the voice of the subject is the speaker."""
         generate(
             self.root,
             seed=self.seed,
@@ -123,7 +123,9 @@ class SemanticDemoCorpus(SewaCorpus):
             seconds=self.seconds,
             delay_s=self.delay_s,
         )
-        return super().conversations()
+        planned = plan({"seed": self.seed, "recordings": [self.train, self.devel, self.test]})
+        subjects = {recording.name: recording.subject for recording in planned}
+        return [replace(found, speaker=subjects[found.id]) for found in super().conversations()]
 
 
 @dataclass(frozen=True)

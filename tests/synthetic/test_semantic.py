@@ -242,6 +242,7 @@ def test_the_corpus_reads_all_of_it_and_generates_it_once(generated: Path) -> No
         assert each.values.shape == (200, 3)
         assert each.turns is not None
         assert [*each.words] == words(generated, each.id)
+        assert each.speaker in VOICES[each.id.partition("_")[0]].split()
 
 
 def test_the_layout_has_a_file_of_each_kind_for_each_recording(generated: Path) -> None:
