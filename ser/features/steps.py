@@ -108,8 +108,8 @@ class StepExtractor(Extractor):
     def check_streamable(self) -> None:
         """Refuse to be streamed, as the words of a stream are not known."""
         raise ConfigError(
-            "features: steps of 0.1 s have the words of a transcript, which a stream has not. Predict whole recordings, "
-            "without a stream."
+            "features: steps of 0.1 s have the words of a transcript, which a stream has not. Predict whole "
+            "recordings, without a stream."
         )
 
 

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+import ser
 from tests.commands import run
 from tests.conversations import write_sewa
 
@@ -28,22 +30,50 @@ def metrics(cwd: Path) -> dict[str, float]:
     return found
 
 
-def test_scores_of_each_field_are_learnt_and_reported(root: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a run, whose predictions are matched, and what the training printed."""
+    folder = tmp_path_factory.mktemp("trained")
     settings = (*SETTINGS, f"data.root={root}", "trainer.max_epochs=12", "optimizer.lr=1e-2")
-    output = run("train.py", *settings, "target.match=moments", cwd=tmp_path).stdout
-    found = metrics(tmp_path)
+    return folder, run("train.py", *settings, "target.match=moments", cwd=folder).stdout
+
+
+def test_scores_of_each_field_are_learnt_and_reported(trained: tuple[Path, str]) -> None:
+    folder, output = trained
+    found = metrics(folder)
     fields = ("arousal", "valence", "liking")
     mean = sum(found[f"test/ccc_{field}"] for field in fields) / 3
     assert found["test/ccc_mean"] == pytest.approx(mean, abs=1e-6)
     assert found["test/ccc_mean"] > 0.4
     assert "Predictions are matched to the labels of train: scaled by" in output
-    target = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)["ser"]["target"]
+    target = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)["ser"]["target"]
     assert len(target["scale"]) == len(target["offset"]) == 3
     assert (
         "![Labels and predictions of a recording over time](values_0.png)"
-        in (tmp_path / "run/report.md").read_text()
+        in (folder / "run/report.md").read_text()
     )
-    assert len([*(tmp_path / "run").glob("values_*.png")]) == 2  # recordings of the test split
+    assert len([*(folder / "run").glob("values_*.png")]) == 2  # recordings of the test split
+
+
+def test_predictions_of_recordings_have_the_scores_of_the_run(root: Path, trained: tuple[Path, str]) -> None:
+    folder, output = trained
+    names = sorted(path.stem for path in (root / "audio").glob("Test_*.wav"))
+    answers = ser.load(folder / "run").predict(
+        [root / "audio" / f"{name}.wav" for name in names],
+        words=[root / "speech2vec/segmentation" / f"{name}.csv" for name in names],
+        turns=[root / "turns" / f"{name}.csv" for name in names],
+    )
+    labels = np.concatenate(
+        [np.genfromtxt(root / "labels" / f"{name}.csv", delimiter=";")[:, 2:] for name in names]
+    )
+    found = metrics(folder)
+    for field, truth in zip(("arousal", "valence", "liking"), labels.T, strict=True):
+        predicted = np.concatenate([answer.values[field] for answer in answers])
+        covariance = np.mean((truth - truth.mean()) * (predicted - predicted.mean()))
+        ccc = 2 * covariance / (truth.var() + predicted.var() + (truth.mean() - predicted.mean()) ** 2)
+        assert found[f"test/ccc_{field}"] == pytest.approx(ccc, abs=1e-4)
+    assert "words=FILE" in output
+    assert "stream=true" not in output
 
 
 def test_constant_labels_are_named_and_cost_what_is_published(tmp_path: Path) -> None:
