@@ -1,8 +1,9 @@
 """Find and read the words and the turns of recordings that are predicted, or align their transcripts."""
 
 import math
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -99,28 +100,45 @@ class ConversationFiles:
         words: dict[str, tuple[Word, ...]] = {}
         late: list[str] = []
         skipped: list[str] = []
-        for utterance in manifest:
+        for utterance in self._with_bar(manifest):
             try:
-                own: Sequence[Word] = ()
-                if utterance.id in texts:
-                    own = self._words_of(utterance, texts[utterance.id])
-                    place, duration_s = str(texts[utterance.id]), probe(utterance.path).duration_s
-                    own = keep_words_of(own, duration_s, late, name=utterance.id, place=place)
-                if utterance.id in turns:
-                    spans = read_turns(turns[utterance.id], probe(utterance.path).duration_s)
-                    utterance = replace(utterance, turns=spans)
+                text, spans = texts.get(utterance.id), turns.get(utterance.id)
+                known, own = self._read_one(utterance, text, spans, late)
             except DataError as error:
                 if on_error == "raise":
                     raise
                 skipped.append(str(error))
                 continue
-            words[utterance.id] = tuple(own)
-            kept.append(utterance)
+            words[utterance.id] = own
+            kept.append(known)
         if not kept:
             raise DataError(f"{manifest.source}: no recording can be used. The first one: {skipped[0]}")
         warn_about("recordings are skipped", skipped)
         warn_about_late(late)
         return Manifest(tuple(kept), manifest.source), words
+
+    def _read_one(
+        self, utterance: Utterance, text: Path | None, turns: Path | None, late: list[str]
+    ) -> tuple[Utterance, tuple[Word, ...]]:
+        """Return a recording with its turns, and its words; those beyond the audio are appended to `late`."""
+        words: tuple[Word, ...] = ()
+        if text is not None:
+            found = self._words_of(utterance, text)
+            duration_s = probe(utterance.path).duration_s
+            words = keep_words_of(found, duration_s, late, name=utterance.id, place=str(text))
+        if turns is not None:
+            spans = read_turns(turns, probe(utterance.path).duration_s)
+            utterance = replace(utterance, turns=spans)
+        return utterance, words
+
+    def _with_bar(self, manifest: Manifest) -> Iterable[Utterance]:
+        """Return the recordings, with a progress bar if several are aligned and the output is a terminal."""
+        if self.transcript is None or len(manifest) == 1 or not sys.stderr.isatty():
+            return manifest
+        from rich.console import Console
+        from rich.progress import track
+
+        return track(manifest.utterances, "Aligning", console=Console(stderr=True), transient=True)
 
     def remarks(self) -> Iterator[str]:
         """Return what a command prints of the alignment."""
@@ -281,10 +299,9 @@ def _pair(manifest: Manifest, path: Path, key: str) -> dict[str, Path]:
     meaning = "the subject alone speaks" if key == "turns" else "their words are zeros"
     warn_about(f"recordings have no file in {setting(key, path)}, so {meaning}", without)
     used = {*found.values()}
-    warn_about(
-        f"files in {setting(key, path)} are of no recording",
-        [name for name, file in files.items() if file not in used],
-    )
+    unused = [name for name, file in files.items() if file not in used]
+    if len(manifest) > 1:  # else it is no wonder
+        warn_about(f"files in {setting(key, path)} are of no recording", unused)
     return found
 
 
