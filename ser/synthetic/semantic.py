@@ -63,10 +63,8 @@ _SAMPLES_PER_STEP = SAMPLE_RATE // 10
 _SENTENCES = (3, 2)  # most of a turn, of the subject and of the interlocutor
 _PAUSES_S = (0.15, 0.4)  # between sentences
 _TURN_PAUSES_S = (0.3, 0.8)  # between turns: a step is never of both
-_BLOCK = 8  # sentences whose moods and efforts are spread evenly, about as many as in a minute
-_ORDERS = 20  # of efforts that are tried, to find one that does not follow the moods
 _OWN_SPREAD = 0.2  # deviation of pitch and loudness from the effort of a sentence
-_WEIGHTS = (0.45, 0.45, 0.1)  # of pitch, loudness and rate in arousal
+_WEIGHTS = (0.475, 0.475, 0.05)  # of pitch, loudness and rate in arousal: the times of words tell the rate
 _PITCH = 35  # points of espeak-ng between a sentence of normal pitch and the highest one
 _RATE = 0.15  # logarithm of the highest rate / the normal one
 _LEVEL_DB, _LOUDNESS_DB = -30.0, 8.0  # mean square of a normal sentence; how much louder the loudest is
@@ -312,16 +310,17 @@ def draw_sentences(split: str, rng: np.random.Generator) -> Iterator[Sentence]:
     """Yield sentences of a split's words without end; their prosody is apart from their words."""
     words = words_of(split)
     while True:
-        for mood, effort in zip(*_draw_block(rng), strict=True):
+        for mood, effort in _draw_block(rng):
             pitch, loudness = np.clip(effort + _OWN_SPREAD * rng.normal(size=2), -1, 1).tolist()
             yield Sentence(tuple(draw_sentence(words, mood, rng)), pitch, loudness, rng.uniform(-1, 1))
 
 
-def _draw_block(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw moods and efforts -1..1 of some sentences, evenly spread; the efforts do not follow the moods by chance."""
-    moods, efforts = (2 * (rng.permutation(_BLOCK) + rng.random(_BLOCK)) / _BLOCK - 1 for _ in range(2))
-    orders = [rng.permutation(efforts) for _ in range(_ORDERS)]
-    return moods, min(orders, key=lambda order: abs(np.corrcoef(moods, order)[0, 1]))
+def _draw_block(rng: np.random.Generator) -> Iterator[tuple[float, float]]:
+    """Draw mood and effort -1..1 of four sentences: all pairs of signs, so that neither follows the other by chance."""
+    mood, effort = rng.random(2).tolist()
+    signs = [(first, second) for first in (-1, 1) for second in (-1, 1)]
+    for index in rng.permutation(len(signs)).tolist():
+        yield signs[index][0] * mood, signs[index][1] * effort
 
 
 def _punctuate(words: Sequence[str]) -> list[str]:
