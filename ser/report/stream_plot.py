@@ -111,7 +111,8 @@ def values_over_time(
         axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
         for index, (name, style) in enumerate(zip(fields, class_styles(len(fields)), strict=True)):
             look: dict[str, Any] = {"color": style.color, "linestyle": style.dash, "linewidth": 1.4}
-            axes.plot(times[steps], values[steps, index], label=name, **look)
+            marker = "o" if len(values) == 1 else ""  # one point makes no line
+            axes.plot(times[steps], values[steps, index], marker=marker, label=name, **look)
         _shade(axes, times[steps], others[steps], step_s)
         axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
         axes.xaxis.set_major_locator(MultipleLocator(tick_s))
