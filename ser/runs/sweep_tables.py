@@ -24,7 +24,14 @@ REPEATS = (
 )
 """Settings of repetitions of one experiment: scores are averaged over them, never ranked."""
 
-_SCORES = ("accuracy", "uar", "macro_f1", "majority_floor", "file_accuracy", "file_uar")
+_SCORES = (
+    "accuracy",
+    "uar",
+    "macro_f1",
+    "majority_floor",
+    "file_accuracy",
+    "file_uar",
+)  # details follow them
 _MOST_RECALLS = 6  # classes in the table on the console; scores.csv has all classes
 
 Overrides = dict[str, str]
@@ -208,8 +215,10 @@ def _varied_settings(groups: Sequence[Group]) -> list[str]:
 
 def _score_names(groups: Sequence[Group]) -> list[str]:
     found = {name for group in groups for job in group.metrics() for name in job}
-    recalls = sorted({name.partition("/")[2] for name in found if "/recall_" in name})
-    names = [f"{split}/{name}" for split in ("validation", "test") for name in (*_SCORES, *recalls)]
+    details = sorted(
+        {name.partition("/")[2] for name in found if "/recall_" in name or "/ccc" in name} - {"ccc_mean"}
+    )
+    names = [f"{split}/{name}" for split in ("validation", "test") for name in (*_SCORES, *details)]
     return [name for name in names if name in found]
 
 
@@ -217,10 +226,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _percent(values: Sequence[float]) -> str:
+def _spread(name: str, values: Sequence[float]) -> str:
+    """Return the mean and the sample standard deviation, in percent where the score is a share."""
+    is_share = "/ccc" not in name
+    mean, factor = ("{:.1%}", 100) if is_share else ("{:.3f}", 1)
     if len(values) < 2:
-        return "".join(f"{value:.1%}" for value in values)
-    return f"{statistics.mean(values):.1%} +- {100 * statistics.stdev(values):.1f}"
+        return "".join(mean.format(value) for value in values)
+    deviation = factor * statistics.stdev(values)
+    return f"{mean.format(statistics.mean(values))} +- {deviation:.{1 if is_share else 3}f}"
 
 
 def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str, ...]:
@@ -250,11 +263,15 @@ def _count(groups: Sequence[Group]) -> str:
 
 
 def _print_scores(groups: Sequence[Group]) -> None:
-    """Print scores of validation, for model selection, and of test, with the recalls of at most six classes."""
+    """Print scores of validation, for model selection, and of test, with the recalls of at most six classes.
+
+    Where values are predicted, it is their CCC, and that of each field.
+    """
     names = _score_names(groups)
     last = "test" if any(name.startswith("test/") for name in names) else "validation"
-    shown = [f"{split}/{name}" for split in ("validation", "test") for name in ("accuracy", "uar")]
+    shown = [f"{split}/{name}" for split in ("validation", "test") for name in ("accuracy", "uar", "ccc")]
     shown += [f"{last}/majority_floor", f"{last}/file_accuracy"]
+    shown += [name for name in names if name.startswith(f"{last}/ccc_")]
     recalls = [name for name in names if name.startswith(f"{last}/recall_")]
     shown += recalls if len(recalls) <= _MOST_RECALLS else []
     names = [name for name in shown if name in names]
@@ -263,7 +280,7 @@ def _print_scores(groups: Sequence[Group]) -> None:
     for group in groups:
         jobs = group.metrics()
         settings = {key: group.settings[key] for key in varied if key in group.settings}
-        cells = [_percent([job[name] for job in jobs if name in job]) for name in names]
+        cells = [_spread(name, [job[name] for job in jobs if name in job]) for name in names]
         rows.append(("\n".join(_words(settings)) or "all", str(len(jobs)), *cells))
     head = ("setting", "jobs", *(name.replace("/", " ").replace("_", " ") for name in names))
     _print_table("Scores, mean +- standard deviation over jobs", head, rows)

@@ -197,6 +197,26 @@ def test_scores_are_averaged_over_seeds_and_folds_and_over_nothing_else(tmp_path
     assert "test recall joy" in printed
 
 
+def test_scores_of_values_are_the_concordance_of_each_field(tmp_path, capsys):
+    for seed, value in enumerate((0.5, 0.7)):
+        overrides = ["model=cnn", f"seed={seed}"]
+        record_status(tmp_path / str(seed), "completed", overrides=overrides, value=value)
+        scores = {"ccc": value, "ccc_mean": value, "ccc_arousal": value - 0.1, "mse": 0.2}
+        scores = {
+            f"{split}/{name}": score for split in ("validation", "test") for name, score in scores.items()
+        }
+        (tmp_path / str(seed) / "metrics.json").write_text(json.dumps(scores))
+    summarize(tmp_path, ["python", "train.py"])
+    printed = capsys.readouterr().out
+    assert "0.600 +- 0.141" in printed
+    assert "test ccc arousal" in printed
+    with (tmp_path / "scores.csv").open() as file:
+        row = next(csv.DictReader(file))
+    names = [f"{split}/{name}_mean" for split in ("validation", "test") for name in ("ccc", "ccc_arousal")]
+    assert [name for name in row if name.endswith("_mean")] == names
+    assert row["test/ccc_arousal_mean"] == "0.5"
+
+
 def jobs(sweep_dir, *rows, name="model"):
     """Write finished jobs: setting, fold, value; a value of None is a job that failed."""
     for number, (setting, fold, value) in enumerate(rows):
