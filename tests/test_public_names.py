@@ -56,7 +56,8 @@ def test_rooms_import_without_optional_libraries() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
 
 
-def test_reading_audio_and_help_import_no_torch() -> None:
-    code = "import sys, ser.audio.reader, ser.data.manifest, ser.config.main; print(*sys.modules)"
+def test_reading_audio_speaking_and_help_import_no_torch() -> None:
+    modules = "ser.audio.reader, ser.data.manifest, ser.synthetic.spoken_words, ser.config.main"
+    code = f"import sys, {modules}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "pydantic"} & {*loaded.split()}
