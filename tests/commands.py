@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import hashlib
 import os
 import re
 import shlex
@@ -88,6 +89,25 @@ _followed: set[str] = set()
 _MOST_STEPS = 4
 
 
+def _is_first(advice: str) -> bool:
+    """Return whether no worker of this session has followed an advice before; it counts as followed then."""
+    if advice in _followed:
+        return False
+    _followed.add(advice)
+    if "PYTEST_XDIST_TESTRUNUID" not in os.environ:
+        return True
+    shared = Path(tempfile.gettempdir()) / f"ser-followed-{os.environ['PYTEST_XDIST_TESTRUNUID']}"
+    shared.mkdir(exist_ok=True)
+    atexit.register(shutil.rmtree, shared, ignore_errors=True)
+    try:
+        (shared / hashlib.sha256(advice.encode()).hexdigest()).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:  # the other worker has just ended, and removed the folder
+        return True
+    return True
+
+
 def _assert_remedies_lead_on(script: str, arguments: Sequence[str], message: str, cwd: Path) -> None:
     """Type what a refused command tells to type, one after the other, up to where it would compute or write.
 
@@ -97,9 +117,8 @@ def _assert_remedies_lead_on(script: str, arguments: Sequence[str], message: str
     config = remedies.config_of(words[0])
     if config is None:
         return
-    if (advice := _without_names(f"{words[0]} {message}")) in _followed:
+    if not _is_first(_without_names(f"{words[0]} {message}")):
         return
-    _followed.add(advice)
     for tried in remedies.put_back(words[1:], message, config):
         seen = [message]
         for _ in range(_MOST_STEPS):
@@ -118,8 +137,7 @@ def _assert_printed_commands_begin(printed: str, cwd: Path) -> None:
     """Type the commands that a command printed, up to where they would compute or write."""
     for words in remedies.printed_commands(printed):
         kind = " ".join(sorted({word.partition("=")[0] for word in words}))
-        if kind not in _followed:
-            _followed.add(kind)
+        if _is_first(kind):
             found = _refusal(words, is_script=words[0].endswith(".py"), cwd=cwd)
             assert found is None, f"{shlex.join(words)}: was printed, and is refused: {found}"
 

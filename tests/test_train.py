@@ -174,21 +174,6 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_like_one_that_was_not(
     assert len(list((tmp_path / "killed").glob("**/last.ckpt"))) == 1
 
 
-def test_a_resumed_run_lowers_its_learning_rate_on_a_plateau_as_one_that_was_not_interrupted(
-    challenge: Path, tmp_path: Path
-) -> None:
-    plateaus = ("schedule=plateau", "schedule.patience=0", "schedule.factor=0.1", "trainer.max_epochs=4")
-    _metrics(challenge, tmp_path, *plateaus, "hydra.run.dir=whole", folder="whole")
-    _kill(challenge, tmp_path, *plateaus, batch=8)
-    run("train.py", "resume=killed", cwd=tmp_path)
-    whole, killed = (
-        torch.load(tmp_path / folder / "checkpoints" / "last.ckpt", weights_only=True)["lr_schedulers"]
-        for folder in ("whole", "killed")
-    )
-    assert whole[0]["last_epoch"] == 4
-    assert killed == whole
-
-
 def test_a_run_that_was_stopped_early_is_not_trained_on_when_it_is_resumed(
     challenge: Path, tmp_path: Path
 ) -> None:

@@ -102,8 +102,10 @@ def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
 
 
 def _import_all() -> None:
-    """Import what commands import, draw a plot and compose a config, which fills the caches of the forks."""
+    """Import what commands import, draw a plot and check a config, which fills the caches of the forks."""
     import antlr4  # noqa: F401
+    import PIL.Image
+    import rich._emoji_codes  # noqa: F401
     import torch.utils.tensorboard  # noqa: F401
     from hydra import compose, initialize_config_dir
     from torch.utils import serialization  # noqa: F401
@@ -118,11 +120,16 @@ def _import_all() -> None:
     import ser.training.plot_callbacks
     import ser.training.recording_callbacks
     import ser.training.setup  # noqa: F401
+    from ser.config.validate import check
     from ser.report import figures, plots
 
+    PIL.Image.preinit()
+    for name in ("soundfile", "soxr"):
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
     figures.to_image(plots.confusion_matrix(np.eye(2), ["a", "b"], "title"))
     with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
-        compose("train")
+        check(compose("train"))  # 0.3 s of pydantic
     _freeze()
 
 
@@ -223,6 +230,8 @@ def _kill_at(rank: int, epoch: int, batch: int) -> None:
 
 def _end_after_checks(arguments: Sequence[str]) -> None:
     """Let a command end where it would compute or write: a training or a prediction with the data read."""
+    import torch
+
     import ser.config.main
     import ser.inference.console
     import ser.inference.predict
@@ -232,6 +241,7 @@ def _end_after_checks(arguments: Sequence[str]) -> None:
     def end(*_: object, **__: object) -> None:
         sys.exit(0)
 
+    torch.nn.Module.compile = lambda *_, **__: None  # it would import for 4 s
     modules: dict[str, tuple[tuple[Any, str], ...]] = {
         "train": ((ser.training.setup, "record"),),
         "predict": (

@@ -147,6 +147,34 @@ def test_a_run_goes_on_for_more_epochs(begun: Fitted, challenge: Path, tmp_path:
     assert longer.task.curves["validation/loss"] == pytest.approx(whole.task.curves["validation/loss"])
 
 
+def test_a_plateau_lowers_the_rate_of_a_resumed_run(
+    challenge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends once the last batch of an epoch is in its checkpoint, before the epoch has lowered the rate."""
+    plateaus = ("schedule=plateau", "schedule.patience=0", "schedule.factor=0.1", "trainer.max_epochs=4")
+    whole = fit(challenge, tmp_path / "whole", *plateaus)
+    last = len(whole.data.train_dataloader())
+    save = LastCheckpoint._save
+
+    def save_and_end(self: LastCheckpoint, trainer: Any) -> None:
+        save(self, trainer)
+        saved = torch.load(RunFolder(tmp_path / "ended").last, weights_only=True)
+        batches = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"]
+        if trainer.current_epoch == 2 and batches == last:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "_save", save_and_end)
+        with pytest.raises(InterruptedError):
+            fit(challenge, tmp_path / "ended", *plateaus)
+    resumed = fit(challenge, tmp_path / "ended", *plateaus)
+    schedules = [
+        torch.load(fitted.run.last, weights_only=True)["lr_schedulers"] for fitted in (whole, resumed)
+    ]
+    assert schedules[0][0]["last_epoch"] == 4
+    assert schedules[1] == schedules[0]
+
+
 def test_no_checkpoint_is_saved_while_gradients_are_accumulated(
     challenge: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

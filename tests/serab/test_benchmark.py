@@ -70,8 +70,7 @@ def finished(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     place = ("corpora=[ravdess]", f"corpora_root={recordings.parent}", f"folders.ravdess={recordings.name}")
     told = run(*place, *QUICK, "hydra.run.dir=out", cwd=cwd)
     (cwd / "out" / "told.txt").write_text(told.stdout)
-    # The same run, which is no other; a fork would not end the workers.
-    again = run(*place, *QUICK, "jobs=2", "hydra.run.dir=out", cwd=cwd, fresh=True)
+    again = run(*place, *QUICK, "hydra.run.dir=out", cwd=cwd)  # the same run, which is no other
     assert again.stdout.splitlines()[1:] == told.stdout.splitlines()[1:]  # the first has times
     other = run(*place, *QUICK, "hydra.run.dir=out", "normalize=global", cwd=cwd, code=1)
     assert "out: holds results of another run, which differs in normalize. Choose another" in other.stderr
@@ -95,6 +94,16 @@ def test_a_run_leaves_scores_tables_and_a_picture(finished: Path) -> None:
     facts = json.loads((finished / "environment.json").read_text())
     assert facts["command"].startswith("python -m ser serab 'corpora=[ravdess]'")
     assert facts["packages"]["scikit-learn"] == metadata.version("scikit-learn")
+
+
+@pytest.mark.slow
+def test_two_jobs_print_what_one_prints(finished: Path, recordings: Path, tmp_path: Path) -> None:
+    """That jobs change no number, test_classifiers.py tests, too. A fork would not end the workers."""
+    place = ("corpora=[ravdess]", f"corpora_root={recordings.parent}", f"folders.ravdess={recordings.name}")
+    told = run(*place, *QUICK, "jobs=2", "hydra.run.dir=out", cwd=tmp_path, fresh=True).stdout
+    assert (
+        told.splitlines()[1:] == (finished / "told.txt").read_text().splitlines()[1:]
+    )  # the first has times
 
 
 def test_a_partial_corpus_is_stamped_on_every_table(finished: Path) -> None:
