@@ -233,6 +233,17 @@ def test_values_of_a_recording_do_not_depend_on_others(trained: Path, audio: Pat
     np.testing.assert_allclose(batch[0].values["liking"], alone, atol=1e-6)
 
 
+def test_recurrent_layers_are_computed_in_one_thread(trained: Path, audio: Path) -> None:
+    model, before, seen = ser.load(trained), torch.get_num_threads(), []
+    model.models[0].model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        model.predict(audio / "a.wav", words=SPEECH)
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_python_refuses_what_it_cannot_answer(trained: Path, audio: Path, tmp_path: Path) -> None:
     model = ser.load(trained)
     path = audio / "a.wav"
