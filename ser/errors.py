@@ -17,6 +17,10 @@ class ConfigError(SerError):
     """A setting that does not exist, has the wrong type or contradicts another."""
 
 
+class MissingPackageError(ConfigError):
+    """A package of an extra that is not installed."""
+
+
 class DataError(SerError):
     """An input or output file that is missing, damaged or of the wrong shape."""
 

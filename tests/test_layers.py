@@ -36,7 +36,7 @@ ONLY = {
     "opensmile": {"embeddings"},
     "pocketsphinx": {"alignment"},
     "scipy": {"text"},
-    "transformers": {"embeddings", "text"},
+    "transformers": {"embeddings", "models", "text"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},

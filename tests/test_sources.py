@@ -72,7 +72,7 @@ FEATURES = [
         ),
         (
             ["ser.embeddings.cache", "ser.embeddings.byol"],
-            [*FEATURES, "embeddings/base.py", "models/audio_ntt.py"],
+            [*FEATURES, "embeddings/base.py", "models/cnn.py"],
         ),
         (
             ["ser.synthetic.challenge"],

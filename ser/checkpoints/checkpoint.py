@@ -21,7 +21,15 @@ from torch.nn.modules import module as registration
 from ser.checkpoints.archive import read_archive
 from ser.config.instantiate import build, find_class
 from ser.config.old_names import with_current_names
-from ser.errors import CheckpointError, ConfigError, SerError, advise_init, named_line, setting
+from ser.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingPackageError,
+    SerError,
+    advise_init,
+    named_line,
+    setting,
+)
 from ser.models.classifier import Classifier, Head
 from ser.runs.run_folder import RunFolder
 from ser.targets.base import Target
@@ -126,6 +134,8 @@ def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
         with torch.random.fork_rng(devices=[]):
             model, target = assemble(description)
         model.load_state_dict(weights)
+    except MissingPackageError as error:
+        raise MissingPackageError(f"{path}: {error}") from error
     except Exception as error:  # constructors refuse wrong settings in many ways
         raise CheckpointError(
             f"{path}: its weights and its description do not fit together ({named_line(error)}). "

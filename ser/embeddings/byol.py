@@ -16,7 +16,7 @@ from ser.batch import Padded
 from ser.checkpoints.archive import read_archive
 from ser.embeddings.base import SERAB, Embedder
 from ser.errors import CheckpointError, ConfigError, did_you_mean
-from ser.models.audio_ntt import AudioNTT
+from ser.models.cnn import AudioNTT
 
 Statistics = Literal["corpus", "published"] | Sequence[float]
 

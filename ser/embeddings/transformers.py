@@ -1,4 +1,4 @@
-"""Embeddings of wav2vec 2.0, HuBERT, WavLM and similar models by the package `transformers`, imported only here.
+"""Embeddings of wav2vec 2.0, HuBERT, WavLM and similar models by the package `transformers`.
 
 Nothing is downloaded: a model is given as a folder.
 """

@@ -1,11 +1,10 @@
 """Encoders, poolings, frontend and head. It offers the classes that a config may name."""
 
-from ser.models.audio_ntt import AudioNTT
 from ser.models.base import CausalEncoder, Encoder, IdentityEncoder
 from ser.models.causal_cnn import CausalCNNEncoder
 from ser.models.causal_transformer import CausalTransformerEncoder
 from ser.models.classifier import Classifier, Head
-from ser.models.cnn import CNNEncoder, CNNLSTMEncoder
+from ser.models.cnn import AudioNTT, CNNEncoder, CNNLSTMEncoder
 from ser.models.frontend import Frontend
 from ser.models.fusion import Fusion, FusionEncoder, SemanticEncoder, TwoWayAttention
 from ser.models.lstm import LSTMEncoder
@@ -19,6 +18,7 @@ from ser.models.pooling import (
     MeanPooling,
     Pooling,
 )
+from ser.models.pretrained import PretrainedEncoder
 from ser.models.transformer import TransformerEncoder
 from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder
 
@@ -45,6 +45,7 @@ __all__ = [
     "MaxPooling",
     "MeanPooling",
     "Pooling",
+    "PretrainedEncoder",
     "SemanticEncoder",
     "TransformerEncoder",
     "TwoWayAttention",

@@ -1,6 +1,7 @@
 """Interfaces of encoders, with and without streaming, and the encoder that does nothing."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
@@ -24,6 +25,15 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, audio: Padded) -> Padded:
         """Encode the sequences."""
+
+    @classmethod
+    def waveform_rate(cls, spec: Mapping[str, Any]) -> int | None:  # noqa: ARG003
+        """Return the sample rate in Hz of unchanged waveforms that a spec's encoder needs; None for any features."""
+        return None
+
+    def portable(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a spec, beside that of the encoder, from which a state_dict alone restores it."""
+        return spec
 
     if TYPE_CHECKING:  # torch.nn.Module calls forward, with types that are not known
 

@@ -81,11 +81,18 @@ def hash_inputs(config: Mapping[str, Any]) -> dict[str, str]:
         try:
             if path.is_file():
                 found[key] = _sha256([path])
-            elif path.is_dir() and key.rpartition(".")[2] in ("root", "init") and not key.startswith("data."):
+            elif path.is_dir() and _is_read(key):
                 found[key] = _sha256(sorted(file for file in path.rglob("*") if file.is_file()), below=path)
         except OSError:
             continue  # too long for a path, or not readable: not an input of this run
     return found
+
+
+def _is_read(key: str) -> bool:
+    """Return whether a run reads all files below the folder that a setting names."""
+    if key.startswith("data."):
+        return False
+    return key == "model.path" or key.rpartition(".")[2] in ("root", "init")
 
 
 def _settings(node: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -259,6 +259,32 @@ def check_augment(settings: Train) -> None:
             )
 
 
+def check_encoder_input(settings: Train) -> None:
+    """Refuse features other than the unchanged waveforms that a pre-trained encoder needs.
+
+    Raises:
+        ConfigError: with the settings to change; or the encoder cannot be read.
+        CheckpointError: if its folder cannot be read.
+    """
+    rate_of = getattr(find_class(settings.model, slot="model"), "waveform_rate", None)
+    rate = None if rate_of is None else rate_of(settings.model)
+    if rate is None:
+        return
+    extractor: Extractor = build(settings.features, slot="features")
+    wanted = {
+        "features=waveform": extractor.is_waveform,
+        f"features.sample_rate={rate}": extractor.sample_rate == rate,
+        "features.normalize=none": settings.features.get("normalize") == "none",
+        "frontend.normalize=none": settings.frontend.get("normalize") == "none",
+        "frontend.delta_scale=0": not settings.frontend.get("delta_scale"),
+    }
+    if lacking := [remedy for remedy, holds in wanted.items() if not holds]:
+        raise ConfigError(
+            f"model={option_of('model', find_class(settings.model, slot='model'))}: this encoder was trained on "
+            f"unchanged waveforms of {rate} Hz. Set {' '.join(lacking)}."
+        )
+
+
 def check_frames(settings: Train) -> None:
     """Refuse settings that do not go together where every frame is answered.
 

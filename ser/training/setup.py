@@ -32,7 +32,13 @@ from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
 from ser.targets.base import Target
 from ser.targets.losses import Objective
-from ser.training.consistency import check_frames, check_monitor, check_needed, monitors
+from ser.training.consistency import (
+    check_encoder_input,
+    check_frames,
+    check_monitor,
+    check_needed,
+    monitors,
+)
 from ser.training.task import Task
 
 
@@ -50,6 +56,7 @@ def prepare(settings: Train) -> None:
     warnings.filterwarnings("ignore", r".*could not find the monitored key.*")  # `fit` refuses it
     warnings.filterwarnings("ignore", r".*exists and is not empty.*")  # as in a resumed run
     warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
+    warnings.filterwarnings("ignore", r".*in eval mode at the start.*")  # frozen layers of an encoder
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
 
 
@@ -68,6 +75,7 @@ def read_splits(settings: Train) -> Splits:
     """
     check_needed(settings)
     check_frames(settings)
+    check_encoder_input(settings)
     target = example_target(settings.target)
     check_target(settings, target)
     logged = logged_names(target)
@@ -211,6 +219,7 @@ def make_task(settings: Train, data: SpeechData) -> Task:
     config = {**settings.config, "target": data.facts.target or settings.target}
     description = checkpoint.describe(config, feature_dim=data.feature_dim, words=data.facts.words)
     model, target = checkpoint.assemble(description)
+    description["model"] = dict(model.encoder.portable(description["model"]))
     init = settings.init
     if init is not None and settings.resume is None:
         processes = ranks.current_ranks()

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -191,9 +191,8 @@ class Task(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Build the optimiser, with weight decay on matrices only, and its schedule."""
-        optimizer: Optimizer = build(
-            self.optimizer_spec, slot="optimizer", params=parameter_groups(self.model)
-        )
+        groups = parameter_groups(self.model, lr=self.optimizer_spec.get("lr"))
+        optimizer: Optimizer = build(self.optimizer_spec, slot="optimizer", params=groups)
         for group in optimizer.param_groups:
             if "eps" in group and any(weight.dtype == torch.float16 for weight in group["params"]):
                 group["eps"] = max(group["eps"], _HALF_EPS)
@@ -364,10 +363,27 @@ def carried(before: State, fresh: State, continues: Tensor) -> State:
     return torch.where(continues.view(-1, *[1] * (fresh.ndim - 1)), kept, fresh)
 
 
-def parameter_groups(model: nn.Module) -> list[dict[str, Any]]:
-    """Group parameters: matrices and kernels with weight decay, biases and norms without."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2]},
-        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
+def parameter_groups(model: nn.Module, *, lr: float | None = None) -> list[dict[str, Any]]:
+    """Group parameters: matrices and kernels with weight decay, biases and norms without.
+
+    Args:
+        model: Model of which a module may have an `lr_scale`, for the parameters within it: they are groups of their
+            own, with this multiple of the learning rate.
+        lr: Learning rate of the optimiser; None where no module has a scale.
+    """
+    scales: dict[nn.Parameter, float] = {
+        parameter: cast(Any, part).lr_scale
+        for part in model.modules()
+        if hasattr(part, "lr_scale")
+        for parameter in part.parameters()
+    }
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = []
+    for scale in (1.0, *sorted({scales[each] for each in trained if each in scales} - {1.0})):
+        own = [parameter for parameter in trained if scales.get(parameter, 1.0) == scale]
+        rate = {} if scale == 1 or lr is None else {"lr": lr * scale}
+        groups += [
+            {"params": [parameter for parameter in own if parameter.ndim >= 2], **rate},
+            {"params": [parameter for parameter in own if parameter.ndim < 2], "weight_decay": 0.0, **rate},
+        ]
+    return groups

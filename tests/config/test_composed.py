@@ -19,6 +19,8 @@ from ser.errors import ConfigError
 from tests.conftest import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "configs"
+NEEDED = {"finetune": ["model.path=DIR"]}
+"""Settings that a file leaves to the user."""
 CASES = {
     "train": ("train", []),
     "predict": ("predict", ["ckpt=best.ckpt", "input=file.json"]),
@@ -33,7 +35,7 @@ CASES = {
     },
     **{f"loss_{name}": ("train", ["target=regression", f"loss={name}"]) for name in ("mse", "l1")},
     **{
-        f"{group}_{path.stem}": ("train", [f"{group}={path.stem}"])
+        f"{group}_{path.stem}": ("train", [f"{group}={path.stem}", *NEEDED.get(path.stem, ())])
         for group in ("experiment", "debug")
         for path in sorted((REPOSITORY / "conf" / group).glob("*.yaml"))
     },
@@ -111,11 +113,15 @@ OF_WORDS = {
 """Settings of models that read audio and words, which default data has not."""
 
 
+MODELS = [name for name in options("model") if name != "pretrained"]
+"""All but the one that needs a folder, which tests/models/test_pretrained.py makes."""
+
+
 def model_settings(model: str) -> list[str]:
     return OF_WORDS.get(model, [f"model={model}"])
 
 
-@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("pooling", [name for name in options("pooling") if name != "none"])
 def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
     config = composed("train", model_settings(model))
@@ -125,7 +131,7 @@ def test_every_model_and_pooling_can_be_built(model: str, pooling: str) -> None:
     assert target.out_dim == 4
 
 
-@pytest.mark.parametrize("model", options("model"))
+@pytest.mark.parametrize("model", MODELS)
 def test_every_frame_is_answered_by_the_models_that_join_none(model: str) -> None:
     config = composed("train", model_settings(model))
     config["pooling"] = composed("train", ["pooling=none"])["pooling"]

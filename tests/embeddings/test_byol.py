@@ -22,7 +22,7 @@ from ser.embeddings.byol import (
 )
 from ser.embeddings.cache import embed
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
-from ser.models.audio_ntt import AudioNTT
+from ser.models.cnn import AudioNTT
 from tests.conftest import alone
 
 

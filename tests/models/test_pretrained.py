@@ -1,0 +1,326 @@
+"""Fine-tuned encoders of speech: tiny ones with random weights, and a real one where it lies beside the checkout."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ser.batch import Padded
+from ser.checkpoints.checkpoint import assemble, describe, rebuild
+from ser.errors import CheckpointError, ConfigError, MissingPackageError
+from ser.models import MeanPooling, PretrainedEncoder
+from ser.training.task import parameter_groups
+from tests.conftest import alone
+
+transformers = pytest.importorskip("transformers")
+
+WAV2VEC = {
+    **{"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 24},
+    **{"conv_dim": [8, 8, 8], "conv_kernel": [10, 8, 4], "conv_stride": [8, 8, 5]},
+    **{"num_feat_extract_layers": 3, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2},
+    **{"initializer_range": 0.3},
+}
+GROUP = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
+LAYER = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+DATA2VEC = {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5}
+WHISPER = {
+    **{
+        "d_model": 16,
+        "encoder_layers": 3,
+        "decoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "init_std": 0.3,
+    },
+    **{"decoder_attention_heads": 2, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "vocab_size": 20},
+    **{"pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0, "decoder_start_token_id": 0},
+    **{"max_source_positions": 50, "num_mel_bins": 80},
+}
+FAMILIES = {
+    "wav2vec2_group": ("Wav2Vec2", WAV2VEC | GROUP),
+    "wav2vec2_layer": ("Wav2Vec2", WAV2VEC | LAYER),
+    "hubert_group": ("Hubert", WAV2VEC | GROUP),
+    "hubert_layer": ("Hubert", WAV2VEC | LAYER),
+    "wavlm_group": ("WavLM", WAV2VEC | GROUP),
+    "wavlm_layer": ("WavLM", WAV2VEC | LAYER),
+    "data2vec": ("Data2VecAudio", WAV2VEC | DATA2VEC),
+    "whisper": ("Whisper", WHISPER),
+}
+EXACT = {"atol": 2e-5, "rtol": 1e-4}
+
+
+def save(folder: Path, family: str, **changed: object) -> str:
+    """A tiny model with random weights and its feature extractor, as a user would save them."""
+    kind, settings = FAMILIES[family]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = getattr(transformers, f"{kind}Model")(
+            getattr(transformers, f"{kind}Config")(**settings | changed)
+        )
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):  # zeros would hide what leaks from padding
+                torch.nn.init.uniform_(parameter, -0.5, 0.5)
+    model.save_pretrained(folder)
+    extractor = (
+        transformers.WhisperFeatureExtractor(chunk_length=1)
+        if kind == "Whisper"
+        else transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    )
+    extractor.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return the folder of a family's tiny model."""
+    made: dict[str, str] = {}
+
+    def of(family: str) -> str:
+        if family not in made:
+            made[family] = save(tmp_path_factory.mktemp(family), family)
+        return made[family]
+
+    return of
+
+
+def waveforms(*lengths: int) -> Padded:
+    """Return noise with an offset, and garbage in its padding."""
+    audio = Padded.collate([torch.randn(length, 1) * 0.3 + 0.1 for length in lengths])
+    return audio.with_values(
+        torch.where(audio.mask.unsqueeze(-1), audio.values, 50 + 100 * torch.randn_like(audio.values))
+    )
+
+
+@pytest.mark.parametrize("layer", ["last", "weighted", 1])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_does_not_change_an_encoder(family: str, layer: Any, folder: Callable[[str], str]) -> None:
+    encoder = PretrainedEncoder(1, path=folder(family), layer=layer).eval()
+    audio = waveforms(9000, 5003, 700, 1)
+    with torch.no_grad():
+        together = encoder(audio)
+        for index, length in enumerate(together.lengths.tolist()):
+            single = encoder(alone(audio, index))
+            assert single.values.shape == (1, length, encoder.out_dim)
+            torch.testing.assert_close(together.values[index, :length], single.values[0], **EXACT)
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name != "whisper"])
+def test_hidden_states_are_those_of_the_library(family: str, folder: Callable[[str], str]) -> None:
+    path, samples = folder(family), torch.randn(8000) * 0.3 + 0.1
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(path)
+    inputs = extractor(samples.numpy(), sampling_rate=16_000, return_tensors="pt").input_values
+    audio = Padded.collate([samples[:, None]])
+    with torch.no_grad():
+        states = transformers.AutoModel.from_pretrained(path).eval()(inputs, output_hidden_states=True)
+        for layer in (0, 1, "last"):
+            own = PretrainedEncoder(1, path=path, layer=layer).eval()(audio)
+            theirs = states.last_hidden_state if layer == "last" else states.hidden_states[layer]
+            torch.testing.assert_close(own.values, theirs, **EXACT)
+
+
+def test_whisper_is_that_of_the_library(folder: Callable[[str], str]) -> None:
+    path, samples = folder("whisper"), torch.randn(15_841) * 0.3  # fills its 1 s of positions
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(path)
+    mels = extractor(samples.numpy(), sampling_rate=16_000, return_tensors="pt").input_features
+    with torch.no_grad():
+        theirs = transformers.AutoModel.from_pretrained(path).eval().encoder(mels).last_hidden_state
+        own = PretrainedEncoder(1, path=path).eval()(Padded.collate([samples[:, None]]))
+    torch.testing.assert_close(own.values, theirs, **EXACT)
+
+
+def test_log_mels_are_those_of_whisper(folder: Callable[[str], str]) -> None:
+    network = PretrainedEncoder(1, path=folder("whisper")).network
+    samples = torch.sin(torch.arange(12_345) / 5) * torch.linspace(0, 1, 12_345)
+    theirs = transformers.WhisperFeatureExtractor(chunk_length=30)(
+        samples.numpy(), sampling_rate=16_000, return_tensors="pt"
+    ).input_features[0]
+    own = network.log_mels(waveforms(16_000, 12_345).with_values(pad(samples, 16_000)))
+    assert own.lengths.tolist() == [100, 78]
+    torch.testing.assert_close(own.values[1, :78], theirs[:, :78].T, atol=1e-4, rtol=0)
+
+
+def pad(samples: Tensor, length: int) -> Tensor:
+    return torch.nn.functional.pad(samples, (0, length - len(samples)))[None, :, None].repeat(2, 1, 1)
+
+
+def test_whisper_encodes_longer_clips_in_pieces(folder: Callable[[str], str]) -> None:
+    encoder = PretrainedEncoder(1, path=folder("whisper")).eval()
+    samples = torch.randn(40_000, 1) * 0.1
+    quiet = samples.clone()
+    quiet[:12_000] *= 0.5  # the first of the pieces of 1 s
+    with torch.no_grad():
+        steps, other = (encoder(Padded.collate([each])).values for each in (samples, quiet))
+    assert steps.shape[1] == 125
+    assert (steps[0, :40] - other[0, :40]).abs().max() > 1e-3
+    torch.testing.assert_close(steps[0, 60:], other[0, 60:], **EXACT)
+
+
+def trained(encoder: PretrainedEncoder) -> set[str]:
+    return {name for name, weight in encoder.named_parameters() if weight.requires_grad}
+
+
+@pytest.mark.parametrize("family", ["wav2vec2_group", "whisper"])
+def test_freeze_trains_what_it_says(family: str, folder: Callable[[str], str]) -> None:
+    path = folder(family)
+    counts = [
+        len(trained(PretrainedEncoder(1, path=path, freeze=freeze)))
+        for freeze in ("none", "features", 2, 3, "all")
+    ]
+    assert counts[:3] == sorted({*counts[:3]}, reverse=True)
+    assert counts[2] > counts[3] >= counts[4] == 0
+    weighted = PretrainedEncoder(1, path=path, freeze="all", layer="weighted")
+    assert trained(weighted) == {"layer_logits"}
+    assert all(
+        ".layers.2." in name or ".model.layer_norm" in name
+        for name in trained(PretrainedEncoder(1, path=path, freeze=2))
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_trained_weight_gets_a_gradient(family: str, folder: Callable[[str], str]) -> None:
+    encoder = PretrainedEncoder(1, path=folder(family), layer="weighted").train()
+    MeanPooling(encoder.out_dim)(encoder(waveforms(4000, 3000))).square().sum().backward()
+    assert {name for name, weight in encoder.named_parameters() if weight.requires_grad} == {
+        name for name, weight in encoder.named_parameters() if weight.grad is not None
+    }
+
+
+def test_frozen_layers_have_no_dropout(folder: Callable[[str], str]) -> None:
+    audio = waveforms(4000)
+    frozen = PretrainedEncoder(1, path=folder("wav2vec2_layer"), freeze="all").train()
+    torch.testing.assert_close(frozen(audio).values, frozen(audio).values)
+    free = PretrainedEncoder(1, path=folder("wav2vec2_layer")).train()
+    assert (free(audio).values - free(audio).values).abs().max() > 1e-3
+
+
+def classifier(path: str, **changed: object) -> tuple[Any, dict[str, Any]]:
+    config = {
+        "features": {"_target_": "ser.features.Waveform", "sample_rate": 16_000, "normalize": "none"},
+        "frontend": {"_target_": "ser.models.Frontend", "normalize": "none", "delta_scale": 0.0},
+        "model": {"_target_": "ser.models.PretrainedEncoder", "path": path, **changed},
+        "pooling": {"_target_": "ser.models.MeanPooling"},
+        "head": {"_target_": "ser.models.Head"},
+        "target": {"_target_": "ser.targets.Classes", "class_names": ["anger", "joy"], "field": "emotion"},
+    }
+    description = describe(config, feature_dim=1)
+    model = assemble(description)[0]
+    return model, {**description, "model": dict(model.encoder.portable(description["model"]))}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpoint_needs_no_folder(family: str, tmp_path: Path) -> None:
+    model, description = classifier(save(tmp_path / "model", family), layer=2)
+    shutil.rmtree(tmp_path / "model")
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"ser": description, "state_dict": weights}, tmp_path / "best.ckpt")  # plain containers only
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    again = rebuild(content, tmp_path / "best.ckpt").model
+    audio = waveforms(4000, 2500)
+    torch.testing.assert_close(again(audio), model.eval()(audio), **EXACT)
+
+
+def test_encoder_learns_at_its_own_rate(folder: Callable[[str], str]) -> None:
+    model, _ = classifier(folder("whisper"), lr_scale=0.1, layer="weighted")
+    groups = parameter_groups(model, lr=1e-3)
+    rates = {id(weight): group.get("lr", 1e-3) for group in groups for weight in group["params"]}
+    assert rates[id(model.head.output.weight)] == rates[id(model.encoder.layer_logits)] == 1e-3
+    assert rates[id(model.encoder.network.model.conv1.weight)] == pytest.approx(1e-4)
+    assert len(rates) == sum(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layer": 4}, r"model.layer=4: this encoder has the hidden states 0 to 3\."),
+        ({"freeze": 4}, r"model.freeze=4: 3 transformer layers are in use\. Give 0 to 3"),
+        (
+            {"in_dim": 26},
+            r"reads waveforms of one value per step, and gets 26 values\. Set features=waveform",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(
+    settings: dict[str, Any], message: str, folder: Callable[[str], str]
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        PretrainedEncoder(**{"in_dim": 1, "path": folder("whisper"), **settings})
+
+
+def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"model.path=openai/whisper-tiny: holds no config.json"):
+        PretrainedEncoder(1, path="openai/whisper-tiny")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"its config.json cannot be read"):
+        PretrainedEncoder(1, path=str(tmp_path))
+
+
+def test_model_of_text_is_refused(tmp_path: Path) -> None:
+    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    transformers.BertModel(transformers.BertConfig(vocab_size=9, **small)).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"a bert is not an encoder of speech"):
+        PretrainedEncoder(1, path=str(tmp_path))
+
+
+def test_folder_without_some_files_is_refused(tmp_path: Path) -> None:
+    path = Path(save(tmp_path, "whisper"))
+    weights = path / "model.safetensors"
+    weights.rename(path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"holds no model.safetensors.*convert"):
+        PretrainedEncoder(1, path=str(path))
+    (path / "pytorch_model.bin").rename(weights)
+    (path / "preprocessor_config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"preprocessor_config.json cannot be read"):
+        PretrainedEncoder(1, path=str(path))
+
+
+def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = Path(save(tmp_path, "whisper")) / "model.safetensors"
+    kept = {name: tensor for name, tensor in load_file(file).items() if "encoder.layers.1.fc1" not in name}
+    save_file(kept, file, metadata={"format": "pt"})
+    with pytest.raises(
+        CheckpointError, match=r"lack 2 tensors of the encoder, the first is layers.1.fc1.bias"
+    ):
+        PretrainedEncoder(1, path=str(tmp_path))
+
+
+def test_missing_package_is_named(
+    folder: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, description = classifier(folder("whisper"))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(
+        MissingPackageError, match=r"transformers is not installed.*pip install .*transformers>="
+    ):
+        PretrainedEncoder(1, path=folder("whisper"))
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    with pytest.raises(MissingPackageError, match=r"best.ckpt: model=pretrained: the package transformers"):
+        rebuild({"ser": description, "state_dict": weights}, tmp_path / "best.ckpt")
+
+
+def test_architecture_is_plain_containers(folder: Callable[[str], str]) -> None:
+    architecture = PretrainedEncoder(1, path=folder("hubert_group")).architecture
+    assert json.loads(json.dumps(architecture)) == architecture
+    assert architecture["extractor"]["sampling_rate"] == 16_000
+    assert PretrainedEncoder.waveform_rate({"path": folder("hubert_group")}) == 16_000
+
+
+@pytest.mark.shared
+def test_real_whisper_is_that_of_the_library(shared: Path) -> None:
+    path = shared / "weights" / "whisper-tiny.en-encoder"
+    if not path.is_dir():
+        pytest.skip("no whisper-tiny.en-encoder in shared/weights")
+    encoder = PretrainedEncoder(1, path=str(path)).eval()
+    samples = torch.randn(479_841) * 0.05  # fills its 30 s of positions
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(path)
+    mels = extractor(samples.numpy(), sampling_rate=16_000, return_tensors="pt").input_features
+    with torch.no_grad():
+        theirs = encoder.network.model(mels).last_hidden_state
+        own = encoder(Padded.collate([samples[:, None]])).values
+    torch.testing.assert_close(own, theirs, atol=5e-3, rtol=0)  # of values up to 13
