@@ -209,7 +209,7 @@ def _score_table(report: RunReport) -> Table:
     table = Table(corner, box=box.SIMPLE_HEAD)
     for split in splits:
         table.add_column(split, justify="right")
-    for row in rows:
+    for row in [*rows, *_field_cells(report)]:
         table.add_row(*row, style="bold" if row[0] == _title(_headline_metric(report)) else None)
     return table
 
@@ -225,6 +225,20 @@ def _score_cells(report: RunReport) -> list[list[str]]:
         if any(value is not None for value in values):
             rows.append([_title(name), *("-" if value is None else _shown(value, name) for value in values)])
     return rows
+
+
+def _field_cells(report: RunReport) -> list[list[str]]:
+    """Return one row per label field, of tasks that have several: its headline metric in each split."""
+    rows: dict[str, list[str]] = {}
+    splits = _scored_splits(report)
+    for result in (result for results in report.results.values() for result in results):
+        fields = getattr(result, "fields", ())
+        for field in fields if len(fields) > 1 else ():
+            prefix = f"{result.name}/" if result.name else ""
+            values = [report.metrics.get(f"{split}/{prefix}{result.headline}_{field}") for split in splits]
+            title = f"{_title(prefix + result.headline)} of {field}"
+            rows[title] = ["-" if value is None else _shown(value, result.headline) for value in values]
+    return [[title, *cells] for title, cells in rows.items()]
 
 
 def _scored_splits(report: RunReport) -> list[str]:

@@ -46,6 +46,7 @@ def test_scores_of_each_field_are_learnt_and_reported(trained: tuple[Path, str])
     assert found["test/ccc_mean"] == pytest.approx(mean, abs=1e-6)
     assert found["test/ccc_mean"] > 0.4
     assert "Predictions are matched to the labels of train: scaled by" in output
+    assert f"CCC of valence {found['validation/ccc_valence']:.3f}" in " ".join(output.split())
     target = torch.load(folder / "run" / "checkpoints" / "best.ckpt", weights_only=True)["ser"]["target"]
     assert len(target["scale"]) == len(target["offset"]) == 3
     assert (
