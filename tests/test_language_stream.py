@@ -237,7 +237,7 @@ def test_state_is_carried_from_sequence_to_sequence(speech: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["pooling=mean"], r"pooling=mean, target=frame_classes: one answers frames.*Use pooling=none"),
+        (["pooling=mean"], r"pooling=mean, target=frame_classes: one answers frames.*Set pooling=none"),
         (
             ["target=classes", "pooling=mean", "callbacks=default"],
             r"silence=mask: is about the frames of an answer.*silence\.mode=remove",

@@ -243,6 +243,7 @@ def check_augment(settings: Train) -> None:
     extractor: Extractor = build(settings.features, slot="features")
     are_bands = extractor.band_frequencies() is not None
     are_energies = extractor.are_log_energies and not uses_speaker_normalization(settings.frontend)
+    target: type[Target] = find_class(settings.target, slot="target")
     needs = {
         "time_stretch": (not extractor.is_waveform, "spectra, whose pitch it leaves as it is"),
         "frequency_warp": (are_bands, "mel bands"),
@@ -252,7 +253,8 @@ def check_augment(settings: Train) -> None:
     }
     for piece, (has_them, what) in needs.items():
         if settings.augment.get(piece) and not has_them:
-            instead = "" if piece == "mixup" else ", and change recordings with waveform_augment instead"
+            is_alone = piece == "mixup" or target.resolution == "frame"
+            instead = "" if is_alone else ", and change recordings with waveform_augment instead"
             raise ConfigError(
                 f"augment.{piece}={settings.augment[piece]}: needs {what}, and {type(extractor).__name__} gives none "
                 f"with these settings. Set augment.{piece}=0{instead}."
@@ -297,7 +299,12 @@ def check_frames(settings: Train) -> None:
     if pooling.resolution != target.resolution:
         raise ConfigError(
             f"pooling={option_of('pooling', pooling)}, target={option_of('target', target)}: one answers frames, the "
-            "other utterances. Use pooling=none with target=frame_classes, and another pooling with other targets."
+            f"other utterances. Set pooling={'none' if answers_frames else 'mean'}."
+        )
+    if target.labelled_at == "frame" and uses_speaker_normalization(settings.frontend):
+        raise ConfigError(
+            "frontend.normalize=speaker: would normalise the audio of a speaker, but the steps of this target hold "
+            "words, too. Set frontend.normalize=global."
         )
     if settings.batching.carry_state:
         _check_carried(settings, answers_frames=answers_frames)
@@ -315,6 +322,11 @@ def check_frames(settings: Train) -> None:
                 "pooling=none."
             )
         return
+    _refuse_whole_utterance_pieces(settings, option_of("target", target))
+
+
+def _refuse_whole_utterance_pieces(settings: Train, target: str) -> None:
+    """Refuse augmentation and callbacks that work on whole utterances, where frames are answered."""
     refused = {
         "augment.mixup": settings.augment.get("mixup"),
         "augment.time_stretch": settings.augment.get("time_stretch"),
@@ -325,8 +337,7 @@ def check_frames(settings: Train) -> None:
         if value:
             off = "0" if key.startswith("augment.") else "null"
             raise ConfigError(
-                f"{key}: works on whole utterances, but target={option_of('target', target)} answers frames. "
-                f"Set {key}={off}."
+                f"{key}: works on whole utterances, but target={target} answers frames. Set {key}={off}."
             )
 
 

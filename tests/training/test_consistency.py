@@ -91,6 +91,7 @@ def test_derived_features_say_what_they_are(kind: str, piece: str, fits: bool) -
         "features": {"_target_": f"of_a_user.{kind}"},
         "frontend": {"normalize": "global"},
         "augment": {piece: 0.1},
+        "target": {"_target_": "ser.targets.Classes"},
     }
     settings = Train.of(config)
     if fits:
@@ -124,3 +125,17 @@ def test_splits_are_not_read_without_a_needed_node(node: str) -> None:
     del config[node]
     with pytest.raises(ConfigError, match=f"{node}: is deleted or null, but"):
         read_splits(Train.of(config))
+
+
+def over_time(*overrides: str) -> Train:
+    return Train.of(composed("experiment=semantic", "data=sewa", "data.root=.", *overrides))
+
+
+def test_labels_over_time_are_not_normalised_by_speaker() -> None:
+    with pytest.raises(ConfigError, match=r"Set frontend\.normalize=global"):
+        check_frames(over_time("frontend.normalize=speaker"))
+
+
+def test_waveform_augment_is_no_remedy_for_steps() -> None:
+    with pytest.raises(ConfigError, match=r"Set augment\.frequency_warp=0\.$"):
+        check_augment(over_time("augment=speed_and_warp"))
