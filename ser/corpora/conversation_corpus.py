@@ -143,12 +143,9 @@ class ConversationCorpus(ABC):
             declared=self.declared_leaks,
         )
         store = recordings.store.with_step_labels(self._labels(kept, recordings.store), self.fields)
-        table, remarks = None, ["Words: none are used, as data.words is null."]
-        if self.words is not None:
-            train = [kept[index].words for index in assignment["train"].tolist()]
-            table = self.words.fit(train, [each.words for each in kept])
+        table, remarks = self._fit_words(kept, assignment)
+        if table is not None:
             store = store.with_words(words_of_steps([each.words for each in kept], store, table))
-            remarks = _describe_words(kept, assignment, table)
         manifests = {name: manifest.select(indices.tolist()) for name, indices in assignment.items()}
         stores = {name: store.select(indices) for name, indices in assignment.items()}
         return Splits(
@@ -164,6 +161,20 @@ class ConversationCorpus(ABC):
             ),
             manifests,
         )
+
+    def _fit_words(
+        self, found: Sequence[Conversation], assignment: Mapping[str, np.ndarray]
+    ) -> tuple[WordTable | None, list[str]]:
+        """Return the table of the vectors of words, and remarks on how many words have one."""
+        if self.words is None:
+            return None, ["Words: none are used, as data.words is null."]
+        if not any(each.words for each in found):
+            raise DataError(
+                f"{self.root}: no recording has words. Add their times, or set words=none model.fusion=audio_only"
+            )
+        train = [found[index].words for index in assignment["train"].tolist()]
+        table = self.words.fit(train, [each.words for each in found])
+        return table, _describe_words(found, assignment, table)
 
     def _labels(self, found: Sequence[Conversation], store: Store) -> np.ndarray:
         """Return the labels of all steps [sum of T, K] float32."""

@@ -104,7 +104,9 @@ def _find_nearest(times: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.nda
     return nearest, distances.min(0) <= period / 2 + _TOLERANCE_S
 
 
-def keep_words(words: Sequence[Word], duration_s: float, late: list[str], *, name: str) -> tuple[Word, ...]:
+def keep_words(
+    words: Sequence[Word], duration_s: float, late: list[str], *, name: str, place: str
+) -> tuple[Word, ...]:
     """Return the words that reach into the audio, and note the others.
 
     Args:
@@ -112,10 +114,18 @@ def keep_words(words: Sequence[Word], duration_s: float, late: list[str], *, nam
         duration_s: Duration of the audio in s.
         late: Words that lie beyond the audio, to which those of this recording are appended.
         name: Name of the recording.
+        place: Name of the words, for messages.
+
+    Raises:
+        DataError: There are words, and none reaches into the audio: they are of another recording.
     """
     num_steps = count_steps(duration_s)
-    outside = count_outside([(word.start, word.end) for word in words], num_steps)
-    inside = len(words) - outside
+    inside = len(words) - count_outside([(word.start, word.end) for word in words], num_steps)
+    if words and not inside:
+        raise DataError(
+            f"{place}: has words from {words[0].start:g} s on, but {name} is {duration_s:.2f} s long. Give the words "
+            "of this recording, with times in seconds."
+        )
     late += [f"{word.text!r} of {name} at {word.start:g} s" for word in words[inside:]]
     return tuple(words[:inside])
 

@@ -103,7 +103,9 @@ class SewaCorpus(ConversationCorpus):
             path=path,
             split=split,
             speaker=None,
-            words=keep_words(self._read_words(path), duration_s, late, name=name),
+            words=keep_words(
+                self._read_words(path), duration_s, late, name=name, place=f"{self.root}, words of {name}"
+            ),
             turns=self._read_turns(name, duration_s),
             times=times,
             values=values,

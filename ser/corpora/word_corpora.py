@@ -126,7 +126,13 @@ class MuseCarCorpus(ConversationCorpus):
             path=path,
             split=split,
             speaker=None,
-            words=keep_words(self._read_words(name), duration_s, late, name=name),
+            words=keep_words(
+                self._read_words(name),
+                duration_s,
+                late,
+                name=name,
+                place=str(self.root / self.transcripts / name),
+            ),
             turns=None,
             times=times,
             values=values,
@@ -265,7 +271,9 @@ class IemocapWordsCorpus(ConversationCorpus):
             path=path,
             split=self.split_of.get(session, "train"),
             speaker=match["session"] + match["talker"],
-            words=keep_words(read_wdseg(words) if words.exists() else [], duration_s, late, name=name),
+            words=keep_words(
+                read_wdseg(words) if words.exists() else [], duration_s, late, name=name, place=str(words)
+            ),
             turns=None,
             times=times,
             values=np.tile(np.array(labels[name], np.float32), (len(times), 1)),

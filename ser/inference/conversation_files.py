@@ -125,7 +125,7 @@ class ConversationFiles:
         if text is not None:
             found = self._words_of(utterance, text)
             duration_s = probe(utterance.path).duration_s
-            words = keep_words_of(found, duration_s, late, name=utterance.id, place=str(text))
+            words = keep_words(found, duration_s, late, name=utterance.id, place=str(text))
         if turns is not None:
             spans = read_turns(turns, probe(utterance.path).duration_s)
             utterance = replace(utterance, turns=spans)
@@ -150,30 +150,6 @@ class ConversationFiles:
         if self.words is not None:
             return read_words(path)
         return find_words(utterance.path, path, self.aligners, self.summary, language=self.language)
-
-
-def keep_words_of(
-    words: Sequence[Word], duration_s: float, late: list[str], *, name: str, place: str
-) -> tuple[Word, ...]:
-    """Return the words that reach into a recording, and note the others, see `keep_words`.
-
-    Args:
-        words: Words, sorted; one at least.
-        duration_s: Duration of the recording in s.
-        late: Words that lie beyond the audio, to which those of this recording are appended.
-        name: Name of the recording.
-        place: Name of the words, for messages.
-
-    Raises:
-        DataError: None does, so they are of another recording.
-    """
-    inside = keep_words(words, duration_s, late, name=name)
-    if not inside:
-        raise DataError(
-            f"{place}: has words from {words[0].start:g} s on, but {name} is {duration_s:.2f} s long. Give the words "
-            "of this recording, with times in seconds."
-        )
-    return inside
 
 
 def warn_about_late(late: Sequence[str]) -> None:
@@ -214,7 +190,7 @@ def spoken_words(given: Words, duration_s: float, late: list[str], *, name: str)
     else:
         place, words = f"words of {name}", [_as_word(each, number) for number, each in enumerate(given, 1)]
         check_order(Path(place), [(word.start, word.end) for word in words], "word")
-    return keep_words_of(words, duration_s, late, name=name, place=place) if words else ()
+    return keep_words(words, duration_s, late, name=name, place=place)
 
 
 def _as_word(given: Any, number: int) -> Word:

@@ -19,7 +19,7 @@ from ser.errors import CheckpointError, ConfigError, DataError
 from ser.text.contextual import ContextualVectors
 from ser.text.vector_files import read_word_vectors
 from ser.text.word_training import train_word_vectors
-from ser.text.word_vectors import Coverage, WordVectors
+from ser.text.word_vectors import Coverage, WordVectors, clean_word
 from ser.text.words import Word
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,11 @@ class TrainedVectors(WordSource):
 
     def fit(self, train: Sequence[Sequence[Word]], everything: Sequence[Sequence[Word]]) -> WordTable:
         """Train vectors on the sentences of the training recordings."""
-        sentences = [[word.text for word in sentence] for words in train for sentence in _sentences(words)]
+        sentences = [
+            [clean_word(word.text) or word.text for word in sentence]
+            for words in train
+            for sentence in _sentences(words)
+        ]
         options = {"dim": self.dim, "window": self.window, "min_count": self.min_count}
         trained = train_word_vectors(sentences, **options)
         return LookupTable(WordVectors(trained.words, trained.vectors, unknown=self.unknown))

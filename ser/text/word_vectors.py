@@ -112,11 +112,6 @@ class WordVectors:
         unknown = Counter({word: count for word, count in counts.items() if word not in self})
         return Coverage(counts.total(), unknown, len(counts))
 
-    def restrict(self, words: Iterable[str]) -> "WordVectors":
-        """Keep the vectors that these words need, such as those of a checkpoint's corpus."""
-        rows = sorted({row for word in words if (row := self._row(word)) is not None})
-        return self._with([self.words[row] for row in rows], self.vectors[rows])
-
     def extended(self, other: "WordVectors") -> "WordVectors":
         """Add the vectors of another table of the same width, whose words are new."""
         return self._with([*self.words, *other.words], torch.cat([self.vectors, other.vectors]))

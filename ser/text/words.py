@@ -150,7 +150,7 @@ def check_order(path: Path, times: Sequence[tuple[float, float]], what: str) -> 
         if following < end - ROUNDING_S:
             raise DataError(
                 f"{path}, {what} {number + 1}: starts at {following:g} s, before {what} {number} ends at {end:g} s. "
-                "Correct the times, or put another speaker's words into a file of their own."
+                f"Correct the times, or put another speaker's {what}s into a file of their own."
             )
 
 

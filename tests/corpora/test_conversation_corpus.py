@@ -1,5 +1,6 @@
 """Conversations as the data of a run: audio, words and labels on steps of 0.1 s."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import torch
 
 from ser.batch import Padded
 from ser.corpora import SewaCorpus
-from ser.errors import ConfigError
+from ser.errors import ConfigError, DataError
 from ser.features import StepLogMel
 from ser.features.steps import split_roles
 from ser.splits import Predefined
 from ser.splits.base import Splits
 from ser.text import TrainedVectors
 from ser.text.word_sources import table_from_state
-from ser.text.words import read_words
+from ser.text.words import Word, read_words
 from tests.conversations import COUNTS, RATE, STEPS, TURNS, WORDS, write_sewa
 
 soundfile = pytest.importorskip("soundfile")
@@ -112,3 +113,19 @@ def test_words_of_each_split_are_counted(splits: Splits) -> None:
 def test_features_of_another_step_are_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"10 ms long.*Use features=step_log_mel"):
         corpus(root).splits({"_target_": "ser.features.LogMel"})
+
+
+def test_a_corpus_without_words_is_refused_if_they_are_needed(tmp_path: Path) -> None:
+    root = write_sewa(tmp_path / "corpus")
+    shutil.rmtree(root / "speech2vec")
+    with pytest.raises(DataError, match="no recording has words"):
+        corpus(root).splits(FEATURES)
+    assert corpus(root, words=None).splits(FEATURES).facts.words is None
+
+
+def test_trained_vectors_are_those_of_a_word_in_any_case() -> None:
+    words = [Word(text, place, place + 0.5) for place, text in enumerate(("Das", "das", "Haus.", "ist"))]
+    table = TrainedVectors(dim=DIM).fit([words], [words])
+    spoken = [Word(text, 0, 1) for text in ("das", "Das", "haus")]
+    assert not table.coverage(spoken).unknown
+    torch.testing.assert_close(*table.embed(spoken)[:2])

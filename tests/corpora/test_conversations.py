@@ -166,10 +166,19 @@ def test_malformed_labels_are_refused(root: Path, rows: str, message: str) -> No
     assert message in told
 
 
+def test_words_of_which_none_reaches_into_the_audio_are_refused(root: Path) -> None:
+    write(root / "speech2vec/segmentation/Train_01.csv", "s0w0;20;21;weg\n")
+    assert "words of Train_01: has words from 20 s on, but Train_01 is 2.00 s long" in refusal(root)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("0;1\n0.9;1.5\n", "turn 2: starts at 0.9 s, before turn 1 ends at 1 s."),
+        (
+            "0;1\n0.9;1.5\n",
+            "turn 2: starts at 0.9 s, before turn 1 ends at 1 s. Correct the times, or put another "
+            "speaker's turns",
+        ),
         ("1;1.5\n0;0.5\n", "turn 2: starts at 0 s, before turn 1 at 1 s."),
         ("0;1\n1.2;2.6\n", "line 2: a turn ends at 2.6 s, but the audio is 2.00 s long."),
         ("1;0.5\n", "turn 1: ends at 0.5 s, before its start at 1 s."),

@@ -89,12 +89,6 @@ def test_a_damaged_table_is_refused(table: WordVectors, part: dict) -> None:
         WordVectors.from_state(table.state() | part)
 
 
-def test_only_vectors_that_words_need_are_kept(table: WordVectors) -> None:
-    small = table.restrict(["Dog", "<laughter>", "cat"])
-    assert small.words == ("laughter", "dog")
-    torch.testing.assert_close(small.lookup(["dog"])[0], table.lookup(["dog"])[0])
-
-
 def test_a_file_is_read_for_the_needed_words(tmp_path: Path) -> None:
     table = read_word_vectors(write(tmp_path, FILE), ["hund", "<laughter>", "katze"])
     assert {*table.words} == {"hund", "lachen"}
