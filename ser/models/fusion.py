@@ -225,7 +225,7 @@ class FusionEncoder(Encoder):
         in_channels: int = 1,
         *,
         text_dim: int,
-        fusion: Way = "attention",
+        fusion: Way = "concat",
         dim: int = 64,
         context: Literal["gru", "lstm", "transformer"] = "gru",
         hidden_dim: int = 64,
