@@ -54,6 +54,8 @@ def stated(option: str) -> dict[str, Any]:
 NEEDED = {
     "data=manifest": ("data.path=data",),
     "data=pattern": ("data.pattern=x",),
+    "experiment=finetune": ("model.path=data",),
+    "model=pretrained": ("model.path=data",),
     "waveform_augment=noises_and_rooms": (
         "waveform_augment.noises.root=data",
         "waveform_augment.impulses.root=data",

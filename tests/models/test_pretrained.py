@@ -13,10 +13,13 @@ from torch import Tensor
 
 from ser.batch import Padded
 from ser.checkpoints.checkpoint import assemble, describe, rebuild
+from ser.config.settings import Train
 from ser.errors import CheckpointError, ConfigError, MissingPackageError
 from ser.models import MeanPooling, PretrainedEncoder
+from ser.training.consistency import check_encoder_input
 from ser.training.task import parameter_groups
 from tests.conftest import alone
+from tests.fits import composed
 
 transformers = pytest.importorskip("transformers")
 
@@ -309,6 +312,24 @@ def test_architecture_is_plain_containers(folder: Callable[[str], str]) -> None:
     assert json.loads(json.dumps(architecture)) == architecture
     assert architecture["extractor"]["sampling_rate"] == 16_000
     assert PretrainedEncoder.waveform_rate({"path": folder("hubert_group")}) == 16_000
+
+
+@pytest.mark.parametrize(
+    ("changed", "remedy"),
+    [
+        ("features.sample_rate=8000", "features.sample_rate=16000"),
+        ("features.normalize=peak", "features.normalize=none"),
+        ("frontend.normalize=global", "frontend.normalize=none"),
+        ("frontend.delta_scale=3", "frontend.delta_scale=0"),
+    ],
+)
+def test_features_are_waveforms_as_recorded(
+    changed: str, remedy: str, folder: Callable[[str], str], tmp_path: Path
+) -> None:
+    words = ("data=folder", f"data.root={tmp_path}", "experiment=finetune", f"model.path={folder('whisper')}")
+    check_encoder_input(Train.of(composed(*words)))
+    with pytest.raises(ConfigError, match=rf"unchanged waveforms of 16000 Hz\. Set {remedy}\."):
+        check_encoder_input(Train.of(composed(*words, changed)))
 
 
 @pytest.mark.shared
