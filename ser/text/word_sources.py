@@ -171,8 +171,13 @@ class LookupTable:
         except DataError as error:
             _log.warning("%s", error)
             return
-        check_width(str(self.path), found.dim, self.dim)
-        self.vectors = self.vectors.extended(found)
+        if found.dim == self.dim:
+            self.vectors = self.vectors.extended(found)
+        else:
+            _log.warning(
+                "%s: has vectors of %d values, not of %d as in training, so new words are not looked up in it",
+                *(self.path, found.dim, self.dim),
+            )
 
     def embed(self, words: Sequence[Word]) -> Tensor:
         """Return the vectors [N, D] of words, whatever their sentence."""

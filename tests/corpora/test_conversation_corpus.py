@@ -15,7 +15,7 @@ from ser.features import StepLogMel
 from ser.features.steps import split_roles
 from ser.splits import Predefined
 from ser.splits.base import Splits
-from ser.text import TrainedVectors
+from ser.text import TrainedVectors, VectorFile
 from ser.text.word_sources import table_from_state
 from ser.text.words import Word, read_words
 from tests.conversations import COUNTS, RATE, STEPS, TURNS, WORDS, write_sewa
@@ -129,3 +129,16 @@ def test_trained_vectors_are_those_of_a_word_in_any_case() -> None:
     spoken = [Word(text, 0, 1) for text in ("das", "Das", "haus")]
     assert not table.coverage(spoken).unknown
     torch.testing.assert_close(*table.embed(spoken)[:2])
+
+
+def test_new_words_are_not_taken_from_vectors_of_another_width(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "words.vec"
+    path.write_text("2 3\nhaus 1 2 3\nhund 4 5 6\n")
+    words = [Word("haus", 0, 1)]
+    table = VectorFile(str(path), dim=3).fit([words], [words])
+    path.write_text("1 2\nhund 4 5\n")
+    table.prepare([Word("hund", 0, 1)])
+    assert "has vectors of 2 values, not of 3 as in training" in caplog.text
+    assert table.coverage([Word("hund", 0, 1)]).unknown
