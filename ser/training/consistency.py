@@ -301,11 +301,8 @@ def check_frames(settings: Train) -> None:
             f"pooling={option_of('pooling', pooling)}, target={option_of('target', target)}: one answers frames, the "
             f"other utterances. Set pooling={'none' if answers_frames else 'mean'}."
         )
-    if target.labelled_at == "frame" and uses_speaker_normalization(settings.frontend):
-        raise ConfigError(
-            "frontend.normalize=speaker: would normalise the audio of a speaker, but the steps of this target hold "
-            "words, too. Set frontend.normalize=global."
-        )
+    if target.labelled_at == "frame":
+        _check_over_time(settings, option_of("target", target))
     if settings.batching.carry_state:
         _check_carried(settings, answers_frames=answers_frames)
     if not answers_frames:
@@ -323,6 +320,20 @@ def check_frames(settings: Train) -> None:
             )
         return
     _refuse_whole_utterance_pieces(settings, option_of("target", target))
+
+
+def _check_over_time(settings: Train, target: str) -> None:
+    """Refuse what needs one speaker or one class for a recording, where labels and words are over time."""
+    if uses_speaker_normalization(settings.frontend):
+        raise ConfigError(
+            "frontend.normalize=speaker: would normalise the audio of a speaker, but the steps of this target hold "
+            "words, too. Set frontend.normalize=global."
+        )
+    if settings.callbacks.get("recordings"):
+        raise ConfigError(
+            f"callbacks.recordings: scores the class of each recording, but target={target} predicts values over time. "
+            "Set callbacks.recordings=null."
+        )
 
 
 def _refuse_whole_utterance_pieces(settings: Train, target: str) -> None:

@@ -139,3 +139,8 @@ def test_labels_over_time_are_not_normalised_by_speaker() -> None:
 def test_waveform_augment_is_no_remedy_for_steps() -> None:
     with pytest.raises(ConfigError, match=r"Set augment\.frequency_warp=0\.$"):
         check_augment(over_time("augment=speed_and_warp"))
+
+
+def test_decisions_on_recordings_need_classes() -> None:
+    with pytest.raises(ConfigError, match=r"Set callbacks\.recordings=null"):
+        check_frames(over_time("callbacks=language_id_stream"))
