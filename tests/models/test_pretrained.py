@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import ser
 from ser.batch import Padded
 from ser.checkpoints.checkpoint import assemble, describe, rebuild
 from ser.config.settings import Train
@@ -19,7 +20,7 @@ from ser.models import MeanPooling, PretrainedEncoder
 from ser.training.consistency import check_encoder_input
 from ser.training.task import parameter_groups
 from tests.conftest import alone
-from tests.fits import composed
+from tests.fits import composed, fit
 
 transformers = pytest.importorskip("transformers")
 
@@ -330,6 +331,28 @@ def test_features_are_waveforms_as_recorded(
     check_encoder_input(Train.of(composed(*words)))
     with pytest.raises(ConfigError, match=rf"unchanged waveforms of 16000 Hz\. Set {remedy}\."):
         check_encoder_input(Train.of(composed(*words, changed)))
+
+
+def test_fine_tuned_run_predicts_without_the_folder(recordings: Path, tmp_path: Path) -> None:
+    pytest.importorskip("soundfile")
+    path = save(tmp_path / "model", "whisper")
+    words = (
+        "model=pretrained",
+        f"model.path={path}",
+        "model.layer=weighted",
+        "model.freeze=1",
+        "pooling=mean",
+    )
+    before = PretrainedEncoder(1, path=path).state_dict()
+    fitted = fit(recordings, tmp_path / "run", *words, data="ravdess")
+    shutil.rmtree(path)
+    after = fitted.task.model.encoder.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(".layers.1." in name for name in moved)
+    assert not any(".layers.0." in name or ".conv" in name for name in moved)
+    file = next(recordings.rglob("*.wav"))
+    found = ser.load(fitted.run.best).predict(file)
+    assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.shared
