@@ -106,10 +106,10 @@ class StepExtractor(Extractor):
         raise NotImplementedError
 
     def check_streamable(self) -> None:
-        """Refuse to be streamed, as the words of a stream are not known."""
+        """Refuse to be streamed, as the words of a stream are not known; an exported model takes a stream."""
         raise ConfigError(
-            "features: steps of 0.1 s have the words of a transcript, which a stream has not. Predict whole "
-            "recordings, without a stream."
+            "features: steps of 0.1 s have the words of a transcript, which a stream has not, so that their models are "
+            "neither streamed nor exported. Predict whole recordings, without a stream."
         )
 
 

@@ -297,8 +297,8 @@ def _audio_dim(in_dim: int, in_channels: int, text_dim: int, way: str) -> int:
         )
     if text_dim == 0 and way != "audio_only":
         raise ConfigError(
-            f"model.fusion={way}: needs word vectors, and this data has none. Use experiment=semantic, or set "
-            "model.fusion=audio_only"
+            f"model.fusion={way}: needs word vectors, and none are used. Set model.fusion=audio_only, or use "
+            "experiment=semantic without words=none."
         )
     most = in_dim if way == "text_only" else in_dim - 1
     least = 0 if way == "audio_only" else 1

@@ -363,7 +363,7 @@ def test_words_of_a_part_of_a_recording_are_refused(audio: Path, tmp_path: Path)
             ["words=w.csv", "stream=true"],
             "words=w.csv: is for recordings, but the input is a stream. Leave it out.",
         ),
-        (["stream=true"], "which a stream has not. Predict whole recordings, without a stream."),
+        (["stream=true"], "neither streamed nor exported. Predict whole recordings, without a stream."),
         (["words=none.csv"], "words=none.csv: "),
     ],
 )

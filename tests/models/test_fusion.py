@@ -199,7 +199,7 @@ def test_dropout_is_drawn_again_alike_for_gradients() -> None:
         ),
         (
             {"text_dim": 0},
-            r"needs word vectors, and this data has none\. Use experiment=semantic, or set model\.fusion=audio_only",
+            r"needs word vectors, and none are used\. Set model\.fusion=audio_only, or use experiment=semantic",
         ),
         ({"text_dim": 4, "in_channels": 2}, r"Set frontend\.delta_scale=0"),
         (
