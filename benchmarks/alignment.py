@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.measure import ROOT, Goal, Options, Ratio, Result, main
 from ser.alignment.base import SAMPLE_RATE, Aligner, CannotAlignError
@@ -79,6 +80,7 @@ class Errors:
 
 def alignment(options: Options) -> Result:
     """Measure both aligners on generated speech, and their agreement on RAVDESS."""
+    torch.set_num_threads(1)  # a second one would count as CPU time while it waits
     rows, goals = [], []
     count = 4 if options.quick else _SENTENCES
     speech = {language: [*generate(language, count)] for language in LANGUAGES}
