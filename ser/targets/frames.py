@@ -167,7 +167,7 @@ class StepRegression(Regression):
         )
 
     @classmethod
-    def moments_of_train(cls, field: str, known: Tensor) -> tuple[float, float]:
+    def moments_of_train(cls, field: str, known: Tensor, others: Sequence[str]) -> tuple[float, float]:
         """Return mean and deviation; 1 for a constant, with a warning, as corpora have stretches of one value.
 
         Raises:
@@ -180,7 +180,7 @@ class StepRegression(Regression):
                 known[0],
             )
             return float(known[0]), 1.0
-        return super().moments_of_train(field, known)
+        return super().moments_of_train(field, known, others)
 
     def loss(self, outputs: Tensor, batch: Batch, compare: Compare) -> Tensor:
         """Return the losses of steps [R], or of sequences that have two labelled steps or more."""

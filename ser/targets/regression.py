@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ser.batch import Batch
-from ser.errors import ConfigError
+from ser.errors import ConfigError, setting
 from ser.names import is_missing, normalize_name
 from ser.targets.base import Compare, Quantity, Target
 from ser.targets.labels import LabelError, Labels, encode_labels
@@ -138,7 +138,8 @@ class Regression(ValueTarget):
         values = encode_labels(target, labels["train"]).double()
         moments: dict[str, list[float]] = {"mean": [], "std": []}
         for field, column in zip(target.label_names, values.T, strict=True):
-            mean, std = cls.moments_of_train(field, column[~column.isnan()])
+            others = [name for name in target.label_names if name != field]
+            mean, std = cls.moments_of_train(field, column[~column.isnan()], others)
             moments["mean"].append(mean)
             moments["std"].append(std)
         return {
@@ -147,17 +148,24 @@ class Regression(ValueTarget):
         }
 
     @classmethod
-    def moments_of_train(cls, field: str, known: Tensor) -> tuple[float, float]:
+    def moments_of_train(cls, field: str, known: Tensor, others: Sequence[str]) -> tuple[float, float]:
         """Return the mean and the deviation of the labelled values [N] of a field.
+
+        Args:
+            field: Name of the field.
+            known: Its labelled values.
+            others: Names of the other fields, for the message.
 
         Raises:
             ConfigError: Fewer than two of them differ.
         """
         if len(known) < 2 or bool((known == known[0]).all()):
             what = f"the value {known[0]:g} alone" if len(known) else "no value"
+            without = (
+                f"Leave it out with {setting('target.fields', others)}, or choose" if others else "Choose"
+            )
             raise ConfigError(
-                f"target.fields: {field!r} has {what} in train, so there is nothing to learn. Leave it out of "
-                "target.fields, or choose another split."
+                f"target.fields: {field!r} has {what} in train, so there is nothing to learn. {without} another split."
             )
         return float(known.mean()), float(known.std(correction=0))
 

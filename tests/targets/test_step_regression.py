@@ -128,7 +128,10 @@ def test_a_constant_field_is_named_and_has_a_deviation_of_one(caplog: pytest.Log
         "target.fields: 'valence' has the value 0.5 alone in train, so its CCC is 0 and nothing is learnt of it"
     ]
     rows[:, 1] = np.nan
-    with pytest.raises(ConfigError, match="'valence' has no value in train"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'valence' has no value in train.*Leave it out with 'target\.fields=\[arousal,liking\]'",
+    ):
         StepRegression.complete(spec, {"train": Table(rows)})
 
 
