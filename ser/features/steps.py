@@ -216,5 +216,7 @@ def _steps_of(start: float, end: float) -> tuple[int, int]:
 
 
 def _zeroed(waveforms: Padded) -> Padded:
-    """Return waveforms whose padding is 0, without a copy of a single one, which may last hours."""
-    return waveforms if len(waveforms.lengths) == 1 else waveforms.zeroed()
+    """Return waveforms whose padding is 0, without a copy of those that have none, which may last hours."""
+    if bool((waveforms.lengths == waveforms.values.shape[1]).all()):
+        return waveforms
+    return waveforms.with_values(waveforms.values.masked_fill(~waveforms.mask.unsqueeze(-1), 0))
