@@ -24,16 +24,14 @@ def test_collate_keeps_every_value() -> None:
 
 def test_moving_a_batch_moves_every_tensor_and_keeps_the_ids() -> None:
     audio = Padded(torch.zeros(2, 3, 1), torch.tensor([3, 1]))
-    batch = Batch(["7", 8], audio, torch.tensor([0, 1]), torch.tensor([5, 6]), text=audio)
+    batch = Batch(["7", 8], audio, torch.tensor([0, 1]), torch.tensor([5, 6]))
     moved = batch.to("meta")
     assert moved.ids == ["7", 8]
     assert len(moved) == 2
-    assert moved.text is not None
     devices = {
         moved.audio.values.device.type,
         moved.audio.lengths.device.type,
         moved.targets.device.type,
         moved.keys.device.type,
-        moved.text.values.device.type,
     }
     assert devices == {"meta"}

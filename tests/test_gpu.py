@@ -5,6 +5,9 @@ That is the CPU, or the device of `tests.other_device`, which refuses to mix its
 On a machine with a card: python -m pytest -m gpu tests
 """
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,8 +28,8 @@ from ser.training.task import Task, carried
 from tests import other_device
 from tests.commands import TINY
 from tests.config.test_composed import composed
-from tests.conftest import alone
-from tests.models.test_padding import make_batch, make_classifier, options, outputs
+from tests.conftest import REPOSITORY, alone
+from tests.models.test_padding import OF_SILENCE, make_batch, make_classifier, options, outputs
 from tests.training.test_plot_callbacks import Pieces, fitted, pieces, trainer_of
 
 pytestmark = [
@@ -161,8 +164,7 @@ def test_carried_state_follows_the_batch_to_the_device(device: torch.device) -> 
     assert not torch.allclose(found[0][0], found[0][1])
 
 
-@pytest.mark.parametrize("silence", [None, "remove", "mute"])
-@pytest.mark.parametrize("features", options("features"))
+@pytest.mark.parametrize(("features", "silence"), OF_SILENCE)
 def test_features_are_those_of_the_cpu(features: str, silence: str | None, device: torch.device) -> None:
     chosen = [f"silence={silence}"] if silence else []
     extractor = build(composed("train", [f"features={features}", *chosen])["features"], slot="features")
@@ -220,9 +222,32 @@ def fit_on(device: torch.device, folder: Path, made: Pieces, ckpt: Path | None =
     return task
 
 
+FRESH = "SER_TEST_FRESH"
+"""Variable of a process whose tests have computed no gradients yet: afterwards, torch takes no new device for them."""
+
+
+def needs_fresh_process(device: torch.device) -> None:
+    if device.type == other_device.NAME and FRESH not in os.environ:
+        pytest.skip("runs within test_trainings_run_elsewhere_in_a_fresh_process")
+
+
+@pytest.mark.skipif(FRESH in os.environ, reason="is the fresh process")
+def test_trainings_run_elsewhere_in_a_fresh_process() -> None:
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", __file__]
+    chosen = ["-k", "other and (begun_on_the_cpu or several_tasks)"]
+    ended = subprocess.run(
+        [*command, *chosen], env=os.environ | {FRESH: "1"}, cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    if other_device.IS_SUPPORTED:
+        assert "2 passed" in ended.stdout
+
+
 def test_a_training_begun_on_the_cpu_resumes_on_the_device(
     challenge: Path, tmp_path: Path, device: torch.device
 ) -> None:
+    needs_fresh_process(device)
+
     def made() -> Pieces:
         on_cpu = ("trainer.accelerator=cpu", "trainer.max_epochs=3")
         return pieces(challenge, tmp_path, *NARROW, *STILL, *on_cpu)
@@ -239,6 +264,7 @@ def test_a_training_begun_on_the_cpu_resumes_on_the_device(
 
 
 def test_several_tasks_train_on_the_device(recordings: Path, tmp_path: Path, device: torch.device) -> None:
+    needs_fresh_process(device)
     words = ("target=multi_task", "label_map=arousal_valence", "callbacks={}", *TINY, "trainer.max_epochs=1")
     curves = []
     for place in (torch.device("cpu"), device):

@@ -56,6 +56,8 @@ NEEDED = {
     "data=pattern": ("data.pattern=x",),
     "experiment=finetune": ("model.path=data",),
     "model=pretrained": ("model.path=data",),
+    "words=file": ("data.words.path=data",),
+    "words=text_model": ("data.words.path=data",),
     "waveform_augment=noises_and_rooms": (
         "waveform_augment.noises.root=data",
         "waveform_augment.impulses.root=data",
@@ -69,6 +71,7 @@ def chosen(request: pytest.FixtureRequest) -> tuple[str, DictConfig]:
     """Return an option and the config of a training that chooses it, composed once for several tests."""
     option = request.param
     of_recordings = ["data=folder"] if option.startswith(("split=", "label_map=")) else []
+    of_recordings += ["data=sewa"] if option.startswith("words=") else []
     root = [] if option == "data=manifest" else ["data.root=data"]
     target = ["target=regression"] if option in ("loss=ccc", "loss=l1", "loss=mse") else []
     return option, compose_train(*of_recordings, option, *target, *root, *NEEDED.get(option, ()))

@@ -225,6 +225,8 @@ def settings_of(**changes: Any) -> dict[str, Any]:
     schedule = {"_target_": "ser.training.one_cycle"}
     needed = ("data", "batching", "features", "frontend", "target", "model", "pooling", "head")
     others: dict[str, Any] = {name: {} for name in (*needed, "augment", "loss", "optimizer", "logger")}
+    others["target"] = {"_target_": "ser.targets.Quadrant"}
+    others["model"] = {"_target_": "ser.models.CNNEncoder"}
     others["callbacks"] = {"best": {"monitor": "validation/accuracy"}}
     defaults = others | {"seed": 0, "monitor": "validation/accuracy", "mode": "max", "schedule": schedule}
     return {**defaults, "trainer": {"max_epochs": 45, "check_val_every_n_epoch": 1} | trainer} | own
