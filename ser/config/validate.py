@@ -130,6 +130,8 @@ class Node:
                 target = self.content.get("_target_")
                 takes = f"{target} takes {', '.join(self.takes) or 'nothing'}."
                 remedy = nearest_key(key, known) or (takes if target else "--cfg job prints every key.")
+                if target and name in known and isinstance(value, Mapping):  # of a group's option
+                    remedy = f"{target} takes no {name}. Leave out {name}=OPTION."
                 yield f"{key}={show(value)}: unknown key. {remedy}"
             elif slot_of(key) and _names_no_class(value, parameter):
                 remedy = nearest_key(key, known) if self.path else f"Choose {key}=OPTION."

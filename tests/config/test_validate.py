@@ -219,6 +219,10 @@ def test_check_reports_all_problems_at_once():
             "schedule.lr=1: unknown key. Did you mean 'optimizer.lr'?",
         ),
         (
+            {"words": None, "target": {"_target_": "ser.targets.Quadrant", "words": {"path": "a"}}},
+            'target.words={"path": "a"}: unknown key. ser.targets.Quadrant takes no words. Leave out words=OPTION.',
+        ),
+        (
             {"optimizer": ADAMW | {"zzz": 1}},
             "optimizer.zzz=1: unknown key. torch.optim.AdamW takes params, lr, betas, eps, weight_decay, amsgrad,"
             " maximize, foreach, capturable, differentiable, fused.",
