@@ -1,6 +1,6 @@
 """Move the labels of a training split back by the delay of its annotators."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,11 @@ def resolve_delay(spec: Mapping[str, Any], train: Store) -> dict[str, Any]:
     """
     if spec.get("delay_s") != "estimate":
         return dict(spec)
-    labels = [labels for _, labels in _recordings(train)]
-    inputs = [_inputs(frames, train.audio.shape[1]) for frames, _ in _recordings(train)]
+    inputs, labels = [], []
+    for index in range(len(train)):
+        span = np.array([index]), np.zeros(1, dtype=np.int64), train.lengths[[index]]
+        inputs.append(_inputs(train.gather(*span)[0], train.audio.shape[1]))
+        labels.append(torch.from_numpy(train.gather_step_labels(*span)))
     return {**spec, "delay_s": round(estimate_delay(inputs, labels), 3)}
 
 
@@ -30,16 +33,10 @@ def compensate_store(train: Store, delay_s: float) -> Store:
     """Return a split whose labels are moved back; the last ones of each recording are unknown then."""
     assert train.step_labels is not None
     moved = train.step_labels.copy()
-    for first, (_, labels) in zip(train.firsts.tolist(), _recordings(train), strict=True):
-        moved[first : first + len(labels)] = compensate_delay(labels, delay_s).numpy()
+    for first, length in zip(train.firsts.tolist(), train.lengths.tolist(), strict=True):
+        own = slice(first, first + length)
+        moved[own] = compensate_delay(torch.from_numpy(train.step_labels[own]), delay_s).numpy()
     return train.with_step_labels(moved, train.label_names)
-
-
-def _recordings(store: Store) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the features [T, F] and the labels [T, K] of each recording."""
-    for index in range(len(store)):
-        span = np.array([index]), np.zeros(1, dtype=np.int64), store.lengths[[index]]
-        yield store.gather(*span)[0], torch.from_numpy(store.gather_step_labels(*span))
 
 
 def _inputs(frames: Tensor, audio_dim: int) -> Tensor:
