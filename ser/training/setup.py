@@ -127,6 +127,11 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
     stores = splits.stores
     if target.delay_s:
         assert target.delay_s != "estimate"
+        if settings.batching.overfit is not None:
+            raise ConfigError(
+                f"target.delay_s={target.delay_s:g}: moves the labels of train, which batching.overfit also scores. "
+                "Set target.delay_s=0"
+            )
         stores = {**stores, "train": compensate_store(stores["train"], target.delay_s)}
         remark = f"Labels of train are moved back by {target.delay_s:g} s, predictions forth by as much."
         splits = replace(splits, facts=replace(splits.facts, remarks=[*splits.facts.remarks, remark]))

@@ -77,6 +77,12 @@ def test_predictions_of_recordings_have_the_scores_of_the_run(root: Path, traine
     assert "stream=true" not in output
 
 
+def test_delay_is_refused_where_train_is_scored(root: Path, tmp_path: Path) -> None:
+    settings = (*SETTINGS, f"data.root={root}", "trainer.max_epochs=1")
+    output = run("train.py", *settings, "batching.overfit=2", "target.delay_s=0.5", cwd=tmp_path, code=1)
+    assert "which batching.overfit also scores. Set target.delay_s=0" in output.stderr
+
+
 def test_constant_labels_are_named_and_cost_what_is_published(tmp_path: Path) -> None:
     """Of constant labels, 1 - CCC is 1 in each field: 1 + 1/2 + 1/3 with the published weights."""
     root = write_sewa(tmp_path / "corpus", constant=True)
