@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 ROOMS = (
-    *("", "runs", "config", "features", "targets", "models", "audio", "data", "text", "splits"),
+    *("", "runs", "config", "features", "targets", "models", "pretrained", "audio", "data", "text", "splits"),
     *(
         "batching",
         "corpora",
@@ -36,7 +36,7 @@ ONLY = {
     "opensmile": {"embeddings"},
     "pocketsphinx": {"alignment"},
     "scipy": {"text"},
-    "transformers": {"embeddings", "models", "text"},
+    "transformers": {"embeddings", "pretrained", "text"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},

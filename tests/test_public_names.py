@@ -14,6 +14,7 @@ ROOMS = (
     "features",
     "targets",
     "models",
+    "pretrained",
     "text",
     "splits",
     "corpora",

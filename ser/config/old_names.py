@@ -1,6 +1,7 @@
 """Names that checkpoints and run folders of version 0.1 hold, in today's words.
 
-A class is named by its room (`ser.models.CNNEncoder`), so that its file may change. Version 0.1 named its module.
+A class is named by its room (`ser.models.CNNEncoder`), so that its file may change. Version 0.1 named its module, and a
+class may get another room.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,10 @@ _MODULES = {
 }
 """Room -> modules of version 0.1 whose classes it has now."""
 _ROOM_OF = {module: room for room, modules in _MODULES.items() for module in modules.split()}
-_MOVED = {"ser.data.corpus.DemoCorpus": "ser.synthetic.DemoCorpus"}
+_MOVED = {
+    "ser.data.corpus.DemoCorpus": "ser.synthetic.DemoCorpus",
+    "ser.models.PretrainedEncoder": "ser.pretrained.PretrainedEncoder",
+}
 
 
 def current_name(name: str) -> str:

@@ -72,7 +72,7 @@ SLOTS: dict[str, Slot] = {
     "waveform_augment.impulses": Slot("a bank of rooms", "ser.features.WaveformBank", _AUDIO),
     "augment": Slot("an augmentation", "ser.features.Augment"),
     "frontend": Slot("a frontend", "ser.models.Frontend"),
-    "model": Slot("an encoder", "ser.models.Encoder"),
+    "model": Slot("an encoder", "ser.models.Encoder", ("ser.pretrained",)),
     "pooling": Slot("a pooling", "ser.models.Pooling"),
     "head": Slot("a head", "ser.models.Head"),
     "target": Slot("a target", "ser.targets.Target"),

@@ -18,7 +18,6 @@ from ser.models.pooling import (
     MeanPooling,
     Pooling,
 )
-from ser.models.pretrained import PretrainedEncoder
 from ser.models.transformer import TransformerEncoder
 from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder
 
@@ -45,7 +44,6 @@ __all__ = [
     "MaxPooling",
     "MeanPooling",
     "Pooling",
-    "PretrainedEncoder",
     "SemanticEncoder",
     "TransformerEncoder",
     "TwoWayAttention",

@@ -114,7 +114,7 @@ OF_WORDS = {
 
 
 MODELS = [name for name in options("model") if name != "pretrained"]
-"""All but the one that needs a folder, which tests/models/test_pretrained.py makes."""
+"""All but the one that needs a folder, which tests/pretrained makes."""
 
 
 def model_settings(model: str) -> list[str]:

@@ -62,3 +62,7 @@ def names_of(node: Any) -> Any:
         yield from ([node["_target_"]] if "_target_" in node else [])
         for value in node.values():
             yield from names_of(value)
+
+
+def test_pretrained_encoder_has_a_room_of_its_own() -> None:
+    assert current_name("ser.models.PretrainedEncoder") == "ser.pretrained.PretrainedEncoder"

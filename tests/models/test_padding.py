@@ -23,7 +23,7 @@ def options(group: str) -> list[str]:
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     return [
         name for name in names if (group, name) != ("model", "pretrained")
-    ]  # needs a folder: test_pretrained.py
+    ]  # needs a folder: tests/pretrained
 
 
 OF_WORDS = dict.fromkeys(("fusion", "semantic"), ("model.text_dim=8", "frontend.delta_scale=0"))

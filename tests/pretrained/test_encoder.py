@@ -16,7 +16,8 @@ from ser.batch import Padded
 from ser.checkpoints.checkpoint import assemble, describe, rebuild
 from ser.config.settings import Train
 from ser.errors import CheckpointError, ConfigError, MissingPackageError
-from ser.models import MeanPooling, PretrainedEncoder
+from ser.models import MeanPooling
+from ser.pretrained import PretrainedEncoder
 from ser.training.consistency import check_encoder_input
 from ser.training.task import parameter_groups
 from tests.conftest import alone
@@ -206,7 +207,7 @@ def classifier(path: str, **changed: object) -> tuple[Any, dict[str, Any]]:
     config = {
         "features": {"_target_": "ser.features.Waveform", "sample_rate": 16_000, "normalize": "none"},
         "frontend": {"_target_": "ser.models.Frontend", "normalize": "none", "delta_scale": 0.0},
-        "model": {"_target_": "ser.models.PretrainedEncoder", "path": path, **changed},
+        "model": {"_target_": "ser.pretrained.PretrainedEncoder", "path": path, **changed},
         "pooling": {"_target_": "ser.models.MeanPooling"},
         "head": {"_target_": "ser.models.Head"},
         "target": {"_target_": "ser.targets.Classes", "class_names": ["anger", "joy"], "field": "emotion"},

@@ -1,0 +1,136 @@
+"""Encoders of speech that were trained before, to be fine-tuned."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ser.batch import Padded
+from ser.errors import ConfigError
+from ser.models.base import Encoder
+from ser.pretrained.folder import load_network, make_network, read_architecture
+from ser.pretrained.wav2vec import Wav2Vec
+from ser.pretrained.whisper import Whisper
+
+Layer = int | Literal["last", "weighted"]
+Freeze = int | Literal["none", "features", "all"]
+
+
+class PretrainedEncoder(Encoder):
+    """wav2vec 2.0, HuBERT, WavLM, data2vec-audio, or the encoder of Whisper, from raw waveforms.
+
+    Waveforms are normalised, or become log-mels, as the folder's own feature extractor does it. Positions of Whisper
+    are cut to the length of an utterance, instead of filling it with silence to 30 s; longer ones are encoded in
+    pieces of 30 s. Masking of steps and skipping of layers in training are off.
+
+    Args:
+        in_dim: Number of values of a sample, 1.
+        in_channels: Unused number of channels.
+        path: Folder written by `save_pretrained`: config.json, preprocessor_config.json, model.safetensors. None for
+            random weights, as in a checkpoint, which has its own.
+        layer: Steps to return: output of the encoder (`last`), a learnt weighted mean of all hidden states
+            (`weighted`), or one of them: 0 is the input of the first transformer layer, 1 its output, and so on.
+        freeze: Weights that are not trained: `none`, those of the convolutions (`features`), these and the first n
+            transformer layers (n), or `all`. Frozen layers have no dropout.
+        lr_scale: Learning rate of the trained weights / that of the rest of the model.
+        architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
+
+    Raises:
+        ConfigError: The package is not installed, the input is not a waveform, or there is no such layer.
+        CheckpointError: The folder does not hold such an encoder.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        in_channels: int = 1,
+        *,
+        path: str | None = None,
+        layer: Layer = "last",
+        freeze: Freeze = "none",
+        lr_scale: float = 0.1,
+        architecture: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if in_dim != 1:
+            raise ConfigError(
+                f"model=pretrained: reads waveforms of one value per step, and gets {in_dim} values. "
+                "Set features=waveform features.normalize=none frontend.delta_scale=0."
+            )
+        if architecture is None:
+            if path is None:
+                raise ConfigError(
+                    "model.path=null: names no folder. Give one, such as model.path=WHISPER_FOLDER."
+                )
+            architecture = read_architecture(path)
+        self.architecture = json.loads(json.dumps(architecture))
+        config, extractor = self.architecture["config"], self.architecture["extractor"]
+        is_whisper = config["model_type"] == "whisper"
+        available = config["encoder_layers" if is_whisper else "num_hidden_layers"]
+        if isinstance(layer, int) and not 0 <= layer <= available:
+            raise ConfigError(
+                f"model.layer={layer}: this encoder has the hidden states 0 to {available}. Give one of them, "
+                "last or weighted."
+            )
+        num_layers = layer if isinstance(layer, int) else available
+        if isinstance(freeze, int) and not 0 <= freeze <= num_layers:
+            raise ConfigError(
+                f"model.freeze={freeze}: {num_layers} transformer layers are in use. "
+                f"Give 0 to {num_layers}, none, features or all."
+            )
+        model = make_network(config, num_layers) if path is None else load_network(path, config, num_layers)
+        self.network = Whisper(model, extractor) if is_whisper else Wav2Vec(model, extractor)
+        self.network.lr_scale = lr_scale  # type: ignore[assignment]
+        self.out_dim = config["d_model" if is_whisper else "hidden_size"]
+        self.subsampling = self.network.subsampling
+        self.layer = layer
+        self.is_normed = num_layers == available
+        self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1)) if layer == "weighted" else None
+        self._frozen = self._freeze(freeze)
+
+    @classmethod
+    def waveform_rate(cls, spec: Mapping[str, Any]) -> int:
+        """Return the sample rate in Hz that a spec's folder wants, before its weights are read.
+
+        Raises:
+            ConfigError: See the class.
+            CheckpointError: See the class.
+        """
+        architecture = spec.get("architecture") or read_architecture(spec["path"])
+        return int(architecture["extractor"]["sampling_rate"])
+
+    def portable(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a spec that needs no folder: it holds the architecture, and weights come from a state_dict."""
+        return {**spec, "path": None, "architecture": self.architecture}
+
+    def forward(self, audio: Padded) -> Padded:
+        """Encode waveforms [B, samples, 1] to [B, T, D], of which a step takes `subsampling` samples."""
+        states, lengths = self.network(audio, norm_last=self.is_normed)
+        if self.layer_logits is None:
+            return Padded(states[-1], lengths)
+        weights = self.layer_logits.softmax(0)
+        mixed = torch.stack([weight * state for weight, state in zip(weights, states, strict=True)]).sum(0)
+        return Padded(mixed, lengths)
+
+    def train(self, mode: bool = True) -> "PretrainedEncoder":
+        """Set the mode of training, except in frozen parts, which have no dropout."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
+
+    def _freeze(self, freeze: Freeze) -> tuple[nn.Module, ...]:
+        parts: Sequence[nn.Module]
+        if freeze == "none":
+            parts = ()
+        elif freeze == "all":
+            parts = (self.network,)
+        elif freeze == "features":
+            parts = self.network.convolutions
+        else:
+            parts = (*self.network.convolutions, *self.network.before_layers, *self.network.layers[:freeze])
+        for part in parts:
+            part.requires_grad_(False)
+        return tuple(parts)

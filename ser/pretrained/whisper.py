@@ -1,0 +1,89 @@
+"""The encoder of Whisper on log-mels of an utterance's own length."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ser.batch import Padded
+from ser.features.mel import mel_filterbank
+from ser.precision import in_float32
+from ser.pretrained.padding import attention_mask, first_output
+
+_FLOOR, _RANGE = 1e-10, 8.0  # of Whisper's log-mels: smallest energy, and range in decades below the loudest
+
+
+class Whisper(nn.Module):
+    """Encoder of Whisper on log-mels of the utterance's own length."""
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self, model: nn.Module, extractor: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.hop, self.fft_length = extractor["hop_length"], extractor["n_fft"]
+        self.subsampling = 2 * self.hop
+        rate, bins = extractor["sampling_rate"], extractor["feature_size"]
+        with torch.device("cpu"):  # not on `meta`, where a checkpoint's model is built first
+            filters = mel_filterbank(bins, self.fft_length, rate, scale="slaney", norm="slaney")
+            window = torch.hann_window(self.fft_length)
+        self.register_buffer("filters", filters.float(), persistent=False)
+        self.register_buffer("window", window, persistent=False)
+        parameters = inspect.signature(self.layers[0].forward).parameters if len(self.layers) else {}
+        self._others = {"layer_head_mask": None} if "layer_head_mask" in parameters else {}
+
+    @property
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        return (self.model.conv1, self.model.conv2)
+
+    @property
+    def before_layers(self) -> tuple[nn.Module, ...]:
+        return (self.model.embed_positions,)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        layers: nn.ModuleList = self.model.layers
+        return layers
+
+    def log_mels(self, audio: Padded) -> Padded:
+        """Compute log-mels [B, ceil(samples / hop), bins] of waveforms [B, samples, 1], 8 decades below their loudest.
+
+        Zeros follow the end of an utterance, as in Whisper, which fills it to 30 s.
+        """
+        with in_float32(audio.values.device):
+            samples = audio.zeroed().values[..., 0].float()
+            samples = functional.pad(samples, (0, self.fft_length))
+            spectra = torch.stft(
+                samples, self.fft_length, self.hop, window=self.window.float(), return_complex=True
+            )
+            energies = self.filters.float() @ spectra.abs().square()
+            logs = energies.clamp_min(_FLOOR).log10()
+            logs = (torch.maximum(logs, logs.amax((1, 2), keepdim=True) - _RANGE) + 4) / 4
+        lengths = -(-audio.lengths // self.hop)
+        return Padded(logs[..., : int(lengths.max())].transpose(1, 2), lengths)
+
+    def forward(self, audio: Padded, *, norm_last: bool) -> tuple[list[Tensor], Tensor]:
+        """Compute all hidden states [B, T, D] of waveforms [B, samples, 1], and their lengths [B]."""
+        model = self.model
+        mels = self.log_mels(audio)
+        mels = mels.with_values(mels.values.to(audio.values.dtype)).zeroed()
+        values = functional.gelu(model.conv1(mels.values.transpose(1, 2))) * mels.mask[:, None]
+        values = functional.gelu(model.conv2(values)).transpose(1, 2)
+        steps = Padded(values, -(-mels.lengths // 2))
+        table = model.embed_positions.weight
+        places = torch.arange(values.shape[1], device=values.device)
+        hidden = values + table[places % len(table)]
+        hidden = functional.dropout(hidden, model.dropout, self.training)
+        pieces = places // len(table)  # attention stays within pieces of 30 s
+        mask = steps.mask[:, None] & (pieces == pieces[:, None])
+        states, mask = [hidden], attention_mask(mask, hidden.dtype)
+        for layer in self.layers:
+            hidden = first_output(layer(hidden, attention_mask=mask, **self._others))
+            states.append(hidden)
+        if norm_last:
+            states[-1] = model.layer_norm(hidden)
+        return states, steps.lengths
