@@ -35,6 +35,8 @@ class PretrainedEncoder(Encoder):
         freeze: Weights that are not trained: `none`, those of the convolutions (`features`), these and the first n
             transformer layers (n), or `all`. Frozen layers have no dropout.
         lr_scale: Learning rate of the trained weights / that of the rest of the model.
+        layer_decay: Learning rate of a transformer layer / that of the layer after it, 0..1; what is before the layers
+            counts as one more, and the convolutions as another.
         architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
 
     Raises:
@@ -51,6 +53,7 @@ class PretrainedEncoder(Encoder):
         layer: Layer = "last",
         freeze: Freeze = "none",
         lr_scale: float = 0.1,
+        layer_decay: float = 1.0,
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class PretrainedEncoder(Encoder):
             )
         model = make_network(config, num_layers) if path is None else load_network(path, config, num_layers)
         self.network = Whisper(model, extractor) if is_whisper else Wav2Vec(model, extractor)
-        self.network.lr_scale = lr_scale  # type: ignore[assignment]
+        self._scale_rates(lr_scale, layer_decay)
         self.out_dim = config["d_model" if is_whisper else "hidden_size"]
         self.subsampling = self.network.subsampling
         self.layer = layer
@@ -120,6 +123,19 @@ class PretrainedEncoder(Encoder):
         for part in self._frozen:
             part.eval()
         return self
+
+    def _scale_rates(self, lr_scale: float, decay: float) -> None:
+        """Set the `lr_scale` of the network, and of each part of it from its last layer down to its convolutions."""
+        if not 0 < decay <= 1:
+            raise ConfigError(
+                f"model.layer_decay={decay}: expected more than 0, up to 1. Write 0.8, or 1 for one rate."
+            )
+        network: Any = self.network
+        network.lr_scale = lr_scale
+        layers = [(layer,) for layer in reversed([*network.layers])]
+        for depth, parts in enumerate([*layers, network.before_layers, network.convolutions]):
+            for part in parts:
+                part.lr_scale = lr_scale * decay**depth
 
     def _freeze(self, freeze: Freeze) -> tuple[nn.Module, ...]:
         parts: Sequence[nn.Module]

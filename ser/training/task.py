@@ -368,7 +368,7 @@ def parameter_groups(model: nn.Module, *, lr: float | None = None) -> list[dict[
 
     Args:
         model: Model of which a module may have an `lr_scale`, for the parameters within it: they are groups of their
-            own, with this multiple of the learning rate.
+            own, with this multiple of the learning rate. The scale of a module within it replaces its own.
         lr: Learning rate of the optimiser; None where no module has a scale.
     """
     scales: dict[nn.Parameter, float] = {

@@ -238,9 +238,23 @@ def test_encoder_learns_at_its_own_rate(folder: Callable[[str], str]) -> None:
     assert len(rates) == sum(weight.requires_grad for weight in model.parameters())
 
 
+@pytest.mark.parametrize("family", ["wav2vec2_layer", "whisper"])
+def test_layer_decay_slows_lower_layers(family: str, folder: Callable[[str], str]) -> None:
+    model, _ = classifier(folder(family), lr_scale=0.1, layer_decay=0.5, freeze="none")
+    groups = parameter_groups(model, lr=1e-2)
+    rates = {id(weight): group.get("lr", 1e-2) for group in groups for weight in group["params"]}
+    network = model.encoder.network
+    parts = [*network.layers[::-1], network.before_layers[0], network.convolutions[0]]
+    for part, rate in zip(parts, [1e-3, 5e-4, 2.5e-4, 1.25e-4, 6.25e-5], strict=True):
+        assert all(rates[id(weight)] == pytest.approx(rate) for weight in part.parameters())
+    assert rates[id(model.head.output.weight)] == 1e-2
+    assert len(rates) == sum(weight.requires_grad for weight in model.parameters())
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"layer_decay": 0.0}, r"model.layer_decay=0.0: expected more than 0, up to 1. Write 0.8"),
         ({"layer": 4}, r"model.layer=4: this encoder has the hidden states 0 to 3\."),
         ({"freeze": 4}, r"model.freeze=4: 3 transformer layers are in use\. Give 0 to 3"),
         (
