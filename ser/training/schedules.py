@@ -3,10 +3,12 @@
 A function that takes `total_steps` plans the learning rate for that many steps, so that they cannot change on resume.
 """
 
+import math
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from ser.errors import ConfigError
 
@@ -64,12 +66,25 @@ def cosine(optimizer: Optimizer, total_steps: int, *, final_share: float = 0.01)
     """Lower the learning rate from that of the optimiser along half a cosine.
 
     Args:
-        optimizer: Optimiser whose learning rate is the start.
+        optimizer: Optimiser whose learning rates are the start, each of its own group of parameters.
         total_steps: Number of optimiser steps of the whole training.
         final_share: Last learning rate / first learning rate, 0..1.
     """
-    final = final_share * optimizer.param_groups[0]["lr"]
-    return {"scheduler": CosineAnnealingLR(optimizer, total_steps, eta_min=final), "interval": "step"}
+    return {"scheduler": _Cosine(optimizer, total_steps, final_share), "interval": "step"}
+
+
+class _Cosine(LRScheduler):
+    """Half a cosine for each group, where that of torch ends all groups at one learning rate."""
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, final_share: float) -> None:
+        self._total_steps, self._final_share = total_steps, final_share
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Return the learning rates of the groups at the present step."""
+        done = min(self.last_epoch / self._total_steps, 1)
+        share = self._final_share + (1 - self._final_share) * (1 + math.cos(math.pi * done)) / 2
+        return [rate * share for rate in self.base_lrs]
 
 
 def plateau(

@@ -160,6 +160,16 @@ def test_cosine_falls_to_its_final_share() -> None:
     assert seen == sorted(seen, reverse=True)
 
 
+def test_cosine_lowers_slow_groups_as_well() -> None:
+    weights = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = torch.optim.AdamW([{"params": weights[:1]}, {"params": weights[1:], "lr": 3e-4}], lr=0.3)
+    schedule = schedules.cosine(optimizer, 10, final_share=0.1)["scheduler"]
+    for _ in range(10):
+        optimizer.step()
+        schedule.step()
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.03, 3e-5])
+
+
 def test_plateau_lowers_the_rate_when_the_loss_stays() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.4)
     schedule = schedules.plateau(optimizer, factor=0.5, patience=2)
