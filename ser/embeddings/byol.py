@@ -16,7 +16,7 @@ from ser.batch import Padded
 from ser.checkpoints.archive import read_archive
 from ser.embeddings.base import SERAB, Embedder
 from ser.errors import CheckpointError, ConfigError, did_you_mean
-from ser.models.cnn import AudioNTT
+from ser.pretrained.audio_ntt import AudioNTT
 
 Statistics = Literal["corpus", "published"] | Sequence[float]
 
@@ -36,13 +36,6 @@ PUBLISHED: Mapping[str, tuple[float, float]] = MappingProxyType(
 """Mean and standard deviation of the log-mels of nine corpora, as published with SERAB."""
 
 
-def mean_plus_max(steps: Padded) -> Tensor:
-    """Pool [B, T, D] to [B, D]: the mean over time plus the maximum over time."""
-    real = steps.mask.unsqueeze(-1)
-    mean = steps.values.where(real, 0).sum(1) / steps.lengths[:, None]
-    return mean + steps.values.where(real, -torch.inf).amax(1)
-
-
 class _AudioNTTEmbedder(Embedder):
     """Log-mels normalised by their corpus, AudioNTT, then mean plus maximum over time.
 
@@ -53,7 +46,7 @@ class _AudioNTTEmbedder(Embedder):
     """
 
     needs_statistics = True
-    min_steps = AudioNTT.subsampling
+    min_steps = AudioNTT.min_steps
     max_frames = 2_000  # the output of a convolution, 16 KB per frame, then fits into the processor's cache
 
     mean: Tensor
@@ -89,7 +82,7 @@ class _AudioNTTEmbedder(Embedder):
         if self.mean.isnan():
             raise RuntimeError("statistics are not known yet: call fit() first")
         scores = features.with_values((features.values - self.mean) / self.std)
-        return mean_plus_max(self.network(scores))
+        return self.network.embed(scores)
 
 
 class BYOLS(_AudioNTTEmbedder):

@@ -4,7 +4,7 @@ from ser.models.base import CausalEncoder, Encoder, IdentityEncoder
 from ser.models.causal_cnn import CausalCNNEncoder
 from ser.models.causal_transformer import CausalTransformerEncoder
 from ser.models.classifier import Classifier, Head
-from ser.models.cnn import AudioNTT, CNNEncoder, CNNLSTMEncoder
+from ser.models.cnn import CNNEncoder, CNNLSTMEncoder
 from ser.models.frontend import Frontend
 from ser.models.fusion import Fusion, FusionEncoder, SemanticEncoder, TwoWayAttention
 from ser.models.lstm import LSTMEncoder
@@ -24,7 +24,6 @@ from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder
 __all__ = [
     "AttentionPooling",
     "AttentiveStatisticsPooling",
-    "AudioNTT",
     "CNNEncoder",
     "CNNLSTMEncoder",
     "CausalCNNEncoder",

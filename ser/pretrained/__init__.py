@@ -1,5 +1,7 @@
 """Encoders of speech that were trained before. It offers the classes that a config may name."""
 
+from ser.pretrained.audio_ntt import AudioNTT
+from ser.pretrained.cvt import CvT
 from ser.pretrained.encoder import PretrainedEncoder
 
-__all__ = ["PretrainedEncoder"]
+__all__ = ["AudioNTT", "CvT", "PretrainedEncoder"]

@@ -112,7 +112,7 @@ def test_each_slot_holds_its_own_kind():
         ("trainer", "lightning.pytorch.LightningModule"),
         ("logger", "lightning.pytorch.callbacks.ModelCheckpoint"),
         ("logger", "lightning.pytorch.loggers.tensorboard.rank_zero_only"),
-        ("extractor", "ser.models.AudioNTT"),
+        ("extractor", "ser.pretrained.AudioNTT"),
         ("extractor", "ser.embeddings.byol.load_audio_ntt"),
         ("seed", "ser.targets.Quadrant"),
     ],

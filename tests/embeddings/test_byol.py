@@ -18,11 +18,10 @@ from ser.embeddings.byol import (
     RandomAudioNTT,
     corpus_statistics,
     load_audio_ntt,
-    mean_plus_max,
 )
 from ser.embeddings.cache import embed
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
-from ser.models.cnn import AudioNTT
+from ser.pretrained import AudioNTT
 from tests.conftest import alone
 
 
@@ -70,11 +69,11 @@ def test_it_has_as_many_parameters_as_published(width: int, parameters: int) -> 
 def test_an_utterance_in_a_batch_gets_what_the_published_network_gives_it_alone() -> None:
     network = worn()
     audio = Padded(torch.randn(7, 371, 64) * 2, torch.tensor([371, 370, 90, 31, 16, 15, 8]))
-    together = mean_plus_max(network(audio))
+    together = network.embed(audio)
     for row, length in enumerate(audio.lengths):
         expected = reference(network.state_dict(), audio.values[row, :length])
         torch.testing.assert_close(together[row], expected, atol=1e-5, rtol=1e-5)
-        single = mean_plus_max(network(alone(audio, row)))[0]
+        single = network.embed(alone(audio, row))[0]
         torch.testing.assert_close(together[row], single, atol=1e-5, rtol=1e-5)
 
 
@@ -87,7 +86,7 @@ def test_a_sequence_of_t_steps_becomes_t_divided_by_eight_rounded_down() -> None
 def test_it_learns() -> None:
     network = AudioNTT(8).train()
     before = network.features[1].running_mean.clone()
-    mean_plus_max(network(Padded(torch.randn(2, 16, 64), torch.tensor([16, 12])))).sum().backward()
+    network.embed(Padded(torch.randn(2, 16, 64), torch.tensor([16, 12]))).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
     assert not torch.equal(before, network.features[1].running_mean)
 

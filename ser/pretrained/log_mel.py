@@ -1,0 +1,99 @@
+"""Networks that read normalised log-mels, as BYOL-A and BYOL-S train them: their base class and pooling over time."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ser.batch import Padded
+
+NetworkPooling = Literal["mean", "mean_max"]
+
+
+class LogMelNetwork(nn.Module, ABC):
+    """Map normalised log-mels [B, T, F] to steps [B, T', D]; the result is the same alone and in a batch.
+
+    A subclass computes images [B, 1, F, T]. In training, batch norms count real steps only.
+    """
+
+    model_type: ClassVar[str]
+    """Name of the network in config.json of an encoder folder."""
+    subsampling: ClassVar[int]
+    """Number of frames per step."""
+    min_steps: ClassVar[int] = 1
+    """Minimum number of frames of a sequence."""
+    out_dim: int
+    """Number of values of a step, D."""
+    pooling: NetworkPooling
+    """Pooling over time with which it is trained: the mean, or the mean plus the maximum."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that rebuild the network, plain values."""
+
+    @abstractmethod
+    def encode(self, image: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Encode images [B, 1, F, T] to steps [B, T', D], and return their lengths.
+
+        Args:
+            image: Log-mels, zero beyond the lengths.
+            lengths: Number of frames of each image [B]; None if all fill it.
+        """
+
+    def forward(self, audio: Padded) -> Padded:
+        """Encode [B, T, F]; every sequence has `min_steps` or more."""
+        steps, lengths = self.encode(audio.zeroed().values.transpose(1, 2).unsqueeze(1), audio.lengths)
+        assert lengths is not None
+        return Padded(steps, lengths)
+
+    def embed(self, audio: Padded) -> Tensor:
+        """Embed log-mels [B, T, F] of any lengths to [B, D], by the network's pooling."""
+        return pool_steps(self(audio), self.pooling)
+
+    def embed_crops(self, crops: Tensor) -> Tensor:
+        """Embed log-mels [B, T, F] of one length to [B, D], by the network's pooling."""
+        steps, _ = self.encode(crops.transpose(1, 2).unsqueeze(1), None)
+        return steps.mean(1) if self.pooling == "mean" else steps.mean(1) + steps.amax(1)
+
+
+def pool_steps(steps: Padded, pooling: NetworkPooling) -> Tensor:
+    """Pool steps [B, T, D] to [B, D] over time: the mean, or the mean plus the maximum."""
+    real = steps.mask.unsqueeze(-1)
+    mean = steps.values.where(real, 0).sum(1) / steps.lengths[:, None]
+    return mean if pooling == "mean" else mean + steps.values.where(real, -torch.inf).amax(1)
+
+
+def real_columns(image: Tensor, lengths: Tensor) -> Tensor:
+    """Return a mask [B, 1, 1, T] bool that is true on the real columns of [B, C, F, T]."""
+    steps = torch.arange(image.shape[-1], device=image.device)
+    return (steps < lengths[:, None])[:, None, None]
+
+
+def zero_padding(image: Tensor, lengths: Tensor | None) -> Tensor:
+    """Set padding of [B, C, F, T] to 0, so that the next convolution reads zeros there, as if it were alone."""
+    return image if lengths is None else image * real_columns(image, lengths)
+
+
+def normalize_image(norm: nn.modules.batchnorm._BatchNorm, image: Tensor, lengths: Tensor | None) -> Tensor:
+    """Apply batch norm to [B, C, F, T]; in training, its statistics are those of real columns."""
+    if lengths is None or not norm.training:
+        normalized: Tensor = norm(image)
+        return normalized
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    real, axes = real_columns(image, lengths), (0, 2, 3)
+    count = lengths.sum() * image.shape[2]
+    wide = image.float()
+    mean = (wide * real).sum(axes) / count
+    variance = ((wide - mean[:, None, None]).square() * real).sum(axes) / count
+    with torch.no_grad():
+        share = norm.momentum or 0.0
+        unbiased = variance * (count / (count - 1).clamp_min(1))
+        norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), share)
+        norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), share)
+        norm.num_batches_tracked.add_(1)
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    return (wide * scale[:, None, None] + (norm.bias - mean * scale)[:, None, None]).to(image.dtype)

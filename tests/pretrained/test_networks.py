@@ -1,0 +1,160 @@
+"""Networks of log-mels: published sizes, padding, and the same numbers as the published layout."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ser.batch import Padded
+from ser.pretrained import AudioNTT, CvT
+from ser.pretrained.log_mel import LogMelNetwork, normalize_image
+from ser.pretrained.networks import PUBLISHED_SIZES, build_network, describe_network
+from tests.conftest import alone
+
+SIZES = {
+    "audio_ntt_512": (600_192, 512),
+    "audio_ntt_1024": (1_649_792, 1024),
+    "audio_ntt_2048": (5_321_856, 2048),
+    "cvt_small": (1_583_488, 256),
+    "cvt_large": (5_012_992, 512),
+    "cvt_large_2048": (5_012_992, 2048),
+}
+SMALL = {
+    "audio_ntt": {"model_type": "audio_ntt", "width": 24},
+    "cvt": {"model_type": "cvt", "widths": [8, 12, 16]},
+    "cvt_flat": {"model_type": "cvt", "widths": [8, 12, 16], "frequency": "flat"},
+}
+
+
+def worn(name: str) -> LogMelNetwork:
+    """A small network whose batch norms have seen something, in evaluation mode."""
+    network = build_network(SMALL[name]).train()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        for _ in range(3):
+            network(Padded(torch.randn(4, 40, 64) * 2 + 1, torch.full((4,), 40)))
+    return network.eval()
+
+
+def cvt_reference(weights: dict[str, Tensor], image: Tensor, *, mean: bool) -> Tensor:
+    """What the published code makes of one image [1, 1, F, T], written from its layout: [1, D]."""
+
+    def convolve(x: Tensor, name: str, **options: Any) -> Tensor:
+        return functional.conv2d(x, weights[f"{name}.weight"], weights.get(f"{name}.bias"), **options)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        deviation, average = x.var(1, correction=0, keepdim=True).sqrt(), x.mean(1, keepdim=True)
+        return (x - average) / (deviation + 1e-5) * weights[f"{name}.g"] + weights[f"{name}.b"]
+
+    def project(x: Tensor, name: str, stride: int) -> Tensor:
+        x = convolve(x, f"{name}.net.0", stride=stride, padding=1, groups=x.shape[1])
+        parts = [
+            weights[f"{name}.net.1.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        ]
+        return convolve(functional.batch_norm(x, *parts), f"{name}.net.2")
+
+    for stage, (kernel, stride, heads) in enumerate(((7, 4, 1), (3, 2, 3), (3, 2, 6))):
+        image = norm(
+            convolve(image, f"layers.{stage}.0", stride=stride, padding=kernel // 2), f"layers.{stage}.1"
+        )
+        block = f"layers.{stage}.2.layers.0"
+        x = norm(image, f"{block}.0.norm")
+        q = project(x, f"{block}.0.fn.to_q", 1)
+        k, v = project(x, f"{block}.0.fn.to_kv", 2).chunk(2, dim=1)
+        rows = [part.reshape(heads, 64, -1).transpose(1, 2) for part in (q, k, v)]
+        attended = (rows[0] @ rows[1].transpose(1, 2) / 8).softmax(-1) @ rows[2]
+        x = attended.transpose(1, 2).reshape(q.shape)
+        image = image + convolve(x, f"{block}.0.fn.to_out.0")
+        x = norm(image, f"{block}.1.norm")
+        image = image + convolve(functional.gelu(convolve(x, f"{block}.1.fn.net.0")), f"{block}.1.fn.net.3")
+    if mean:
+        return image.mean((2, 3))
+    steps = image.permute(0, 3, 2, 1).flatten(2)
+    return steps.mean(1) + steps.amax(1)
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SIZES)
+def test_a_network_has_as_many_parameters_as_published(name: str) -> None:
+    with torch.device("meta"):
+        network = build_network(PUBLISHED_SIZES[name])
+    assert (sum(each.numel() for each in network.parameters()), network.out_dim) == SIZES[name]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", SMALL)
+def test_padding_and_mates_change_no_step(name: str) -> None:
+    network = worn(name)
+    audio = Padded(torch.randn(6, 371, 64) * 2, torch.tensor([371, 370, 97, 31, 16, 8]))
+    together, pooled = network(audio), network.embed(audio)
+    for row in range(6):
+        single = network(alone(audio, row))
+        length = int(single.lengths[0])
+        assert int(together.lengths[row]) == length == single.values.shape[1]
+        torch.testing.assert_close(together.values[row, :length], single.values[0], atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(pooled[row], network.embed(alone(audio, row))[0], atol=2e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["cvt", "cvt_flat"])
+def test_cvt_computes_what_the_published_layout_does(name: str) -> None:
+    network = worn(name)
+    log_mels = torch.randn(2, 75, 64) * 2
+    expected = torch.cat(
+        [
+            cvt_reference(network.state_dict(), each.T[None, None], mean=network.pooling == "mean")
+            for each in log_mels
+        ]
+    )
+    torch.testing.assert_close(network.embed_crops(log_mels), expected, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_crops_of_one_length_train_as_padded_ones(name: str) -> None:
+    network = build_network({**SMALL[name], "dropout": 0.0}).train()
+    crops = torch.randn(3, 32, 64)
+    found = []
+    for embed in (
+        lambda: network.embed_crops(crops),
+        lambda: network.embed(Padded(crops, torch.full((3,), 32))),
+    ):
+        network.zero_grad()
+        state = {key: value.clone() for key, value in network.state_dict().items()}
+        (embed() * torch.linspace(-1, 1, network.out_dim)).sum().backward()
+        found.append([each.grad.clone() for each in network.parameters() if each.grad is not None])
+        found[-1] += [buffer.clone().float() for buffer in network.buffers()]
+        network.load_state_dict(state)
+    for fast, masked in zip(*found, strict=True):
+        torch.testing.assert_close(fast, masked, atol=2e-3, rtol=2e-3)
+
+
+def test_batch_norm_in_training_counts_no_padding() -> None:
+    lengths = torch.tensor([6, 4])
+    image = torch.randn(2, 3, 5, 6)
+    noisy = image.clone()
+    noisy[1, :, :, 4:] = 1e3
+    real = torch.cat([image[0].flatten(1), image[1, :, :, :4].flatten(1)], 1)
+    norm = nn.BatchNorm2d(3).train()
+    found = normalize_image(norm, noisy, lengths)
+    expected = nn.BatchNorm1d(3).train()
+    flat = expected(real.T)
+    torch.testing.assert_close(found[0].flatten(1).T, flat[:30], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(norm.running_mean, expected.running_mean)
+    torch.testing.assert_close(norm.running_var, expected.running_var)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_network_is_rebuilt_from_its_description(name: str) -> None:
+    network = build_network(SMALL[name])
+    again = build_network({**describe_network(network), "written_by": "another program"})
+    assert {key: value.shape for key, value in again.state_dict().items()} == {
+        key: value.shape for key, value in network.state_dict().items()
+    }
+    assert describe_network(again) == describe_network(network)
+
+
+def test_default_sizes_are_published_ones() -> None:
+    assert AudioNTT().out_dim == 512
+    assert CvT().widths == [64, 128, 256]
