@@ -11,11 +11,12 @@ from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.models.base import Encoder
 from ser.pretrained.folder import load_network, make_network, read_architecture
+from ser.pretrained.lora import add_lora
 from ser.pretrained.wav2vec import Wav2Vec
 from ser.pretrained.whisper import Whisper
 
 Layer = int | Literal["last", "weighted"]
-Freeze = int | Literal["none", "features", "all"]
+Freeze = int | Literal["auto", "none", "features", "all"]
 
 
 class PretrainedEncoder(Encoder):
@@ -33,10 +34,14 @@ class PretrainedEncoder(Encoder):
         layer: Steps to return: output of the encoder (`last`), a learnt weighted mean of all hidden states
             (`weighted`), or one of them: 0 is the input of the first transformer layer, 1 its output, and so on.
         freeze: Weights that are not trained: `none`, those of the convolutions (`features`), these and the first n
-            transformer layers (n), or `all`. Frozen layers have no dropout.
+            transformer layers (n), or `all`; `auto` is `all` with LoRA, else `none`. Frozen layers have no dropout.
         lr_scale: Learning rate of the trained weights / that of the rest of the model.
         layer_decay: Learning rate of a transformer layer / that of the layer after it, 0..1; what is before the layers
             counts as one more, and the convolutions as another.
+        lora_rank: Rank of the trained matrices that LoRA adds to projections, which are frozen themselves; 0 for no
+            LoRA. Their learning rate is that of the head.
+        lora_alpha: Factor of what LoRA adds, times the rank.
+        lora_targets: Names of the projections in each transformer layer.
         architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
 
     Raises:
@@ -51,9 +56,12 @@ class PretrainedEncoder(Encoder):
         *,
         path: str | None = None,
         layer: Layer = "last",
-        freeze: Freeze = "none",
+        freeze: Freeze = "auto",
         lr_scale: float = 0.1,
         layer_decay: float = 1.0,
+        lora_rank: int = 0,
+        lora_alpha: float = 16.0,
+        lora_targets: Sequence[str] = ("q_proj", "v_proj"),
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -78,6 +86,8 @@ class PretrainedEncoder(Encoder):
                 "last or weighted."
             )
         num_layers = layer if isinstance(layer, int) else available
+        if lora_rank < 0:
+            raise ConfigError(f"model.lora_rank={lora_rank}: expected 0 or more. Write 8, or 0 for no LoRA.")
         if isinstance(freeze, int) and not 0 <= freeze <= num_layers:
             raise ConfigError(
                 f"model.freeze={freeze}: {num_layers} transformer layers are in use. "
@@ -91,17 +101,22 @@ class PretrainedEncoder(Encoder):
         self.layer = layer
         self.is_normed = num_layers == available
         self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1)) if layer == "weighted" else None
-        self._frozen = self._freeze(freeze)
+        self._frozen = self._freeze(freeze if freeze != "auto" else "all" if lora_rank else "none")
+        if lora_rank:
+            add_lora(self.network.layers, lora_targets, rank=lora_rank, alpha=lora_alpha)
 
     @classmethod
     def waveform_rate(cls, spec: Mapping[str, Any]) -> int:
-        """Return the sample rate in Hz that a spec's folder wants, before its weights are read.
+        """Return the sample rate in Hz that a spec's folder wants, and check the spec, before weights are read.
 
         Raises:
             ConfigError: See the class.
             CheckpointError: See the class.
         """
         architecture = spec.get("architecture") or read_architecture(spec["path"])
+        given = {key: value for key, value in spec.items() if key not in ("_target_", "path")}
+        with torch.device("meta"):
+            cls(1, **{**given, "architecture": architecture})
         return int(architecture["extractor"]["sampling_rate"])
 
     def portable(self, spec: Mapping[str, Any]) -> dict[str, Any]:
