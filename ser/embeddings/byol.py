@@ -17,6 +17,7 @@ from ser.checkpoints.archive import read_archive
 from ser.embeddings.base import SERAB, Embedder
 from ser.errors import CheckpointError, ConfigError, did_you_mean
 from ser.pretrained.audio_ntt import AudioNTT
+from ser.pretrained.networks import find_misfit
 
 Statistics = Literal["corpus", "published"] | Sequence[float]
 
@@ -146,18 +147,10 @@ def load_audio_ntt(path: str | Path) -> AudioNTT:
     weights = _read(path)
     first = weights.get("fc.0.weight")
     if first is None or first.ndim != 2:
-        raise _misfit(path, [f"it has no fc.0.weight [width, 512] among its {len(weights)} tensors"])
+        raise _misfit(path, f"it has no fc.0.weight [width, 512] among its {len(weights)} tensors")
     network = AudioNTT(len(first))
-    own = network.state_dict()
-    problems = [f"{name} is missing" for name in own if name not in weights]
-    problems += [f"{name} is not part of it" for name in weights if name not in own]
-    problems += [
-        f"{name} is {[*weights[name].shape]}, expected {[*tensor.shape]}"
-        for name, tensor in own.items()
-        if name in weights and weights[name].shape != tensor.shape
-    ]
-    if problems:
-        raise _misfit(path, problems)
+    if misfit := find_misfit(network, weights):
+        raise _misfit(path, misfit)
     network.load_state_dict(weights)
     return network
 
@@ -174,10 +167,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(weights)
 
 
-def _misfit(path: Path, problems: Sequence[str]) -> CheckpointError:
-    listed = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+def _misfit(path: Path, problems: str) -> CheckpointError:
     return CheckpointError(
-        f"{path}: are not weights of AudioNTT: {listed}. Give a state_dict of its `features` and `fc`."
+        f"{path}: are not weights of AudioNTT: {problems}. Give a state_dict of its `features` and `fc`."
     )
 
 

@@ -1,5 +1,6 @@
 """Networks of log-mels: published sizes, padding, and the same numbers as the published layout."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,9 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ser.batch import Padded
+from ser.config.instantiate import build
+from ser.embeddings.base import SERAB
+from ser.errors import CheckpointError
 from ser.pretrained import AudioNTT, CvT
 from ser.pretrained.log_mel import LogMelNetwork, normalize_image
-from ser.pretrained.networks import PUBLISHED_SIZES, build_network, describe_network
+from ser.pretrained.networks import (
+    PUBLISHED_SIZES,
+    LogMelEncoder,
+    build_for_weights,
+    build_network,
+    describe_network,
+    find_misfit,
+    read_encoder,
+    write_encoder,
+)
 from tests.conftest import alone
 
 SIZES = {
@@ -158,3 +171,48 @@ def test_a_network_is_rebuilt_from_its_description(name: str) -> None:
 def test_default_sizes_are_published_ones() -> None:
     assert AudioNTT().out_dim == 512
     assert CvT().widths == [64, 128, 256]
+
+
+def make_encoder(name: str) -> LogMelEncoder:
+    features = {**SERAB, "silence": None}
+    return LogMelEncoder(worn(name), features, -6.5, 4.25)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", SMALL)
+def test_an_encoder_folder_round_trips(name: str, tmp_path: Path) -> None:
+    written = make_encoder(name)
+    write_encoder(tmp_path / "encoder", written)
+    read = read_encoder(tmp_path / "encoder", "model.path")
+    assert (read.features, read.mean, read.std) == (written.features, -6.5, 4.25)
+    assert build(read.features, slot="features").feature_dim == 64
+    crops = torch.randn(2, 48, 64)
+    assert torch.equal(read.network.embed_crops(crops), written.network.embed_crops(crops))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", b"{}", r"cannot be read as an encoder of log-mels \(KeyError"),
+        ("model.safetensors", b"nothing", "cannot be read as an encoder of log-mels"),
+        (
+            "config.json",
+            b'{"model_type": "audio_ntt", "width": 8}',
+            r"fc\.0\.weight is \[24, 512\], expected \[8",
+        ),
+    ],
+)
+def test_a_damaged_encoder_folder_is_refused(file: str, content: bytes, message: str, tmp_path: Path) -> None:
+    write_encoder(tmp_path / "encoder", make_encoder("audio_ntt"))
+    (tmp_path / "encoder" / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        read_encoder(tmp_path / "encoder", "model.path")
+
+
+@pytest.mark.parametrize("name", ["audio_ntt", "cvt"])
+def test_published_weights_name_their_network(name: str) -> None:
+    network = build_network(SMALL[name])
+    found = build_for_weights(network.state_dict())
+    assert found is not None
+    assert find_misfit(found, network.state_dict()) == ""
+    assert build_for_weights({"x": torch.zeros(1)}) is None
