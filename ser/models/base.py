@@ -35,6 +35,9 @@ class Encoder(nn.Module, ABC):
         """Return a spec, beside that of the encoder, from which a state_dict alone restores it."""
         return spec
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch of training, counted from 0; it is called when a training resumes within one, too."""
+
     if TYPE_CHECKING:  # torch.nn.Module calls forward, with types that are not known
 
         def __call__(self, audio: Padded) -> Padded:

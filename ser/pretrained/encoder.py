@@ -42,6 +42,7 @@ class PretrainedEncoder(Encoder):
             LoRA. Their learning rate is that of the head.
         lora_alpha: Factor of what LoRA adds, times the rank.
         lora_targets: Names of the projections in each transformer layer.
+        unfreeze_epoch: Number of epochs at the start in which the whole network is frozen.
         architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
 
     Raises:
@@ -62,6 +63,7 @@ class PretrainedEncoder(Encoder):
         lora_rank: int = 0,
         lora_alpha: float = 16.0,
         lora_targets: Sequence[str] = ("q_proj", "v_proj"),
+        unfreeze_epoch: int = 0,
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -104,6 +106,8 @@ class PretrainedEncoder(Encoder):
         self._frozen = self._freeze(freeze if freeze != "auto" else "all" if lora_rank else "none")
         if lora_rank:
             add_lora(self.network.layers, lora_targets, rank=lora_rank, alpha=lora_alpha)
+        self._trained = [name for name, weight in self.network.named_parameters() if weight.requires_grad]
+        self._unfreeze_epoch, self._is_waiting = unfreeze_epoch, False
 
     @classmethod
     def waveform_rate(cls, spec: Mapping[str, Any]) -> int:
@@ -135,9 +139,19 @@ class PretrainedEncoder(Encoder):
     def train(self, mode: bool = True) -> "PretrainedEncoder":
         """Set the mode of training, except in frozen parts, which have no dropout."""
         super().train(mode)
-        for part in self._frozen:
+        for part in (self.network,) if self._is_waiting else self._frozen:
             part.eval()
         return self
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Freeze the network before `unfreeze_epoch`; its weights are in the optimiser from the start."""
+        is_waiting = epoch < self._unfreeze_epoch
+        if is_waiting == self._is_waiting:
+            return
+        self._is_waiting = is_waiting
+        for name in self._trained:
+            self.network.get_parameter(name).requires_grad_(not is_waiting)
+        self.train(self.training)
 
     def _scale_rates(self, lr_scale: float, decay: float) -> None:
         """Set the `lr_scale` of the network, and of each part of it from its last layer down to its convolutions."""

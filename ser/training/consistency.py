@@ -215,6 +215,12 @@ def _check_trainer(settings: Train) -> None:
             f"trainer.strategy={strategy}: no process has all weights, so they cannot be averaged. "
             "Set callbacks.averaged_weights=null, or trainer.strategy=ddp."
         )
+    waits = settings.model.get("unfreeze_epoch")
+    if waits and is_shared(trainer) and "find_unused" not in strategy:
+        raise ConfigError(
+            f"model.unfreeze_epoch={waits}: several processes wait for gradients, which frozen weights do not have. "
+            "Set trainer.strategy=ddp_find_unused_parameters_true, or model.unfreeze_epoch=0."
+        )
 
 
 def _check_epochs(trainer: Spec, *, has_schedule: bool) -> None:

@@ -96,13 +96,15 @@ class Task(L.LightningModule):
         self._norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
 
     def on_train_start(self) -> None:
-        """Store the step at which training starts or resumes, and start to watch the losses."""
+        """Store the step at which training starts or resumes, prepare the encoder, and start to watch the losses."""
+        self.model.encoder.begin_epoch(self.current_epoch)
         self._last_step, self._step_losses = self.global_step, []
         self.has_started = True
         self.watch = LossWatch(is_scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
 
     def on_train_epoch_start(self) -> None:
-        """Start the clock of the throughput."""
+        """Prepare the encoder, and start the clock of the throughput."""
+        self.model.encoder.begin_epoch(self.current_epoch)
         self.epoch_started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
