@@ -43,6 +43,8 @@ class PretrainedEncoder(Encoder):
         lora_alpha: Factor of what LoRA adds, times the rank.
         lora_targets: Names of the projections in each transformer layer.
         unfreeze_epoch: Number of epochs at the start in which the whole network is frozen.
+        checkpoint_gradients: Compute the transformer layers again for their gradients, instead of keeping what is
+            within them: less memory, more time.
         architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
 
     Raises:
@@ -64,6 +66,7 @@ class PretrainedEncoder(Encoder):
         lora_alpha: float = 16.0,
         lora_targets: Sequence[str] = ("q_proj", "v_proj"),
         unfreeze_epoch: int = 0,
+        checkpoint_gradients: bool = False,
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -97,6 +100,7 @@ class PretrainedEncoder(Encoder):
             )
         model = make_network(config, num_layers) if path is None else load_network(path, config, num_layers)
         self.network = Whisper(model, extractor) if is_whisper else Wav2Vec(model, extractor)
+        self.network.save_memory = checkpoint_gradients
         self._scale_rates(lr_scale, layer_decay)
         self.out_dim = config["d_model" if is_whisper else "hidden_size"]
         self.subsampling = self.network.subsampling

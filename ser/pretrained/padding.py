@@ -1,7 +1,5 @@
 """Steps that mix time, made exact under padding."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -40,9 +38,3 @@ def attention_mask(mask: Tensor, dtype: torch.dtype) -> Tensor:
     each = mask[:, None] if mask.ndim == 2 else mask
     each = each.expand(-1, mask.shape[-1], -1)[:, None]
     return torch.zeros(each.shape, dtype=dtype, device=mask.device).masked_fill(~each, torch.finfo(dtype).min)
-
-
-def first_output(output: Any) -> Tensor:
-    """Return what a layer computes, which some versions of `transformers` wrap in a tuple."""
-    hidden: Tensor = output[0] if isinstance(output, tuple) else output
-    return hidden

@@ -7,6 +7,7 @@ time, positional convolutions, attention.
 import logging
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from ser.batch import Padded
 from ser.models.waveform_cnn import repeat_short
 from ser.precision import in_float32
-from ser.pretrained.padding import attention_mask, first_output, norm_over_time, normalize_waveforms
+from ser.pretrained.layers import first_output, run_layer
+from ser.pretrained.padding import attention_mask, norm_over_time, normalize_waveforms
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Wav2Vec(nn.Module):
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             self.receptive_field += (kernel - 1) * self.subsampling
             self.subsampling *= stride
+        self.save_memory = False
         self._has_warned = False
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # within WavLM
 
@@ -66,11 +69,12 @@ class Wav2Vec(nn.Module):
         hidden = encoder.dropout(hidden if self.is_pre_norm else encoder.layer_norm(hidden))
         states, bias = [hidden], None
         mask = attention_mask(steps.mask, hidden.dtype)
+        run = partial(run_layer, save_memory=self.save_memory)
         for layer in encoder.layers:
             if self.takes_positions:
-                hidden, bias = layer(hidden, attention_mask=steps.mask.long(), position_bias=bias)[:2]
+                hidden, bias = run(layer, hidden, attention_mask=steps.mask.long(), position_bias=bias)[:2]
             else:
-                hidden = first_output(layer(hidden, attention_mask=mask))
+                hidden = first_output(run(layer, hidden, attention_mask=mask))
             states.append(hidden)
         if self.is_pre_norm and norm_last:
             states[-1] = encoder.layer_norm(hidden)

@@ -11,7 +11,8 @@ from torch.nn import functional
 from ser.batch import Padded
 from ser.features.mel import mel_filterbank
 from ser.precision import in_float32
-from ser.pretrained.padding import attention_mask, first_output
+from ser.pretrained.layers import first_output, run_layer
+from ser.pretrained.padding import attention_mask
 
 _FLOOR, _RANGE = 1e-10, 8.0  # of Whisper's log-mels: smallest energy, and range in decades below the loudest
 
@@ -27,6 +28,7 @@ class Whisper(nn.Module):
         self.model: Any = model
         self.hop, self.fft_length = extractor["hop_length"], extractor["n_fft"]
         self.subsampling = 2 * self.hop
+        self.save_memory = False
         rate, bins = extractor["sampling_rate"], extractor["feature_size"]
         with torch.device("cpu"):  # not on `meta`, where a checkpoint's model is built first
             filters = mel_filterbank(bins, self.fft_length, rate, scale="slaney", norm="slaney")
@@ -82,7 +84,10 @@ class Whisper(nn.Module):
         mask = steps.mask[:, None] & (pieces == pieces[:, None])
         states, mask = [hidden], attention_mask(mask, hidden.dtype)
         for layer in self.layers:
-            hidden = first_output(layer(hidden, attention_mask=mask, **self._others))
+            output = run_layer(
+                layer, hidden, save_memory=self.save_memory, attention_mask=mask, **self._others
+            )
+            hidden = first_output(output)
             states.append(hidden)
         if norm_last:
             states[-1] = model.layer_norm(hidden)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ser.batch import Padded
 from ser.config.settings import Train
 from ser.errors import ConfigError
 from ser.models import MeanPooling
@@ -74,6 +75,39 @@ def test_waiting_encoder_is_as_frozen_as_it_will_be_free(folder: Callable[[str],
     assert not encoder.network.layers[0].training
     MeanPooling(encoder.out_dim)(encoder(waveforms(4000, 3000))).square().sum().backward()
     assert {name for name, weight in encoder.named_parameters() if weight.grad is not None} == free
+
+
+def gradients(encoder: PretrainedEncoder, audio: Padded) -> tuple[dict[str, Tensor], int]:
+    """Gradients of a training step, and the number of bytes that are kept for them."""
+    kept = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept.append(tensor.nbytes)
+        return tensor
+
+    torch.manual_seed(1)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = MeanPooling(encoder.out_dim)(encoder(audio)).square().sum()
+    loss.backward()
+    found = {name: weight.grad for name, weight in encoder.named_parameters() if weight.grad is not None}
+    return found, sum(kept)
+
+
+@pytest.mark.parametrize("options", [{}, {"lora_rank": 2}, {"freeze": 1, "layer": "weighted"}])
+@pytest.mark.parametrize("family", ["wav2vec2_layer", "wavlm_group", "whisper"])
+def test_checkpointed_gradients_are_those_of_all_that_is_kept(
+    family: str, options: dict[str, object], folder: Callable[[str], str]
+) -> None:
+    torch.manual_seed(0)
+    encoder = PretrainedEncoder(1, path=folder(family), checkpoint_gradients=True, **options).train()
+    plain = PretrainedEncoder(1, path=folder(family), **options).train()
+    plain.load_state_dict(encoder.state_dict())
+    audio = waveforms(4000, 3000)
+    (found, less), (expected, more) = (gradients(each, audio) for each in (encoder, plain))
+    assert found.keys() == expected.keys() == trained(encoder)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4)
+    assert less < 0.7 * more
 
 
 def test_unfreezing_in_several_processes_needs_its_strategy(tmp_path: Path) -> None:
