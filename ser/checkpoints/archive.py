@@ -80,11 +80,15 @@ def _check_sums(file: BinaryIO, path: Path, remedy: str) -> None:
 
 
 def _check_sizes(content: Any, num_bytes: int, path: Path, remedy: str) -> None:
-    """Compare the memory that tensors on `meta` claim with the size of the file."""
+    """Compare the memory that tensors on `meta` claim with the size of the file.
+
+    Tensors may share a storage, as the weights of an LSTM do after training on a GPU. On `meta` each of them has its
+    own, and only the place in the file tells that it is the same.
+    """
     storages: dict[int, int] = {}
     for tensor in tensors_of(content):
         held = tensor.untyped_storage()
-        storages[held._cdata] = held.nbytes()
+        storages[held._checkpoint_offset] = held.nbytes()
         if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > held.nbytes():
             raise CheckpointError(f"{path}: holds a tensor that is not stored in full. {remedy}")
     if sum(storages.values()) > num_bytes:
