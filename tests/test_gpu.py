@@ -24,6 +24,7 @@ from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.models.base import CausalEncoder
 from ser.models.classifier import Classifier
+from ser.training import setup
 from ser.training.task import Task, carried
 from tests import other_device
 from tests.commands import TINY
@@ -187,7 +188,7 @@ def test_compiled_logits_and_gradients_are_those_of_eager_code(model: str, devic
     found = []
     for is_compiled in (False, True):
         if is_compiled:
-            classifier.compile(dynamic=True)
+            setup.compile_in_place(classifier)
         for count in (8, 5):
             torch.manual_seed(count)
             audio = make_batch(classifier.cpu(), 26, count).to(device)

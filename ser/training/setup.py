@@ -41,6 +41,9 @@ from ser.training.consistency import (
 )
 from ser.training.task import Task
 
+COMPILE_OPTIONS = {"triton.coalesce_tiling_analysis": False}
+"""Of torch.compile: this analysis fails in torch 2.11 where lengths are dynamic (pytorch/pytorch#181563)."""
+
 
 def prepare(settings: Train) -> None:
     """Seed the weights, flush denormal numbers to zero on the CPU, and silence Lightning's messages.
@@ -58,6 +61,7 @@ def prepare(settings: Train) -> None:
     warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
     warnings.filterwarnings("ignore", r".*in eval mode at the start.*")  # frozen layers of an encoder
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
+    warnings.filterwarnings("ignore", r".*TensorFloat32 tensor cores.*")  # of torch.compile: it gains 3 to 16 %
 
 
 def announce(settings: Train, run: RunFolder) -> None:
@@ -258,7 +262,7 @@ def compile_in_place(model: nn.Module) -> None:
             f"compile=true: torch.compile skips {recurrent[0]} layers, so it would have no effect. "
             "Use compile=false, or model=cnn or model=transformer."
         )
-    model.compile(dynamic=True)
+    model.compile(dynamic=True, options=COMPILE_OPTIONS)
 
 
 def make_on_the_fly_features(settings: Train, data: SpeechData) -> OnTheFlyFeatures:
