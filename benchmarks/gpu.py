@@ -8,6 +8,7 @@ CUDA graphs would need one graph for each shape of a batch, and nearly every bat
 `--device cpu --quick` runs the same code without a GPU.
 """
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -140,9 +141,11 @@ def gpu(options: Options) -> Result:
             share = work / spread(seconds).median / peaks[setting.precision]
             gain = paired_ratio(eager, seconds)
             rows.append([model, str(setting), f"{spread(seconds).median:.3f}", f"{share:.1%}", str(gain)])
+            report(*rows[-1])
         best[model] = min(found, key=lambda setting: spread(found[setting]).median)
         fastest = spread(found[best[model]])
         whole = whole_training(model, best[model], data, device, options)
+        report(model, f"{_EPOCHS} epochs: {whole:.1f} s")
         goals += [
             Goal(f"{model}, an epoch ({best[model]}), s", fastest.median, "<=", 1),
             Goal(f"{model}, {_EPOCHS} epochs of train.py with validation, s", whole, "<=", 60),
@@ -157,6 +160,11 @@ def gpu(options: Options) -> Result:
         goals=goals,
         notes=notes,
     )
+
+
+def report(*cells: str) -> None:
+    """Print a figure when it is known: the whole takes minutes."""
+    print(*cells, sep=" | ", file=sys.stderr, flush=True)
 
 
 def speech(options: Options) -> SpeechData:
@@ -212,7 +220,8 @@ class Epoch:
         )
         if setting.mode != "eager":
             torch._dynamo.config.recompile_limit = _MOST_EDGES
-            self.task.model.compile(dynamic=True if setting.mode == "dynamic" else None)
+            dynamic = True if setting.mode == "dynamic" else None
+            self.task.model.compile(dynamic=dynamic, options=setup.COMPILE_OPTIONS)
 
     def __call__(self) -> float:
         """Train an epoch, and return its seconds until the device has finished."""
