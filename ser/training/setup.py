@@ -61,7 +61,8 @@ def prepare(settings: Train) -> None:
     warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
     warnings.filterwarnings("ignore", r".*in eval mode at the start.*")  # frozen layers of an encoder
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
-    warnings.filterwarnings("ignore", r".*TensorFloat32 tensor cores.*")  # of torch.compile: it gains 3 to 16 %
+    warnings.filterwarnings("ignore", module=r"torch\._inductor\..*")  # advice of torch.compile about the GPU
+    warnings.filterwarnings("ignore", r".*`lr_scheduler.step\(\)` before `optimizer.step.*")  # 16-mixed skips a step
 
 
 def announce(settings: Train, run: RunFolder) -> None:
