@@ -88,7 +88,9 @@ def _check_sizes(content: Any, num_bytes: int, path: Path, remedy: str) -> None:
     storages: dict[int, int] = {}
     for tensor in tensors_of(content):
         held = tensor.untyped_storage()
-        storages[held._checkpoint_offset] = held.nbytes()
+        place = held._checkpoint_offset
+        assert place is not None  # torch.load on `meta` sets it
+        storages[place] = held.nbytes()
         if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > held.nbytes():
             raise CheckpointError(f"{path}: holds a tensor that is not stored in full. {remedy}")
     if sum(storages.values()) > num_bytes:

@@ -158,7 +158,9 @@ def test_a_tensor_that_claims_more_than_the_file_holds_is_refused(saved: Path) -
 def test_tensors_that_share_a_storage_are_loaded(tmp_path: Path) -> None:
     """As the weights of an LSTM do after training on a GPU; `_check_sizes` used to count it once for each."""
     flat = torch.arange(6000.0)
-    torch.save({"state_dict": {"first": flat[:2000], "second": flat[2000:].view(40, 100)}}, tmp_path / "a.ckpt")
+    torch.save(
+        {"state_dict": {"first": flat[:2000], "second": flat[2000:].view(40, 100)}}, tmp_path / "a.ckpt"
+    )
     found = archive.read_archive(tmp_path / "a.ckpt", remedy="")["state_dict"]
     assert torch.equal(found["first"], flat[:2000])
     assert torch.equal(found["second"].flatten(), flat[2000:])
@@ -167,7 +169,7 @@ def test_tensors_that_share_a_storage_are_loaded(tmp_path: Path) -> None:
 def test_a_tensor_that_claims_its_neighbours_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
     torch.save({"small": torch.zeros(3), "large": torch.zeros(1000)}, path)
-    forge(path, lambda name, content: content.replace(b"K\x03\x85", b"K\x63\x85").replace(b"K\x03t", b"K\x63t"))
+    forge(path, lambda _, content: content.replace(b"K\x03\x85", b"K\x63\x85").replace(b"K\x03t", b"K\x63t"))
     with pytest.raises(CheckpointError, match=r"claim more memory|record size"):
         archive.read_archive(path, remedy="")
 
