@@ -10,8 +10,9 @@ from torch import nn
 from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.models.base import Encoder
-from ser.pretrained.folder import load_network, make_network, read_architecture
+from ser.pretrained.folder import load_network, make_network, read_architecture, without_mask_vector
 from ser.pretrained.lora import add_lora
+from ser.pretrained.masking import TimeMask
 from ser.pretrained.wav2vec import Wav2Vec
 from ser.pretrained.whisper import Whisper
 
@@ -24,7 +25,7 @@ class PretrainedEncoder(Encoder):
 
     Waveforms are normalised, or become log-mels, as the folder's own feature extractor does it. Positions of Whisper
     are cut to the length of an utterance, instead of filling it with silence to 30 s; longer ones are encoded in
-    pieces of 30 s. Masking of steps and skipping of layers in training are off.
+    pieces of 30 s. Layers are never skipped in training.
 
     Args:
         in_dim: Number of values of a sample, 1.
@@ -45,6 +46,9 @@ class PretrainedEncoder(Encoder):
         unfreeze_epoch: Number of epochs at the start in which the whole network is frozen.
         checkpoint_gradients: Compute the transformer layers again for their gradients, instead of keeping what is
             within them: less memory, more time.
+        mask_time_prob: Share of the steps before the transformer layers that is masked in training, 0..1: replaced by
+            the network's own vector where it was pre-trained with one, else by 0.
+        mask_time_length: Number of steps of a masked span.
         architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
 
     Raises:
@@ -67,6 +71,8 @@ class PretrainedEncoder(Encoder):
         lora_targets: Sequence[str] = ("q_proj", "v_proj"),
         unfreeze_epoch: int = 0,
         checkpoint_gradients: bool = False,
+        mask_time_prob: float = 0.0,
+        mask_time_length: int = 10,
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -98,6 +104,10 @@ class PretrainedEncoder(Encoder):
                 f"model.freeze={freeze}: {num_layers} transformer layers are in use. "
                 f"Give 0 to {num_layers}, none, features or all."
             )
+        mask = TimeMask(mask_time_prob, mask_time_length)
+        self._mask = mask if mask.share else None
+        if self._mask is None:
+            config = without_mask_vector(config)
         model = make_network(config, num_layers) if path is None else load_network(path, config, num_layers)
         self.network = Whisper(model, extractor) if is_whisper else Wav2Vec(model, extractor)
         self.network.save_memory = checkpoint_gradients
@@ -133,7 +143,9 @@ class PretrainedEncoder(Encoder):
 
     def forward(self, audio: Padded) -> Padded:
         """Encode waveforms [B, samples, 1] to [B, T, D], of which a step takes `subsampling` samples."""
-        states, lengths = self.network(audio, norm_last=self.is_normed)
+        states, lengths = self.network(
+            audio, norm_last=self.is_normed, mask=self._mask if self.training else None
+        )
         if self.layer_logits is None:
             return Padded(states[-1], lengths)
         weights = self.layer_logits.softmax(0)

@@ -28,11 +28,13 @@ FAMILIES = {
 }
 """Model type in config.json -> module, class and config in transformers.models."""
 _ABOUT_THE_FILE = ("_name_or_path", "architectures", "dtype", "quantization_config", "torch_dtype")
-_NO_MASKING = {
-    **{"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "add_adapter": False},
-    **{"layerdrop": 0.0, "encoder_layerdrop": 0.0, "adapter_attn_dim": None},
+_NOT_USED = {
+    **{"apply_spec_augment": False, "add_adapter": False, "adapter_attn_dim": None},
+    **{"layerdrop": 0.0, "encoder_layerdrop": 0.0},
 }
-"""Parts that are not used: masks and skipped layers draw numbers that a resumed run would not repeat."""
+"""Parts that are not used: masks of `transformers`, and skipped layers, draw numbers that a resumed run would not
+repeat."""
+_MASK_VECTOR = "masked_spec_embed"
 
 
 def read_architecture(path: str) -> dict[str, Any]:
@@ -92,13 +94,18 @@ def _classes(config: Mapping[str, Any], num_layers: int, path: str | None) -> tu
     module, name, kind = FAMILIES[config["model_type"]]
     network = getattr(import_module(f"transformers.models.{module}"), name)
     layers = "encoder_layers" if config["model_type"] == "whisper" else "num_hidden_layers"
-    used = {key: value for key, value in {**config, **_NO_MASKING}.items() if key in config}
+    used = {key: value for key, value in {**config, **_NOT_USED}.items() if key in config}
     made = import_module(f"transformers.models.{module.split('.')[0]}")
     attention = "sdpa" if network._supports_sdpa else "eager"  # a name of the hub here would download code
     kept = {
         key: value for key, value in used.items() if "attn_implementation" not in key and key != "model_type"
     }
     return network, getattr(made, kind)(**{**kept, layers: num_layers}, attn_implementation=attention)
+
+
+def without_mask_vector(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of an encoder without the vector that replaces masked steps."""
+    return {**config, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
 
 
 def make_network(config: Mapping[str, Any], num_layers: int) -> nn.Module:
@@ -140,7 +147,11 @@ def load_network(path: str, config: Mapping[str, Any], num_layers: int) -> nn.Mo
         raise CheckpointError(
             f"{name}: its weights cannot be loaded by transformers ({first_line(error)}). Save or copy them again."
         ) from error
-    if missing := sorted(report["missing_keys"]):
+    missing = sorted(report["missing_keys"])
+    if missing == [_MASK_VECTOR]:  # as in wav2vec2-base-960h
+        nn.init.zeros_(made.get_parameter(_MASK_VECTOR))
+        missing = []
+    if missing:
         raise CheckpointError(
             f"{name}: its weights lack {len(missing)} tensors of the encoder, the first is {missing[0]}; they would be "
             "random. Save or copy the whole model again."

@@ -16,6 +16,7 @@ from ser.batch import Padded
 from ser.models.waveform_cnn import repeat_short
 from ser.precision import in_float32
 from ser.pretrained.layers import first_output, run_layer
+from ser.pretrained.masking import TimeMask
 from ser.pretrained.padding import attention_mask, norm_over_time, normalize_waveforms
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ class Wav2Vec(nn.Module):
         layers: nn.ModuleList = self.model.encoder.layers
         return layers
 
-    def forward(self, audio: Padded, *, norm_last: bool) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, audio: Padded, *, norm_last: bool, mask: TimeMask | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Compute all hidden states [B, T, D] of waveforms [B, samples, 1], and their lengths [B]."""
         dtype = audio.values.dtype
         if int(audio.lengths.min()) < self.receptive_field:
@@ -64,17 +67,19 @@ class Wav2Vec(nn.Module):
         features = self._convolve(waveforms.with_values(waveforms.values.to(dtype)))
         projected = self.model.feature_projection(features.values)
         steps = features.with_values(projected[0] if isinstance(projected, tuple) else projected).zeroed()
+        if mask is not None:
+            steps = mask(steps, getattr(self.model, "masked_spec_embed", None))
         encoder = self.model.encoder
         hidden = steps.values + self._positions(steps)
         hidden = encoder.dropout(hidden if self.is_pre_norm else encoder.layer_norm(hidden))
         states, bias = [hidden], None
-        mask = attention_mask(steps.mask, hidden.dtype)
+        seen = attention_mask(steps.mask, hidden.dtype)
         run = partial(run_layer, save_memory=self.save_memory)
         for layer in encoder.layers:
             if self.takes_positions:
                 hidden, bias = run(layer, hidden, attention_mask=steps.mask.long(), position_bias=bias)[:2]
             else:
-                hidden = first_output(run(layer, hidden, attention_mask=mask))
+                hidden = first_output(run(layer, hidden, attention_mask=seen))
             states.append(hidden)
         if self.is_pre_norm and norm_last:
             states[-1] = encoder.layer_norm(hidden)

@@ -12,6 +12,7 @@ from ser.batch import Padded
 from ser.features.mel import mel_filterbank
 from ser.precision import in_float32
 from ser.pretrained.layers import first_output, run_layer
+from ser.pretrained.masking import TimeMask
 from ser.pretrained.padding import attention_mask
 
 _FLOOR, _RANGE = 1e-10, 8.0  # of Whisper's log-mels: smallest energy, and range in decades below the loudest
@@ -68,7 +69,9 @@ class Whisper(nn.Module):
         lengths = -(-audio.lengths // self.hop)
         return Padded(logs[..., : int(lengths.max())].transpose(1, 2), lengths)
 
-    def forward(self, audio: Padded, *, norm_last: bool) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, audio: Padded, *, norm_last: bool, mask: TimeMask | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Compute all hidden states [B, T, D] of waveforms [B, samples, 1], and their lengths [B]."""
         model = self.model
         mels = self.log_mels(audio)
@@ -76,16 +79,18 @@ class Whisper(nn.Module):
         values = functional.gelu(model.conv1(mels.values.transpose(1, 2))) * mels.mask[:, None]
         values = functional.gelu(model.conv2(values)).transpose(1, 2)
         steps = Padded(values, -(-mels.lengths // 2))
+        if mask is not None:
+            steps = mask(steps)
         table = model.embed_positions.weight
         places = torch.arange(values.shape[1], device=values.device)
-        hidden = values + table[places % len(table)]
+        hidden = steps.values + table[places % len(table)]
         hidden = functional.dropout(hidden, model.dropout, self.training)
         pieces = places // len(table)  # attention stays within pieces of 30 s
-        mask = steps.mask[:, None] & (pieces == pieces[:, None])
-        states, mask = [hidden], attention_mask(mask, hidden.dtype)
+        seen = attention_mask(steps.mask[:, None] & (pieces == pieces[:, None]), hidden.dtype)
+        states = [hidden]
         for layer in self.layers:
             output = run_layer(
-                layer, hidden, save_memory=self.save_memory, attention_mask=mask, **self._others
+                layer, hidden, save_memory=self.save_memory, attention_mask=seen, **self._others
             )
             hidden = first_output(output)
             states.append(hidden)

@@ -43,11 +43,12 @@ def test_encoder_waits_and_a_resumed_run_ends_the_same(
     recordings: Path, tmp_path: Path, folder: Callable[[str], str]
 ) -> None:
     pytest.importorskip("soundfile")
-    words = ("model=pretrained", f"model.path={folder('whisper')}", "model.unfreeze_epoch=1", "pooling=mean")
+    words = ("model=pretrained", f"model.path={folder('whisper')}", "pooling=mean")
+    drawing = ("model.unfreeze_epoch=1", "model.mask_time_prob=0.3", "model.lora_rank=2", "model.freeze=none")
     small = ("trainer.accelerator=cpu", "trainer.max_epochs=2", "batching.max_utterances=8", "augment=none")
 
     def made() -> tuple:
-        return pieces(recordings, tmp_path, *words, *small, data="ravdess")
+        return pieces(recordings, tmp_path, *words, *drawing, *small, data="ravdess")
 
     watch = Watch(2, tmp_path / "last.ckpt")
     whole = fitted(tmp_path / "whole", made(), watch)
