@@ -20,6 +20,7 @@ ROOMS = (
         "embeddings",
         "export",
         "training",
+        "pretraining",
     ),
     *("serab", "scripts"),
 )
@@ -27,7 +28,7 @@ ROOMS = (
 LARGEST_ROOM = 12
 
 ONLY = {
-    "lightning": {"batching", "training", "report/tensorboard.py", "runs/launcher.py"},
+    "lightning": {"batching", "training", "pretraining", "report/tensorboard.py", "runs/launcher.py"},
     "hydra": {"config", "scripts"},
     "omegaconf": {"config", "scripts"},
     "matplotlib": {"report", "serab/heat_map.py"},

@@ -21,6 +21,7 @@ ROOMS = (
     "synthetic",
     "embeddings",
     "training",
+    "pretraining",
 )
 OPTIONAL = (
     "soundfile",

@@ -122,6 +122,11 @@ def load(path: str | Path) -> Trained:
 def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
     """Build the model from the containers that `read` returned for a path."""
     description = checkpoint["ser"]
+    if "pretraining" in description:
+        raise CheckpointError(
+            f"{path}: is of a pre-training, whose encoder answers nothing yet. Fine-tune it first, with "
+            "experiment=finetune and model.path=RUN/encoder."
+        )
     weights = model_weights(checkpoint)
     for part in PARTS:
         try:
@@ -301,9 +306,10 @@ def _find_fault(checkpoint: Mapping[str, Any]) -> str | None:
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
     ):
         return "its state_dict is missing, or holds other things than names and tensors"
-    if wrong := [part for part in PARTS if "_target_" not in _mapping(description.get(part))]:
+    parts = () if "pretraining" in description else PARTS
+    if wrong := [part for part in parts if "_target_" not in _mapping(description.get(part))]:
         return f"its description lacks the settings of {wrong[0]}"
-    feature_dim = description.get("feature_dim")
+    feature_dim = description.get("feature_dim") if parts else 1
     if not isinstance(feature_dim, int) or isinstance(feature_dim, bool) or feature_dim < 1:
         return f"its description has feature_dim={feature_dim!r}, expected a number of values"
     return None

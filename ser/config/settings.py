@@ -171,6 +171,7 @@ class Train(Settings):
     schedule: Spec | None = None
     waveform_augment: Spec | None = None
     logger: Spec | None = None
+    pretraining: Spec | None = None
 
 
 def names_of(value: str | list[str]) -> list[str]:

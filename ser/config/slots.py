@@ -86,6 +86,7 @@ SLOTS: dict[str, Slot] = {
     "trainer.profiler": Slot("a profiler", f"{_LIGHTNING}.profilers.Profiler"),
     "callbacks.*": Slot("a callback", f"{_LIGHTNING}.callbacks.Callback", ("ser.training",)),
     "logger": Slot("a logger", f"{_LIGHTNING}.loggers.Logger", ("ser.training",)),
+    "pretraining": Slot("a pre-training", "ser.pretraining.Recipe"),
     "extractor": Slot("an embedder", "ser.embeddings.Embedder"),
 }
 """Place in a config -> what may stand there; `*` is any one key."""

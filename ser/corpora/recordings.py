@@ -36,7 +36,7 @@ from ser.names import normalize_name
 from ser.splits.base import SpeechSize, SplitFacts, Splits
 from ser.splits.folds import cross_validation
 from ser.splits.leak_report import report_leaks, undeclared_leaks
-from ser.splits.rules import Rule, without_label
+from ser.splits.rules import Rule, for_pretraining, without_label
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class AudioCorpus(ABC):
         declared_leaks: Kinds of leaks that are known and accepted, with which results are not stamped.
         on_error: What to do about recordings that cannot be used: raise or skip.
         cache_dir: Folder for cached features.
+        needs_labels: Whether every recording must have a label; a pre-training needs none.
     """
 
     published_name: str | None = None
@@ -69,8 +70,10 @@ class AudioCorpus(ABC):
         declared_leaks: Sequence[str] | None = None,
         on_error: OnError = "raise",
         cache_dir: str = ".cache/ser",
+        needs_labels: bool = True,
     ) -> None:
         self.split = split
+        self.needs_labels = needs_labels
         self.label = normalize_name(label)
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
         self.fields = tuple(map(normalize_name, fields or ()))
@@ -99,6 +102,8 @@ class AudioCorpus(ABC):
             DataError: The labels do not fit the map, or some are missing.
         """
         manifest = self.utterances()
+        if not self.needs_labels and not all(self.label in utterance.labels for utterance in manifest):
+            return manifest, []  # of which some may have one
         if not self.reads_label:
             require_fields(manifest, self.fields)
             return manifest, []
@@ -133,6 +138,8 @@ class AudioCorpus(ABC):
         if window := getattr(self.split, "window_frames", None):
             manifest, store = cut_into_windows(manifest, store, window, extractor.frame_shift_s)
         rule = self.split if self.reads_label else without_label(self.split)
+        if not self.needs_labels:
+            rule = for_pretraining(rule, has_labels=bool(counts))
         assignment = rule.assign(manifest)
         found = report_leaks(
             manifest,
@@ -262,7 +269,7 @@ class FolderCorpus(AudioCorpus):
 
     def utterances(self) -> Manifest:
         """Read the utterances from the folders."""
-        manifest = read_folder(self.root, label=self.label)
+        manifest = read_folder(self.root, label=self.label, needs_labels=self.needs_labels)
         if self.speaker is None:
             return manifest
         found = tuple(_with_speaker(utterance, self.speaker) for utterance in manifest)

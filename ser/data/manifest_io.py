@@ -64,12 +64,13 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     return manifest
 
 
-def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
+def read_folder(root: str | Path, *, label: str = "label", needs_labels: bool = True) -> Manifest:
     """Read the audio files below a folder with one subfolder per class, sorted by path.
 
     Args:
         root: Folder whose subfolders are classes; each holds audio at any depth.
         label: Label field for the class.
+        needs_labels: Whether every file must lie in a class folder; else those beside them have no label.
 
     Raises:
         DataError: The folder or its class folders are missing, a class folder has no audio, or audio lies beside the
@@ -78,21 +79,22 @@ def read_folder(root: str | Path, *, label: str = "label") -> Manifest:
     root = Path(root)
     files = find_audio(root)
     stray = [file.name for file in files if file.parent == root]
-    if len(stray) == len(files):
+    if len(stray) == len(files) and (needs_labels or not files):
         found = f"{len(stray)} audio files, but no folders with audio" if stray else "no audio"
         raise DataError(
             f"{root}: holds {found}. Expected a folder for each class, such as {root / 'anger' / 'a.wav'}. "
             "Check data.root."
         )
-    if stray:
+    if stray and needs_labels:
         raise DataError(
             f"{root}: {len(stray)} audio files are beside the class folders:{first_ten(stray)}\n"
             "Move each into the folder of its class."
         )
     inside = [file.relative_to(root) for file in files]
-    _refuse_bare_classes(root, {place.parts[0] for place in inside})
+    if needs_labels:
+        _refuse_bare_classes(root, {place.parts[0] for place in inside})
     utterances = (
-        Utterance(recording_name(place), file, labels={label: place.parts[0]})
+        Utterance(recording_name(place), file, labels={label: place.parts[0]} if len(place.parts) > 1 else {})
         for place, file in zip(inside, files, strict=True)
     )
     manifest = Manifest(tuple(utterances), str(root))

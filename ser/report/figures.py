@@ -6,13 +6,14 @@ matplotlib is imported when the first figure is created, because the import take
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ser.files import write_atomic
+from ser.report.palette import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,6 +73,26 @@ def to_image(figure: "Figure") -> np.ndarray:
     assert isinstance(canvas, FigureCanvasAgg)  # every figure of this module has one
     canvas.draw()  # type: ignore[no-untyped-call]
     return np.array(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def curve_panels(series: Mapping[str, Mapping[int, float]], panels: Mapping[str, Sequence[str]]) -> "Figure":
+    """Plot metrics against epoch, a panel for each group of which there is one.
+
+    Args:
+        series: Value by epoch of each metric, such as `train/loss`.
+        panels: Title of a panel -> metrics in it.
+    """
+    shown = {title: [name for name in names if name in series] for title, names in panels.items()}
+    shown = {title: names for title, names in shown.items() if names}
+    figure, all_axes = make_panels(*shown, size=(6.4, 2.8 * len(shown)), columns=1)
+    for axes, names in zip(all_axes, shown.values(), strict=True):
+        for name, color in zip(names, PALETTE, strict=False):
+            epochs, values = zip(*sorted(series[name].items()), strict=True)
+            label = name.partition("/")[2].replace("_", " ")
+            axes.plot(epochs, values, color=color, linewidth=1.8, marker=".", label=label)
+        axes.set_xlabel("epoch")
+        axes.legend(frameon=False, fontsize=SIZES["tick"])
+    return figure
 
 
 def name_columns(axes: "Axes", names: Sequence[str]) -> None:

@@ -37,6 +37,7 @@ def train(settings: Train) -> float | None:
     if job.mode is RunMode.MULTIRUN and ranks.is_shared(settings.trainer):
         return train_alone(config, Path(job.runtime.output_dir))
     from ser.checkpoints import resume
+    from ser.pretraining.run import train as pretrain
     from ser.runs import launcher
     from ser.training import ensemble, evaluation, setup
     from ser.training.trainer import build_trainer, fit_task, set_run_folder
@@ -50,6 +51,10 @@ def train(settings: Train) -> float | None:
         processes.run_first(lambda: setup.announce(settings, run))
         if settings.resume is not None:
             processes.run_first(lambda: resume.check_unchanged(settings, run))
+        if settings.pretraining is not None:
+            loss = pretrain(settings, run, trainer, started=started)
+            record_status(run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=loss)
+            return loss
         splits = processes.run_in_turn(lambda: setup.read_splits(settings))
         if settings.ensemble is not None:
             value = ensemble.train(settings, run, splits, started=started)

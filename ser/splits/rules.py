@@ -256,8 +256,16 @@ class WindowSplit(_RuleWithShares):
         return splits | {"test": tested} if len(tested) else splits
 
 
+@dataclass(frozen=True, kw_only=True)
 class Default(_RuleWithShares):
-    """Use the manifest's own splits if it has any, else split by speaker, else by group; never at random."""
+    """Use the manifest's own splits if it has any, else split by speaker, else by group; never at random.
+
+    Args:
+        unknown_trains: Whether all utterances are train where neither is known, as in a pre-training, which scores
+            none; else that is an error.
+    """
+
+    unknown_trains: bool = False
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Choose the rule, log it, and apply it.
@@ -275,14 +283,39 @@ class Default(_RuleWithShares):
             rule = Predefined(validation=self.validation, seed=self.seed, label=self.label)
             return rule, "its column 'split' says who is in which split"
         if all(utterance.speaker is not None for utterance in manifest):
-            return SpeakerDisjoint(**asdict(self)), "split by speaker: no speaker is in two splits"
+            return SpeakerDisjoint(**self._shares), "split by speaker: no speaker is in two splits"
         if all(utterance.group is not None for utterance in manifest):
-            return GroupDisjoint(**asdict(self)), "split by group, as not all speakers are known"
+            return GroupDisjoint(**self._shares), "split by group, as not all speakers are known"
+        if self.unknown_trains:
+            return Everything(), "all are train, as neither splits nor all speakers nor all groups are known"
         remedy = speaker_remedy(manifest, "'speaker', 'group' or 'split'")
         raise DataError(
             f"{manifest.source}: names neither splits nor all speakers nor all groups, so it is unknown what to "
             f"keep apart. {remedy}, or {AT_RANDOM}."
         )
+
+    @property
+    def _shares(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "unknown_trains"}
+
+
+class Everything:
+    """Every utterance is train, where nothing is scored."""
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Assign every utterance to train."""
+        return {"train": np.arange(len(manifest))}
+
+
+def for_pretraining(rule: Rule, *, has_labels: bool) -> Rule:
+    """Return a rule for recordings of which nothing needs to be known.
+
+    Args:
+        rule: Rule of the config.
+        has_labels: Whether every recording has a label; else no classes are balanced.
+    """
+    settings: Any = rule if has_labels else without_label(rule)
+    return cast(Rule, replace(settings, unknown_trains=True)) if hasattr(rule, "unknown_trains") else settings
 
 
 def without_label(rule: Rule) -> Rule:

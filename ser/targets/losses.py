@@ -140,7 +140,7 @@ class ConcordanceLoss(Loss):
         # Not in evaluation: processes may have unlike numbers of batches, and would wait for each other.
         is_training = torch.is_grad_enabled() and outputs.requires_grad
         is_shared = is_training and distributed.is_available() and distributed.is_initialized()
-        add = _sum_over_processes if is_shared and outputs.ndim == 2 else _unchanged
+        add = sum_over_processes if is_shared and outputs.ndim == 2 else _unchanged
         counts = add(known.sum(-2, keepdim=True).to(outputs.dtype))
         share = known / counts.clamp_min(1)
         truth = labels.where(known, 0.0)
@@ -179,7 +179,8 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
 
-def _sum_over_processes(mine: Tensor) -> Tensor:
+def sum_over_processes(mine: Tensor) -> Tensor:
+    """Sum a tensor over processes; each of them gets the gradients of all."""
     total: Tensor = _SumOverProcesses.apply(mine)  # type: ignore[no-untyped-call]
     return total
 

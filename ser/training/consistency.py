@@ -50,7 +50,7 @@ def check_training(settings: Train) -> None:
         ConfigError: with the first reason.
     """
     check_needed(settings)
-    if not settings.callbacks.get("best"):
+    if not settings.callbacks.get("best") and settings.pretraining is None:
         raise ConfigError(
             "callbacks.best: is deleted or null, but it saves the epoch that is scored. Leave it on; "
             "its monitor and mode can be set."

@@ -1,0 +1,63 @@
+"""Report of a pre-training: metrics.json, curves.json, curves.png and report.md, and the closing lines."""
+
+import json
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from ser.batching.datamodule import SpeechData
+from ser.config.settings import Train
+from ser.data import summary
+from ser.errors import setting
+from ser.files import short, write_atomic
+from ser.pretraining.task import Pretraining
+from ser.report import figures
+from ser.report.report import write_metrics
+from ser.runs import environment
+from ser.runs.run_folder import RunFolder
+
+_PANELS = {
+    "Loss": ("train/loss",),
+    "Deviation": ("train/embedding_deviation", "train/projection_deviation"),
+    "Effective rank": ("train/embedding_rank", "train/projection_rank"),
+    "Linear probe": ("probe/accuracy", "probe/uar"),
+}
+
+
+def write_report(
+    settings: Train,
+    run: RunFolder,
+    task: Pretraining,
+    data: SpeechData,
+    last: Mapping[str, float],
+    *,
+    seconds: float,
+    console: Console,
+) -> None:
+    """Write the files of a finished pre-training, and print its last values and the next commands."""
+    write_metrics(run.path / "metrics.json", last)
+    write_atomic(run.path / "curves.json", json.dumps(task.curves, indent=1) + "\n")
+    figures.save(figures.curve_panels(task.curves, _PANELS), run.path / "curves.png")
+    encoder = short(run.path / "encoder")
+    size = sum(parameter.numel() for parameter in task.model.encoder.parameters())
+    facts = [
+        f"command: `{environment.typed_line()}`",
+        f"seed: {settings.seed}",
+        f"duration: {seconds:.0f} s, {max(task.curves['train/loss'])} epochs",
+        f"encoder: `{encoder}`, {size:,} parameters, log-mels with mean {task.mean:.4f} and deviation {task.std:.4f}",
+        *data.facts.remarks,
+    ]
+    commands = [
+        f"python train.py experiment=finetune {setting('model.path', encoder)} data=ravdess data.root=DIR",
+        f"ser serab corpora=[ravdess] corpora_root=DIR extractor=pretrained {setting('extractor.path', encoder)}",
+    ]
+    blocks = [f"# {settings.experiment_name}: {type(task.model.encoder).__name__}"]
+    blocks += [f"> **Note:** {stamp}" for stamp in data.facts.stamps]
+    blocks += ["## Last epoch", "\n".join(f"- {name}: {value:.4f}" for name, value in last.items())]
+    blocks += ["![Curves](curves.png)", "## Data", summary.markdown(data.summaries())]
+    blocks += ["## Training", "\n".join(f"- {fact}" for fact in facts)]
+    blocks += ["## Next", "```sh\n" + "\n".join(commands) + "\n```"]
+    write_atomic(run.path / "report.md", "\n\n".join(blocks) + "\n")
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in last.items())
+    for line in (f"Last epoch: {shown}", f"Encoder: {encoder}", "Fine-tune it, or score it:", *commands):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
