@@ -1,10 +1,10 @@
 """Read checkpoints, which contain everything that is needed to predict.
 
 Besides the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, frontend,
-model, pooling, head and target, and the feature dimension. All code that reads one (predict, resume, init,
-embeddings, the benchmark, export) uses `read`. `ser.checkpoints.archive` describes what is checked before a file is
-loaded. Weights that are not finite are refused, and a model is built on the `meta` device, without memory, until its
-shapes are known to match the weights.
+model, pooling, head and target, the feature dimension, and the weights of a frozen encoder that computed the features.
+All code that reads one (predict, resume, init, embeddings, the benchmark, export) uses `read`.
+`ser.checkpoints.archive` describes what is checked before a file is loaded. Weights that are not finite are refused,
+and a model is built on the `meta` device, without memory, until its shapes are known to match the weights.
 """
 
 import logging
@@ -31,6 +31,7 @@ from ser.errors import (
     setting,
 )
 from ser.models.classifier import Classifier, Head
+from ser.pretrained.frozen import keep_weights
 from ser.runs.run_folder import RunFolder
 from ser.targets.base import Target
 from ser.text.word_sources import WordTable, table_from_state
@@ -128,6 +129,8 @@ def rebuild(checkpoint: Mapping[str, Any], path: Path) -> Trained:
             "experiment=finetune and model.path=RUN/encoder."
         )
     weights = model_weights(checkpoint)
+    if frozen := description.get("frozen"):
+        keep_weights(frozen)
     for part in PARTS:
         try:
             find_class(description[part], slot=part)
@@ -310,6 +313,9 @@ def _find_fault(checkpoint: Mapping[str, Any]) -> str | None:
     if wrong := [part for part in parts if "_target_" not in _mapping(description.get(part))]:
         return f"its description lacks the settings of {wrong[0]}"
     feature_dim = description.get("feature_dim") if parts else 1
+    frozen = description.get("frozen", {})
+    if not isinstance(frozen, Mapping) or not all(isinstance(each, Tensor) for each in frozen.values()):
+        return "its description holds other things than tensors as weights of a frozen encoder"
     if not isinstance(feature_dim, int) or isinstance(feature_dim, bool) or feature_dim < 1:
         return f"its description has feature_dim={feature_dim!r}, expected a number of values"
     return None

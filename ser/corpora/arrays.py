@@ -115,7 +115,7 @@ class ArrayCorpus:
                 leaks=found.leaks,
                 remarks=found.remarks,
                 speech={
-                    name: measure_speech(manifests[name], stores[name], 1 / self.sample_rate)
+                    name: measure_speech(manifests[name], stores[name].lengths / self.sample_rate)
                     for name in stores
                 },
                 stamps=[*self.stamps, *found.stamps],

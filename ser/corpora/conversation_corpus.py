@@ -129,7 +129,7 @@ class ConversationCorpus(ABC):
             _manifest_of(found, str(self.root)),
             extractor,
             cache_dir=self.cache_dir,
-            settings=json.dumps(features, sort_keys=True),
+            settings=json.dumps(extractor.portable(features), sort_keys=True),
             on_error=self.on_error,
         )
         skipped = [*self.skipped, *recordings.skipped]
@@ -155,7 +155,9 @@ class ConversationCorpus(ABC):
                 skipped=skipped,
                 speakers={name: speaker_names(each) for name, each in manifests.items()},
                 remarks=[*leaks.remarks, *remarks],
-                speech={name: measure_speech(manifests[name], stores[name], STEP_S) for name in stores},
+                speech={
+                    name: measure_speech(manifests[name], STEP_S * stores[name].lengths) for name in stores
+                },
                 stamps=[*self.stamps, *leaks.stamps, *skipped_stamp(skipped)],
                 words=None if table is None else table.state(),
             ),

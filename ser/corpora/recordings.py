@@ -131,12 +131,19 @@ class AudioCorpus(ABC):
             manifest,
             extractor,
             cache_dir=self.cache_dir,
-            settings=json.dumps(features, sort_keys=True),
+            settings=json.dumps(extractor.portable(features), sort_keys=True),
             on_error=self.on_error,
         )
         manifest, store = manifest.select(recordings.kept.tolist()), recordings.store
+        seconds = recordings.seconds if extractor.pools_time else store.lengths * extractor.frame_shift_s
         if window := getattr(self.split, "window_frames", None):
+            if extractor.pools_time:
+                raise ConfigError(
+                    "data.split.window_frames: features.pool makes one step of an utterance, which cannot be cut. "
+                    "Set features.pool=none."
+                )
             manifest, store = cut_into_windows(manifest, store, window, extractor.frame_shift_s)
+            seconds = store.lengths * extractor.frame_shift_s
         rule = self.split if self.reads_label else without_label(self.split)
         if not self.needs_labels:
             rule = for_pretraining(rule, has_labels=bool(counts))
@@ -165,8 +172,8 @@ class AudioCorpus(ABC):
                 cross_validation=cross_validation(manifest, self.split),
                 remarks=[*self._remarks(), *found.remarks],
                 speech={
-                    name: measure_speech(manifests[name], stores[name], extractor.frame_shift_s)
-                    for name in stores
+                    name: measure_speech(manifests[name], seconds[indices])
+                    for name, indices in assignment.items()
                 },
                 stamps=[*found.stamps, *skipped_stamp(recordings.skipped)],
             ),
@@ -213,10 +220,10 @@ def speaker_names(manifest: Manifest) -> list[str] | None:
     return None if None in names else sorted(map(str, names))
 
 
-def measure_speech(manifest: Manifest, store: Store, frame_shift_s: float) -> SpeechSize:
-    """Count the speakers and the minutes of a split."""
+def measure_speech(manifest: Manifest, seconds: np.ndarray) -> SpeechSize:
+    """Count the speakers and the minutes of a split, of which the lengths in s are given [N]."""
     speakers = speaker_names(manifest)
-    minutes = float(store.lengths.sum()) * frame_shift_s / 60
+    minutes = float(seconds.sum()) / 60
     return SpeechSize(None if speakers is None else len(speakers), round(minutes, 2))
 
 

@@ -49,11 +49,13 @@ class ExtractedFeatures:
             not.
         kept: Indices of these utterances in the manifest [N] int64.
         skipped: Id and reason of each utterance that could not be read.
+        seconds: Length of each of the N recordings in s [N].
     """
 
     store: Store
     kept: np.ndarray
     skipped: list[tuple[str, str]]
+    seconds: np.ndarray
 
 
 def read_features(
@@ -95,7 +97,7 @@ def read_features(
             *(manifest.source, len(silent), len(store), silent[0]),
         )
     kept = np.delete(np.arange(len(manifest)), [place for place, _ in remarks["unreadable"]])
-    return ExtractedFeatures(store, kept, skipped)
+    return ExtractedFeatures(store, kept, skipped, np.array(remarks["seconds"]))
 
 
 def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
@@ -110,17 +112,19 @@ def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
 
 
 class _Features(NamedTuple):
-    """Features [T, F] of an utterance, speech mask [T], and whether every sample is zero."""
+    """Features [T, F] of an utterance, speech mask [T], whether every sample is zero, and length in s."""
 
     frames: np.ndarray
     speech: np.ndarray | None
     is_silent: bool
+    seconds: float
 
 
 def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") -> ReadResult:
     reader = _FeatureReader(extractor)
     ids: list[str] = []
     silent: list[str] = []
+    seconds: list[float] = []
     unreadable: list[tuple[int, str]] = []
     for place, (utterance, result) in enumerate(zip(manifest, reader.read(manifest), strict=True)):
         if isinstance(result, DataError):
@@ -128,6 +132,7 @@ def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") 
             continue
         writer.append(result.frames, result.speech)
         ids.append(utterance.id)
+        seconds.append(result.seconds)
         if result.is_silent:
             silent.append(utterance.id)
     if not ids:
@@ -136,7 +141,7 @@ def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") 
         )
     reader.report(manifest.source)
     store = writer.commit(ids, None, label_names=(), layout="object")
-    return ReadResult(store, {"unreadable": unreadable, "silent": silent})
+    return ReadResult(store, {"unreadable": unreadable, "silent": silent, "seconds": seconds})
 
 
 class _FeatureReader:
@@ -189,14 +194,14 @@ class _FeatureReader:
             frames, speech = extract_features(roles.numpy(), self._extractor, str(utterance.path))
         else:
             frames, speech = extract_features(waveform, self._extractor, str(utterance.path))
-        return _Features(frames, speech, is_silent=not waveform.any())
+        return _Features(frames, speech, not waveform.any(), round(len(waveform) / rate, 3))
 
 
 @torch.inference_mode()
 def extract_features(
     waveform: np.ndarray, extractor: "Extractor", name: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Compute features [T, F] float32 of a waveform [samples], and whether each frame is speech, [T] bool.
+    """Compute features [T, F] of a waveform [samples] as they are stored, and whether each frame is speech, [T] bool.
 
     The mask is None if the extractor does not detect silence.
 
@@ -216,14 +221,23 @@ def extract_features(
             f"needs {_milliseconds(extractor.min_samples, rate)}. Leave the utterance out."
         )
     channels = torch.from_numpy(waveform).reshape(1, len(waveform), -1)
-    padded = Padded(channels, torch.tensor([len(waveform)]))
+    padded = Padded(channels, torch.tensor([len(waveform)])).to(extractor.device)
     features, speech = extractor.with_speech(padded)
-    frames = features.values[0].numpy()
+    frames = _stored(features.values[0].cpu().numpy(), extractor, name)
+    return frames, None if speech is None else speech[0].cpu().numpy()
+
+
+def _stored(frames: np.ndarray, extractor: "Extractor", name: str) -> np.ndarray:
+    """Convert features [T, F] to the type in which they are stored, after checking that they are finite."""
     if not np.isfinite(frames).all():
         raise DataError(
             f"{name}: its features are not finite. Leave it out, or change the features' settings."
         )
-    return frames, None if speech is None else speech[0].numpy()
+    if not extractor.stores_half:
+        return frames
+    if np.abs(frames).max() > np.finfo(np.float16).max:
+        raise DataError(f"{name}: its features exceed half precision. Set features.precision=float32.")
+    return frames.astype(np.float16)
 
 
 @contextmanager

@@ -66,8 +66,8 @@ class Store:
 
     Args:
         ids: Utterance ids, N, in the order of the file or manifest, in their original type.
-        audio: Features [sum of T, F] float32, read-only, mapped from disk, of all M stored utterances, selected or
-            not.
+        audio: Features [sum of T, F] float32 or float16, read-only, mapped from disk, of all M stored utterances,
+            selected or not.
         offsets: Offsets [M+1] int64; stored utterance m is `audio[offsets[m] : offsets[m + 1]]`.
         labels: Labels [N, K], numbers or words as in a manifest, in the order of `label_names`; None without labels.
         label_names: Names of the K label fields.

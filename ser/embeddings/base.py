@@ -1,6 +1,5 @@
 """Base class of embedders: frozen models that map a recording of any length to one vector."""
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from ser.batch import Padded
 from ser.config.instantiate import build
 from ser.errors import DataError
 from ser.features.extractors import Extractor
+from ser.pretrained.frozen import digest
 from ser.sources import digest_of_code
 
 WAVEFORM: Mapping[str, Any] = MappingProxyType(
@@ -110,12 +110,3 @@ class Embedder(nn.Module, ABC):
             "weights": digest(self.state_dict()),
         }
         return json.dumps(described, sort_keys=True)
-
-
-def digest(weights: Mapping[str, Tensor]) -> str:
-    """Compute the SHA-256 of tensors with their names and shapes."""
-    sha = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        sha.update(f"{name} {tensor.dtype} {[*tensor.shape]}\n".encode())
-        sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return sha.hexdigest()

@@ -16,7 +16,6 @@ import torch
 
 from ser.batch import Padded
 from ser.batching.bucketing import Plan, plan_evaluation
-from ser.config.instantiate import build
 from ser.data.feature_store import read_features
 from ser.data.manifest import Manifest, first_ten
 from ser.data.store import Store
@@ -80,10 +79,9 @@ def stored_features(manifest: Manifest, embedder: Embedder, *, cache_dir: str) -
     Raises:
         DataError: A recording cannot be read, or the cache cannot be written.
     """
-    settings = json.dumps(embedder.features, sort_keys=True)
-    return read_features(
-        manifest, build(embedder.features, slot="features"), cache_dir=cache_dir, settings=settings
-    ).store
+    extractor = embedder.extractor
+    settings = json.dumps(extractor.portable(embedder.features), sort_keys=True)
+    return read_features(manifest, extractor, cache_dir=cache_dir, settings=settings).store
 
 
 def _compute(store: Store, embedder: Embedder, device: torch.device, source: str) -> np.ndarray:

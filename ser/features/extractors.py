@@ -65,6 +65,12 @@ class Extractor(nn.Module, ABC):
     """Number of channels of the waveforms: 2 where the subject and others who speak are told apart."""
     waveform_preemphasis = 0.0
     """Share of the previous sample that is subtracted from each sample of the waveform, before framing."""
+    num_states = 1
+    """Number of hidden states of an encoder, side by side in a step."""
+    pools_time = False
+    """Whether an utterance has one step, whatever its length."""
+    stores_half = False
+    """Whether features are stored in half precision."""
 
     def __init__(
         self, *, sample_rate: int, feature_dim: int, framing: Framing, silence: Silence | None = None
@@ -93,6 +99,19 @@ class Extractor(nn.Module, ABC):
     def batching_frame_s(self) -> float:
         """Return the seconds that `batching` counts as one frame."""
         return self.frame_shift_s
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device on which features are computed before training."""
+        return torch.device("cpu")
+
+    def portable(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a spec, beside that of the extractor, that names no file; it also determines the features."""
+        return spec
+
+    def frozen_weights(self) -> Mapping[str, Tensor]:
+        """Return the weights that a portable spec names, which a checkpoint must hold; empty for none."""
+        return {}
 
     def num_frames(self, samples: Tensor) -> Tensor:
         """Compute T for waveforms with `samples` [B] samples, before silence is removed."""

@@ -143,7 +143,7 @@ def features_of(
         DataError: A recording cannot be used.
     """
     extractor = extractor_of(models)
-    settings = json.dumps(models[0].features, sort_keys=True)
+    settings = json.dumps(extractor.portable(models[0].features), sort_keys=True)
     read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
     manifest, store = manifest.select(read.kept.tolist()), read.store
     if uses_speaker_normalization(models[0].frontend):

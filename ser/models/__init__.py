@@ -7,6 +7,7 @@ from ser.models.classifier import Classifier, Head
 from ser.models.cnn import CNNEncoder, CNNLSTMEncoder
 from ser.models.frontend import Frontend
 from ser.models.fusion import Fusion, FusionEncoder, SemanticEncoder, TwoWayAttention
+from ser.models.layer_mix import LayerMixEncoder
 from ser.models.lstm import LSTMEncoder
 from ser.models.pooling import (
     AttentionPooling,
@@ -40,6 +41,7 @@ __all__ = [
     "IdentityEncoder",
     "LSTMEncoder",
     "LastPooling",
+    "LayerMixEncoder",
     "MaxPooling",
     "MeanPooling",
     "Pooling",

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from ser.batch import Padded
 from ser.errors import DataError
 
+if TYPE_CHECKING:
+    from ser.features.extractors import Extractor
+
 State = Any
 """State of a stream: tensors [B, ...] in nested tuples. It is a value: no function modifies it."""
 
@@ -30,6 +33,15 @@ class Encoder(nn.Module, ABC):
     def waveform_rate(cls, spec: Mapping[str, Any]) -> int | None:  # noqa: ARG003
         """Return the sample rate in Hz of unchanged waveforms that a spec's encoder needs; None for any features."""
         return None
+
+    @classmethod
+    def complete(cls, spec: Mapping[str, Any], extractor: "Extractor") -> Mapping[str, Any]:  # noqa: ARG003
+        """Return a spec with the settings that follow from the features, before any data is read.
+
+        Raises:
+            ConfigError: The encoder cannot use these features.
+        """
+        return spec
 
     def portable(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a spec, beside that of the encoder, from which a state_dict alone restores it."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ser.batch import Padded
 from ser.errors import ConfigError
@@ -140,6 +140,17 @@ class PretrainedEncoder(Encoder):
     def portable(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Return a spec that needs no folder: it holds the architecture, and weights come from a state_dict."""
         return {**spec, "path": None, "architecture": self.architecture}
+
+    @property
+    def num_states(self) -> int:
+        """Return the number of hidden states, with the input of the first layer."""
+        return len(self.network.layers) + 1
+
+    def hidden_states(self, audio: Padded) -> tuple[list[Tensor], Tensor]:
+        """Compute all hidden states [B, T, D] of waveforms [B, samples, 1], and their lengths [B]."""
+        states: list[Tensor]
+        states, lengths = self.network(audio, norm_last=self.is_normed)
+        return states, lengths
 
     def forward(self, audio: Padded) -> Padded:
         """Encode waveforms [B, samples, 1] to [B, T, D], of which a step takes `subsampling` samples."""

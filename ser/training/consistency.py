@@ -11,7 +11,7 @@ from ser.config.types import signature
 from ser.config.validate import complaint
 from ser.errors import ConfigError, did_you_mean, setting
 from ser.features import Extractor
-from ser.models import Pooling
+from ser.models import Encoder, Pooling
 from ser.runs.environment import program_words
 from ser.runs.ranks import is_shared
 from ser.splits.speaker_normalize import uses_speaker_normalization
@@ -268,17 +268,18 @@ def check_augment(settings: Train) -> None:
 
 
 def check_encoder_input(settings: Train) -> None:
-    """Refuse features other than the unchanged waveforms that a pre-trained encoder needs.
+    """Refuse features that the encoder cannot use, such as other than unchanged waveforms for a pre-trained one.
 
     Raises:
         ConfigError: with the settings to change; or the encoder cannot be read.
         CheckpointError: if its folder cannot be read.
     """
-    rate_of = getattr(find_class(settings.model, slot="model"), "waveform_rate", None)
-    rate = None if rate_of is None else rate_of(settings.model)
+    encoder: type[Encoder] = find_class(settings.model, slot="model")
+    extractor: Extractor = build(settings.features, slot="features")
+    encoder.complete(settings.model, extractor)
+    rate = encoder.waveform_rate(settings.model)
     if rate is None:
         return
-    extractor: Extractor = build(settings.features, slot="features")
     wanted = {
         "features=waveform": extractor.is_waveform,
         f"features.sample_rate={rate}": extractor.sample_rate == rate,

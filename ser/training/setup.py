@@ -23,6 +23,7 @@ from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
 from ser.errors import ConfigError
+from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.files import short, write_atomic
 from ser.report.next_commands import watch_command
@@ -114,7 +115,7 @@ def _with_fields(data: Spec, target: Target) -> Spec:
 
 def waveforms_of(settings: Train) -> Spec:
     """Return the spec of raw waveforms, for runs that compute features in every step."""
-    rate = settings.features["sample_rate"]
+    rate = build(settings.features, slot="features").sample_rate
     return {"_target_": "ser.features.Waveform", "sample_rate": rate, "normalize": "none"}
 
 
@@ -228,10 +229,15 @@ def logged_names(target: Target) -> list[str]:
 
 def make_task(settings: Train, data: SpeechData) -> Task:
     """Build model, loss and augmentation, and fit the normaliser to the training split."""
+    extractor: Extractor = build(settings.features, slot="features")
     config = {**settings.config, "target": data.facts.target or settings.target}
+    config["model"] = find_class(settings.model, slot="model").complete(settings.model, extractor)
+    config["features"] = dict(extractor.portable(settings.features))
     description = checkpoint.describe(config, feature_dim=data.feature_dim, words=data.facts.words)
     model, target = checkpoint.assemble(description)
     description["model"] = dict(model.encoder.portable(description["model"]))
+    if frozen := extractor.frozen_weights():
+        description["frozen"] = dict(frozen)
     init = settings.init
     if init is not None and settings.resume is None:
         processes = ranks.current_ranks()

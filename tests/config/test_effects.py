@@ -24,7 +24,7 @@ WALKED = [
     option
     for option in OPTIONS
     if option.partition("=")[0] in ("model", "pooling", "augment", "loss", "optimizer", "batching")
-    and option not in (*WAVEFORMS, *VALUE_LOSSES, "pooling=none", "model=pretrained")
+    and option not in (*WAVEFORMS, *VALUE_LOSSES, "pooling=none", "model=pretrained", "model=layer_mix")
 ]
 WITHOUT_EFFECT = {
     "batching.num_workers": "where batches are put together",

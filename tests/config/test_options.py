@@ -55,6 +55,8 @@ NEEDED = {
     "data=manifest": ("data.path=data",),
     "data=pattern": ("data.pattern=x",),
     "experiment=finetune": ("model.path=data",),
+    "experiment=frozen": ("features.path=data",),
+    "features=pretrained": ("features.path=data",),
     "model=pretrained": ("model.path=data",),
     "words=file": ("data.words.path=data",),
     "words=text_model": ("data.words.path=data",),

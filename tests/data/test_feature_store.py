@@ -31,6 +31,8 @@ class FrameEnergies(torch.nn.Module):
     feature_dim = 2
     frame_shift_s = FRAME / RATE
     min_samples = FRAME
+    device = torch.device("cpu")
+    stores_half = False
 
     def __init__(self, *, offset: float = 0.0) -> None:
         super().__init__()

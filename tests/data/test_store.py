@@ -296,3 +296,16 @@ def test_flags_follow_when_a_store_is_cut(spoken: Store) -> None:
     flags = cut.gather_speech(np.array([place]), np.array([0]), np.array([10]))
     assert flags is not None
     np.testing.assert_array_equal(flags[0].numpy(), SPEECH[3][20:30])
+
+
+def test_half_precision_is_stored_and_read_as_float32(tmp_path: Path) -> None:
+    halves = [frames.astype(np.float16) for frames in FRAMES]
+    with new_store(tmp_path) as writer:
+        for frames in halves:
+            writer.append(frames)
+        store = writer.commit([*map(str, range(len(halves)))], None, label_names=(), layout="object")
+    assert store.audio.dtype == np.float16
+    lengths = store.lengths[:2]
+    batch = store.gather(np.array([0, 1]), np.zeros(2, dtype=np.int64), lengths)
+    assert batch.dtype == torch.float32
+    np.testing.assert_array_equal(batch[0, : lengths[0]].numpy(), halves[0].astype(np.float32))
