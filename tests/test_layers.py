@@ -8,7 +8,20 @@ import pytest
 from tests.conftest import REPOSITORY
 
 ROOMS = (
-    *("", "runs", "config", "features", "targets", "models", "pretrained", "audio", "data", "text", "splits"),
+    *(
+        "",
+        "runs",
+        "config",
+        "features",
+        "targets",
+        "models",
+        "pretrained",
+        "frozen",
+        "audio",
+        "data",
+        "text",
+        "splits",
+    ),
     *(
         "batching",
         "corpora",

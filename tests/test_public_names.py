@@ -15,6 +15,7 @@ ROOMS = (
     "targets",
     "models",
     "pretrained",
+    "frozen",
     "text",
     "splits",
     "corpora",

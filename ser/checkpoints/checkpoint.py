@@ -30,8 +30,8 @@ from ser.errors import (
     named_line,
     setting,
 )
+from ser.frozen.weights import keep_weights
 from ser.models.classifier import Classifier, Head
-from ser.pretrained.frozen import keep_weights
 from ser.runs.run_folder import RunFolder
 from ser.targets.base import Target
 from ser.text.word_sources import WordTable, table_from_state

@@ -64,7 +64,7 @@ SLOTS: dict[str, Slot] = {
     "data": Slot("a corpus", "ser.corpora.Corpus", ("ser.synthetic",)),
     "data.split": Slot("a rule for splits", "ser.splits.Rule"),
     "data.words": Slot("a source of word vectors", "ser.text.WordSource"),
-    "features": Slot("an extractor of features", "ser.features.Extractor", ("ser.pretrained",)),
+    "features": Slot("an extractor of features", "ser.features.Extractor", ("ser.frozen",)),
     "features.silence": Slot("a treatment of silence", "ser.features.Silence"),
     "features.silence.detector": Slot("a detector of speech", "ser.features.SilenceDetector"),
     "waveform_augment": Slot("an augmentation", "ser.features.WaveformAugment"),

@@ -13,7 +13,7 @@ from ser.batch import Padded
 from ser.config.instantiate import build
 from ser.errors import DataError
 from ser.features.extractors import Extractor
-from ser.pretrained.frozen import digest
+from ser.frozen.weights import digest
 from ser.sources import digest_of_code
 
 WAVEFORM: Mapping[str, Any] = MappingProxyType(

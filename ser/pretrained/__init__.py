@@ -3,7 +3,6 @@
 from ser.pretrained.audio_ntt import AudioNTT
 from ser.pretrained.cvt import CvT
 from ser.pretrained.encoder import PretrainedEncoder
-from ser.pretrained.features import PretrainedFeatures
 from ser.pretrained.lora import merge_lora
 
-__all__ = ["AudioNTT", "CvT", "PretrainedEncoder", "PretrainedFeatures", "merge_lora"]
+__all__ = ["AudioNTT", "CvT", "PretrainedEncoder", "merge_lora"]

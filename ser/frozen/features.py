@@ -14,9 +14,9 @@ from ser.batch import Padded
 from ser.errors import ConfigError, SerError
 from ser.features.extractors import Extractor
 from ser.features.framing import Framing
+from ser.frozen.weights import encoder_of, kept_weights, read_weights
 from ser.pretrained.encoder import PretrainedEncoder
 from ser.pretrained.folder import read_architecture
-from ser.pretrained.frozen import encoder_of, kept_weights, read_weights
 
 Layer = int | Literal["last", "all"]
 Pool = Literal["none", "mean_std"]

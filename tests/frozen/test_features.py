@@ -10,15 +10,16 @@ import pytest
 import torch
 
 import ser
-import ser.pretrained.frozen
+import ser.frozen.weights
 from ser.batch import Padded
 from ser.checkpoints import checkpoint
 from ser.config.instantiate import build
 from ser.config.settings import Train
 from ser.data import feature_store
 from ser.errors import CheckpointError, ConfigError, DataError
+from ser.frozen import PretrainedFeatures
 from ser.models import LayerMixEncoder
-from ser.pretrained import PretrainedEncoder, PretrainedFeatures
+from ser.pretrained import PretrainedEncoder
 from ser.training import setup
 from ser.training.consistency import check_encoder_input
 from tests.conftest import alone
@@ -150,7 +151,7 @@ def test_a_checkpoint_predicts_without_the_folder(tmp_path: Path, recordings: Pa
 
 def test_a_checkpoint_with_other_weights_is_refused(folder: Callable[[str], str]) -> None:
     spec = PretrainedFeatures(path=folder("whisper")).portable({})
-    name = ser.pretrained.frozen.keep_weights({"network.a": torch.zeros(3)})  # type: ignore[attr-defined]
+    name = ser.frozen.weights.keep_weights({"network.a": torch.zeros(3)})  # type: ignore[attr-defined]
     with pytest.raises(CheckpointError, match="do not fit the encoder"):
         PretrainedFeatures(**{**spec, "weights": name})(waveforms(5000))
 
