@@ -74,6 +74,7 @@ class Export(Settings):
 
     ckpt: str
     output: str
+    format: Literal["onnx", "encoder"]
     overwrite: bool
     trust: str | list[str]
 

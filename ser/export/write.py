@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +41,25 @@ def write(trained: Trained, output: Path, *, overwrite: bool = False) -> float:
     check_packages()
     check_folder(output, overwrite=overwrite)
     step = Step(trained)
+    with written_whole(output) as temporary:
+        found = _write_files(temporary, trained, step)
+    return found
+
+
+@contextmanager
+def written_whole(output: Path) -> Iterator[Path]:
+    """Yield a temporary folder, which becomes `output` if no error occurs.
+
+    Raises:
+        DataError: It cannot be written.
+    """
     try:
         with temporary_folder(output.parent) as temporary:
-            found = _write_files(temporary, trained, step)
-            _move_into_place(temporary, output)
+            yield temporary
+            move_into_place(temporary, output)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise DataError(f"{output}: cannot be written ({reason}). Give another output.") from error
-    return found
 
 
 def _write_files(folder: Path, trained: Trained, step: Step) -> float:
@@ -82,8 +95,13 @@ def check_packages() -> None:
         ) from error
 
 
-def check_folder(output: Path, *, overwrite: bool) -> None:
+def check_folder(output: Path, *, overwrite: bool, files: Collection[str] = (STEP, META)) -> None:
     """Refuse a path to which no bundle can be written.
+
+    Args:
+        output: The folder.
+        overwrite: Whether an existing bundle may be replaced.
+        files: Names of the files of a bundle.
 
     Raises:
         DataError: It exists and `overwrite` is false, it is not a bundle, or its parent folder is missing.
@@ -96,7 +114,7 @@ def check_folder(output: Path, *, overwrite: bool) -> None:
         raise DataError(
             f"{output}: exists already. Set overwrite=true to replace it, or give another output."
         )
-    if not output.is_dir() or {path.name for path in output.iterdir()} - {STEP, META}:
+    if not output.is_dir() or {path.name for path in output.iterdir()} - {*files}:
         raise DataError(
             f"{output}: is not an exported model, so it is not replaced. Give another output, or remove it yourself."
         )
@@ -131,7 +149,7 @@ def _state(number: int, initial: Tensor) -> dict[str, Any]:
     }
 
 
-def _move_into_place(temporary: Path, output: Path) -> None:
+def move_into_place(temporary: Path, output: Path) -> None:
     """Rename a complete folder to its final name, replacing an existing bundle."""
     if output.exists():
         old = temporary.with_suffix(".old")
