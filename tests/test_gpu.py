@@ -24,6 +24,13 @@ from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.models.base import CausalEncoder
 from ser.models.classifier import Classifier
+from ser.pretrained.networks import build_network
+from ser.pretraining.byol import BYOL
+from ser.pretraining.processes import standardize
+from ser.pretraining.spread import Spread
+from ser.pretraining.task import fill_ends
+from ser.pretraining.views import Views
+from ser.randomness import utterance_keys
 from ser.training import setup
 from ser.training.task import Task, carried
 from tests import other_device
@@ -163,6 +170,27 @@ def test_carried_state_follows_the_batch_to_the_device(device: torch.device) -> 
             found.append(classifier.step(moved, before)[0].cpu())
     torch.testing.assert_close(*found, atol=1e-4, rtol=1e-3)
     assert not torch.allclose(found[0][0], found[0][1])
+
+
+@pytest.mark.parametrize("name", ["audio_ntt", "cvt"])
+def test_a_step_of_a_pretraining_is_that_of_the_cpu(name: str, device: torch.device) -> None:
+    size: dict[str, Any] = {"width": 16, "dropout": 0.0} if name == "audio_ntt" else {"widths": [8, 12, 16]}
+    encoder = build_network({"model_type": name, **size})
+    model, found = BYOL(encoder, projection_dim=8, hidden_dim=12).eval(), []
+    audio = Padded(torch.randn(6, 96, 64), torch.tensor([96, 96, 50, 17, 96, 9])).zeroed()
+    for place in (torch.device("cpu"), device):
+        model, views, sent = model.to(place), Views(memory=8), audio.to(place)
+        keys = utterance_keys(0, 0, torch.arange(6)).to(place)
+        with torch.no_grad():
+            for _ in range(3):
+                pair = views(fill_ends(sent, 96, -3.0), keys)
+            outputs_of = model(*standardize(torch.cat(pair)).chunk(2))
+            embedded = model.encoder.embed(sent)
+            model.move_target()
+        spread = Spread()
+        spread.add(outputs_of.projections)
+        found.append([outputs_of.losses.cpu(), embedded.cpu(), torch.tensor(spread.take())])
+    torch.testing.assert_close(found[1], found[0], atol=1e-3, rtol=1e-2)
 
 
 @pytest.mark.parametrize(("features", "silence"), OF_SILENCE)

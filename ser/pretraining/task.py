@@ -79,9 +79,14 @@ class Pretraining(L.LightningModule):
         self.has_started = False
 
     def on_train_start(self) -> None:
-        """Start to watch the losses."""
+        """Start to watch the losses, and probe the untrained encoder, as epoch 0."""
         self.has_started = True
         self.watch = LossWatch(is_scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
+        if self.probe and not self.curves and not self.global_step:
+            values = ranks.current_ranks().run_first(self._probe)
+            self._keep(values, 0)
+            for logger in self.loggers:
+                logger.log_metrics(values, step=0)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed dropout from (seed, step, rank), so that a resumed run draws the same numbers."""
@@ -129,7 +134,7 @@ class Pretraining(L.LightningModule):
             values |= ranks.current_ranks().run_first(self._probe)
         for name, value in values.items():
             self.log(name, value, prog_bar=name in ("train/loss", "probe/accuracy"))
-            self.curves.setdefault(name, {})[epoch] = value
+        self._keep(values, epoch)
         self._stop_if_collapsed(values)
 
     def configure_optimizers(self) -> Any:
@@ -176,6 +181,10 @@ class Pretraining(L.LightningModule):
         self.views.memory.load(mine["memory"], self.device)
         for name, spread in self.spreads.items():
             spread.load(mine["spreads"][name])
+
+    def _keep(self, values: Mapping[str, float], epoch: int) -> None:
+        for name, value in values.items():
+            self.curves.setdefault(name, {})[epoch] = value
 
     def _probe(self) -> dict[str, float]:
         assert self.probe is not None
