@@ -112,6 +112,7 @@ def fit(trainer: L.Trainer, task: Pretraining, data: SpeechData, run: RunFolder)
     """
     warnings.filterwarnings("ignore", r".*have no `validation_step`.*")
     warnings.filterwarnings("ignore", r".*`training_step` returned `None`.*")
+    warnings.filterwarnings("ignore", r"Grad strides do not match.*")  # one copy more, of 600 values
     resume = ranks.current_ranks().share(run.last if run.last.is_file() else None)
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
