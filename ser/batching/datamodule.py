@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ser.batch import Padded
 from ser.batching.class_balance import member_indices
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
@@ -125,6 +126,13 @@ class SpeechData(L.LightningDataModule):
         for draw in EvaluationSampler(dataset.lengths, **self.limits):
             frames = self.extractor(dataset[draw].audio)
             yield frames.values[frames.mask]
+
+    def train_batches(self) -> Iterator[Padded]:
+        """Yield the features of whole utterances of the training split in batches [B, T, F]."""
+        dataset = UtteranceDataset(self.datasets["train"].store, None)
+        for draw in EvaluationSampler(dataset.lengths, **self.limits):
+            audio = dataset[draw].audio
+            yield audio if self.extractor is None else self.extractor(audio)
 
     def summaries(self) -> list[SplitSummary]:
         """Return the size, lengths and class counts of each split."""

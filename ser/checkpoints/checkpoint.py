@@ -3,7 +3,7 @@
 Besides the weights, a checkpoint holds plain containers under the key `ser`: the config nodes of features, frontend,
 model, pooling, head and target, the feature dimension, and the weights of a frozen encoder that computed the features.
 All code that reads one (predict, resume, init, embeddings, the benchmark, export) uses `read`.
-`ser.checkpoints.archive` describes what is checked before a file is loaded. Weights that are not finite are refused,
+`ser.archive` describes what is checked before a file is loaded. Weights that are not finite are refused,
 and a model is built on the `meta` device, without memory, until its shapes are known to match the weights.
 """
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules import module as registration
 
-from ser.checkpoints.archive import read_archive
+from ser.archive import read_archive
 from ser.config.instantiate import build, find_class
 from ser.config.old_names import with_current_names
 from ser.errors import (

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ser.batch import Padded
 from ser.config.instantiate import build
 from ser.errors import DataError
+from ser.features.extractors import SERAB as SERAB
 from ser.features.extractors import Extractor
 from ser.frozen.weights import digest
 from ser.sources import digest_of_code
@@ -20,24 +21,6 @@ WAVEFORM: Mapping[str, Any] = MappingProxyType(
     {"_target_": "ser.features.Waveform", "sample_rate": 16_000, "normalize": "none"}
 )
 """Spec of the raw waveform, for embedders that compute their own features."""
-
-SERAB: Mapping[str, Any] = MappingProxyType(
-    {
-        "_target_": "ser.features.LogMel",
-        "sample_rate": 16_000,
-        "frame_length_ms": 25.0,
-        "frame_shift_ms": 10.0,
-        "fft_length": 1024,
-        "window": "hann",
-        "align": "centered",
-        "num_mel_bins": 64,
-        "min_frequency": 60.0,
-        "max_frequency": 7800.0,
-        "floor": 1.19e-7,
-        "floor_by": "add",
-    }
-)
-"""Spec of the 64 log-mels of the SERAB benchmark, the same as in conf/features/serab.yaml."""
 
 
 class Embedder(nn.Module, ABC):

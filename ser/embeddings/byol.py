@@ -12,8 +12,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ser.archive import read_archive
 from ser.batch import Padded
-from ser.checkpoints.archive import read_archive
 from ser.embeddings.base import SERAB, Embedder
 from ser.errors import CheckpointError, ConfigError, did_you_mean
 from ser.pretrained.audio_ntt import AudioNTT

@@ -47,6 +47,25 @@ CHALLENGE: Mapping[str, Any] = MappingProxyType(
 """Settings of LogMel for the frames of the course challenge; conf/features/challenge.yaml explains them."""
 
 
+SERAB: Mapping[str, Any] = MappingProxyType(
+    {
+        "_target_": "ser.features.LogMel",
+        "sample_rate": 16_000,
+        "frame_length_ms": 25.0,
+        "frame_shift_ms": 10.0,
+        "fft_length": 1024,
+        "window": "hann",
+        "align": "centered",
+        "num_mel_bins": 64,
+        "min_frequency": 60.0,
+        "max_frequency": 7800.0,
+        "floor": 1.19e-7,
+        "floor_by": "add",
+    }
+)
+"""Spec of the 64 log-mels of the SERAB benchmark, the same as in conf/features/serab.yaml."""
+
+
 class Extractor(nn.Module, ABC):
     """Base class that maps waveforms [B, samples, 1] in -1..1 to features [B, T, F].
 

@@ -1,7 +1,7 @@
 """Interfaces of encoders, with and without streaming, and the encoder that does nothing."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
@@ -46,6 +46,9 @@ class Encoder(nn.Module, ABC):
     def portable(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a spec, beside that of the encoder, from which a state_dict alone restores it."""
         return spec
+
+    def fit(self, batches: Iterable[Padded]) -> None:
+        """Compute statistics from batches of the training split, with features as the model takes them."""
 
     def begin_epoch(self, epoch: int) -> None:
         """Prepare for an epoch of training, counted from 0; it is called when a training resumes within one, too."""

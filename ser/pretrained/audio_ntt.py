@@ -50,6 +50,11 @@ class AudioNTT(LogMelNetwork):
         """Return the arguments that rebuild the network."""
         return {"width": self.out_dim, "num_mel_bins": self.num_mel_bins, "dropout": self.dropout}
 
+    @property
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        """Return the convolutions, before the layers that are applied to each step."""
+        return (self.features,)
+
     def encode(self, image: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Encode images [B, 1, F, T] to steps [B, T // 8, D], and return their lengths."""
         # The memory format "channels last" is kept by pooling and convolutions: three times as fast on a CPU.

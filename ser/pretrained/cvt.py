@@ -54,6 +54,11 @@ class CvT(LogMelNetwork):
         """Return the arguments that rebuild the network."""
         return {"widths": self.widths, "frequency": self.frequency, "num_mel_bins": self.num_mel_bins}
 
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        """Return the three stages."""
+        return tuple(self.layers)
+
     def encode(self, image: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Encode images [B, 1, F, T] to steps [B, ceil(T / 16), D], and return their lengths."""
         for (convolution, norm, blocks), stride in zip(self._stages(), _STRIDES, strict=True):

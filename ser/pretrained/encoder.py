@@ -1,7 +1,7 @@
 """Encoders of speech that were trained before, to be fine-tuned."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 from ser.batch import Padded
 from ser.errors import ConfigError
+from ser.hugging_face.folder import without_mask_vector
 from ser.models.base import Encoder
-from ser.pretrained.folder import load_network, make_network, read_architecture, without_mask_vector
+from ser.pretrained.folder import make_encoder, num_hidden_layers, read_architecture
+from ser.pretrained.log_mel_input import LogMelInput
 from ser.pretrained.lora import add_lora
 from ser.pretrained.masking import TimeMask
-from ser.pretrained.wav2vec import Wav2Vec
-from ser.pretrained.whisper import Whisper
 
 Layer = int | Literal["last", "weighted"]
 Freeze = int | Literal["auto", "none", "features", "all"]
 
 
 class PretrainedEncoder(Encoder):
-    """wav2vec 2.0, HuBERT, WavLM, data2vec-audio, or the encoder of Whisper, from raw waveforms.
+    """wav2vec 2.0, HuBERT, WavLM, data2vec-audio, the encoder of Whisper, AudioNTT or CvT, from raw waveforms.
 
     Waveforms are normalised, or become log-mels, as the folder's own feature extractor does it. Positions of Whisper
     are cut to the length of an utterance, instead of filling it with silence to 30 s; longer ones are encoded in
@@ -30,8 +30,8 @@ class PretrainedEncoder(Encoder):
     Args:
         in_dim: Number of values of a sample, 1.
         in_channels: Unused number of channels.
-        path: Folder written by `save_pretrained`: config.json, preprocessor_config.json, model.safetensors. None for
-            random weights, as in a checkpoint, which has its own.
+        path: Folder written by `save_pretrained`: config.json, preprocessor_config.json, model.safetensors; one of our
+            own; or a published state_dict of BYOL-S. None for random weights, as in a checkpoint, which has its own.
         layer: Steps to return: output of the encoder (`last`), a learnt weighted mean of all hidden states
             (`weighted`), or one of them: 0 is the input of the first transformer layer, 1 its output, and so on.
         freeze: Weights that are not trained: `none`, those of the convolutions (`features`), these and the first n
@@ -49,6 +49,8 @@ class PretrainedEncoder(Encoder):
         mask_time_prob: Share of the steps before the transformer layers that is masked in training, 0..1: replaced by
             the network's own vector where it was pre-trained with one, else by 0.
         mask_time_length: Number of steps of a masked span.
+        statistics: Mean and deviation by which AudioNTT and CvT normalise log-mels: those of their folder (`own`),
+            which published files do not have, or those of the training split (`corpus`).
         architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
 
     Raises:
@@ -73,6 +75,7 @@ class PretrainedEncoder(Encoder):
         checkpoint_gradients: bool = False,
         mask_time_prob: float = 0.0,
         mask_time_length: int = 10,
+        statistics: Literal["own", "corpus"] = "own",
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -88,9 +91,7 @@ class PretrainedEncoder(Encoder):
                 )
             architecture = read_architecture(path)
         self.architecture = json.loads(json.dumps(architecture))
-        config, extractor = self.architecture["config"], self.architecture["extractor"]
-        is_whisper = config["model_type"] == "whisper"
-        available = config["encoder_layers" if is_whisper else "num_hidden_layers"]
+        available = num_hidden_layers(self.architecture)
         if isinstance(layer, int) and not 0 <= layer <= available:
             raise ConfigError(
                 f"model.layer={layer}: this encoder has the hidden states 0 to {available}. Give one of them, "
@@ -99,20 +100,24 @@ class PretrainedEncoder(Encoder):
         num_layers = layer if isinstance(layer, int) else available
         if lora_rank < 0:
             raise ConfigError(f"model.lora_rank={lora_rank}: expected 0 or more. Write 8, or 0 for no LoRA.")
-        if isinstance(freeze, int) and not 0 <= freeze <= num_layers:
-            raise ConfigError(
-                f"model.freeze={freeze}: {num_layers} transformer layers are in use. "
-                f"Give 0 to {num_layers}, none, features or all."
-            )
         mask = TimeMask(mask_time_prob, mask_time_length)
         self._mask = mask if mask.share else None
-        if self._mask is None:
-            config = without_mask_vector(config)
-        model = make_network(config, num_layers) if path is None else load_network(path, config, num_layers)
-        self.network = Whisper(model, extractor) if is_whisper else Wav2Vec(model, extractor)
+        used = self.architecture if self._mask else without_mask_vector(self.architecture)
+        self.network = make_encoder(used, num_layers, path)
+        count = len(self.network.layers)
+        if isinstance(freeze, int) and not 0 <= freeze <= count:
+            raise ConfigError(
+                f"model.freeze={freeze}: {count} layers are in use. Give 0 to {count}, none, features or all."
+            )
+        if checkpoint_gradients and not available:
+            raise ConfigError(
+                "model.checkpoint_gradients=true: this encoder has no transformer layers to compute again. "
+                "Set model.checkpoint_gradients=false."
+            )
         self.network.save_memory = checkpoint_gradients
+        self._statistics = statistics
         self._scale_rates(lr_scale, layer_decay)
-        self.out_dim = config["d_model" if is_whisper else "hidden_size"]
+        self.out_dim = self.network.out_dim
         self.subsampling = self.network.subsampling
         self.layer = layer
         self.is_normed = num_layers == available
@@ -136,6 +141,13 @@ class PretrainedEncoder(Encoder):
         with torch.device("meta"):
             cls(1, **{**given, "architecture": architecture})
         return int(architecture["extractor"]["sampling_rate"])
+
+    def fit(self, batches: Iterable[Padded]) -> None:
+        """Compute the statistics of log-mels from batches of waveforms [B, samples, 1], unless its folder has them."""
+        if isinstance(self.network, LogMelInput) and (
+            self.network.mels.needs_fit or self._statistics == "corpus"
+        ):
+            self.network.mels.fit(batches)
 
     def portable(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Return a spec that needs no folder: it holds the architecture, and weights come from a state_dict."""

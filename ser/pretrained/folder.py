@@ -1,175 +1,115 @@
-"""Folders of encoders in the layout of Hugging Face: architecture and weights, read through `transformers`."""
+"""What `model.path` may name: folders of Hugging Face and of our own, and published weights of BYOL-S and BYOL-A."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from ser.errors import (
-    CheckpointError,
-    MissingPackageError,
-    first_line,
-    install_command,
-    program,
-    setting,
-    shell_word,
+from ser.archive import read_archive
+from ser.errors import CheckpointError, first_line, setting
+from ser.features.extractors import SERAB
+from ser.hugging_face.folder import FAMILIES, count_layers, load_network, make_network, read_settings
+from ser.hugging_face.wav2vec import Wav2Vec
+from ser.hugging_face.whisper import Whisper
+from ser.pretrained.log_mel_input import LogMelInput
+from ser.pretrained.networks import (
+    NETWORKS,
+    LogMelEncoder,
+    build_for_weights,
+    build_network,
+    describe_network,
+    find_misfit,
+    read_encoder,
 )
 
-FAMILIES = {
-    "wav2vec2": ("wav2vec2.modeling_wav2vec2", "Wav2Vec2Model", "Wav2Vec2Config"),
-    "hubert": ("hubert.modeling_hubert", "HubertModel", "HubertConfig"),
-    "wavlm": ("wavlm.modeling_wavlm", "WavLMModel", "WavLMConfig"),
-    "data2vec-audio": ("data2vec.modeling_data2vec_audio", "Data2VecAudioModel", "Data2VecAudioConfig"),
-    "whisper": ("whisper.modeling_whisper", "WhisperEncoder", "WhisperConfig"),
-}
-"""Model type in config.json -> module, class and config in transformers.models."""
-_ABOUT_THE_FILE = ("_name_or_path", "architectures", "dtype", "quantization_config", "torch_dtype")
-_NOT_USED = {
-    **{"apply_spec_augment": False, "add_adapter": False, "adapter_attn_dim": None},
-    **{"layerdrop": 0.0, "encoder_layerdrop": 0.0},
-}
-"""Parts that are not used: masks of `transformers`, and skipped layers, draw numbers that a resumed run would not
-repeat."""
-_MASK_VECTOR = "masked_spec_embed"
+Network = Wav2Vec | Whisper | LogMelInput
 
 
 def read_architecture(path: str) -> dict[str, Any]:
     """Read the settings of encoder and feature extractor of a folder, as plain containers.
 
     Raises:
-        ConfigError: The package is not installed.
+        ConfigError: The package `transformers` is needed and not installed.
         CheckpointError: The folder does not hold an encoder of speech.
     """
-    transformers = _transformers(path)
-    name = setting("model.path", path)
-    folder = Path(path).expanduser()
+    if (file := Path(path).expanduser()).is_file():
+        return _describe(_read_published(path, file))
+    kind = _read_kind(path)
+    if kind in NETWORKS:
+        return _describe(read_encoder(Path(path).expanduser(), "model.path"))
+    return read_settings(path, kind)
+
+
+def num_hidden_layers(architecture: Mapping[str, Any]) -> int:
+    """Return the number of layers whose outputs are hidden states beside the first."""
+    config = architecture["config"]
+    return 0 if config["model_type"] in NETWORKS else count_layers(config)
+
+
+def make_encoder(architecture: Mapping[str, Any], num_layers: int, path: str | None) -> Network:
+    """Build an encoder, with the weights of a folder or file, or random ones if it is None.
+
+    Args:
+        architecture: Settings from `read_architecture`.
+        num_layers: Number of transformer layers to use.
+        path: Folder or file.
+
+    Raises:
+        CheckpointError: Weights are missing, or do not fit.
+    """
+    config, extractor = architecture["config"], architecture["extractor"]
+    if config["model_type"] in NETWORKS:
+        network = build_network(config) if path is None else _read_own(path).network
+        features = {"_target_": SERAB["_target_"], **extractor["features"]}
+        return LogMelInput(network, features, mean=extractor.get("mean"), std=extractor.get("std"))
+    model = make_network(config, num_layers) if path is None else load_network(path, config, num_layers)
+    return (Whisper if config["model_type"] == "whisper" else Wav2Vec)(model, extractor)
+
+
+def _read_kind(path: str) -> str:
+    """Return the model type of a folder."""
+    name, folder = setting("model.path", path), Path(path).expanduser()
     if not (folder / "config.json").is_file():
         raise CheckpointError(
             f"{name}: holds no config.json. Give a folder as save_pretrained writes it; nothing is downloaded."
         )
-    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        kind = config.get("model_type")
+        kind = json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{name}: its config.json cannot be read ({first_line(error)}). Save or copy the folder again."
         ) from error
-    if kind not in FAMILIES:
+    if kind not in (*FAMILIES, *NETWORKS):
         raise CheckpointError(
             f"{name}: a {kind} is not an encoder of speech that can be trained here. Give one of "
-            f"{', '.join(FAMILIES)}."
+            f"{', '.join((*FAMILIES, *NETWORKS))}."
         )
-    try:
-        full = getattr(transformers, FAMILIES[kind][2]).from_pretrained(folder, **options).to_dict()
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, **options).to_dict()
-    except Exception as error:  # the library refuses files in many ways
-        raise CheckpointError(
-            f"{name}: its config.json or preprocessor_config.json cannot be read ({first_line(error)}). "
-            "Copy both of the published model there, or save model and feature extractor again."
-        ) from error
-    kept = {key: value for key, value in full.items() if key not in _ABOUT_THE_FILE}
-    keys = ("sampling_rate", "do_normalize", "n_fft", "hop_length", "feature_size")
-    return {"config": kept, "extractor": {key: extractor[key] for key in keys if key in extractor}}
+    return str(kind)
 
 
-def _transformers(path: str | None) -> Any:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{'model=pretrained' if path is None else setting('model.path', path)}: the package transformers is not "
-            f"installed ({first_line(error)}). Run: {install_command('transformers')}"
-        ) from error
-    return transformers
+def _read_own(path: str) -> LogMelEncoder:
+    place = Path(path).expanduser()
+    return _read_published(path, place) if place.is_file() else read_encoder(place, "model.path")
 
 
-def _classes(config: Mapping[str, Any], num_layers: int, path: str | None) -> tuple[Any, Any]:
-    """Return the class of the network, and its config with the layers that are used."""
-    _transformers(path)
-    module, name, kind = FAMILIES[config["model_type"]]
-    network = getattr(import_module(f"transformers.models.{module}"), name)
-    layers = "encoder_layers" if config["model_type"] == "whisper" else "num_hidden_layers"
-    used = {key: value for key, value in {**config, **_NOT_USED}.items() if key in config}
-    made = import_module(f"transformers.models.{module.split('.')[0]}")
-    attention = "sdpa" if network._supports_sdpa else "eager"  # a name of the hub here would download code
-    kept = {
-        key: value for key, value in used.items() if "attn_implementation" not in key and key != "model_type"
-    }
-    return network, getattr(made, kind)(**{**kept, layers: num_layers}, attn_implementation=attention)
+def _read_published(path: str, file: Path) -> LogMelEncoder:
+    """Read a published state_dict of BYOL-S or BYOL-A, which has no statistics of log-mels."""
+    name = setting("model.path", path)
+    remedy = "Give the folder of an encoder, or a published state_dict of BYOL-S"
+    weights = read_archive(file, remedy=f"{remedy}.")
+    network = build_for_weights(weights) if isinstance(weights, Mapping) else None
+    if network is None:
+        raise CheckpointError(f"{name}: holds no weights of {' or '.join(NETWORKS)}. {remedy}.")
+    if misfit := find_misfit(network, weights):
+        raise CheckpointError(f"{name}: is not all of {network.model_type}: {misfit}. {remedy}.")
+    network.load_state_dict(weights)
+    return LogMelEncoder(network, SERAB, float("nan"), float("nan"))
 
 
-def without_mask_vector(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the config of an encoder without the vector that replaces masked steps."""
-    return {**config, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
-
-
-def make_network(config: Mapping[str, Any], num_layers: int) -> nn.Module:
-    """Build the encoder that a config describes, with random weights and the first `num_layers` layers."""
-    network, own = _classes(config, num_layers, None)
-    made: nn.Module = network(own)
-    return made.float()
-
-
-def load_network(path: str, config: Mapping[str, Any], num_layers: int) -> nn.Module:
-    """Load the weights of the encoder alone, from a folder that may hold more.
-
-    Raises:
-        CheckpointError: There are none, some are missing, or they do not fit.
-    """
-    name, folder = setting("model.path", path), Path(path).expanduser()
-    if not [*folder.glob("*.safetensors")]:
-        convert = (
-            "import sys; from transformers import AutoModel; "
-            "AutoModel.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[1])"
-        )
-        raise CheckpointError(
-            f"{name}: holds no model.safetensors. Copy it there, or convert a pytorch_model.bin that you trust: "
-            f"{program('python')} -c {shell_word(convert)} {shell_word(str(folder))}"
-        )
-    network, own = _classes(config, num_layers, path)
-    renamed = {r"^(model\.)?encoder\.": ""} if config["model_type"] == "whisper" else None
-    try:
-        with _without_messages():
-            made, report = network.from_pretrained(
-                folder,
-                config=own,
-                key_mapping=renamed,
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except Exception as error:  # the library refuses files in many ways
-        raise CheckpointError(
-            f"{name}: its weights cannot be loaded by transformers ({first_line(error)}). Save or copy them again."
-        ) from error
-    missing = sorted(report["missing_keys"])
-    if missing == [_MASK_VECTOR]:  # as in wav2vec2-base-960h
-        nn.init.zeros_(made.get_parameter(_MASK_VECTOR))
-        missing = []
-    if missing:
-        raise CheckpointError(
-            f"{name}: its weights lack {len(missing)} tensors of the encoder, the first is {missing[0]}; they would be "
-            "random. Save or copy the whole model again."
-        )
-    loaded: nn.Module = made
-    return loaded.float()
-
-
-@contextmanager
-def _without_messages() -> Iterator[None]:
-    """Silence the progress bar, and a table of the tensors that a folder holds beside those of the encoder."""
-    from transformers import logging as messages
-
-    before = messages.get_verbosity()
-    messages.set_verbosity_error()
-    messages.disable_progress_bar()
-    try:
-        yield
-    finally:
-        messages.set_verbosity(before)
-        messages.enable_progress_bar()
+def _describe(encoder: LogMelEncoder) -> dict[str, Any]:
+    statistics = {} if encoder.mean != encoder.mean else {"mean": encoder.mean, "std": encoder.std}
+    features = {
+        key: value for key, value in encoder.features.items() if key != "_target_"
+    }  # plain values only
+    extractor = {"sampling_rate": features["sample_rate"], "features": features}
+    return {"config": describe_network(encoder.network), "extractor": {**extractor, **statistics}}

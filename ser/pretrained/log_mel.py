@@ -33,6 +33,16 @@ class LogMelNetwork(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Return the arguments that rebuild the network, plain values."""
 
+    @property
+    def convolutions(self) -> tuple[nn.Module, ...]:
+        """Return the convolutions before everything else."""
+        return ()
+
+    @property
+    def stages(self) -> tuple[nn.Module, ...]:
+        """Return the parts after the convolutions, first to last, that can be frozen by number."""
+        return ()
+
     @abstractmethod
     def encode(self, image: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Encode images [B, 1, F, T] to steps [B, T', D], and return their lengths.

@@ -49,7 +49,7 @@ class TimeMask:
         has_none_left = (is_masked | ~is_real).all(1)
         return is_masked & is_real & ~(has_none_left[:, None] & (steps == kept[:, None]))
 
-    def __call__(self, steps: Padded, vector: Tensor | None = None) -> Padded:
+    def __call__(self, steps: Padded, vector: Tensor | None) -> Padded:
         """Return steps [B, T, D] of which some are the vector [D], or 0."""
         chosen = self.draw(steps.lengths, steps.values.shape[1]).unsqueeze(-1)
         other = steps.values.new_zeros(()) if vector is None else vector.to(steps.values.dtype)

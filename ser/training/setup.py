@@ -244,6 +244,7 @@ def make_task(settings: Train, data: SpeechData) -> Task:
         processes.run_first(lambda: print(initialize(model, target, description, init)))
         model.load_state_dict(processes.share(model.state_dict()))
     model.frontend.fit(data.train_frames())
+    model.encoder.fit(data.train_batches())
     if settings.compile:
         compile_in_place(model)
     return Task(

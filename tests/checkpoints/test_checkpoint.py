@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
+from ser import archive
 from ser.batch import Padded
-from ser.checkpoints import archive, checkpoint
+from ser.checkpoints import checkpoint
 from ser.errors import CheckpointError
 
 CONFIG: dict[str, Any] = {

@@ -164,7 +164,7 @@ def test_layer_decay_slows_lower_layers(family: str, folder: Callable[[str], str
     [
         ({"layer_decay": 0.0}, r"model.layer_decay=0.0: expected more than 0, up to 1. Write 0.8"),
         ({"layer": 4}, r"model.layer=4: this encoder has the hidden states 0 to 3\."),
-        ({"freeze": 4}, r"model.freeze=4: 3 transformer layers are in use\. Give 0 to 3"),
+        ({"freeze": 4}, r"model.freeze=4: 3 layers are in use\. Give 0 to 3"),
         (
             {"in_dim": 26},
             r"reads waveforms of one value per step, and gets 26 values\. Set features=waveform",

@@ -4,7 +4,6 @@ Modules of `transformers` are called one by one, so that the lengths reach every
 time, positional convolutions, attention.
 """
 
-import logging
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -13,13 +12,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ser.batch import Padded
-from ser.models.waveform_cnn import repeat_short
+from ser.hugging_face.layers import Mask, RepeatShort, first_output, run_layer
+from ser.hugging_face.padding import attention_mask, norm_over_time, normalize_waveforms
 from ser.precision import in_float32
-from ser.pretrained.layers import first_output, run_layer
-from ser.pretrained.masking import TimeMask
-from ser.pretrained.padding import attention_mask, norm_over_time, normalize_waveforms
-
-_log = logging.getLogger(__name__)
 
 
 class Wav2Vec(nn.Module):
@@ -32,12 +27,13 @@ class Wav2Vec(nn.Module):
         config: Any = self.model.config
         self.is_pre_norm = bool(getattr(config, "do_stable_layer_norm", False))
         self.takes_positions = config.model_type == "wavlm"
+        self.out_dim: int = config.hidden_size
         self.subsampling, self.receptive_field = 1, 1
         for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
             self.receptive_field += (kernel - 1) * self.subsampling
             self.subsampling *= stride
         self.save_memory = False
-        self._has_warned = False
+        self._repeat_short = RepeatShort(self.receptive_field)
         warnings.filterwarnings("ignore", message="Support for mismatched key_padding_mask")  # within WavLM
 
     @property
@@ -55,13 +51,11 @@ class Wav2Vec(nn.Module):
         return layers
 
     def forward(
-        self, audio: Padded, *, norm_last: bool, mask: TimeMask | None = None
+        self, audio: Padded, *, norm_last: bool, mask: Mask | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Compute all hidden states [B, T, D] of waveforms [B, samples, 1], and their lengths [B]."""
         dtype = audio.values.dtype
-        if int(audio.lengths.min()) < self.receptive_field:
-            self._warn(int(audio.lengths.min()))
-            audio = repeat_short(audio, self.receptive_field)
+        audio = self._repeat_short(audio)
         with in_float32(audio.values.device):
             waveforms = normalize_waveforms(audio) if self.normalizes else audio.zeroed()
         features = self._convolve(waveforms.with_values(waveforms.values.to(dtype)))
@@ -112,11 +106,3 @@ class Wav2Vec(nn.Module):
             values = values if norm is None else norm.eval()(values) * mask
             values = embed.activation(embed.padding(embed.conv(values)))
         return values.transpose(1, 2)
-
-    def _warn(self, shortest: int) -> None:
-        if not self._has_warned:
-            _log.warning(
-                "A waveform of %d samples is shorter than the %d of the encoder's first step: it is repeated.",
-                *(shortest, self.receptive_field),
-            )
-        self._has_warned = True

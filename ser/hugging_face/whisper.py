@@ -10,10 +10,9 @@ from torch.nn import functional
 
 from ser.batch import Padded
 from ser.features.mel import mel_filterbank
+from ser.hugging_face.layers import Mask, first_output, run_layer
+from ser.hugging_face.padding import attention_mask
 from ser.precision import in_float32
-from ser.pretrained.layers import first_output, run_layer
-from ser.pretrained.masking import TimeMask
-from ser.pretrained.padding import attention_mask
 
 _FLOOR, _RANGE = 1e-10, 8.0  # of Whisper's log-mels: smallest energy, and range in decades below the loudest
 
@@ -27,6 +26,7 @@ class Whisper(nn.Module):
     def __init__(self, model: nn.Module, extractor: Mapping[str, Any]) -> None:
         super().__init__()
         self.model: Any = model
+        self.out_dim: int = model.config.d_model  # type: ignore[union-attr, assignment]
         self.hop, self.fft_length = extractor["hop_length"], extractor["n_fft"]
         self.subsampling = 2 * self.hop
         self.save_memory = False
@@ -70,7 +70,7 @@ class Whisper(nn.Module):
         return Padded(logs[..., : int(lengths.max())].transpose(1, 2), lengths)
 
     def forward(
-        self, audio: Padded, *, norm_last: bool, mask: TimeMask | None = None
+        self, audio: Padded, *, norm_last: bool, mask: Mask | None = None
     ) -> tuple[list[Tensor], Tensor]:
         """Compute all hidden states [B, T, D] of waveforms [B, samples, 1], and their lengths [B]."""
         model = self.model
@@ -80,7 +80,7 @@ class Whisper(nn.Module):
         values = functional.gelu(model.conv2(values)).transpose(1, 2)
         steps = Padded(values, -(-mels.lengths // 2))
         if mask is not None:
-            steps = mask(steps)
+            steps = mask(steps, None)
         table = model.embed_positions.weight
         places = torch.arange(values.shape[1], device=values.device)
         hidden = steps.values + table[places % len(table)]
