@@ -34,6 +34,8 @@ from ser.runs.handed_over import check_resolved, find_code_in_hydra
 from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
 
 _CHECKED = 32  # combinations of a sweep, in advance; composing one takes 0.1 s
+_REPLACED = {"extractor=transformers": "extractor=pretrained extractor.path=FOLDER"}
+"""Option that is gone -> what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,8 @@ def _read_override(raw: str, loader: ConfigLoader, *, is_sweep: bool) -> tuple[s
         return raw, [raw]
     chosen = {option.strip("[] \"'") for each in values for option in each.split(",")} if options else set()
     for option in chosen - {*options, ""}:
+        if instead := _REPLACED.get(f"{key}={option}"):
+            raise ConfigError(f"{key}={option}: is replaced. Use {instead}.")
         near = "".join(f"Did you mean '{name}'? " for name in difflib.get_close_matches(option, options, n=1))
         raise ConfigError(f"{key}={option}: no such option. {near}Options: {', '.join(options)}.")
     if not (options or override.is_hydra_override()):

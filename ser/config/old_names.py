@@ -14,8 +14,7 @@ _MODULES = {
     "synthetic": "data.demo data.language_demo data.stream_demo",
     "splits": "data.splits",
     "embeddings": (
-        "embeddings.audio_ntt embeddings.opensmile embeddings.statistics embeddings.trained "
-        "embeddings.transformers "
+        "embeddings.audio_ntt embeddings.opensmile embeddings.statistics embeddings.trained"
     ),
     "features": "features.augment features.extract features.silence features.waveform_augment",
     "models": (
@@ -30,6 +29,8 @@ _ROOM_OF = {module: room for room, modules in _MODULES.items() for module in mod
 _MOVED = {
     "ser.data.corpus.DemoCorpus": "ser.synthetic.DemoCorpus",
     "ser.models.PretrainedEncoder": "ser.pretrained.PretrainedEncoder",
+    "ser.embeddings.Transformer": "ser.embeddings.Pretrained",
+    "ser.embeddings.transformers.Transformer": "ser.embeddings.Pretrained",
 }
 
 

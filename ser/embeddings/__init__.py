@@ -3,16 +3,16 @@
 from ser.embeddings.base import Embedder
 from ser.embeddings.byol import BYOLS, RandomAudioNTT
 from ser.embeddings.opensmile import OpenSmile
+from ser.embeddings.pretrained import Pretrained
 from ser.embeddings.statistics import LogMelStatistics
 from ser.embeddings.trained import TrainedModel
-from ser.embeddings.transformers import Transformer
 
 __all__ = [
     "BYOLS",
     "Embedder",
     "LogMelStatistics",
     "OpenSmile",
+    "Pretrained",
     "RandomAudioNTT",
     "TrainedModel",
-    "Transformer",
 ]

@@ -63,6 +63,10 @@ class Embedder(nn.Module, ABC):
             corpus: Name of the corpus, such as ravdess; None if it has none.
         """
 
+    def candidates(self) -> "Mapping[str, Embedder]":
+        """Return embedders by name, of which the best is to be found on validation; empty for this one."""
+        return {}
+
     @abstractmethod
     def encode(self, features: Padded) -> Tensor:
         """Embed features [B, T, F] to [B, D] float32; the result of an utterance is the same alone and in a batch."""

@@ -26,9 +26,9 @@ from ser.inference.predict import choose_device
 from ser.runs import environment
 from ser.runs.run_folder import FOLDER_SETTINGS
 from ser.serab import results, tables
-from ser.serab.classifiers import FAMILIES, SEED, search_grids
+from ser.serab.classifiers import FAMILIES, SEED, best_validation_accuracy, search_grids
 from ser.serab.corpora import BenchmarkCorpus, benchmark_remedies, read
-from ser.serab.normalize import make_problems
+from ser.serab.normalize import Problems, make_problems
 from ser.serab.reports import Report
 from ser.serab.results import CorpusResults, Select
 from ser.serab.scores import FEW_SPEAKERS
@@ -70,11 +70,13 @@ def run(
     claim_folder(folder, {**settings.config, "split": split})
     corpora = [_read(name, spec, settings) for name, spec in specs.items()]
     embedder: Embedder = build(settings.extractor, slot="extractor")
-    found, seen, digests = [], [], {}
+    found, seen, chosen, digests = [], [], [], {}
     with Parallel(settings.jobs, batch_size=1, return_as="generator") as parallel:
         for corpus in corpora:
             started = time.monotonic()
-            embeddings = _embed(corpus, embedder, settings)
+            own, remarks = _choose_embedder(corpus, embedder, names, settings=settings, parallel=parallel)
+            chosen += remarks
+            embeddings = _embed(corpus, own, settings)
             digests[corpus.name] = sha256_of(embeddings, corpus.description())
             embedded = time.monotonic()
             store = stored_features(corpus.manifest, embedder, cache_dir=settings.cache_dir)
@@ -92,6 +94,7 @@ def run(
             *(stamp for corpus in seen for stamp in corpus.stamps),
         ],
         remarks=[
+            *chosen,
             *(f"{corpus.name}: {remark}" for corpus in seen for remark in corpus.remarks),
             *(remark for one in found for remark in results.describe_remarks(one)),
         ],
@@ -195,6 +198,39 @@ def _embed(corpus: BenchmarkCorpus, embedder: Embedder, settings: Serab) -> np.n
         )
 
 
+def _choose_embedder(
+    corpus: BenchmarkCorpus,
+    embedder: Embedder,
+    names: Sequence[str],
+    *,
+    settings: Serab,
+    parallel: Parallel,
+) -> tuple[Embedder, list[str]]:
+    """Return the candidate with the highest validation accuracy, and a remark with those of all; test is not used."""
+    candidates = embedder.candidates()
+    if not candidates:
+        return embedder, []
+    accuracies = {}
+    for name, candidate in candidates.items():
+        problems = _problems(corpus, _embed(corpus, candidate, settings), settings)
+        accuracies[name] = best_validation_accuracy(
+            problems.search, names, parallel, has_grid=settings.grid, title=f"{corpus.name}: {name}"
+        )
+    best = max(accuracies, key=lambda name: accuracies[name])
+    listed = ", ".join(f"{name} {100 * accuracy:.1f}" for name, accuracy in accuracies.items())
+    return candidates[best], [f"{corpus.name}: {best} has the best validation accuracy: {listed}"]
+
+
+def _problems(corpus: BenchmarkCorpus, embeddings: np.ndarray, settings: Serab) -> Problems:
+    return make_problems(
+        embeddings,
+        corpus.classes,
+        corpus.assignment,
+        speakers=corpus.speakers,
+        normalize=settings.normalize,
+    )
+
+
 def _classify(
     corpus: BenchmarkCorpus,
     embeddings: np.ndarray,
@@ -203,13 +239,7 @@ def _classify(
     settings: Serab,
     parallel: Parallel,
 ) -> CorpusResults:
-    both = make_problems(
-        embeddings,
-        corpus.classes,
-        corpus.assignment,
-        speakers=corpus.speakers,
-        normalize=settings.normalize,
-    )
+    both = _problems(corpus, embeddings, settings)
     outcomes = search_grids(both, names, parallel, has_grid=settings.grid, title=corpus.name)
     return results.collect(corpus, both, outcomes)
 

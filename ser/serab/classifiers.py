@@ -125,11 +125,7 @@ def search_grids(
         title: Title of the progress bar.
     """
     chosen = {name: FAMILIES[name] if has_grid else _without_grid(FAMILIES[name]) for name in names}
-    tasks = [(name, chain) for name, family in chosen.items() for chain in family.chains()]
-    found = parallel(delayed(_search)(chosen[name], chain, problems.search) for name, chain in tasks)
-    tried: dict[str, list[tuple[Settings, Predictions]]] = {name: [] for name in chosen}
-    for (name, chain), answers in zip(tasks, _with_bar(found, len(tasks), title), strict=True):
-        tried[name] += zip(chain, answers, strict=True)
+    tried = _try_candidates(chosen, problems.search, parallel, title)
     best = {name: _select_best(chosen[name], tried[name], problems.search.y_scored) for name in chosen}
     final = parallel(delayed(_fit_final)(chosen[name].make, best[name][0], problems.final) for name in chosen)
     return {
@@ -143,6 +139,36 @@ def search_grids(
         )
         for name, answers in zip(chosen, final, strict=True)
     }
+
+
+def best_validation_accuracy(
+    problem: Problem, names: Iterable[str], parallel: Parallel, *, has_grid: bool = True, title: str = "layer"
+) -> float:
+    """Compute the highest validation accuracy of all families and settings, 0..1, without any prediction on test.
+
+    Args:
+        problem: Train on train, score on validation.
+        names: Names in FAMILIES.
+        parallel: Executor of the tasks.
+        has_grid: Whether to search the grid; False uses scikit-learn's defaults.
+        title: Title of the progress bar.
+    """
+    chosen = {name: FAMILIES[name] if has_grid else _without_grid(FAMILIES[name]) for name in names}
+    tried = _try_candidates(chosen, problem, parallel, title)
+    rights = [np.mean(one.predicted == problem.y_scored) for many in tried.values() for _, one in many]
+    return float(max(rights))
+
+
+def _try_candidates(
+    chosen: Mapping[str, Family], problem: Problem, parallel: Parallel, title: str
+) -> dict[str, list[tuple[Settings, Predictions]]]:
+    """Compute the predictions of all candidates of each family on validation."""
+    tasks = [(name, chain) for name, family in chosen.items() for chain in family.chains()]
+    found = parallel(delayed(_search)(chosen[name], chain, problem) for name, chain in tasks)
+    tried: dict[str, list[tuple[Settings, Predictions]]] = {name: [] for name in chosen}
+    for (name, chain), answers in zip(tasks, _with_bar(found, len(tasks), title), strict=True):
+        tried[name] += zip(chain, answers, strict=True)
+    return tried
 
 
 def _with_bar(answers: Iterable[Any], total: int, title: str) -> Iterable[Any]:

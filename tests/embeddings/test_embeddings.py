@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,9 @@ from ser.embeddings.base import SERAB, Embedder
 from ser.embeddings.byol import RandomAudioNTT
 from ser.embeddings.cache import embed
 from ser.embeddings.opensmile import OpenSmile
+from ser.embeddings.pretrained import Pretrained
 from ser.embeddings.statistics import LogMelStatistics
 from ser.embeddings.trained import TrainedModel
-from ser.embeddings.transformers import Transformer
 from ser.errors import CheckpointError, ConfigError, DataError
 from tests.commands import documented
 from tests.conftest import REPOSITORY, alone
@@ -96,15 +97,15 @@ EMBEDDERS = {
     "random": (random_network, 16),
     "checkpoint": (lambda folder: TrainedModel(str(save_checkpoint(folder / "best.ckpt"))), 64),
     "opensmile": (lambda _: OpenSmile("eGeMAPSv02"), 88),
-    "transformers": (lambda folder: Transformer(str(save_transformer(folder))), 16),
-    "transformers_group_norm": (
-        lambda folder: Transformer(
-            str(save_transformer(folder, feat_extract_norm="group", do_stable_layer_norm=False))
+    "pretrained": (lambda folder: Pretrained(str(save_transformer(folder))), 32),
+    "pretrained_group_norm": (
+        lambda folder: Pretrained(
+            str(save_transformer(folder, feat_extract_norm="group", do_stable_layer_norm=False)), layer=1
         ),
-        16,
+        32,
     ),
-    "hubert": (lambda folder: Transformer(str(save_transformer(folder, "Hubert")), layer=-1), 16),
-    "wavlm": (lambda folder: Transformer(str(save_transformer(folder, "WavLM")), layer=2), 16),
+    "hubert": (lambda folder: Pretrained(str(save_transformer(folder, "Hubert")), layer="last"), 32),
+    "wavlm": (lambda folder: Pretrained(str(save_transformer(folder, "WavLM")), layer=2), 32),
 }
 OPTIONAL = {"opensmile": "opensmile"} | dict.fromkeys([*EMBEDDERS][4:], "transformers")
 
@@ -217,7 +218,7 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("package", "make"),
-    [("opensmile", OpenSmile), ("transformers", lambda: Transformer("wavlm-large"))],
+    [("opensmile", OpenSmile), ("transformers", lambda: Pretrained("wavlm-large"))],
 )
 def test_a_package_that_is_not_installed_is_named(
     package: str, make: type[Embedder], monkeypatch: pytest.MonkeyPatch
@@ -232,8 +233,8 @@ def test_compare_has_as_many_functionals_as_published() -> None:
     assert OpenSmile("ComParE_2016")(Padded.collate([speech(0.5)])).shape == (1, 6373)
 
 
-@pytest.mark.parametrize("layer", ["mean", 0, 1, -1])
-def test_a_transformer_gives_the_mean_over_time_of_its_layers(layer: int | str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layer", [0, 1, "last"])
+def test_pretrained_gives_mean_and_deviation_of_its_layer(layer: Any, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     folder = save_transformer(tmp_path)
     waveform = speech(0.9)
@@ -243,63 +244,44 @@ def test_a_transformer_gives_the_mean_over_time_of_its_layers(layer: int | str, 
         states = transformers.AutoModel.from_pretrained(folder)(
             inputs["input_values"], output_hidden_states=True
         ).hidden_states
-    chosen = torch.stack(states).mean(0) if layer == "mean" else states[layer]
-    embedded = Transformer(str(folder), layer=layer)(Padded.collate([waveform]))
-    torch.testing.assert_close(embedded, chosen.mean(1), atol=1e-5, rtol=1e-5)
+    chosen = states[-1 if layer == "last" else layer]
+    expected = torch.cat([chosen.mean(1), chosen.std(1, correction=0)], -1)
+    embedded = Pretrained(str(folder), layer=layer)(Padded.collate([waveform]))
+    torch.testing.assert_close(embedded, expected, atol=2e-5, rtol=1e-4)
 
 
-def test_a_transformer_that_ignores_padding_takes_batches_and_no_other(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    assert Transformer(str(save_transformer(tmp_path / "layer"))).takes_batches
-    group = save_transformer(tmp_path / "group", feat_extract_norm="group", do_stable_layer_norm=False)
-    assert not Transformer(str(group)).takes_batches
-
-
-def test_weights_and_layer_of_a_transformer_are_its_settings(tmp_path: Path) -> None:
+def test_weights_and_layer_of_pretrained_are_its_settings(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     one, other = save_transformer(tmp_path / "one"), save_transformer(tmp_path / "other")
     settings = [
-        Transformer(str(one)).settings(),
-        Transformer(str(other)).settings(),
-        Transformer(str(one), layer=1).settings(),
+        Pretrained(str(one)).settings(),
+        Pretrained(str(other)).settings(),
+        Pretrained(str(one), layer=1).settings(),
     ]
     assert len({*settings}) == 3
-    assert Transformer(str(one)).settings() == settings[0]
+    copied = shutil.copytree(one, tmp_path / "copied")
+    assert Pretrained(str(copied)).settings() == settings[0]
 
 
-def test_a_layer_that_a_transformer_has_not_got_is_refused(tmp_path: Path) -> None:
+def test_candidates_of_pretrained_are_its_layers(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    with pytest.raises(ConfigError, match=r"extractor.layer=4: the model in .* has the layers 0 to 3"):
-        Transformer(str(save_transformer(tmp_path)), layer=4)
+    folder, audio = str(save_transformer(tmp_path)), Padded.collate([speech(0.9)])
+    candidates = Pretrained(folder).candidates()
+    assert [*candidates] == ["layer 0", "layer 1", "layer 2", "layer 3"]
+    torch.testing.assert_close(candidates["layer 3"](audio), Pretrained(folder, layer="last")(audio))
+    assert not Pretrained(folder, layer=1).candidates()
 
 
-def test_a_folder_without_a_transformer_is_refused(tmp_path: Path) -> None:
+def test_a_layer_that_pretrained_has_not_got_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    with pytest.raises(CheckpointError, match=r"holds no config\.json"):
-        Transformer("facebook/wav2vec2-base")
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="cannot be loaded by transformers"):
-        Transformer(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"extractor\.layer=4: this encoder has the hidden states 0 to 3"):
+        Pretrained(str(save_transformer(tmp_path)), layer=4)
 
 
-def test_a_transformer_without_some_weights_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from safetensors.torch import load_file, save_file
-
-    file = save_transformer(tmp_path) / "model.safetensors"
-    weights = {name: tensor for name, tensor in load_file(file).items() if "layers.1." not in name}
-    save_file(weights, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"its weights lack \d+ tensors, the first is encoder.layers.1"):
-        Transformer(str(tmp_path))
-
-
-def test_a_transformer_of_text_is_refused(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    settings = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
-    transformers.BertModel(transformers.BertConfig(vocab_size=9, **settings)).save_pretrained(tmp_path)
-    transformers.WhisperFeatureExtractor().save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="a bert is not an encoder of waveforms"):
-        Transformer(str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"extractor\.path=\S+: holds no config\.json"):
+        Pretrained(str(tmp_path))
 
 
 def test_embeddings_of_a_corpus_are_those_of_each_waveform(corpus: Manifest, tmp_path: Path) -> None:
@@ -456,7 +438,7 @@ def test_an_embedder_whose_code_was_changed_embeds_anew(
 
 
 @pytest.mark.parametrize(
-    "name", ["logmel_stats", "random", "byol_s", "checkpoint", "opensmile", "transformers"]
+    "name", ["logmel_stats", "random", "byol_s", "checkpoint", "opensmile", "pretrained"]
 )
 def test_settings_of_the_presets_are_those_of_the_constructors(name: str) -> None:
     preset = OmegaConf.load(REPOSITORY / "conf" / "extractor" / f"{name}.yaml")
