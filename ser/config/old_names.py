@@ -13,9 +13,7 @@ _MODULES = {
     "audio": "data.banks",
     "synthetic": "data.demo data.language_demo data.stream_demo",
     "splits": "data.splits",
-    "embeddings": (
-        "embeddings.audio_ntt embeddings.opensmile embeddings.statistics embeddings.trained"
-    ),
+    "embeddings": ("embeddings.audio_ntt embeddings.opensmile embeddings.statistics embeddings.trained"),
     "features": "features.augment features.extract features.silence features.waveform_augment",
     "models": (
         "features.frontend models.causal_cnn models.causal_transformer models.classifier models.cnn "

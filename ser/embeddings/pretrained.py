@@ -33,7 +33,9 @@ class Pretrained(Embedder):
             extractor = PretrainedFeatures(path=path, layer="all", pool="mean_std")
             portable = extractor.portable(spec)
         except SerError as error:
-            raise type(error)(re.sub(r"\bfeatures(?=\.path\b|=pretrained\b)", "extractor", str(error))) from error
+            raise type(error)(
+                re.sub(r"\bfeatures(?=\.path\b|=pretrained\b)", "extractor", str(error))
+            ) from error
         last = extractor.num_states - 1
         if isinstance(layer, int) and not 0 <= layer <= last:
             raise ConfigError(
@@ -49,7 +51,9 @@ class Pretrained(Embedder):
         """Return an embedder for each hidden state, if the best is to be found on validation."""
         if not self.is_open:
             return {}
-        return {f"layer {layer}": Pretrained(self.path, layer=layer) for layer in range(self.extractor.num_states)}
+        return {
+            f"layer {layer}": Pretrained(self.path, layer=layer) for layer in range(self.extractor.num_states)
+        }
 
     def encode(self, features: Padded) -> Tensor:
         """Select the statistics [B, 2 * D] of the hidden state from those of all [B, 1, L * 2 * D]."""

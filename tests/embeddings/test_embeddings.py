@@ -241,10 +241,10 @@ def test_pretrained_gives_mean_and_deviation_of_its_layer(layer: Any, tmp_path: 
     preprocessor = transformers.AutoFeatureExtractor.from_pretrained(folder)
     inputs = preprocessor(waveform[:, 0].numpy(), sampling_rate=16_000, return_tensors="pt")
     with torch.no_grad():
-        states = transformers.AutoModel.from_pretrained(folder)(
+        found = transformers.AutoModel.from_pretrained(folder)(
             inputs["input_values"], output_hidden_states=True
-        ).hidden_states
-    chosen = states[-1 if layer == "last" else layer]
+        )
+    chosen = found.last_hidden_state if layer == "last" else found.hidden_states[layer]
     expected = torch.cat([chosen.mean(1), chosen.std(1, correction=0)], -1)
     embedded = Pretrained(str(folder), layer=layer)(Padded.collate([waveform]))
     torch.testing.assert_close(embedded, expected, atol=2e-5, rtol=1e-4)

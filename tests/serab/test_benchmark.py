@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from omegaconf import OmegaConf
 
 pytest.importorskip("sklearn")
 pytest.importorskip("soundfile")
+
+from joblib import Parallel
 
 from ser.config.settings import Serab
 from ser.config.validate import check
@@ -467,3 +470,33 @@ def test_the_honest_split_is_by_speaker_everywhere() -> None:
     assert found["crema_d"]["split"]["train"] == 0.7
     assert found["cafe"]["label_map"] is None
     assert found["emodb"]["root"] == "/elsewhere"
+
+
+def test_the_layer_is_chosen_on_validation_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    classes, places = np.tile(["a", "b", "c"], 30), np.arange(90)
+    good = random.normal(size=(90, 6)) + 4 * (classes[:, None] == np.array(["a", "b", "c", "a", "b", "c"]))
+    only_on_test = np.where(places[:, None] < 72, random.normal(size=(90, 6)), good)
+
+    class Layers:
+        def candidates(self) -> dict[str, str]:
+            return {"layer 0": "only_on_test", "layer 1": "good"}
+
+    of = {"only_on_test": only_on_test, "good": good}
+    assignment = {"train": places[:54], "validation": places[54:72], "test": places[72:]}
+    corpus = BenchmarkCorpus("own", Manifest((), "own"), classes, assignment, speakers=np.repeat("s", 90))
+    monkeypatch.setattr(benchmark, "_embed", lambda _, candidate, __: of[candidate])
+    settings: Any = SimpleNamespace(normalize="global", grid=False)
+    chosen, remarks = benchmark._choose_embedder(
+        corpus,
+        Layers(),  # type: ignore[arg-type]
+        ["lda", "lr"],
+        settings=settings,
+        parallel=Parallel(1),
+    )
+    assert chosen == "good"
+    found = re.fullmatch(
+        r"own: layer 1 has the best validation accuracy: layer 0 (\S+), layer 1 (\S+)", remarks[0]
+    )
+    assert found
+    assert float(found[1]) < 70 < 90 < float(found[2])

@@ -279,3 +279,12 @@ def test_ravdess_takes_less_than_the_plain_loop(shared: Path, tmp_path: Path) ->
     for name, (settings, _, predicted) in expected.items():
         assert found[name].settings == settings
         assert (found[name].predicted == predicted).all()
+
+
+def test_the_best_validation_accuracy_is_that_of_the_grids() -> None:
+    both = make_problems(**blobs(), normalize="speaker")
+    found = search_grids(both, ["lda", "qda"], Parallel(1))
+    expected = max(float(np.mean(one.validated == both.search.y_scored)) for one in found.values())
+    assert classifiers.best_validation_accuracy(both.search, ["lda", "qda"], Parallel(1)) == pytest.approx(
+        expected
+    )
