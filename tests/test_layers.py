@@ -26,6 +26,7 @@ ONLY = {
     "pocketsphinx": {"alignment"},
     "scipy": {"text"},
     "transformers": {"embeddings", "hugging_face", "text"},
+    "huggingface_hub": {"hugging_face"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},

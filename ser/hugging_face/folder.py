@@ -47,7 +47,7 @@ def read_settings(path: str, kind: str) -> dict[str, Any]:
         MissingPackageError: The package is not installed.
         CheckpointError: A file is missing or damaged.
     """
-    transformers = _transformers(path)
+    transformers = import_transformers(path)
     folder = Path(path).expanduser()
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
@@ -68,7 +68,15 @@ def count_layers(config: Mapping[str, Any]) -> int:
     return int(config["encoder_layers" if config["model_type"] == "whisper" else "num_hidden_layers"])
 
 
-def _transformers(path: str | None) -> Any:
+def import_transformers(path: str | None) -> Any:
+    """Import the package.
+
+    Args:
+        path: Folder or name that needs it, for the message.
+
+    Raises:
+        MissingPackageError: It is not installed.
+    """
     try:
         import transformers
     except ImportError as error:
@@ -81,7 +89,7 @@ def _transformers(path: str | None) -> Any:
 
 def _classes(config: Mapping[str, Any], num_layers: int, path: str | None) -> tuple[Any, Any]:
     """Return the class of the network, and its config with the layers that are used."""
-    _transformers(path)
+    import_transformers(path)
     module, name, kind = FAMILIES[config["model_type"]]
     network = getattr(import_module(f"transformers.models.{module}"), name)
     layers = "encoder_layers" if config["model_type"] == "whisper" else "num_hidden_layers"

@@ -11,7 +11,7 @@ from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.hugging_face.folder import without_mask_vector
 from ser.models.base import Encoder
-from ser.pretrained.folder import make_encoder, num_hidden_layers, read_architecture
+from ser.pretrained.folder import find_folder, make_encoder, num_hidden_layers, read_architecture
 from ser.pretrained.log_mel_input import LogMelInput
 from ser.pretrained.lora import add_lora
 from ser.pretrained.masking import TimeMask
@@ -31,7 +31,9 @@ class PretrainedEncoder(Encoder):
         in_dim: Number of values of a sample, 1.
         in_channels: Unused number of channels.
         path: Folder written by `save_pretrained`: config.json, preprocessor_config.json, model.safetensors; one of our
-            own; or a published state_dict of BYOL-S. None for random weights, as in a checkpoint, which has its own.
+            own; or a published state_dict of BYOL-S; or a name on the Hugging Face hub. None for random weights, as in
+            a checkpoint, which has its own.
+        allow_download: Whether a name on the hub may be downloaded: no pickles, and no code.
         layer: Steps to return: output of the encoder (`last`), a learnt weighted mean of all hidden states
             (`weighted`), or one of them: 0 is the input of the first transformer layer, 1 its output, and so on.
         freeze: Weights that are not trained: `none`, those of the convolutions (`features`), these and the first n
@@ -64,6 +66,7 @@ class PretrainedEncoder(Encoder):
         in_channels: int = 1,
         *,
         path: str | None = None,
+        allow_download: bool = False,
         layer: Layer = "last",
         freeze: Freeze = "auto",
         lr_scale: float = 0.1,
@@ -84,6 +87,8 @@ class PretrainedEncoder(Encoder):
                 f"model=pretrained: reads waveforms of one value per step, and gets {in_dim} values. "
                 "Set features=waveform features.normalize=none frontend.delta_scale=0."
             )
+        if path is not None:
+            path = find_folder(path, allow_download=allow_download)
         if architecture is None:
             if path is None:
                 raise ConfigError(
@@ -136,7 +141,10 @@ class PretrainedEncoder(Encoder):
             ConfigError: See the class.
             CheckpointError: See the class.
         """
-        architecture = spec.get("architecture") or read_architecture(spec["path"])
+        architecture = spec.get("architecture")
+        if architecture is None:
+            path = find_folder(spec["path"], allow_download=spec.get("allow_download", False))
+            architecture = read_architecture(path)
         given = {key: value for key, value in spec.items() if key not in ("_target_", "path")}
         with torch.device("meta"):
             cls(1, **{**given, "architecture": architecture})

@@ -1,6 +1,7 @@
 """What `model.path` may name: folders of Hugging Face and of our own, and published weights of BYOL-S and BYOL-A."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from ser.archive import read_archive
 from ser.errors import CheckpointError, first_line, setting
 from ser.features.extractors import SERAB
 from ser.hugging_face.folder import FAMILIES, count_layers, load_network, make_network, read_settings
+from ser.hugging_face.hub import download
 from ser.hugging_face.wav2vec import Wav2Vec
 from ser.hugging_face.whisper import Whisper
 from ser.pretrained.log_mel_input import LogMelInput
@@ -23,6 +25,22 @@ from ser.pretrained.networks import (
 )
 
 Network = Wav2Vec | Whisper | LogMelInput
+
+
+def find_folder(path: str, *, allow_download: bool) -> str:
+    """Return the folder or file of an encoder, which is downloaded from the Hugging Face hub if that is allowed.
+
+    Raises:
+        CheckpointError: There is no such folder, and nothing may be downloaded, or cannot be.
+    """
+    if Path(path).expanduser().exists() or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", path):
+        return path
+    if not allow_download:
+        raise CheckpointError(
+            f"{setting('model.path', path)}: no such folder. Give one that holds the model, or add "
+            "model.allow_download=true to download the model of that name from the Hugging Face hub."
+        )
+    return download(path)
 
 
 def read_architecture(path: str) -> dict[str, Any]:

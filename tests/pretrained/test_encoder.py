@@ -179,8 +179,8 @@ def test_settings_that_do_not_fit_are_refused(
 
 
 def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"model.path=openai/whisper-tiny: holds no config.json"):
-        PretrainedEncoder(1, path="openai/whisper-tiny")
+    with pytest.raises(CheckpointError, match=r"model.path=whisper: holds no config.json"):
+        PretrainedEncoder(1, path="whisper")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"its config.json cannot be read"):
         PretrainedEncoder(1, path=str(tmp_path))
