@@ -85,7 +85,7 @@ class PretrainedEncoder(Encoder):
         if in_dim != 1:
             raise ConfigError(
                 f"model=pretrained: reads waveforms of one value per step, and gets {in_dim} values. "
-                "Set features=waveform features.normalize=none frontend.delta_scale=0."
+                "Set features=raw_waveform frontend.delta_scale=0."
             )
         if path is not None:
             path = find_folder(path, allow_download=allow_download)

@@ -281,9 +281,9 @@ def check_encoder_input(settings: Train) -> None:
     if rate is None:
         return
     wanted = {
-        "features=waveform": extractor.is_waveform,
+        "features=raw_waveform": extractor.is_waveform,
         f"features.sample_rate={rate}": extractor.sample_rate == rate,
-        "features.normalize=none": settings.features.get("normalize") == "none",
+        "features.normalize=none": not extractor.is_waveform or settings.features.get("normalize") == "none",
         "frontend.normalize=none": settings.frontend.get("normalize") == "none",
         "frontend.delta_scale=0": not settings.frontend.get("delta_scale"),
     }

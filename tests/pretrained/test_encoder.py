@@ -167,7 +167,7 @@ def test_layer_decay_slows_lower_layers(family: str, folder: Callable[[str], str
         ({"freeze": 4}, r"model.freeze=4: 3 layers are in use\. Give 0 to 3"),
         (
             {"in_dim": 26},
-            r"reads waveforms of one value per step, and gets 26 values\. Set features=waveform",
+            r"reads waveforms of one value per step, and gets 26 values\. Set features=raw_waveform",
         ),
     ],
 )
@@ -241,6 +241,8 @@ def test_architecture_is_plain_containers(folder: Callable[[str], str]) -> None:
 @pytest.mark.parametrize(
     ("changed", "remedy"),
     [
+        ("features=log_mel", "features=raw_waveform"),
+        ("features=waveform", "features.normalize=none"),
         ("features.sample_rate=8000", "features.sample_rate=16000"),
         ("features.normalize=peak", "features.normalize=none"),
         ("frontend.normalize=global", "frontend.normalize=none"),
