@@ -38,7 +38,7 @@ def check_pretraining(settings: Train) -> None:
     Raises:
         ConfigError: With the first of them.
     """
-    assert settings.pretraining is not None
+    build(settings.pretraining or {}, slot="pretraining")
     extractor: Extractor = build(settings.features, slot="features")
     if extractor.band_frequencies() is None or not extractor.are_log_energies or extractor.feature_dim % 16:
         raise ConfigError(

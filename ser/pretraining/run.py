@@ -19,7 +19,7 @@ from ser.config.settings import Train
 from ser.errors import CheckpointError, SerError, named_line
 from ser.features.extractors import Extractor
 from ser.pretrained.networks import LogMelEncoder, describe_network, write_encoder
-from ser.pretraining.data import check_pretraining, crop_statistics, read_data
+from ser.pretraining.data import crop_statistics, read_data
 from ser.pretraining.probe import Probe
 from ser.pretraining.recipe import Recipe
 from ser.pretraining.report import write_report
@@ -45,7 +45,6 @@ def train(settings: Train, run: RunFolder, trainer: L.Trainer, *, started: float
     Raises:
         SerError: The data or settings cannot be used, or the training has collapsed or diverged.
     """
-    check_pretraining(settings)
     processes = ranks.current_ranks()
     recipe: Recipe = build(settings.pretraining or {}, slot="pretraining")
     data, probe = processes.run_in_turn(lambda: read_data(settings, recipe))

@@ -33,6 +33,10 @@ def train(settings: Train) -> float | None:
 
     config, job = settings.config, HydraConfig.get()
     checks = [partial(check, settings) for check in (check_complete, check_training, check_augment)]
+    if settings.pretraining is not None:
+        from ser.pretraining.data import check_pretraining
+
+        checks.append(partial(check_pretraining, settings))
     ranks.check_alike(settings.trainer, *checks)
     if job.mode is RunMode.MULTIRUN and ranks.is_shared(settings.trainer):
         return train_alone(config, Path(job.runtime.output_dir))
