@@ -1,6 +1,9 @@
 """Folders of encoders in the layout of Hugging Face: architecture and weights, read through `transformers`."""
 
-from collections.abc import Iterator, Mapping
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -34,6 +37,8 @@ _NOT_USED = {
 """Parts that are not used: masks of `transformers`, and skipped layers, draw numbers that a resumed run would not
 repeat."""
 _MASK_VECTOR = "masked_spec_embed"
+
+_log = logging.getLogger(__name__)
 
 
 def read_settings(path: str, kind: str) -> dict[str, Any]:
@@ -142,22 +147,53 @@ def load_network(path: str, config: Mapping[str, Any], num_layers: int) -> nn.Mo
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
             )
     except Exception as error:  # the library refuses files in many ways
         raise CheckpointError(
             f"{name}: its weights cannot be loaded by transformers ({first_line(error)}). Save or copy them again."
         ) from error
-    missing = sorted(report["missing_keys"])
-    if missing == [_MASK_VECTOR]:  # as in wav2vec2-base-960h
+    if {*report["missing_keys"]} == {_MASK_VECTOR}:  # as in wav2vec2-base-960h
         nn.init.zeros_(made.get_parameter(_MASK_VECTOR))
-        missing = []
-    if missing:
+        report["missing_keys"] = set()
+    if misfit := _find_misfit(report, num_layers=count_layers(config)):
         raise CheckpointError(
-            f"{name}: its weights lack {len(missing)} tensors of the encoder, the first is {missing[0]}; they would be "
-            "random. Save or copy the whole model again."
+            f"{name}: its weights are not those of its config.json: {misfit}. Save or copy the whole model again."
         )
+    _log_other_parts(name, report["unexpected_keys"])
     loaded: nn.Module = made
     return loaded.float()
+
+
+def _find_misfit(report: Mapping[str, Any], *, num_layers: int) -> str:
+    """Describe tensors that are missing, of another shape, or of layers that there are not; the first five."""
+    problems = [f"{name} is missing" for name in sorted(report["missing_keys"])]
+    problems += [
+        f"{name} is {[*found]}, expected {[*expected]}"
+        for name, found, expected in sorted(report["mismatched_keys"])
+    ]
+    problems += [
+        f"{name} is not part of it"
+        for name in sorted(report["unexpected_keys"])
+        if (layer := _layer_of(name)) is not None and layer >= num_layers
+    ]
+    return "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")
+
+
+def _layer_of(name: str) -> int | None:
+    """Return the number of the encoder's layer that a tensor belongs to."""
+    found = re.match(r"(?:\w+\.)?(?:encoder\.)?layers\.(\d+)\.", name)
+    return int(found[1]) if found and "decoder" not in name else None
+
+
+def _log_other_parts(name: str, tensors: Iterable[str]) -> None:
+    """Log what a folder holds beside the encoder, such as a decoder."""
+    parts = Counter(
+        each.removeprefix("model.").partition(".")[0] for each in tensors if _layer_of(each) is None
+    )
+    if parts := Counter({part: count for part, count in parts.items() if part != _MASK_VECTOR}):
+        listed = ", ".join(f"{part} ({count})" for part, count in sorted(parts.items()))
+        _log.info("%s: left out the tensors of other parts: %s", name, listed)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Fine-tuned encoders of speech: tiny ones with random weights, and a real one where it lies beside the checkout."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -205,16 +206,34 @@ def test_folder_without_some_files_is_refused(tmp_path: Path) -> None:
         PretrainedEncoder(1, path=str(path))
 
 
-def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["whisper", "wav2vec2_layer"])
+def test_weights_that_do_not_fit_are_listed(family: str, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    file = Path(save(tmp_path, "whisper")) / "model.safetensors"
-    kept = {name: tensor for name, tensor in load_file(file).items() if "encoder.layers.1.fc1" not in name}
-    save_file(kept, file, metadata={"format": "pt"})
-    with pytest.raises(
-        CheckpointError, match=r"lack 2 tensors of the encoder, the first is layers.1.fc1.bias"
-    ):
+    file = Path(save(tmp_path, family)) / "model.safetensors"
+    tensors = load_file(file)
+    weight = next(
+        name for name in tensors if name.endswith(("1.fc1.weight", "1.feed_forward.output_dense.weight"))
+    )
+    prefix = "" if family == "whisper" else "encoder."
+    own = f"{prefix}layers.{weight.partition('layers.')[2].removesuffix('weight')}"
+    tensors[weight] = tensors[weight][:5].contiguous()
+    tensors[weight.replace("layers.1", "layers.7")] = torch.ones(2)
+    del tensors[weight.replace("weight", "bias")]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError) as caught:
         PretrainedEncoder(1, path=str(tmp_path))
+    message = str(caught.value)
+    assert f"config.json: {own}bias is missing; {own}weight is [5, " in message
+    assert f"; {own.replace('1', '7', 1)}weight is not part of it. Save or copy" in message
+
+
+def test_parts_beside_the_encoder_are_named(
+    folder: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        PretrainedEncoder(1, path=folder("whisper"), layer=1)
+    assert re.search(r"left out the tensors of other parts: decoder \(\d+\)$", caplog.text.strip())
 
 
 def test_missing_package_is_named(
