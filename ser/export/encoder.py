@@ -100,9 +100,8 @@ def find_log_mel_encoder(encoder: Any) -> LogMelEncoder | None:
     if not isinstance(network, LogMelNetwork):
         return None
     mels: Any = getattr(reader, "mels")  # noqa: B009  not every reader has it
-    return LogMelEncoder(
-        network, encoder.architecture["extractor"]["features"], float(mels.mean), float(mels.std)
-    )
+    features = {"_target_": "ser.features.LogMel", **encoder.architecture["extractor"]["features"]}
+    return LogMelEncoder(network, features, float(mels.mean), float(mels.std))
 
 
 def _write_plain(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:

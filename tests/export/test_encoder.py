@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ser.embeddings.base import SERAB
 from ser.embeddings.byol import load_audio_ntt
 from ser.errors import CheckpointError, DataError
-from ser.export.encoder import find_checkpoint, write_encoder_of
+from ser.export.encoder import find_checkpoint, find_log_mel_encoder, write_encoder_of
+from ser.pretrained import PretrainedEncoder
 from ser.pretrained.networks import (
     LogMelEncoder,
     build_network,
@@ -151,3 +152,15 @@ def tiny_checkpoint(path: Path) -> dict[str, Tensor]:
 def test_networks_are_described_by_what_builds_them() -> None:
     network = build_network({"model_type": "cvt", "widths": [8, 12, 16], "frequency": "flat"})
     assert describe_network(network)["frequency"] == "flat"
+
+
+def test_a_fine_tuned_audio_ntt_is_found_in_its_encoder(tmp_path: Path) -> None:
+    network = worn("audio_ntt")
+    write_encoder(tmp_path / "encoder", LogMelEncoder(network, SERAB, -6.0, 4.0))
+    found = find_log_mel_encoder(PretrainedEncoder(1, path=str(tmp_path / "encoder")))
+    assert found is not None
+    assert (dict(found.features), found.mean, found.std) == (dict(SERAB), -6.0, 4.0)
+    crops = torch.randn(1, 32, 64)
+    assert torch.equal(found.network.eval().embed_crops(crops), network.embed_crops(crops))
+    write_encoder(tmp_path / "again", found)
+    assert find_log_mel_encoder(nn.Linear(1, 1)) is None
