@@ -12,6 +12,7 @@ COMMANDS = {
     "align": "find when each word of a transcript is spoken in its recording",
     "export": "write a streaming model as ONNX",
     "export-challenge": "write recordings as the course challenge's JSON files",
+    "embed": "write embeddings of recordings, by an encoder that was trained before",
     "serab": "score frozen embeddings on the corpora of the SERAB benchmark",
     "serab-compare": "compare runs of the SERAB benchmark in one table",
 }

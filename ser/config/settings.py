@@ -80,6 +80,22 @@ class Export(Settings):
 
 
 @dataclass(frozen=True)
+class Embed(Settings):
+    """Settings of `ser embed`."""
+
+    path: str
+    input: str | list[str]
+    root: str | None
+    output: str
+    overwrite: bool
+    layer: int | Literal["last"]
+    stats: Literal["checkpoint", "corpus", "clip"]
+    device: str
+    trust: str | list[str]
+    cache_dir: str
+
+
+@dataclass(frozen=True)
 class Align(Settings):
     """Settings of `ser align`."""
 
@@ -183,6 +199,7 @@ def names_of(value: str | list[str]) -> list[str]:
 SCHEMAS: dict[str, type[Settings]] = {
     "predict": Predict,
     "export": Export,
+    "embed": Embed,
     "align": Align,
     "serab": Serab,
     "train": Train,

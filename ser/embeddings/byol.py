@@ -1,4 +1,4 @@
-"""Embeddings of BYOL-A and BYOL-S: AudioNTT with published or random weights.
+"""Embeddings of BYOL-A and BYOL-S: AudioNTT or CvT with published, one's own or random weights.
 
 Source: Niizumi et al., "BYOL for Audio: Self-Supervised Learning for General-Purpose Audio Representation" (2021);
 Scheidwasser-Clow et al., "SERAB: A multi-lingual benchmark for speech emotion recognition" (2022).
@@ -15,11 +15,12 @@ from torch import Tensor
 from ser.archive import read_archive
 from ser.batch import Padded
 from ser.embeddings.base import SERAB, Embedder
-from ser.errors import CheckpointError, ConfigError, did_you_mean
+from ser.errors import CheckpointError, ConfigError, did_you_mean, setting
 from ser.pretrained.audio_ntt import AudioNTT
-from ser.pretrained.networks import find_misfit
+from ser.pretrained.log_mel import LogMelNetwork
+from ser.pretrained.networks import build_for_weights, find_misfit, read_encoder
 
-Statistics = Literal["corpus", "published"] | Sequence[float]
+Statistics = Literal["corpus", "published", "stored", "clip"] | Sequence[float]
 
 PUBLISHED: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
@@ -37,27 +38,29 @@ PUBLISHED: Mapping[str, tuple[float, float]] = MappingProxyType(
 """Mean and standard deviation of the log-mels of nine corpora, as published with SERAB."""
 
 
-class _AudioNTTEmbedder(Embedder):
-    """Log-mels normalised by their corpus, AudioNTT, then mean plus maximum over time.
+class _LogMelEmbedder(Embedder):
+    """Log-mels normalised by their corpus, a network, then its pooling over time.
 
     Args:
         network: Network, which is set to evaluation mode.
         statistics: Mean and deviation of the log-mels: `corpus` computes them from the training split of each corpus,
-            `published` takes those of SERAB; or two numbers.
+            `published` takes those of SERAB, `clip` those of each recording; or two numbers.
+        features: Spec of the extractor of its log-mels.
     """
 
-    needs_statistics = True
-    min_steps = AudioNTT.min_steps
     max_frames = 2_000  # the output of a convolution, 16 KB per frame, then fits into the processor's cache
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: AudioNTT, statistics: Statistics) -> None:
-        super().__init__(SERAB, network.out_dim)
+    def __init__(
+        self, network: LogMelNetwork, statistics: Statistics, features: Mapping[str, Any] = SERAB
+    ) -> None:
+        super().__init__(features, network.out_dim, options={"pooling": network.pooling, "of": statistics})
         self.network = network
+        self.min_steps = network.min_steps
         self.statistics = statistics
-        self.needs_statistics = isinstance(statistics, str)
+        self.needs_statistics = statistics in ("corpus", "published")
         mean, std = (torch.nan, torch.nan) if isinstance(statistics, str) else _given(statistics)
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
@@ -80,29 +83,44 @@ class _AudioNTTEmbedder(Embedder):
 
     def encode(self, features: Padded) -> Tensor:
         """Embed log-mels [B, T, 64] to [B, D]."""
-        if self.mean.isnan():
+        if self.statistics == "clip":
+            mean, std = _moments(features)
+        elif self.mean.isnan():
             raise RuntimeError("statistics are not known yet: call fit() first")
-        scores = features.with_values((features.values - self.mean) / self.std)
-        return self.network.embed(scores)
+        else:
+            mean, std = self.mean, self.std
+        return self.network.embed(features.with_values((features.values - mean) / std))
 
 
-class BYOLS(_AudioNTTEmbedder):
-    """Encoder of BYOL-S or BYOL-A with published weights.
+class BYOLS(_LogMelEmbedder):
+    """Encoder of BYOL-S or BYOL-A with published or one's own weights.
 
     Args:
-        weights: File of the state_dict; the width, 512, 1024 or 2048 in the published ones, is read from it.
-        statistics: Statistics of log-mels: `corpus`, `published`, or a mean and a deviation.
+        weights: File of the state_dict of AudioNTT or CvT, whose size is read from it; or an encoder folder.
+        statistics: Statistics of log-mels: `corpus`, `published`, `stored` in the encoder folder, `clip` for those of
+            each recording, or a mean and a deviation.
 
     Raises:
-        CheckpointError: The file does not exist, or holds other weights.
-        ConfigError: The statistics are not two numbers, the second above 0.
+        CheckpointError: The file or folder does not exist, or holds other weights.
+        ConfigError: The statistics are not two numbers, the second above 0; or none are stored.
     """
 
     def __init__(self, weights: str, *, statistics: Statistics = "corpus") -> None:
-        super().__init__(load_audio_ntt(weights), statistics)
+        path = Path(weights).expanduser()
+        if path.is_dir():
+            encoder = read_encoder(path, "extractor.weights")
+            given = (encoder.mean, encoder.std) if statistics == "stored" else statistics
+            super().__init__(encoder.network, given, encoder.features)
+            return
+        if statistics == "stored":
+            raise ConfigError(
+                f"{setting('extractor.weights', weights)}: holds no statistics of log-mels. Give an encoder folder, "
+                "or other statistics, such as extractor.statistics=corpus."
+            )
+        super().__init__(load_network(path), statistics)
 
 
-class RandomAudioNTT(_AudioNTTEmbedder):
+class RandomAudioNTT(_LogMelEmbedder):
     """The same encoder with random weights, as a baseline for the architecture.
 
     Args:
@@ -137,7 +155,17 @@ def corpus_statistics(train: Iterable[Tensor]) -> tuple[float, float]:
     return mean, std
 
 
-def load_audio_ntt(path: str | Path) -> AudioNTT:
+def _moments(features: Padded) -> tuple[Tensor, Tensor]:
+    """Compute mean and deviation [B, 1, 1] of the log-mels [B, T, F] of each recording; that of silence is 1."""
+    real, values = features.mask.unsqueeze(-1), features.values.double()
+    count = features.lengths[:, None, None] * values.shape[-1]
+    mean = values.where(real, 0).sum((1, 2), True) / count
+    squares = (values - mean).square().where(real, 0).sum((1, 2), True)
+    std = (squares / count).sqrt()
+    return mean.float(), std.where(std > 0, 1).float()
+
+
+def load_network(path: str | Path) -> LogMelNetwork:
     """Load the network from a file of weights.
 
     Raises:
@@ -145,10 +173,9 @@ def load_audio_ntt(path: str | Path) -> AudioNTT:
     """
     path = Path(path)
     weights = _read(path)
-    first = weights.get("fc.0.weight")
-    if first is None or first.ndim != 2:
+    network = build_for_weights(weights)
+    if network is None:
         raise _misfit(path, f"it has no fc.0.weight [width, 512] among its {len(weights)} tensors")
-    network = AudioNTT(len(first))
     if misfit := find_misfit(network, weights):
         raise _misfit(path, misfit)
     network.load_state_dict(weights)

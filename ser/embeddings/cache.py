@@ -16,11 +16,11 @@ import torch
 
 from ser.batch import Padded
 from ser.batching.bucketing import Plan, plan_evaluation
-from ser.data.feature_store import read_features
+from ser.data.feature_store import SKIPPING, read_features
 from ser.data.manifest import Manifest, first_ten
 from ser.data.store import Store
 from ser.embeddings.base import Embedder
-from ser.errors import DataError
+from ser.errors import DataError, SerError
 from ser.files import write_atomic
 from ser.sources import digest_of_code
 
@@ -71,6 +71,15 @@ def embed(
     _check_finite(manifest, embeddings)
     _write_cached(path, embeddings)
     return embeddings
+
+
+@contextmanager
+def no_skipping() -> Iterator[None]:
+    """Leave out of messages that recordings can be skipped, where none are."""
+    try:
+        yield
+    except SerError as error:
+        raise type(error)(str(error).replace(SKIPPING, "")) from error
 
 
 def stored_features(manifest: Manifest, embedder: Embedder, *, cache_dir: str) -> Store:

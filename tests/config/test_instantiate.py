@@ -113,7 +113,7 @@ def test_each_slot_holds_its_own_kind():
         ("logger", "lightning.pytorch.callbacks.ModelCheckpoint"),
         ("logger", "lightning.pytorch.loggers.tensorboard.rank_zero_only"),
         ("extractor", "ser.pretrained.AudioNTT"),
-        ("extractor", "ser.embeddings.byol.load_audio_ntt"),
+        ("extractor", "ser.embeddings.byol.load_network"),
         ("seed", "ser.targets.Quadrant"),
     ],
 )

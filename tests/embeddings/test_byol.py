@@ -17,7 +17,7 @@ from ser.embeddings.byol import (
     PUBLISHED,
     RandomAudioNTT,
     corpus_statistics,
-    load_audio_ntt,
+    load_network,
 )
 from ser.embeddings.cache import embed
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
@@ -191,16 +191,16 @@ def test_weights_that_do_not_fit_are_refused_by_name(message: str, tmp_path: Pat
     path = tmp_path / "weights.pth"
     torch.save(bad_files()[message], path)
     with pytest.raises(CheckpointError, match=rf"weights.pth: .*{re.escape(message)}"):
-        load_audio_ntt(path)
+        load_network(path)
 
 
 def test_a_file_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     with pytest.raises(SerError, match=r"weights.pth: no such file.*extractor.weights="):
-        load_audio_ntt(path)
+        load_network(path)
     path.write_text("not found")
     with pytest.raises(SerError, match="is cut, empty or of another kind"):
-        load_audio_ntt(path)
+        load_network(path)
 
 
 @pytest.mark.shared

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ser.embeddings.base import SERAB
-from ser.embeddings.byol import load_audio_ntt
+from ser.embeddings.byol import load_network
 from ser.errors import CheckpointError, DataError
 from ser.export.encoder import find_checkpoint, find_log_mel_encoder, write_encoder_of
 from ser.pretrained import PretrainedEncoder
@@ -87,7 +87,7 @@ def test_published_weights_round_trip(shared: Path, tmp_path: Path) -> None:
     if not file.is_file():
         pytest.skip("no published weights beside the checkout")
     published = torch.load(file, weights_only=True)
-    network = load_audio_ntt(file)
+    network = load_network(file)
     write_encoder(tmp_path / "out", LogMelEncoder(network, SERAB, -6.0, 4.0))
     read = read_encoder(tmp_path / "out", "model.path").network.state_dict()
     assert [*read] == [*published]
