@@ -76,7 +76,7 @@ def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
     """
     _check(audio)
     size = max(1, round(_SECONDS_AT_A_TIME * model.sample_rate / audio.shape[1]))
-    return torch.cat([_embed(part, model) for part in audio.split(size)])
+    return torch.cat([_embed(part, model) for part in torch.split(audio, size)])
 
 
 def get_timestamp_embeddings(
