@@ -144,6 +144,8 @@ class FunctionalsPooling(Pooling):
         """Pool steps [B, T, D] to [B, (2 + Q) * D]."""
         mean = masked_mean(steps)
         deviation = masked_mean(steps.with_values((steps.values - mean[:, None]).square())).add(1e-5).sqrt()
+        if not len(self.quantiles):
+            return torch.cat([mean, deviation], -1)
         ordered = steps.values.masked_fill(~steps.mask.unsqueeze(-1), torch.inf).sort(1).values
         places = self.quantiles * (steps.lengths[:, None] - 1)  # [B, Q]
         below, above = (

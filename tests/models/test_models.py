@@ -162,6 +162,14 @@ def test_a_batch_of_one_utterance_can_be_trained_on(name: str, audio: Padded) ->
     assert logits.isfinite().all()
 
 
+def test_functionals_without_quantiles_are_means_and_deviations(audio: Padded) -> None:
+    pooled = FunctionalsPooling(audio.values.shape[2], [])(audio)
+    for row, length in enumerate(audio.lengths.tolist()):
+        steps = audio.values[row, :length]
+        expected = torch.cat([steps.mean(0), (steps.var(0, correction=0) + 1e-5).sqrt()])
+        torch.testing.assert_close(pooled[row], expected)
+
+
 def test_functionals_are_means_deviations_and_quantiles_of_real_steps(audio: Padded) -> None:
     found = FunctionalsPooling(26, quantiles=(0.1, 0.5, 1.0))(audio)
     for row, values, length in zip(found, audio.values, audio.lengths.tolist(), strict=True):
