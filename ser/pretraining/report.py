@@ -8,7 +8,7 @@ from rich.console import Console
 from ser.batching.datamodule import SpeechData
 from ser.config.settings import Train
 from ser.data import summary
-from ser.errors import setting
+from ser.errors import program, setting
 from ser.files import short, write_atomic
 from ser.pretraining.task import Pretraining
 from ser.report import figures
@@ -47,9 +47,10 @@ def write_report(
         f"encoder: `{encoder}`, {size:,} parameters, log-mels with mean {task.mean:.4f} and deviation {task.std:.4f}",
         *data.facts.remarks,
     ]
+    train, serab = " ".join(environment.program_words()), f"{program('python')} -m ser serab"
     commands = [
-        f"python train.py experiment=finetune {setting('model.path', encoder)} data=ravdess data.root=DIR",
-        f"ser serab corpora=[ravdess] corpora_root=DIR extractor=pretrained {setting('extractor.path', encoder)}",
+        f"{train} experiment=finetune {setting('model.path', encoder)} data=ravdess data.root=DIR",
+        f"{serab} corpora=[ravdess] corpora_root=DIR extractor=pretrained {setting('extractor.path', encoder)}",
     ]
     blocks = [f"# {settings.experiment_name}: {type(task.model.encoder).__name__}"]
     blocks += [f"> **Note:** {stamp}" for stamp in data.facts.stamps]

@@ -25,6 +25,7 @@ from ser.training import setup
 from ser.training.consistency import check_training
 from ser.training.trainer import build_trainer, set_run_folder
 from tests import blank_plots
+from tests.commands import run
 from tests.fits import composed
 
 TINY = (
@@ -147,3 +148,10 @@ def test_settings_that_do_not_go_together_are_refused(words: tuple[str, ...], me
     settings = Train.of(composed("experiment=byol_s", *words, "data.root=data"))
     with pytest.raises(ConfigError, match=message):
         pretraining_data.check_pretraining(settings)
+
+
+def test_the_command_ends_at_a_collapse_with_a_message(recordings: Path, tmp_path: Path) -> None:
+    words = ("data=folder", f"data.root={recordings}", "hydra.run.dir=run", "trainer.max_epochs=1")
+    ended = run("train.py", *TINY, *words, "pretraining.collapse_below=0.999", cwd=tmp_path, code=1)
+    assert "epoch 1: the encoder has collapsed" in ended.stderr
+    assert not (tmp_path / "run" / "encoder").exists()
