@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ser.batch import Padded
-from ser.errors import ConfigError, SerError
+from ser.errors import ConfigError, SerError, setting
 from ser.features.extractors import Extractor
 from ser.features.framing import Framing
 from ser.frozen.weights import encoder_of, kept_weights, read_weights
@@ -59,6 +59,11 @@ class PretrainedFeatures(Extractor):
         with _named_features():
             known = dict(architecture or read_architecture(str(path)))
             outline = _outline(json.dumps(known))
+        if outline.needs_fit:
+            raise ConfigError(
+                f"{setting('features.path', path)}: published weights have no mean and deviation of log-mels, which a "
+                "training computes from its corpus. Give an encoder folder that has them: features.path=FOLDER."
+            )
         rate = int(known["extractor"]["sampling_rate"])
         if sample_rate not in (None, rate):
             raise ConfigError(
@@ -161,6 +166,7 @@ class _Outline:
         self.dim = encoder.out_dim
         self.subsampling = encoder.subsampling
         self.num_states = encoder.num_states
+        self.needs_fit = encoder.needs_fit
         self.receptive_field: int | None = getattr(encoder.network, "receptive_field", None)
 
 

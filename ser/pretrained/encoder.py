@@ -152,10 +152,13 @@ class PretrainedEncoder(Encoder):
 
     def fit(self, batches: Iterable[Padded]) -> None:
         """Compute the statistics of log-mels from batches of waveforms [B, samples, 1], unless its folder has them."""
-        if isinstance(self.network, LogMelInput) and (
-            self.network.mels.needs_fit or self._statistics == "corpus"
-        ):
+        if isinstance(self.network, LogMelInput) and (self.needs_fit or self._statistics == "corpus"):
             self.network.mels.fit(batches)
+
+    @property
+    def needs_fit(self) -> bool:
+        """Return whether the encoder has no statistics of log-mels of its own, so that `fit` must compute them."""
+        return isinstance(self.network, LogMelInput) and self.network.mels.needs_fit
 
     def portable(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Return a spec that needs no folder: it holds the architecture, and weights come from a state_dict."""

@@ -12,6 +12,7 @@ from ser.config.instantiate import build
 from ser.embeddings.byol import BYOLS, corpus_statistics
 from ser.errors import CheckpointError, ConfigError
 from ser.features.extractors import SERAB
+from ser.frozen import PretrainedFeatures
 from ser.pretrained import AudioNTT, CvT, PretrainedEncoder
 from ser.pretrained.log_mel import LogMelNetwork, pool_steps
 from ser.pretrained.networks import LogMelEncoder, write_encoder
@@ -142,6 +143,15 @@ def test_files_without_such_weights_are_refused(weights: str, tmp_path: Path) ->
     (tmp_path / "code.pth").write_bytes(pickle.dumps(print))
     with pytest.raises(CheckpointError, match=r"code.pth.*Give the folder of an encoder"):
         PretrainedEncoder(1, path=str(tmp_path / "code.pth"))
+
+
+def test_frozen_features_need_statistics(weights: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^features.path=\S+: published weights have no mean and deviation"
+    ):
+        PretrainedFeatures(path=weights)
+    features = PretrainedFeatures(path=write(tmp_path / "own", "cvt"))
+    assert features(waveforms(8000, 5000).zeroed()).values.isfinite().all()
 
 
 def test_published_weights_are_trained_on(recordings: Path, tmp_path: Path, weights: str) -> None:
