@@ -39,8 +39,9 @@ def find_checkpoint(path: str) -> Path:
 def write_encoder_of(source: Path, output: Path, *, overwrite: bool = False) -> list[str]:
     """Write the encoder of a checkpoint, completely or not at all; return the names of the files.
 
-    AudioNTT and CvT become an encoder folder, with encoder.pth beside it: a state_dict with the published names. Other
-    encoders become model.safetensors and config.json, which holds the settings that rebuild them.
+    AudioNTT and CvT become an encoder folder, with encoder.pth beside it: a state_dict with the published names. An
+    encoder of `transformers` becomes a folder of Hugging Face, with what LoRA learnt in its weights. Other encoders
+    become model.safetensors and config.json, which holds the settings that rebuild them.
 
     Args:
         source: Checkpoint of a training or pre-training.
@@ -64,6 +65,10 @@ def write_encoder_of(source: Path, output: Path, *, overwrite: bool = False) -> 
             write_encoder(folder, of_log_mels)
             weights = {name: tensor.clone() for name, tensor in of_log_mels.network.state_dict().items()}
             torch.save(weights, folder / PUBLISHED)
+        elif files := getattr(encoder, "files", lambda: None)():
+            config, preprocessor, tensors = files
+            _write_plain(folder, tensors, config)
+            write_atomic(folder / PREPROCESSOR, json.dumps(preprocessor, indent=2) + "\n")
         else:
             described = {key: content["ser"][key] for key in ("features", "frontend", "model", "feature_dim")}
             _write_plain(folder, encoder.state_dict(), {"model_type": "ser", **described})

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ser.errors import (
     CheckpointError,
@@ -39,6 +39,8 @@ repeat."""
 _MASK_VECTOR = "masked_spec_embed"
 
 _log = logging.getLogger(__name__)
+
+Tensors = dict[str, Tensor]
 
 
 def read_settings(path: str, kind: str) -> dict[str, Any]:
@@ -71,6 +73,26 @@ def read_settings(path: str, kind: str) -> dict[str, Any]:
 def count_layers(config: Mapping[str, Any]) -> int:
     """Return the number of transformer layers of an encoder."""
     return int(config["encoder_layers" if config["model_type"] == "whisper" else "num_hidden_layers"])
+
+
+def describe_files(
+    architecture: Mapping[str, Any], model: nn.Module
+) -> tuple[dict[str, Any], dict[str, Any], Tensors]:
+    """Return config.json, preprocessor_config.json and the tensors of a folder that `read_settings` reads.
+
+    Args:
+        architecture: Settings from `read_settings`.
+        model: Network of `transformers` with all layers.
+    """
+    is_whisper = architecture["config"]["model_type"] == "whisper"
+    kind = "WhisperFeatureExtractor" if is_whisper else "Wav2Vec2FeatureExtractor"
+    prefix = "encoder." if is_whisper else ""
+    tensors = {f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}
+    return (
+        dict(architecture["config"]),
+        {"feature_extractor_type": kind, **architecture["extractor"]},
+        tensors,
+    )
 
 
 def import_transformers(path: str | None) -> Any:

@@ -1,5 +1,6 @@
 """Encoders of speech that were trained before, to be fine-tuned."""
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 
 from ser.batch import Padded
 from ser.errors import ConfigError
-from ser.hugging_face.folder import without_mask_vector
+from ser.hugging_face.folder import Tensors, describe_files, without_mask_vector
 from ser.models.base import Encoder
 from ser.pretrained.folder import find_folder, make_encoder, num_hidden_layers, read_architecture
 from ser.pretrained.log_mel_input import LogMelInput
-from ser.pretrained.lora import add_lora
+from ser.pretrained.lora import add_lora, merge_lora
 from ser.pretrained.masking import TimeMask
 
 Layer = int | Literal["last", "weighted"]
@@ -174,6 +175,17 @@ class PretrainedEncoder(Encoder):
         states: list[Tensor]
         states, lengths = self.network(audio, norm_last=self.is_normed)
         return states, lengths
+
+    def files(self) -> tuple[dict[str, Any], dict[str, Any], Tensors] | None:
+        """Return what a folder of Hugging Face holds of it, see `describe_files`; None for a part of its layers.
+
+        What LoRA learnt is merged into the weights. A network of log-mels has a folder of another kind.
+        """
+        if isinstance(self.network, LogMelInput) or not self.is_normed:
+            return None
+        model = copy.deepcopy(self.network.model)
+        merge_lora(model)
+        return describe_files(self.architecture, model)
 
     def forward(self, audio: Padded) -> Padded:
         """Encode waveforms [B, samples, 1] to [B, T, D], of which a step takes `subsampling` samples."""

@@ -10,6 +10,7 @@ import torch
 
 from ser.checkpoints.checkpoint import rebuild
 from ser.errors import ConfigError
+from ser.export.encoder import write_encoder_of
 from ser.models import MeanPooling
 from ser.pretrained import PretrainedEncoder, merge_lora
 from ser.training.task import parameter_groups
@@ -85,6 +86,20 @@ def test_checkpoint_keeps_what_lora_learnt(family: str, folder: Callable[[str], 
     content = torch.load(tmp_path / "best.ckpt", weights_only=True)
     again, audio = rebuild(content, tmp_path / "best.ckpt").model, waveforms(4000, 2500)
     torch.testing.assert_close(again(audio), model.eval()(audio), **EXACT)
+
+
+@pytest.mark.parametrize("family", ["wav2vec2_layer", "wavlm_group", "data2vec", "whisper"])
+def test_exported_encoder_is_a_path(family: str, folder: Callable[[str], str], tmp_path: Path) -> None:
+    model, description = classifier(folder(family), lora_rank=2, mask_time_prob=0.1)
+    moved(model.encoder)
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save({"ser": description, "state_dict": weights}, tmp_path / "best.ckpt")
+    assert write_encoder_of(tmp_path / "best.ckpt", tmp_path / "out") == [
+        *("config.json", "model.safetensors", "preprocessor_config.json")
+    ]
+    again, audio = PretrainedEncoder(1, path=str(tmp_path / "out")).eval(), waveforms(4000, 2500)
+    with torch.no_grad():
+        torch.testing.assert_close(again(audio).values, model.encoder.eval()(audio).values, **EXACT)
 
 
 @pytest.mark.parametrize(
