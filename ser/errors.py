@@ -136,6 +136,7 @@ EXTRAS = {
     "text": ("scipy>=1.13",),
     "opensmile": ("opensmile>=2.5",),
     "transformers": ("transformers>=4.50",),
+    "parquet": ("pandas>=2.2", "pyarrow>=15"),
     "align": ("pocketsphinx>=5.1", "espeakng-loader>=0.2.4"),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
 }

@@ -236,7 +236,7 @@ def _stored(frames: np.ndarray, extractor: "Extractor", name: str) -> np.ndarray
     if not extractor.stores_half:
         return frames
     if np.abs(frames).max() > np.finfo(np.float16).max:
-        raise DataError(f"{name}: its features exceed half precision. Set features.precision=float32.")
+        raise DataError(f"{name}: its features exceed half precision. Train with features.precision=float32.")
     return frames.astype(np.float16)
 
 

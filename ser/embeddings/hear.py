@@ -102,8 +102,8 @@ def get_timestamp_embeddings(
     window, hop = (round(length * model.sample_rate / 1000) for length in (frame_duration, hop_size))
     if window < 1 or hop < 1:
         raise DataError(
-            f"frame_duration={frame_duration}, hop_size={hop_size}: less than one sample. Give milliseconds, such as "
-            "1000 and 50."
+            f"A window of {frame_duration} ms every {hop_size} ms has less than one sample. Give windows and hops of "
+            "some milliseconds, such as 1000 and 50."
         )
     padded = functional.pad(audio, (window // 2, window - window // 2))
     windows = padded.unfold(1, window, hop)  # [n, t, window]

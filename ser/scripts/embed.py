@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ser.config.main import main
 from ser.config.settings import Embed
-from ser.errors import DataError, MissingPackageError, first_line, program
+from ser.errors import DataError, MissingPackageError, first_line, install_command
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def _check_format(output: Path) -> None:
         except ImportError as error:
             raise MissingPackageError(
                 f"{output}: parquet needs pandas and pyarrow ({first_line(error)}). Give a name that ends in .npz, or "
-                f"run: {program('python')} -m pip install pandas pyarrow"
+                f"run: {install_command('parquet')}"
             ) from error
 
 

@@ -119,5 +119,5 @@ def test_audio_of_one_dimension_is_refused(tmp_path: Path) -> None:
     model = load_model(str(write_byol(tmp_path)))
     with pytest.raises(DataError, match=r"expected floats \[clips, samples\]"):
         get_scene_embeddings(clips(0)[0], model)
-    with pytest.raises(DataError, match="less than one sample"):
+    with pytest.raises(DataError, match="has less than one sample"):
         get_timestamp_embeddings(clips(0), model, 400, 0)
