@@ -63,9 +63,7 @@ def prepare(settings: Train) -> None:
     warnings.filterwarnings("ignore", r".*in eval mode at the start.*")  # frozen layers of an encoder
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
     warnings.filterwarnings("ignore", module=r"torch\._inductor\..*")  # advice of torch.compile about the GPU
-    warnings.filterwarnings(
-        "ignore", r".*`lr_scheduler.step\(\)` before `optimizer.step.*"
-    )  # 16-mixed skips a step
+    warnings.filterwarnings("ignore", r".*Detected call of `lr_scheduler.*")  # 16-mixed skips a step
 
 
 def announce(settings: Train, run: RunFolder) -> None:
