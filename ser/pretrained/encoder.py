@@ -98,23 +98,11 @@ class PretrainedEncoder(Encoder):
             architecture = read_architecture(path)
         self.architecture = json.loads(json.dumps(architecture))
         available = num_hidden_layers(self.architecture)
-        if isinstance(layer, int) and not 0 <= layer <= available:
-            raise ConfigError(
-                f"model.layer={layer}: this encoder has the hidden states 0 to {available}. Give one of them, "
-                "last or weighted."
-            )
-        num_layers = layer if isinstance(layer, int) else available
-        if lora_rank < 0:
-            raise ConfigError(f"model.lora_rank={lora_rank}: expected 0 or more. Write 8, or 0 for no LoRA.")
+        num_layers = _count_used_layers(layer, available)
         mask = TimeMask(mask_time_prob, mask_time_length)
         self._mask = mask if mask.share else None
         used = self.architecture if self._mask else without_mask_vector(self.architecture)
         self.network = make_encoder(used, num_layers, path)
-        count = len(self.network.layers)
-        if isinstance(freeze, int) and not 0 <= freeze <= count:
-            raise ConfigError(
-                f"model.freeze={freeze}: {count} layers are in use. Give 0 to {count}, none, features or all."
-            )
         if checkpoint_gradients and not available:
             raise ConfigError(
                 "model.checkpoint_gradients=true: this encoder has no transformer layers to compute again. "
@@ -122,12 +110,12 @@ class PretrainedEncoder(Encoder):
             )
         self.network.save_memory = checkpoint_gradients
         self._statistics = statistics
-        self._scale_rates(lr_scale, layer_decay)
         self.out_dim = self.network.out_dim
         self.subsampling = self.network.subsampling
         self.layer = layer
         self.is_normed = num_layers == available
         self.layer_logits = nn.Parameter(torch.zeros(num_layers + 1)) if layer == "weighted" else None
+        self._scale_rates(lr_scale, layer_decay)
         self._frozen = self._freeze(freeze if freeze != "auto" else "all" if lora_rank else "none")
         if lora_rank:
             add_lora(self.network.layers, lora_targets, rank=lora_rank, alpha=lora_alpha)
@@ -229,6 +217,11 @@ class PretrainedEncoder(Encoder):
                 part.lr_scale = lr_scale * decay**depth
 
     def _freeze(self, freeze: Freeze) -> tuple[nn.Module, ...]:
+        count = len(self.network.layers)
+        if isinstance(freeze, int) and not 0 <= freeze <= count:
+            raise ConfigError(
+                f"model.freeze={freeze}: {count} layers are in use. Give 0 to {count}, none, features or all."
+            )
         parts: Sequence[nn.Module]
         if freeze == "none":
             parts = ()
@@ -241,3 +234,15 @@ class PretrainedEncoder(Encoder):
         for part in parts:
             part.requires_grad_(False)
         return tuple(parts)
+
+
+def _count_used_layers(layer: Layer, available: int) -> int:
+    """Return the number of transformer layers that are needed for a hidden state."""
+    if not isinstance(layer, int):
+        return available
+    if not 0 <= layer <= available:
+        raise ConfigError(
+            f"model.layer={layer}: this encoder has the hidden states 0 to {available}. Give one of them, "
+            "last or weighted."
+        )
+    return layer

@@ -44,8 +44,10 @@ def add_lora(layers: nn.ModuleList, targets: Sequence[str], *, rank: int, alpha:
     """Adapt the projections of these names in all layers, and freeze the projections themselves.
 
     Raises:
-        ConfigError: There is no projection of such a name.
+        ConfigError: The rank is negative, or there is no projection of such a name.
     """
+    if rank < 0:
+        raise ConfigError(f"model.lora_rank={rank}: expected 0 or more. Write 8, or 0 for no LoRA.")
     projections = [
         (name.rpartition(".")[2], part) for name, part in layers.named_modules() if type(part) is nn.Linear
     ]
