@@ -24,7 +24,7 @@ MEAN, STD = -7.0, 4.0
 
 
 def network_of(kind: str) -> LogMelNetwork:
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = AudioNTT(16) if kind == "audio_ntt" else CvT((8, 12, 16))
         with torch.no_grad():
