@@ -27,6 +27,7 @@ from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BatchIndices
 from ser.config.settings import Train
 from ser.features.augment_features import Augment
+from ser.models.base import IdentityEncoder
 from ser.models.classifier import Classifier
 from ser.targets.losses import CrossEntropy, Objective
 from ser.targets.quadrants import Quadrant
@@ -228,11 +229,12 @@ class NullModel(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.encoder = nn.Linear(generate.FEATURE_DIM, Quadrant().out_dim)  # by whose class plots are titled
+        self.encoder = IdentityEncoder(generate.FEATURE_DIM)  # by whose class plots are titled
+        self.head = nn.Linear(generate.FEATURE_DIM, Quadrant().out_dim)
 
     def forward(self, audio: Padded) -> Tensor:
         """Map [B, T, F] to logits [B, 4] from the first frames."""
-        logits: Tensor = self.encoder(audio.values[:, 0])
+        logits: Tensor = self.head(audio.values[:, 0])
         return logits
 
 

@@ -72,7 +72,7 @@ FEATURES = [
         ),
         (
             ["ser.embeddings.cache", "ser.embeddings.byol"],
-            [*FEATURES, "embeddings/base.py", "models/cnn.py"],
+            [*FEATURES, "embeddings/base.py", "pretrained/audio_ntt.py"],
         ),
         (
             ["ser.synthetic.challenge"],

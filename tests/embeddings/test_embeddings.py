@@ -5,6 +5,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -218,11 +219,13 @@ def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("package", "make"),
-    [("opensmile", OpenSmile), ("transformers", lambda: Pretrained("wavlm-large"))],
+    [("opensmile", OpenSmile), ("transformers", lambda: Pretrained("."))],
 )
 def test_a_package_that_is_not_installed_is_named(
-    package: str, make: type[Embedder], monkeypatch: pytest.MonkeyPatch
+    package: str, make: Callable[[], Embedder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "wavlm"}')
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=rf"{package} is not installed.*pip install \"{package}>="):
         make()

@@ -379,7 +379,7 @@ def test_a_schedule_waits_for_a_logged_loss_only(monitor: str) -> None:
         pooling={"_target_": "ser.models.MeanPooling"},
         batching={"carry_state": False},
         callbacks={},
-        features={},
+        features={"_target_": "ser.features.LogMel"},
     )
     with pytest.raises(ConfigError, match=rf"schedule\.monitor={monitor}: no such metric.*validation/loss"):
         read_splits(Train.of(config))
@@ -393,7 +393,7 @@ def test_a_misspelt_monitor_of_any_callback_is_refused(callback: str) -> None:
         loss={"_target_": "ser.targets.CrossEntropy"},
         pooling={"_target_": "ser.models.MeanPooling"},
         batching={"carry_state": False},
-        features={},
+        features={"_target_": "ser.features.LogMel"},
     )
     with pytest.raises(ConfigError, match=r"callbacks\.own\.monitor=validation/los: .*'validation/loss'"):
         read_splits(Train.of(config))
