@@ -13,7 +13,7 @@ from ser.checkpoints import checkpoint
 from ser.errors import CheckpointError
 from ser.export.write import check_folder, written_whole
 from ser.files import write_atomic
-from ser.pretrained.log_mel import LogMelNetwork
+from ser.pretrained.log_mel_input import LogMelInput
 from ser.pretrained.networks import LogMelEncoder, build_network, write_encoder
 from ser.runs.run_folder import RunFolder
 
@@ -101,12 +101,10 @@ def pretrained_encoder(content: Mapping[str, Any], source: Path) -> LogMelEncode
 def find_log_mel_encoder(encoder: Any) -> LogMelEncoder | None:
     """Return the network of log-mels within a fine-tuned encoder, with its statistics; None if it has none."""
     reader = getattr(encoder, "network", None)
-    network = getattr(reader, "model", None)
-    if not isinstance(network, LogMelNetwork):
+    if not isinstance(reader, LogMelInput):
         return None
-    mels: Any = getattr(reader, "mels")  # noqa: B009  not every reader has it
     features = {"_target_": "ser.features.LogMel", **encoder.architecture["extractor"]["features"]}
-    return LogMelEncoder(network, features, float(mels.mean), float(mels.std))
+    return LogMelEncoder(reader.model, features, float(reader.mels.mean), float(reader.mels.std))
 
 
 def _write_plain(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
