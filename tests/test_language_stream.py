@@ -16,6 +16,7 @@ from ser.batching.datamodule import SpeechData
 from ser.config.settings import Batching, Train
 from ser.config.validate import check
 from ser.errors import ConfigError
+from ser.runs.predictions_file import read_predictions
 from ser.runs.run_folder import RunFolder
 from ser.targets.frames import FrameClasses
 from ser.training.consistency import check_frames
@@ -194,6 +195,9 @@ def test_an_ensemble_is_trained_and_predicted_by_one_command_each(speech: Path, 
     assert members == ["member_0", "member_1"]  # 12 recordings to 5
     metrics = json.loads((ensemble / "metrics.json").read_text())
     assert {"validation/accuracy", "test/uar", "test/file_accuracy"} <= metrics.keys()
+    answers = read_predictions(ensemble / "predictions_test.csv")
+    right = (answers.labels == answers.predicted).mean()
+    assert right == pytest.approx(metrics["test/file_accuracy"], abs=1e-6)
     assert "2 LSTMEncoders, averaged" in (ensemble / "report.md").read_text()
     parts = [json.loads((ensemble / name / "splits.json").read_text())["splits"][0] for name in members]
     assert [part["class_counts"]["hi"] for part in parts] == [parts[0]["class_counts"]["hi"]] * 2

@@ -7,12 +7,14 @@ import shlex
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ser.checkpoints import checkpoint
 from ser.errors import ConfigError
+from ser.runs.predictions_file import read_predictions
 from ser.runs.run_folder import RunFolder
 from ser.targets.quadrants import QUADRANTS
 from tests.commands import TINY, run
@@ -47,6 +49,8 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         "metrics.json",
         "environment.json",
         "splits.json",
+        "predictions_validation.csv",
+        "predictions_test.csv",
         "report.md",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
@@ -70,6 +74,19 @@ def test_metrics_are_finite_floats_for_validation_and_test(finished: Path) -> No
     assert set(metrics) == {f"{split}/{name}" for split in ("validation", "test") for name in SCORES}
     assert all(isinstance(value, float) and math.isfinite(value) for value in metrics.values())
     assert metrics["test/majority_floor"] == 0.25
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_predictions_of_a_run_add_up_to_its_scores(finished: Path, split: str) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    found = read_predictions(finished / f"predictions_{split}.csv")
+    right = found.labels == found.predicted
+    assert right.mean() == pytest.approx(metrics[f"{split}/accuracy"], abs=1e-6)
+    recalls = [right[found.labels == label].mean() for label in range(4)]
+    assert np.mean(recalls) == pytest.approx(metrics[f"{split}/uar"], abs=1e-6)
+    assert (found.probabilities.argmax(1) == found.predicted).all()
+    np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-4)
+    assert [*found.ids] == [str(number) for number in range(len(right))]  # in the order of the input
 
 
 def test_the_closing_table_names_the_folder_and_three_commands(finished: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ser.batch import Padded
+from ser.batch import Padded, UtteranceId
 from ser.batching.class_balance import member_indices
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
@@ -56,6 +56,8 @@ class SpeechData(L.LightningDataModule):
         super().__init__()
         self.facts = SplitFacts()
         """Facts about the data that the run stores."""
+        self.speakers: Mapping[str, Mapping[UtteranceId, str]] = {}
+        """Speaker of each utterance by its id, for each split; without those that are unknown."""
         if batching.overfit is not None:
             train = stores["train"]
             few = train.select(np.arange(min(batching.overfit, len(train))))

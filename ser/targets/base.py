@@ -136,6 +136,10 @@ class Target(ABC):
     def labels_of(self, answers: Tensor) -> list[dict[str, Any]]:
         """Return the answer in the label fields for answers [N, A], plain numbers or names."""
 
+    def label_columns(self, targets: Tensor) -> list[dict[str, Any]]:
+        """Return the columns that are written of encoded labels [N, ...]; None for a label that is missing."""
+        return [{"label": self.describe_label(each[None])} for each in targets]
+
     @abstractmethod
     def describe(self, answer: Sequence[float]) -> str:
         """Describe one answer [A] in a few words, such as `anger 81.3%`."""

@@ -106,6 +106,10 @@ class ClassTarget(Target):
             rows[silent] |= dict.fromkeys(["label", *columns])
         return rows
 
+    def label_columns(self, targets: Tensor) -> list[dict[str, Any]]:
+        """Return the name of the class as `label`."""
+        return [{"label": self.class_names[index]} for index in self.class_index(targets).tolist()]
+
     def describe_label(self, targets: Tensor) -> str:
         """Return the name of the class."""
         return self.class_names[int(self.class_index(targets)[0])]

@@ -211,6 +211,21 @@ class MultiTask(Target):
                 row.update(own)
         return rows
 
+    def label_columns(self, targets: Tensor) -> list[dict[str, Any]]:
+        """Return the columns of all tasks: a class as `label_<task>`, values by field; None where it is missing."""
+        own, known = self.labels_of_tasks(targets), self._known(targets)
+        rows: list[dict[str, Any]] = [{} for _ in targets]
+        for name, target in self.targets.items():
+            columns = target.label_columns(own[name])
+            for row, found, is_known in zip(rows, columns, known[name].tolist(), strict=True):
+                row.update(
+                    {
+                        f"label_{name}" if column == "label" else column: value if is_known else None
+                        for column, value in found.items()
+                    }
+                )
+        return rows
+
     def describe(self, answer: Sequence[float]) -> str:
         """Return the description of each task's answer."""
         parts = self._split(torch.tensor(answer), self._answers)

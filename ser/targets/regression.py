@@ -79,6 +79,11 @@ class ValueTarget(Target):
         """Return the values by field."""
         return self.predictions(answers)
 
+    def label_columns(self, targets: Tensor) -> list[dict[str, Any]]:
+        """Return the values as `label_<field>`."""
+        rows = self.predictions(targets)
+        return [{f"label_{field}": value for field, value in row.items()} for row in rows]
+
     def describe(self, answer: Sequence[float]) -> str:
         """Return such as `arousal 0.31, valence -0.20`."""
         return ", ".join(

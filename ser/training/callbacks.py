@@ -49,7 +49,7 @@ class EvaluationCallback(L.Callback):
     """Whether the validation within a training counts, too."""
 
     def __init__(self) -> None:
-        self.rows: list[tuple[Any, list[float], int]] = []
+        self.rows: list[tuple[Any, ...]] = []
 
     def collect(self, task: Task, logits: Tensor, batch: Batch) -> None:
         """Add the rows of a batch."""
@@ -59,7 +59,7 @@ class EvaluationCallback(L.Callback):
         """Use the rows of a split; it runs in every process."""
         raise NotImplementedError
 
-    def take_rows(self, trainer: L.Trainer, split: str) -> list[tuple[Any, list[float], int]]:
+    def take_rows(self, trainer: L.Trainer, split: str) -> list[tuple[Any, ...]]:
         """Return the rows of all processes in the order of the split, and reset them."""
         rows, self.rows = gather_lists(self.rows), []
         place = {name: number for number, name in enumerate(data_of(trainer).datasets[split].store.ids)}

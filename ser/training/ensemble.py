@@ -15,7 +15,7 @@ from ser.splits.base import Splits
 from ser.targets.metrics import Result, numbers
 from ser.training import evaluation, setup
 from ser.training.evaluation import Scores
-from ser.training.recording_callbacks import scores_of_recordings
+from ser.training.recording_callbacks import describe_answers, scores_of_recordings, write_rows
 from ser.training.task import Task
 from ser.training.trainer import fit_task, make_trainer
 
@@ -53,10 +53,12 @@ def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) ->
     if settings.test and data.has_test:
         parts["test"] = data.test_dataloader()
     found = {split: _score(tasks, loader) for split, loader in parts.items()}
+    for split, (_, _, scored) in found.items():
+        write_rows(run.path, split, scored, data)
     metrics = {
-        f"{split}/{name}": value for split, (values, _) in found.items() for name, value in values.items()
+        f"{split}/{name}": value for split, (values, _, _) in found.items() for name, value in values.items()
     }
-    results = {split: shown for split, (_, shown) in found.items()}
+    results = {split: shown for split, (_, shown, _) in found.items()}
     scores = Scores(metrics, results, metrics[settings.monitor])
     _write_report(settings, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
     return scores.value
@@ -104,24 +106,28 @@ def _train_member(settings: Train, run: RunFolder, splits: Splits, member: tuple
 
 
 @torch.inference_mode()
-def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], list[Result]]:
-    """Compute metrics and results of the mean of all members' probabilities."""
+def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], list[Result], list[Any]]:
+    """Compute metrics, results and predictions of the mean of all members' probabilities."""
     target: Any = tasks[0].target
     metric = target.metrics()
     decisions: list[tuple[Any, list[float], int]] = []
+    rows: list[Any] = []
     for batch in loader:
         outputs = [task.model(task.to_features(batch.audio)).float() for task in tasks]
         scored = [task.target.metric_inputs(own, batch) for task, own in zip(tasks, outputs, strict=True)]
         metric.update(torch.stack([scores for scores, _ in scored]).mean(0), scored[0][1])
         decided = [task.target.answers(own, batch) for task, own in zip(tasks, outputs, strict=True)]
-        rows = torch.stack(decided).mean(0).tolist()
-        decisions += zip(batch.ids, rows, target.class_index(batch.targets).tolist(), strict=True)
+        answers = torch.stack(decided).mean(0)
+        rows += describe_answers(target, answers, batch)
+        decisions += zip(batch.ids, answers.tolist(), target.class_index(batch.targets).tolist(), strict=True)
+    place = {name: number for number, name in enumerate(loader.dataset.store.ids)}
+    rows.sort(key=lambda row: place[row[0]])
     computed = metric.compute()
     values = numbers(computed)
     if target.resolution == "frame":
         whole = scores_of_recordings(decisions, target.class_names)
         values |= {"file_accuracy": whole["accuracy"], "file_uar": whole["uar"]}
-    return values, metric.results(computed)
+    return values, metric.results(computed), rows
 
 
 def _write_report(

@@ -1,7 +1,7 @@
-"""Callbacks for output per frame: scores of whole recordings, and plots of some over time."""
+"""Callbacks about single utterances: files of predictions, scores of whole recordings, and plots of some over time."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,96 @@ import torch
 from torch import Tensor
 
 from ser.batch import Batch, Padded
+from ser.batching.datamodule import SpeechData
 from ser.batching.samplers import BatchIndices
 from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.report import stream_plot
+from ser.runs.predictions_file import write_predictions
 from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
 from ser.training.callbacks import EvaluationCallback, data_of, gather_lists, save_picture, task_of
 from ser.training.task import Task
 
 _EVALUATING = "validate", "test"  # what the trainer does when it is not fitting
+
+
+class PredictionFiles(EvaluationCallback):
+    """Write the label, the prediction and the probabilities of each scored utterance to predictions_<split>.csv.
+
+    Where steps have labels, there is a row for each step.
+    """
+
+    while_fitting = False
+
+    def collect(self, task: Task, logits: Tensor, batch: Batch) -> None:
+        """Add the rows of each utterance."""
+        self.rows += describe_predictions(task.target, logits.float(), batch)
+
+    def summarize(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        """Write the file of a split."""
+        scored = {row[0]: row for row in self.take_rows(trainer, split)}
+        if trainer.is_global_zero:
+            write_rows(Path(trainer.default_root_dir), split, [*scored.values()], data_of(trainer))
+
+
+def describe_predictions(
+    target: Any, outputs: Tensor, batch: Batch
+) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Return the id of each utterance of a batch with its rows of predictions_<split>.csv, one or one for each step.
+
+    Args:
+        target: Target of the run.
+        outputs: Outputs [R, out_dim] of the model.
+        batch: Batch of B utterances.
+    """
+    if target.labelled_at == "utterance":
+        return describe_answers(target, target.answers(outputs, batch), batch)
+    assert isinstance(batch.targets, Padded)
+    found = []
+    curves = target.curves(outputs, batch.audio.lengths)
+    for name, labels, curve in zip(batch.ids, batch.targets.values, curves, strict=True):
+        columns = zip(target.label_columns(labels[: len(curve)]), target.predictions(curve), strict=True)
+        found.append((name, [{"step": step, **_columns(*pair)} for step, pair in enumerate(columns)]))
+    return found
+
+
+def describe_answers(target: Any, answers: Tensor, batch: Batch) -> list[tuple[Any, list[dict[str, Any]]]]:
+    """Return the id of each utterance of a batch with its row of predictions_<split>.csv.
+
+    Args:
+        target: Target whose labels are of whole utterances.
+        answers: Answers [B, A].
+        batch: Batch of B utterances.
+    """
+    pairs = zip(target.label_columns(batch.labels), target.predictions(answers), strict=True)
+    return [(name, [_columns(*pair)]) for name, pair in zip(batch.ids, pairs, strict=True)]
+
+
+def _columns(labels: Mapping[str, Any], predicted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a row, in which predictions are told from labels by their names."""
+    renamed = {"label": "prediction"}
+    others = {
+        renamed.get(name, name if name.startswith("p_") else f"prediction_{name}"): value
+        for name, value in predicted.items()
+    }
+    return {**labels, **others}
+
+
+def write_rows(
+    folder: Path, split: str, scored: Sequence[tuple[Any, list[dict[str, Any]]]], data: SpeechData
+) -> None:
+    """Write what `describe_predictions` returned, with the speakers.
+
+    Args:
+        folder: Folder of the run.
+        split: Name of the split.
+        scored: Id and rows of each utterance.
+        data: Data of the run.
+    """
+    speakers = data.speakers.get(split, {})
+    rows = [{"id": name, "speaker": speakers.get(name), **row} for name, own in scored for row in own]
+    write_predictions(folder, split, rows)
 
 
 class RecordingScores(EvaluationCallback):

@@ -174,6 +174,11 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
         if source in splits.facts.speech
     }
     data.facts = replace(splits.facts, speech=speech, target=spec)
+    data.speakers = {
+        name: {each.id: each.speaker for each in splits.manifests[source] if each.speaker is not None}
+        for name, source in sources.items()
+        if source in splits.manifests
+    }
     return data
 
 

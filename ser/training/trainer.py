@@ -23,6 +23,7 @@ from ser.files import write_atomic
 from ser.runs import ranks
 from ser.runs.run_folder import RunFolder
 from ser.training.divergence import diverged
+from ser.training.recording_callbacks import PredictionFiles
 from ser.training.task import Task
 
 
@@ -44,6 +45,8 @@ def build_trainer(settings: Train) -> L.Trainer:
         isinstance(callback, ProgressBar) for callback in callbacks
     ):
         callbacks.append(Progress())
+    if settings.pretraining is None:
+        callbacks.append(PredictionFiles())
     plugins: list[Any] = [WholeCheckpoints(settings.optimizer.get("lr"))]
     if not ranks.is_shared(settings.trainer):
         # Without it, the variables of a scheduler would make this process one of several.

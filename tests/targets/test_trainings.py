@@ -190,12 +190,26 @@ def test_a_soft_label_that_does_not_sum_to_one_is_named(
         make_data(recordings, wrong, "target=soft_classes", f"target.class_names=[{','.join(EMOTIONS)}]")
 
 
+def check_predictions(folder: Path, metrics: dict[str, float]) -> None:
+    """predictions_test.csv has the labels of both tasks, missing ones included, and the scores of the run."""
+    with (folder / "predictions_test.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    named = [row for row in rows if row["label_emotion"]]
+    right = [row["label_emotion"] == row["prediction_emotion"] for row in named]
+    assert sum(right) / len(right) == pytest.approx(metrics["test/emotion/accuracy"], abs=1e-6)
+    valued = [row for row in rows if row["label_arousal"]]
+    errors = [abs(float(row["label_arousal"]) - float(row["prediction_arousal"])) for row in valued]
+    assert sum(errors) / len(errors) == pytest.approx(metrics["test/values/mae_arousal"], rel=1e-3)
+    assert {bool(row["speaker"]) for row in rows} == {True}
+
+
 MULTI_TASK = ("target=multi_task", "target.tasks.values.weight=0.5")
 
 
 def test_several_tasks_train_resume_and_predict(recordings: Path, table: Path, tmp_path: Path) -> None:
     folder, rows = train_resume_predict(recordings, table, tmp_path, *MULTI_TASK)
     metrics = json.loads((folder / "metrics.json").read_text())
+    check_predictions(folder, metrics)
     assert {
         "test/emotion/accuracy",
         "test/values/ccc",

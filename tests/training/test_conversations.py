@@ -1,5 +1,6 @@
 """Trainings on audio and words: scores over time, matching, constant labels."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -54,6 +55,18 @@ def test_scores_of_each_field_are_learnt_and_reported(trained: tuple[Path, str])
         in (folder / "run/report.md").read_text()
     )
     assert len([*(folder / "run").glob("values_*.png")]) == 2  # recordings of the test split
+
+
+def test_predictions_over_time_add_up_to_the_scores(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    with (folder / "run" / "predictions_test.csv").open(newline="") as file:
+        rows = [*csv.DictReader(file)]
+    assert {"id", "speaker", "step", "label_arousal", "prediction_arousal"} <= rows[0].keys()
+    pairs = [(row["label_arousal"], row["prediction_arousal"]) for row in rows if row["label_arousal"]]
+    truth, predicted = np.array(pairs, dtype=float).T
+    ccc = 2 * np.cov(truth, predicted, ddof=0)[0, 1]
+    ccc /= truth.var() + predicted.var() + (truth.mean() - predicted.mean()) ** 2
+    assert ccc == pytest.approx(metrics(folder)["test/ccc_arousal"], abs=1e-3)
 
 
 def test_predictions_of_recordings_have_the_scores_of_the_run(root: Path, trained: tuple[Path, str]) -> None:
