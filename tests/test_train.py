@@ -283,8 +283,9 @@ def swept(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes_train_and_count_every_utterance_once(swept: Path) -> None:
-    report = (swept / "sweep" / "0" / "report.md").read_text()
-    metrics = json.loads((swept / "sweep" / "0" / "metrics.json").read_text())
+    job = next((swept / "sweep").glob("*/report.md")).parent
+    report = (job / "report.md").read_text()
+    metrics = json.loads((job / "metrics.json").read_text())
     assert metrics["validation/majority_floor"] == 0.25
     assert metrics["validation/accuracy"] * 32 == pytest.approx(
         round(metrics["validation/accuracy"] * 32), abs=1e-4
@@ -293,13 +294,13 @@ def test_two_processes_train_and_count_every_utterance_once(swept: Path) -> None
         line.split("|")[-2].strip() for line in report.splitlines() if line.startswith(("| joy", "| anger"))
     ]
     assert "8" in supports
-    assert len(list((swept / "sweep" / "0").glob("**/best.ckpt"))) == 1
+    assert len(list(job.glob("**/best.ckpt"))) == 1
 
 
 def test_a_sweep_of_two_process_trainings_ends_with_its_table(swept: Path) -> None:
     rows = (swept / "sweep" / "sweep.csv").read_text().splitlines()
     assert sum("completed" in row for row in rows) == 2
-    assert sorted(path.parent.name for path in (swept / "sweep").rglob("metrics.json")) == ["0", "1"]
+    assert len(list((swept / "sweep").rglob("metrics.json"))) == 2
     assert len(list(swept.rglob("best.ckpt"))) == 2
 
 

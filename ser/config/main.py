@@ -14,12 +14,15 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
+from ser.config import slots
 from ser.config.command_line import App, Command, plain_settings, read_command, started_hydra
 from ser.config.settings import SCHEMAS, find_conf
 from ser.config.validate import complaint
 from ser.errors import ConfigError
 from ser.runs import environment, process, ranks, sweep, sweep_tables
+from ser.runs.changes import fingerprint
 
 Script = Callable[[Any], float | None]
 """A function of the settings of its command."""
@@ -89,7 +92,7 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
                 return script(app.schema.of(config))
 
         if HydraConfig.get().mode is RunMode.MULTIRUN:
-            return _run_job_of_sweep(run, cfg, command.program)
+            return _run_job_of_sweep(run, cfg, command)
         overrides = [word for word in typed if environment.is_of_run(word)]
         environment.remember_command([*environment.program(), *typed], overrides)
         return _run_job(run)
@@ -159,25 +162,47 @@ def _run_job(run: Callable[[], float | None]) -> float | None:
 
 
 def _run_job_of_sweep(
-    run: Callable[[Path | None], float | None], cfg: DictConfig, program: Sequence[str]
+    run: Callable[[Path | None], float | None], cfg: DictConfig, command: Command
 ) -> float | None:
-    """Run one job of a sweep in the folder where it has been before, if it has, from where it was killed."""
+    """Run one job of a sweep in the folder that its settings name, from where it was killed there."""
     hydra_settings: Any = HydraConfig.get()
     overrides = [str(word).removeprefix("++") for word in hydra_settings.overrides.task]
-    environment.remember_command([*program, *overrides], overrides)
+    environment.remember_command([*command.program, *overrides], overrides)
     sweep_dir, given = Path(hydra_settings.sweep.dir).absolute(), Path(hydra_settings.runtime.output_dir)
-    settings = sweep.hash_settings(OmegaConf.to_container(cfg, resolve=False))
-    run_dir = sweep.find_folder(given, sweep_dir, overrides=overrides, settings=settings)
-    if run_dir != given:
+    plain: Any = _plain_settings(cfg)
+    settings = sweep.hash_settings(plain)
+    folder = sweep.find_folder(given, sweep_dir, settings)
+    if folder != given:
         with read_write(hydra_settings):
-            hydra_settings.runtime.output_dir = str(run_dir)
-        sweep.remove_unused(given)
-    return sweep.run_job(
-        run,
-        run_dir,
+            hydra_settings.runtime.output_dir = str(folder)
+    rule = plain.get("sweep") or {}
+    job = sweep.Job(
+        folder=folder,
         sweep_dir=sweep_dir,
-        log=run_dir / f"{hydra_settings.job.name}.log",
+        log=folder / f"{hydra_settings.job.name}.log",
         overrides=overrides,
         settings=settings,
         mode="min" if cfg.get("mode") == "min" else "max",
+        number=int(hydra_settings.job.num),
+        fingerprint=lambda: fingerprint(plain, slots.own_code(command.app.config_dir)),
+        skip_done=rule.get("skip_done") is not False,
+        reruns_changed=rule.get("changed") == "rerun",
     )
+    return sweep.run_job(run, job)
+
+
+def _plain_settings(cfg: DictConfig) -> Any:
+    """Return a job's config as plain containers, resolved if it can be."""
+    try:
+        return OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException:  # of a job that will fail
+        return OmegaConf.to_container(cfg, resolve=False)
+
+
+def _hash_of_settings(*, _root_: DictConfig) -> str:
+    """Return the name of a job's folder, for hydra.sweep.subdir."""
+    keys = [str(key) for key in _root_ if key != "hydra"]
+    return sweep.hash_settings(_plain_settings(OmegaConf.masked_copy(_root_, keys)))
+
+
+OmegaConf.register_new_resolver("hash_of_settings", _hash_of_settings, replace=True)

@@ -159,6 +159,14 @@ class Batching:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """Which jobs of a sweep run again: what each means stands in conf/train.yaml."""
+
+    skip_done: bool = True
+    changed: Literal["warn", "rerun"] = "warn"
+
+
+@dataclass(frozen=True)
 class Train(Settings):
     """Settings of `ser train` and of the commands that read its data."""
 
@@ -189,6 +197,7 @@ class Train(Settings):
     waveform_augment: Spec | None = None
     logger: Spec | None = None
     pretraining: Spec | None = None
+    sweep: Sweep = Sweep()
 
 
 def names_of(value: str | list[str]) -> list[str]:

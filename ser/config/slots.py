@@ -115,6 +115,14 @@ def trusted() -> list[str]:
     return sorted(_trusted)
 
 
+def own_code(config_dir: Path | None) -> list[Path]:
+    """Return the folders and files of the user's code: trusted packages that are imported, and that of the configs."""
+    named = [sys.modules[name] for name in trusted() if name in sys.modules]
+    files = [Path(str(module.__file__)) for module in named if getattr(module, "__file__", None)]
+    places = [file.parent if file.name == "__init__.py" else file for file in files]
+    return [*places, *([config_dir] if config_dir else [])]
+
+
 def trust_names(config: Any) -> None:
     """Trust the packages that a config names, because the user has typed it."""
     if isinstance(config, Mapping):

@@ -88,6 +88,12 @@ def hash_inputs(config: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def named_paths(data: Mapping[str, Any]) -> list[Path]:
+    """Return the folders of recordings that the settings of a corpus name."""
+    named = [(key.rpartition(".")[2], value) for key, value in _settings(data)]
+    return [Path(value).expanduser() for key, value in named if key in ("root", "path", "folder")]
+
+
 def _is_read(key: str) -> bool:
     """Return whether a run reads all files below the folder that a setting names."""
     if key.startswith("data."):

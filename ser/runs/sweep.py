@@ -1,22 +1,35 @@
 """Jobs of a sweep: write their status, and find which of them to skip or resume."""
 
+import gc
 import hashlib
 import itertools
 import json
 import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ser.errors import SerError
+from filelock import FileLock, Timeout
+
+from ser.errors import DivergedError, SerError
 from ser.files import write_atomic
+from ser.runs.changes import find_changes
 from ser.runs.run_folder import RunFolder
 
 STATUS_FILE = "status.json"
-Status = Literal["running", "completed", "failed"]
+SET_ASIDE = "replaced"
+"""Folder, in that of a sweep, for the results of jobs that ran again."""
+Status = Literal["running", "completed", "failed", "pruned"]
+Reason = Literal["diverged", "out of memory", "error", "interrupted"]
 Mode = Literal["max", "min"]
+DONE = ("completed", "pruned")
+_LOCK = ".job.lock"
+_NO_IDENTITY = ("resume", "experiment_name", "trust", "sweep")
+"""Settings that change no result of a job."""
 
 UNSEEN_WORST = 1e6
 """Value of a failed job as long as no other job has finished; far larger than any metric or loss."""
@@ -28,7 +41,10 @@ def record_status(
     *,
     overrides: Sequence[str] | None = None,
     settings: str | None = None,
+    number: int | None = None,
+    depends: Mapping[str, str] | None = None,
     error: str | None = None,
+    reason: Reason | None = None,
     monitor: str | None = None,
     mode: Mode | None = None,
     value: float | None = None,
@@ -42,125 +58,214 @@ def record_status(
         status: Status of the job; `running` discards the status of an earlier run in the folder.
         overrides: Settings given to this job.
         settings: Hash of all settings of this job.
+        number: Place of the job in the order of the sweep.
+        depends: Hashes of code, packages and data; see `ser.runs.changes`.
         error: Message of the error.
+        reason: Kind of the failure.
         monitor: Name of the metric by which jobs are compared.
         mode: Whether larger (`max`) or smaller (`min`) is better.
         value: Metric of the best checkpoint, finite.
     """
-    target = Path(run_dir) / STATUS_FILE
     facts = {
         "status": status,
         "error": error,
+        "reason": reason,
         "monitor": monitor,
         "mode": mode,
         "value": finite_objective(value),
         "overrides": None if overrides is None else [*overrides],
         "settings": settings,
+        "number": number,
+        "depends": None if depends is None else dict(depends),
     }
-    before = {} if status == "running" else _read(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    before = {} if status == "running" else read_status(Path(run_dir))
     merged = {key: before.get(key) if fact is None else fact for key, fact in facts.items()}
-    write_atomic(target, json.dumps(merged, indent=2, allow_nan=False) + "\n")
+    Path(run_dir).mkdir(parents=True, exist_ok=True)
+    _write(Path(run_dir), merged)
 
 
-def hash_settings(settings: Any) -> str:
-    """Compute a hash of a job's composed config, with unresolved interpolations."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _write(folder: Path, status: Mapping[str, Any]) -> None:
+    write_atomic(folder / STATUS_FILE, json.dumps(status, indent=2, allow_nan=False) + "\n")
 
 
-def find_folder(run_dir: Path, sweep_dir: Path, *, overrides: Sequence[str], settings: str) -> Path:
-    """Return the folder in which a job with these settings ran before, else an unused one.
-
-    A sweep that is repeated or extended in its folder numbers its jobs from 0, so that a number may belong to another
-    job.
-
-    Args:
-        run_dir: Folder that Hydra assigns to the job.
-        sweep_dir: Folder of all jobs.
-        overrides: Settings given to this job.
-        settings: Hash of all settings of this job.
-    """
-    statuses = read_statuses(sweep_dir)
-    same = [folder for folder, status in statuses.items() if _is_same(status, overrides, settings)]
-    if same:
-        return max(same, key=lambda folder: statuses[folder]["status"] == "completed")
-    if run_dir not in statuses:
-        return run_dir
-    for number in itertools.count():
-        folder = sweep_dir / str(number)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise AssertionError
+def hash_settings(settings: Mapping[str, Any]) -> str:
+    """Compute the name of a job: a hash of its resolved config, without what changes no result."""
+    kept = {key: value for key, value in settings.items() if key not in _NO_IDENTITY}
+    content = json.dumps(_without_caches(kept), sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:10]
 
 
-def _is_same(status: dict[str, Any], overrides: Sequence[str], settings: str) -> bool:
-    if status.get("settings") is None:  # written before statuses had a hash
-        return status.get("overrides") is not None and sorted(status["overrides"]) == sorted(overrides)
-    return bool(status["settings"] == settings)
+def _without_caches(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _without_caches(value) for key, value in node.items() if key != "cache_dir"}
+    return [_without_caches(item) for item in node] if isinstance(node, list) else node
 
 
-def run_job(
-    run: Callable[[Path | None], float | None],
-    run_dir: Path,
-    *,
-    sweep_dir: Path,
-    log: Path,
-    overrides: Sequence[str],
-    settings: str,
-    mode: Mode,
-) -> float | None:
-    """Run one job of a sweep and return its objective; a failure is recorded and does not stop other jobs.
-
-    A job that has already finished in this folder is skipped.
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job of a sweep, before it runs.
 
     Args:
-        run: Function that runs the job, or resumes it from the folder that it is given.
-        run_dir: Folder of the job, in which its status is written.
+        folder: Folder of the job, in which its status is written.
         sweep_dir: Folder of all jobs.
         log: File for the traceback of a failure.
         overrides: Settings given to this job.
         settings: Hash of all settings of this job.
         mode: Whether larger or smaller objectives are better.
+        number: Place of the job in the order of the sweep, from 0.
+        fingerprint: Computes hashes of what the job depends on besides its settings.
+        skip_done: Whether a finished job is skipped.
+        reruns_changed: Whether a job with other code or data than now runs again.
     """
-    words = " ".join(overrides)
-    before = _read(run_dir / STATUS_FILE)
-    if before.get("status") == "completed" and before.get("value") is not None:
-        print(f"Skipped, as it finished before: {words} in {run_dir}")
-        return float(before["value"])
-    if RunFolder(run_dir).is_held():
-        print(f"Failed: {words}\n{run_dir}: another process runs this job now. Wait for it.", file=sys.stderr)
-        return failed_objective(sweep_dir, mode)
-    record_status(run_dir, "running", overrides=overrides, settings=settings, mode=mode)
+
+    folder: Path
+    sweep_dir: Path
+    log: Path
+    overrides: Sequence[str]
+    settings: str
+    mode: Mode
+    number: int = 0
+    fingerprint: Callable[[], Mapping[str, str]] = dict
+    skip_done: bool = True
+    reruns_changed: bool = False
+
+
+def find_folder(given: Path, sweep_dir: Path, settings: str) -> Path:
+    """Return the folder that Hydra assigns to a job, unless another job was there, as with a subdir of one's own."""
+    before = read_status(given)
+    return given if not before or before.get("settings") == settings else sweep_dir / settings
+
+
+def run_job(run: Callable[[Path | None], float | None], job: Job) -> float | None:
+    """Run one job of a sweep and return its objective; a failure is recorded and does not stop other jobs.
+
+    A job that has finished in this folder is skipped, one that was killed goes on where it was, and one that another
+    process runs now is left to it.
+
+    Args:
+        run: Function that runs the job, or resumes it from the folder that it is given.
+        job: The job.
+    """
+    words = " ".join(job.overrides)
+    with hold_job(job.folder) as is_held_here:
+        if not is_held_here:
+            print(f"Left out: {words}\n{job.folder}: another process runs this job now.", file=sys.stderr)
+            return failed_objective(job.sweep_dir, job.mode)
+        before, now = read_status(job.folder), job.fingerprint()
+        changes = find_changes(before.get("depends"), now)
+        is_done = before.get("status") in DONE and before.get("value") is not None
+        is_kept = not (changes and job.reruns_changed)
+        if is_done and is_kept and job.skip_done:
+            why = f", with other {' and '.join(changes)} than now" if changes else ""
+            print(f"Skipped, as it finished before{why}: {words} in {job.folder}")
+            if changes != (before.get("changed") or []):
+                _write(job.folder, before | {"changed": changes})
+            return float(before["value"])
+        if is_done or not is_kept:
+            moved = _set_aside(job)
+            print(f"Runs again: {words}; its earlier results are in {moved}")
+        return _run_and_record(run, job, now)
+
+
+def _run_and_record(
+    run: Callable[[Path | None], float | None], job: Job, depends: Mapping[str, str]
+) -> float | None:
+    record_status(
+        job.folder,
+        "running",
+        overrides=job.overrides,
+        settings=job.settings,
+        mode=job.mode,
+        number=job.number,
+        depends=depends,
+    )
     try:
-        folder = RunFolder(run_dir)
+        folder = RunFolder(job.folder)
         if not folder.has_checkpoint():
             folder.config.unlink(missing_ok=True)  # of a job that was killed in its first epoch
-        value = finite_objective(run(run_dir if folder.has_checkpoint() else None))
+        value = finite_objective(run(job.folder if folder.has_checkpoint() else None))
     except Exception as error:
         message = str(error) if isinstance(error, SerError) else f"{type(error).__name__}: {error}"
-        with log.open("a", encoding="utf-8") as file:
+        with job.log.open("a", encoding="utf-8") as file:
             file.write(traceback.format_exc())
-        record_status(run_dir, "failed", error=message)
-        print(f"Failed: {words}\n{message}\nThe traceback is in {log}.", file=sys.stderr)
-        return failed_objective(sweep_dir, mode)
+        record_status(job.folder, "failed", error=message, reason=reason_of(error))
+        print(
+            f"Failed: {' '.join(job.overrides)}\n{message}\nThe traceback is in {job.log}.", file=sys.stderr
+        )
     except BaseException:
-        record_status(run_dir, "failed", error="interrupted")
+        record_status(job.folder, "failed", error="interrupted", reason="interrupted")
         raise
-    record_status(run_dir, "completed", value=value)
-    return value
+    else:
+        record_status(
+            job.folder, "completed", value=value, depends=job.fingerprint()
+        )  # it may have made its data
+        return value
+    _free_memory()
+    return failed_objective(job.sweep_dir, job.mode)
+
+
+def _set_aside(job: Job) -> Path:
+    """Move the results of an earlier run of a job away, but for its lock and the log that is open now."""
+    base = job.sweep_dir / SET_ASIDE / job.folder.name
+    place = next(path for number in itertools.count(1) if not (path := Path(f"{base}_{number}")).exists())
+    place.mkdir(parents=True)
+    for path in job.folder.iterdir():
+        if path != job.log and not path.name.endswith(".lock"):
+            path.rename(place / path.name)
+    return place
+
+
+@contextmanager
+def hold_job(folder: Path) -> Iterator[bool]:
+    """Hold a job as long as it runs, and return whether no other process holds it; the lock ends with the process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK, timeout=0.5)  # `is_running` holds it for a moment
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield not RunFolder(folder).is_held()  # by a child of a sweep that was killed
+    finally:
+        lock.release()
+
+
+def is_running(folder: Path) -> bool:
+    """Return whether a process runs the job of a folder now."""
+    if not (folder / _LOCK).is_file():
+        return RunFolder(folder).is_held()
+    with hold_job(folder) as is_held_here:
+        return not is_held_here
+
+
+def reason_of(error: BaseException) -> Reason:
+    """Return what kind of failure an error is."""
+    torch: Any = sys.modules.get("torch")  # not imported only to ask
+    full = (MemoryError, *([torch.OutOfMemoryError] if torch else []))
+    if isinstance(error, full) or "DefaultCPUAllocator" in str(error):
+        return "out of memory"
+    return "diverged" if isinstance(error, DivergedError) else "error"
+
+
+def _free_memory() -> None:
+    """Free what a failed job held, so that the next one finds the device empty."""
+    gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def finite_objective(value: float | None) -> float | None:
     """Return the objective, after checking that a sweeper can compare it.
 
     Raises:
-        SerError: It is NaN or infinite.
+        DivergedError: It is NaN or infinite.
     """
     if value is not None and not math.isfinite(value):
-        raise SerError(f"the run returned {value}: training diverged. Lower optimizer.lr or clip gradients.")
+        raise DivergedError(
+            f"the run returned {value}: training diverged. Lower optimizer.lr or clip gradients."
+        )
     return value
 
 
@@ -178,24 +283,22 @@ def failed_objective(sweep_dir: Path, mode: Mode) -> float:
 
 
 def read_statuses(sweep_dir: Path) -> dict[Path, dict[str, Any]]:
-    """Read the status of each job of a sweep, by its folder."""
-    found = {path.parent: _read(path) for path in sorted(sweep_dir.rglob(STATUS_FILE))}
-    return {folder: status for folder, status in found.items() if status}
+    """Read the status of each job of a sweep, by its folder, in the order of the sweep."""
+    folders = [path.parent for path in sorted(sweep_dir.rglob(STATUS_FILE))]
+    kept = [folder for folder in folders if SET_ASIDE not in folder.relative_to(sweep_dir).parts]
+    found = {folder: status for folder in kept if (status := read_status(folder))}
+    return dict(sorted(found.items(), key=lambda item: _place(*item)))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read the status in a file; empty if it is missing or not a status of ours."""
+def _place(folder: Path, status: Mapping[str, Any]) -> tuple[float, int, Path]:
+    number = status.get("number")
+    return math.inf if number is None else number, len(folder.name), folder
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """Read the status of a job; empty if it is missing or not a status of ours."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((folder / STATUS_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and "status" in content else {}
-
-
-def remove_unused(folder: Path) -> None:
-    """Remove a folder in which there is nothing but the empty log that Hydra has made for a job."""
-    files = [*folder.iterdir()]
-    if all(file.suffix == ".log" and file.stat().st_size == 0 for file in files):
-        for file in files:
-            file.unlink()
-        folder.rmdir()

@@ -11,7 +11,7 @@ from typing import Any
 from ser.errors import program as path_of_program
 from ser.errors import shell_word
 from ser.files import write_atomic
-from ser.runs.sweep import read_statuses
+from ser.runs.sweep import is_running, read_statuses
 from ser.runs.tables import format_markdown, write_csv
 
 REPEATS = (
@@ -44,7 +44,7 @@ class Group:
 
     Args:
         settings: Value of each setting, without REPEATS.
-        jobs: Status of each job by its folder, in the order of the folders.
+        jobs: Status of each job by its folder, in the order of the sweep.
     """
 
     settings: Overrides
@@ -155,9 +155,9 @@ def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]
 
 
 def group_jobs(statuses: Statuses) -> list[Group]:
-    """Group jobs that differ only in seeds and folds, in the order of their folders."""
+    """Group jobs that differ only in seeds and folds, in the order of the sweep."""
     groups: dict[tuple[tuple[str, str], ...], dict[Path, Mapping[str, Any]]] = {}
-    for folder, status in sorted(statuses.items(), key=lambda item: (len(item[0].name), item[0])):
+    for folder, status in statuses.items():
         groups.setdefault(tuple(sorted(_settings(status).items())), {})[folder] = status
     return [Group(_settings(next(iter(jobs.values()))), jobs) for jobs in groups.values()]
 
@@ -237,7 +237,11 @@ def _spread(name: str, values: Sequence[float]) -> str:
 
 
 def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str, ...]:
-    state = "killed" if status["status"] == "running" else status["status"]
+    state = status["status"]
+    if state == "running" and not is_running(folder):
+        state = "killed"
+    if status.get("changed"):
+        state += f", before {' and '.join(status['changed'])} changed"
     lines = (status.get("error") or "").strip().splitlines()
     error = next((line.strip() for line in lines if not line.endswith(":")), "")  # not the heading of a list
     return (

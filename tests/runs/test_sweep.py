@@ -11,9 +11,20 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
-from ser.errors import SerError, program, shell_word
-from ser.runs.sweep import UNSEEN_WORST, failed_objective, find_folder, record_status, run_job
+from ser.errors import DivergedError, SerError, program, shell_word
+from ser.runs import sweep
+from ser.runs.changes import find_changes, fingerprint
+from ser.runs.sweep import (
+    UNSEEN_WORST,
+    Job,
+    failed_objective,
+    find_folder,
+    hash_settings,
+    record_status,
+    run_job,
+)
 from ser.runs.sweep_tables import repeated_test_speakers, summarize
 from tests.commands import warm_python
 from tests.conftest import REPOSITORY
@@ -40,6 +51,9 @@ def test_a_status_keeps_what_is_not_said_again(tmp_path):
         "value": 0.5,
         "overrides": ["seed=1"],
         "settings": None,
+        "reason": None,
+        "number": None,
+        "depends": None,
     }
     assert [path.name for path in (tmp_path / "0").iterdir()] == ["status.json"]
 
@@ -60,11 +74,10 @@ def test_a_status_that_cannot_be_written_leaves_the_old_one(tmp_path):
     assert (tmp_path / "status.json").read_text() == before
 
 
-def tried(run, sweep_dir, name="0", mode="max"):
+def tried(run, sweep_dir, name="0", mode="max", **more):
     folder = sweep_dir / name
-    folder.mkdir()
     facts = {"log": folder / "train.log", "overrides": ["seed=1"], "settings": "0f", "mode": mode}
-    return run_job(run, folder, sweep_dir=sweep_dir, **facts), folder
+    return run_job(run, Job(folder=folder, sweep_dir=sweep_dir, **facts | more)), folder
 
 
 def test_a_completed_job_returns_and_records_its_objective(tmp_path):
@@ -285,31 +298,118 @@ def test_scores_table_has_a_column_for_each_setting(tmp_path):
 # ---- a sweep that is repeated ----
 
 
-def test_a_job_with_the_same_settings_gets_its_folder_again(tmp_path):
+def test_a_job_is_named_by_what_its_result_depends_on():
+    settings = {"model": {"a": 1, "b": [1e-3]}, "seed": 0}
+    name = hash_settings(settings)
+    assert len(name) == 10
+    assert hash_settings({"seed": 0, "model": {"b": [0.001], "a": 1}}) == name
+    free = {"resume": "x", "sweep": {"skip_done": False}, "experiment_name": "y", "trust": ["z"]}
+    assert hash_settings(settings | free) == name
+    assert hash_settings({"model": {**settings["model"], "cache_dir": "c"}, "seed": 0}) == name
+    assert hash_settings({"model": {"a": 1, "b": [1e-4]}, "seed": 0}) != name
+
+
+def test_a_folder_of_another_job_is_never_used(tmp_path):
     record_status(tmp_path / "1", "completed", overrides=["a=1"], settings="aa", value=0.5)
-    assert find_folder(tmp_path / "0", tmp_path, overrides=["b=1"], settings="aa") == tmp_path / "1"
+    assert find_folder(tmp_path / "1", tmp_path, "aa") == tmp_path / "1"
+    assert find_folder(tmp_path / "1", tmp_path, "bb") == tmp_path / "bb"
+    assert find_folder(tmp_path / "2", tmp_path, "bb") == tmp_path / "2"
 
 
-def test_a_job_with_other_settings_never_gets_a_used_folder(tmp_path):
-    for number in (0, 1):
-        record_status(
-            tmp_path / str(number), "completed", overrides=["a=1"], settings=f"a{number}", value=0.5
-        )
-    assert find_folder(tmp_path / "1", tmp_path, overrides=["a=1"], settings="b") == tmp_path / "2"
-    assert find_folder(tmp_path / "7", tmp_path, overrides=["a=1"], settings="b") == tmp_path / "7"
-
-
-def test_statuses_without_a_hash_are_compared_by_overrides(tmp_path):
-    record_status(tmp_path / "0", "completed", overrides=["a=1", "b=2"], value=0.5)
-    assert find_folder(tmp_path / "1", tmp_path, overrides=["b=2", "a=1"], settings="x") == tmp_path / "0"
+def finished(sweep_dir, **facts):
+    record_status(sweep_dir / "0", "completed", settings="0f", value=0.5, overrides=["seed=1"], **facts)
+    (sweep_dir / "0" / "metrics.json").write_text("{}")
 
 
 def test_a_finished_job_is_skipped_with_its_value(tmp_path, capsys):
-    record_status(tmp_path / "0", "completed", settings="0f", value=0.5)
-    (tmp_path / "0" / "metrics.json").write_text("{}")
-    facts = {"log": tmp_path / "log", "overrides": ["seed=1"], "settings": "0f", "mode": "max"}
-    assert run_job(lambda _: 1 / 0, tmp_path / "0", sweep_dir=tmp_path, **facts) == 0.5
+    finished(tmp_path)
+    assert tried(lambda _: 1 / 0, tmp_path)[0] == 0.5
     assert "Skipped, as it finished before: seed=1" in capsys.readouterr().out
+
+
+def test_a_finished_job_runs_again_if_asked_and_keeps_its_results(tmp_path, capsys):
+    finished(tmp_path)
+    value, folder = tried(lambda _: 0.75, tmp_path, skip_done=False)
+    assert (value, status_of(folder)["value"]) == (0.75, 0.75)
+    assert not (folder / "metrics.json").exists()
+    assert status_of(tmp_path / "replaced" / "0_1")["value"] == 0.5
+    assert (tmp_path / "replaced" / "0_1" / "metrics.json").exists()
+    assert [*sweep.read_statuses(tmp_path)] == [folder]
+    assert f"its earlier results are in {tmp_path}/replaced/0_1" in capsys.readouterr().out
+
+
+def test_a_job_with_other_code_is_kept_and_named(tmp_path, capsys):
+    finished(tmp_path, depends={"code": "a", "data": "b"})
+    now = {"fingerprint": lambda: {"code": "c", "data": "b", "packages": "unknown then"}}
+    assert tried(lambda _: 1 / 0, tmp_path, **now)[0] == 0.5
+    assert "finished before, with other code than now: seed=1" in capsys.readouterr().out
+    summarize(tmp_path, ["python", "train.py"])
+    assert "completed, before code changed" in (tmp_path / "sweep.md").read_text()
+    assert tried(lambda _: 1 / 0, tmp_path, fingerprint=lambda: {"code": "a", "data": "b"})[0] == 0.5
+    assert status_of(tmp_path / "0")["changed"] == []
+
+
+def test_a_job_with_other_data_runs_again_under_rerun(tmp_path):
+    finished(tmp_path, depends={"data": "b"})
+    changed = {"fingerprint": lambda: {"data": "c"}, "reruns_changed": True}
+    assert tried(lambda _: 0.75, tmp_path, **changed)[0] == 0.75
+    assert status_of(tmp_path / "0")["depends"] == {"data": "c"}
+    assert tried(lambda _: 1 / 0, tmp_path, **changed)[0] == 0.75
+
+
+def test_a_killed_job_resumes_from_its_checkpoint(tmp_path):
+    record_status(tmp_path / "0", "running", settings="0f")
+    (tmp_path / "0" / "checkpoints").mkdir()
+    (tmp_path / "0" / "checkpoints" / "last.ckpt").touch()
+    given = []
+    tried(lambda resume: given.append(resume) or 0.5, tmp_path)
+    assert given == [tmp_path / "0"]
+
+
+def test_a_job_that_another_process_runs_is_left_to_it(tmp_path, capsys):
+    finished(tmp_path)
+    record_status(tmp_path / "0", "running", overrides=["seed=1"])
+    with sweep.hold_job(tmp_path / "0") as mine:
+        assert mine
+        before = status_of(tmp_path / "0")
+        tried(lambda _: 1 / 0, tmp_path)
+        assert status_of(tmp_path / "0") == before
+        summarize(tmp_path, ["python", "train.py"])
+    assert "another process runs this job now" in capsys.readouterr().err
+    assert (tmp_path / "sweep.csv").read_text().splitlines()[1].endswith("0,running")
+    summarize(tmp_path, ["python", "train.py"])
+    assert (tmp_path / "sweep.csv").read_text().splitlines()[1].endswith("0,killed")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of memory"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory"),
+        (DivergedError("the loss is not finite"), "diverged"),
+        (ZeroDivisionError("a bug"), "error"),
+    ],
+)
+def test_a_failure_is_recorded_with_its_reason(tmp_path, error, reason):
+    def fail(_):
+        raise error
+
+    tried(fail, tmp_path)
+    assert status_of(tmp_path / "0")["reason"] == reason
+
+
+def test_code_packages_and_data_are_compared(tmp_path):
+    (tmp_path / "model.py").write_text("a = 1")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "a.wav").write_text("a")
+    config = {"data": {"root": str(tmp_path / "corpus"), "cache_dir": str(tmp_path)}, "seed": 0}
+    before = fingerprint(config, [tmp_path / "model.py"])
+    assert find_changes(before, fingerprint(config, [tmp_path / "model.py"])) == []
+    (tmp_path / "other.py").write_text("a = 2")
+    (tmp_path / "corpus" / "a.wav").write_text("ab")
+    assert find_changes(before, fingerprint(config, [tmp_path / "other.py"])) == ["code", "data"]
+    assert find_changes(None, before) == []
 
 
 # ---- from end to end ----
@@ -351,7 +451,7 @@ TREE = {
         mode: max
         optimizer: {_target_: torch.optim.AdamW, lr: 1e-3}
         hydra:
-          sweep: {dir: "logs/${now:%H-%M-%S-%f}", subdir: "${hydra:job.num}"}
+          sweep: {dir: "logs/${now:%H-%M-%S-%f}", subdir: "${hash_of_settings:}"}
           run: {dir: logs/single}
           output_subdir: null
     """,
@@ -395,16 +495,25 @@ def mixed(app):
     return run(app, "model=cnn,lstm", "-m", "optimizer.lr=1e-3,abc", "seed=1,13", "model.cell=gru")
 
 
+def jobs_of(sweep_dir):
+    """Return the folders of a sweep in the order of its jobs."""
+    return sorted(
+        (path.parent for path in sweep_dir.glob("*/status.json")), key=lambda each: status_of(each)["number"]
+    )
+
+
 def test_every_combination_has_a_folder_and_a_status(mixed):
     _, folder = mixed
-    statuses = [status_of(folder / str(index)) for index in range(8)]
+    folders = jobs_of(folder)
+    statuses = [status_of(each) for each in folders]
+    assert [each.name for each in folders] == [status["settings"] for status in statuses]
     # A CNN has no `cell`; an LSTM with a number for lr and without the bug completes.
     assert [index for index, each in enumerate(statuses) if each["status"] == "completed"] == [4]
     assert statuses[4]["overrides"] == ["model=lstm", "optimizer.lr=0.001", "seed=1", "model.cell=gru"]
     assert "model.cell=gru: unknown key" in statuses[0]["error"]
     assert statuses[5]["error"] == "RuntimeError: a bug"
     assert "optimizer.lr=abc: expected float" in statuses[6]["error"]
-    assert "RuntimeError: a bug" in (folder / "5" / "train.log").read_text()
+    assert "RuntimeError: a bug" in (folders[5] / "train.log").read_text()
 
 
 def test_a_sweep_ends_with_its_table_and_fails_if_a_job_failed(mixed):
@@ -431,7 +540,7 @@ def test_the_best_command_repeats_the_best_job(app, mixed):
     assert best[1] == "train.py"
     done, folder = run(app, *best[2:])
     assert done.returncode == 0, done.stderr
-    assert status_of(folder)["value"] == status_of(mixed[1] / "4")["value"]
+    assert status_of(folder)["value"] == status_of(jobs_of(mixed[1])[4])["value"]
 
 
 def test_a_sweep_in_which_no_job_could_run_starts_none(app):
@@ -447,13 +556,13 @@ def test_a_sweep_in_which_no_job_could_run_starts_none(app):
 def test_a_sweep_without_failures_exits_with_0(app):
     done, folder = run(app, "hydra.mode=MULTIRUN", "model=glob(c*)", "seed=range(0,2)")
     assert (done.returncode, done.stderr) == (0, "")
-    assert [status_of(folder / str(index))["status"] for index in range(2)] == ["completed"] * 2
+    assert [status_of(each)["status"] for each in jobs_of(folder)] == ["completed"] * 2
 
 
 def test_a_killed_job_leaves_running(app):
     done, folder = run(app, "-m", "seed=1,14")
     assert done.returncode == -signal.SIGKILL
-    assert [status_of(folder / str(index))["status"] for index in range(2)] == ["completed", "running"]
+    assert [status_of(each)["status"] for each in jobs_of(folder)] == ["completed", "running"]
 
 
 def test_an_extended_sweep_keeps_finished_jobs_and_reruns_killed_ones(app):
@@ -463,14 +572,9 @@ def test_an_extended_sweep_keeps_finished_jobs_and_reruns_killed_ones(app):
     assert (done.returncode, done.stderr) == (0, "")
     folder = app / "logs/extended"
     found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("*/status.json")}
-    assert {number: (job["status"], job["overrides"]) for number, job in found.items()} == {
-        "0": ("completed", ["model=lstm", "seed=1"]),
-        "1": ("completed", ["model=lstm", "seed=17"]),
-        "2": ("completed", ["model=cnn", "seed=1"]),
-        "3": ("completed", ["model=cnn", "seed=17"]),
-        "4": ("completed", ["model=cnn", "seed=2"]),
-        "5": ("completed", ["model=lstm", "seed=2"]),
-    }
+    assert sorted((job["status"], *job["overrides"]) for job in found.values()) == sorted(
+        ("completed", f"model={model}", f"seed={seed}") for model in ("cnn", "lstm") for seed in (1, 2, 17)
+    )
     assert {path.name for path in folder.iterdir()} == {*found, "sweep.csv", "sweep.md", "multirun.yaml"}
     assert done.stdout.count("Skipped, as it finished before: ") == 1
     assert f"Best, to repeat it: {unactivated()} train.py -m model=cnn seed=1,17,2" in done.stdout
@@ -483,7 +587,7 @@ def test_an_interrupted_sweep_still_shows_what_is_done(app):
         f"To repeat it: {unactivated()} train.py -m seed=1,15" in done.stdout
         or f"repeat it: {unactivated()} train.py" in done.stdout
     )
-    assert not (folder / "2").exists()
+    assert len(jobs_of(folder)) == 2
 
 
 def test_jobs_that_test_the_same_speakers_are_named():

@@ -29,6 +29,7 @@ from ser.data.manifest_io import write_manifest
 from ser.embeddings.cache import stored_features
 from ser.embeddings.statistics import LogMelStatistics
 from ser.errors import ConfigError, DataError
+from ser.runs.sweep import read_statuses
 from ser.scripts.serab import corpus_spec
 from ser.scripts.serab_compare import serab_compare
 from ser.serab import benchmark, results
@@ -162,8 +163,8 @@ def test_a_sweep_of_extractors_ends_in_one_table(
     assert serab_compare([str(tmp_path / "sweep"), "--output", str(tmp_path / "out")]) == 0
     with (tmp_path / "out" / "comparison.csv").open(newline="") as file:
         rows = {row["model"]: row for row in csv.DictReader(file)}
-    for job, name in enumerate(("random", "logmel_stats")):
-        scores = json.loads((tmp_path / "sweep" / str(job) / "results.json").read_text())["ravdess"]["lda"]
+    for job, name in zip(read_statuses(tmp_path / "sweep"), ("random", "logmel_stats"), strict=True):
+        scores = json.loads((job / "results.json").read_text())["ravdess"]["lda"]
         row = rows[f"{name}, chosen by validation"]
         assert row["ravdess"] == f"{100 * scores['test_accuracy']:.1f}*"
         assert "ravdess is PARTIAL" in row["notes"]
