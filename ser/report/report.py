@@ -19,6 +19,7 @@ from ser.report.caveats import describe_caveats
 from ser.report.facts import RunReport
 from ser.report.next_commands import fold_command, next_commands
 from ser.report.sections import Section, section_of
+from ser.runs.run_folder import FACTS_FILE
 from ser.runs.tables import format_markdown
 from ser.splits.assignment import SPLITS
 from ser.targets.metrics import Result
@@ -58,7 +59,7 @@ PICTURES = {
 
 
 def write_report(run_dir: Path, report: RunReport) -> None:
-    """Write metrics.json, the plots and, last, report.md.
+    """Write metrics.json, facts.json, the plots and, last, report.md.
 
     Args:
         run_dir: Folder of the run, which exists.
@@ -68,6 +69,7 @@ def write_report(run_dir: Path, report: RunReport) -> None:
         DataError: A metric is not finite, or a file cannot be written.
     """
     write_metrics(run_dir / "metrics.json", report.metrics)
+    write_facts(run_dir / FACTS_FILE, report)
     for split, results in report.results.items():
         for result in results:
             section = section_of(result)
@@ -132,6 +134,21 @@ def write_metrics(path: Path, metrics: Mapping[str, float]) -> None:
                 "probably diverged: lower optimizer.lr or clip gradients with trainer.gradient_clip_val=1."
             )
     write_atomic(path, json.dumps(values, indent=2) + "\n")
+
+
+def write_facts(path: Path, report: RunReport) -> None:
+    """Write what a run cost, as JSON, for programs that compare runs.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    facts = {
+        "parameters": report.num_parameters,
+        "duration_s": round(report.duration_s, 3),
+        "epochs": report.epochs,
+        "best_epoch": report.best_epoch,
+    }
+    write_atomic(path, json.dumps(facts, indent=2) + "\n")
 
 
 def closing_table(run_dir: Path, report: RunReport) -> RenderableType:

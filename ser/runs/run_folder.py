@@ -13,6 +13,10 @@ FOLDER_SETTINGS = "hydra.run.dir, in a sweep with hydra.sweep.dir"
 """Part of a message: the settings that name the folder of a run."""
 
 
+FACTS_FILE = "facts.json"
+"""What a finished run cost: parameters, duration_s, epochs, best_epoch."""
+
+
 class RunFolder:
     """Paths of the files of a run.
 

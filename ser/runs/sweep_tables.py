@@ -1,7 +1,6 @@
 """Print and write the tables at the end of a sweep, with mean scores over seeds and folds."""
 
 import json
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from ser.errors import program as path_of_program
 from ser.errors import shell_word
 from ser.files import write_atomic
 from ser.runs.sweep import is_running, read_statuses
-from ser.runs.tables import format_markdown, write_csv
+from ser.runs.tables import format_markdown, print_table, write_csv
 
 REPEATS = (
     "seed",
@@ -108,7 +107,7 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
         rows += [(rank, *mean, *_row(folder, job, sweep_dir)) for folder, job in group.jobs.items()]
     write_csv(sweep_dir / "sweep.csv", head, rows)
     write_atomic(sweep_dir / "sweep.md", format_markdown(head, rows) + "\n")
-    _print_table(f"{len(rows)} jobs in {sweep_dir}", head, rows)
+    print_table(f"{len(rows)} jobs in {sweep_dir}", head, rows)
     if is_averaged:
         ranking = "ranked by" if len(groups) > 1 else "with"
         print(f"{_count(groups)}, {ranking} the mean over seeds and folds.")
@@ -287,17 +286,4 @@ def _print_scores(groups: Sequence[Group]) -> None:
         cells = [_spread(name, [job[name] for job in jobs if name in job]) for name in names]
         rows.append(("\n".join(_words(settings)) or "all", str(len(jobs)), *cells))
     head = ("setting", "jobs", *(name.replace("/", " ").replace("_", " ") for name in names))
-    _print_table("Scores, mean +- standard deviation over jobs", head, rows)
-
-
-def _print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console  # the import takes 0.1 s, and is needed only at the end of a sweep
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title))
-    for name in head:
-        table.add_column(Text(name), overflow="fold", no_wrap=name == "setting")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console(width=shutil.get_terminal_size((160, 24)).columns).print(table)
+    print_table("Scores, mean +- standard deviation over jobs", head, rows)

@@ -1,7 +1,8 @@
-"""Format tables as CSV and as Markdown."""
+"""Format tables as CSV and as Markdown, and print them."""
 
 import csv
 import io
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,3 +39,17 @@ def format_markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str
     cells = [header, *rows]
     escaped = [[cell.replace("|", r"\|") for cell in row] for row in cells]
     return "\n".join(f"| {' | '.join(row)} |" for row in (escaped[0], rule, *escaped[1:]))
+
+
+def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table that is as wide as the terminal; long cells are folded, those of the column `setting` are not."""
+    from rich.console import Console  # the import takes 0.1 s, and is not every command prints a table
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title))
+    for name in head:
+        table.add_column(Text(name), overflow="fold", no_wrap=name == "setting")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=shutil.get_terminal_size((160, 24)).columns).print(table)

@@ -18,7 +18,7 @@ from ser.data.summary import SplitSummary, summarize
 from ser.errors import DataError
 from ser.report.facts import RunReport
 from ser.report.next_commands import next_commands
-from ser.report.report import closing_table, markdown, write_metrics, write_report
+from ser.report.report import closing_table, markdown, write_facts, write_metrics, write_report
 from ser.splits.leaks import Leak
 from ser.targets.metrics import Confusion
 from ser.targets.quadrants import QUADRANTS
@@ -97,7 +97,7 @@ def test_a_run_folder_holds_the_report_and_whole_pictures(run_dir: Path, report:
     assert pictures == {
         *("confusion_validation.png", "confusion.png", "lengths.png", "classes.png", "curves.png")
     }
-    assert {path.name for path in run_dir.iterdir()} == pictures | {"report.md", "metrics.json"}
+    assert {path.name for path in run_dir.iterdir()} == pictures | {"report.md", "metrics.json", "facts.json"}
     assert all((run_dir / name).read_bytes().endswith(b"IEND\xaeB`\x82") for name in pictures)
 
 
@@ -272,6 +272,17 @@ def test_without_test_labels_the_limits_are_of_validation(run_dir: Path, report:
     text = limits(run_dir, report, results={"validation": [PAIR]})
     assert text.startswith("The validation accuracy of 64.7% over 100 utterances")
     assert "The epoch was chosen by this split, so its score is somewhat too good." in text
+
+
+def test_facts_name_parameters_and_duration(run_dir: Path, report: RunReport) -> None:
+    write_facts(run_dir / "facts.json", report)
+    stored = json.loads((run_dir / "facts.json").read_text())
+    assert stored == {
+        "parameters": 412_345,
+        "duration_s": 252.4,
+        "epochs": 40,
+        "best_epoch": report.best_epoch,
+    }
 
 
 def test_metrics_come_back_equal_and_sorted(tmp_path: Path) -> None:
