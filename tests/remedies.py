@@ -354,6 +354,8 @@ def settings_of(config: str) -> dict[str, list[Accepts]]:
         _enter(place, yaml.safe_load(text), typed, plain)
     for name, parameter in signature(SCHEMAS[config])[0].items():
         typed.setdefault(name, []).append(parameter.accepts)
+    if config == "train":  # words that are rewritten before Hydra: see ser.config.repeats
+        typed |= {word: [lambda value: value is not None] for word in ("folds", "seeds")}
     for key, values in plain.items():
         given = [value for value in values if value is not None]
         if key not in typed:

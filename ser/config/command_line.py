@@ -5,10 +5,11 @@ import difflib
 import itertools
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from hydra import compose, version
@@ -209,11 +210,23 @@ def started_hydra(app: App) -> Iterator[Hydra]:
 
 
 class Trial(NamedTuple):
-    """Why one combination of overrides cannot run, its settings of the trainer, and where a sweep would write."""
+    """Why one combination of overrides cannot run, its settings, and where a sweep would write."""
 
     problems: list[str]
-    trainer: Any = None
+    config: Mapping[str, Any] = MappingProxyType({})
     sweep_dir: Path = Path()
+
+    @property
+    def trainer(self) -> Any:
+        """Return the settings of the trainer."""
+        return self.config.get("trainer")
+
+
+def try_sweep(argv: list[str], app: App) -> list[Trial]:
+    """Compose the first combinations of the settings of a command line, which may be a sweep."""
+    args, _, _ = _split(argv)
+    _, trials, unread = _try_all(_with_flags(app, args), args.overrides, is_sweep=True)
+    return [Trial([*unread, *trial.problems], trial.config) for trial in trials]
 
 
 def _try_all(
@@ -309,7 +322,7 @@ def _try(app: App, overrides: Sequence[str]) -> Trial:
     finally:
         HydraConfig.instance().cfg = None
     problems += find_code_in_hydra(OmegaConf.to_container(cfg.hydra))  # type: ignore[arg-type]
-    return Trial(problems, plain.get("trainer"), Path(cfg.hydra.sweep.dir))
+    return Trial(problems, plain, Path(cfg.hydra.sweep.dir))
 
 
 def _common_problems(trials: Sequence[Trial]) -> list[str]:

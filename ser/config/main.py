@@ -32,7 +32,7 @@ def main(
     config_name: str,
     *,
     existing_paths: Sequence[str] = (),
-    rewrite: Callable[[list[str]], list[str]] | None = None,
+    rewrite: Callable[[list[str], App], list[str]] | None = None,
     help: str | None = None,
 ) -> Callable[[Script], Callable[[], None]]:
     """Turn a function of the settings into a command; the folder `conf` lies beside its file or further up.
@@ -44,7 +44,7 @@ def main(
     Args:
         config_name: Primary config, without `.yaml`.
         existing_paths: Keys of files or folders that must be there, unless they are null.
-        rewrite: Makes the arguments that Hydra gets of those that were typed.
+        rewrite: Makes the arguments that Hydra gets of those that were typed, and of the script.
         help: What --help prints before the groups; None where it stands in the config.
     """
 
@@ -57,7 +57,7 @@ def main(
             try:
                 typed = sys.argv[1:]
                 app = App(conf, config_name, existing_paths, SCHEMAS[config_name], help)
-                arguments = rewrite(typed) if rewrite else typed
+                arguments = rewrite(typed, app) if rewrite else typed
                 code = _run(script, read_command(arguments, app), typed)
             except KeyboardInterrupt:
                 code = process.interrupted()

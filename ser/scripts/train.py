@@ -4,19 +4,24 @@ ser train model=lstm optimizer.lr=1e-3
 """
 
 import json
+import logging
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from ser.config.command_line import App
 from ser.config.main import main
 from ser.config.paths import resume_arguments
+from ser.config.repeats import Folds, expand_repeats
 from ser.config.settings import Spec, Train
 from ser.config.slots import trusted
 from ser.errors import SerError, hydra_value
@@ -26,7 +31,28 @@ from ser.runs.run_folder import RunFolder
 from ser.runs.sweep import STATUS_FILE, record_status
 
 
-@main("train", rewrite=resume_arguments)
+def rewrite(arguments: list[str], app: App) -> list[str]:
+    """Turn `folds=`, `seeds=` and `resume=` into what Hydra starts from."""
+    return resume_arguments(expand_repeats(arguments, app, count_folds))
+
+
+def count_folds(config: Mapping[str, Any]) -> Folds:
+    """Read the manifest of a corpus, and count the folds that its rule makes of it."""
+    from ser.training import setup
+
+    settings = Train.of(config)
+    corpus = setup.build_corpus(settings, setup.example_target(settings.target))
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # the jobs log the same
+    try:
+        manifest, *_ = corpus.labelled() if hasattr(corpus, "labelled") else [corpus.utterances()]
+    finally:
+        logging.disable(previous)
+    count, what = corpus.split.count_folds(manifest)
+    return Folds(count, f"{what}, as {manifest.source} has {len(manifest)} utterances")
+
+
+@main("train", rewrite=rewrite)
 def train(settings: Train) -> float | None:
     """Run one training and return the monitored value of its best checkpoint; None if it is undefined."""
     from ser.training.consistency import check_augment, check_complete, check_training

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ser.data.manifest import Manifest
-from ser.errors import ConfigError, did_you_mean
+from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import normalize_name
-from ser.splits.assignment import Assignment, field_values, make_assignment
+from ser.splits.assignment import AT_RANDOM, Assignment, field_values, make_assignment
 from ser.splits.rules import RandomRule, Rule, check_shares
 from ser.splits.stratify import blocks_of
 
@@ -40,6 +40,26 @@ class SpeakerKFold(RandomRule):
     def _suggest_fewer_parts(self, blocks: int) -> str:
         least = 3 if self.validation is None else 2
         return f"Make as many folds: data.split.folds={blocks}. " if least <= blocks < self.folds else ""
+
+    def count_folds(self, manifest: Manifest) -> tuple[int, str]:
+        """Return the number of folds, and what they are.
+
+        Raises:
+            SerError: There are fewer speakers than folds, or some are unknown.
+        """
+        speakers = len({*field_values(manifest, "speaker").tolist()})
+        blocks = len(np.unique(blocks_of(manifest, ("speaker", "group"))))
+        _check_blocks(manifest, blocks)
+        if blocks < self.folds:
+            apart = f", of whom {blocks} sets share no group" * (blocks < speakers)
+            raise ConfigError(
+                f"folds={self.folds}: {manifest.source} has only {speakers} speakers{apart}. Make as many folds: "
+                f"folds={blocks}."
+            )
+        return (
+            self.folds,
+            f"about {speakers / self.folds:.3g} of {speakers} speakers are the test split of each",
+        )
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Assign speakers to folds; those who share a group stay together, and each is tested in one fold."""
@@ -92,6 +112,16 @@ class LeaveOneSpeakerOut(_LeaveOneOut):
 
     speaker: str | int | None = None
 
+    def count_folds(self, manifest: Manifest) -> tuple[int, str]:
+        """Return the number of folds, and what they are.
+
+        Raises:
+            SerError: There are too few speakers, or some are unknown.
+        """
+        speakers = len({*field_values(manifest, "speaker").tolist()})
+        _check_blocks(manifest, len(np.unique(blocks_of(manifest, ("speaker", "group")))))
+        return speakers, f"one of {speakers} speakers is the test split of each"
+
     def assign(self, manifest: Manifest) -> Assignment:
         """Hold out the speaker, and draw validation from the others; those who share a group stay together."""
         return self._leave_out(manifest, ("speaker", "group"), self.speaker)
@@ -132,4 +162,21 @@ def _check_fold(fold: int, folds: int) -> None:
     if not 0 <= fold < folds:
         raise ConfigError(
             f"data.split.fold={fold}: there are {folds}, the first is 0. Give 0 to {folds - 1}."
+        )
+
+
+def _check_blocks(manifest: Manifest, blocks: int) -> None:
+    """Refuse speakers who cannot be train, validation and test.
+
+    Args:
+        manifest: Utterances.
+        blocks: Number of sets of utterances that share no speaker and no group.
+
+    Raises:
+        DataError: There are fewer than three sets.
+    """
+    if blocks < 3:
+        raise DataError(
+            f"{manifest.source}: has {blocks} speaker{'s' * (blocks != 1)} that can be kept apart, too few for train, "
+            f"validation and test. Leave out folds, and {AT_RANDOM}."
         )

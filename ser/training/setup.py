@@ -5,6 +5,7 @@ import logging
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -88,7 +89,7 @@ def read_splits(settings: Train) -> Splits:
     for monitor in monitors(settings):
         names = logged if monitor.mode else [name for name in logged if name.endswith("loss")]
         check_monitor(monitor.name, names, key=monitor.key("monitor"))
-    corpus = build(_with_fields(settings.data, target), slot="data")
+    corpus = build_corpus(settings, target)
     if settings.waveform_augment:
         splits: Splits = replace(corpus.splits(waveforms_of(settings)), hold_waveforms=True)
     else:
@@ -104,11 +105,12 @@ def read_splits(settings: Train) -> Splits:
     return splits
 
 
-def _with_fields(data: Spec, target: Target) -> Spec:
-    """Set the label fields of a corpus that can read several to those of the target."""
-    if "fields" not in data or data["fields"] is not None or not target.requested_fields:
-        return data
-    return {**data, "fields": [*target.requested_fields]}
+def build_corpus(settings: Train, target: Target) -> Any:
+    """Build the corpus of a run; one that can read several label fields gets those of the target."""
+    data = settings.data
+    if data.get("fields", ()) is None and target.requested_fields:
+        data = {**data, "fields": [*target.requested_fields]}
+    return build(data, slot="data")
 
 
 def waveforms_of(settings: Train) -> Spec:
