@@ -10,6 +10,7 @@ from typing import Any
 from ser.errors import program as path_of_program
 from ser.errors import shell_word
 from ser.files import write_atomic
+from ser.runs.pooled_scores import Job, Pool, pool_folds, write_folds
 from ser.runs.sweep import is_running, read_statuses
 from ser.runs.tables import format_markdown, print_table, write_csv
 
@@ -115,11 +116,26 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
         table = score_rows(scored)
         write_csv(sweep_dir / "scores.csv", [*table[0]], [[*row.values()] for row in table])
         _print_scores(scored)
+    write_folds(sweep_dir, _pools(ranked))
     for line in dict.fromkeys(line for group in groups for line in _repeated_splits(group)):
         print(line)
     if compared:
         _print_best(compared, others, program)
     return sum(status["status"] != "completed" for status in statuses.values())
+
+
+def _pools(groups: Sequence[Group]) -> dict[str, list[Pool]]:
+    """Pool the folds of each group, by the settings in which groups differ."""
+    varied = _varied_settings(groups)
+    found = {}
+    for group in groups:
+        jobs = []
+        for folder, job in group.jobs.items():
+            repeats = {key: value for key, value in overrides_of(job).items() if key in REPEATS}
+            jobs.append(Job(folder, repeats, job["status"] == "completed"))
+        words = _words({key: group.settings[key] for key in varied if key in group.settings})
+        found[" ".join(words)] = pool_folds(jobs)
+    return found
 
 
 def _repeated_splits(group: Group) -> list[str]:
