@@ -139,6 +139,9 @@ EXTRAS = {
     "parquet": ("pandas>=2.2", "pyarrow>=15"),
     "align": ("pocketsphinx>=5.1", "espeakng-loader>=0.2.4"),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
+    "joblib": ("hydra-joblib-launcher>=1.2",),
+    "submitit": ("hydra-submitit-launcher>=1.2", "submitit>=1.5"),
+    "ray": ("hydra-ray-launcher>=1.2",),
 }
 """Packages of each extra, as in pyproject.toml, which is not installed with the package."""
 

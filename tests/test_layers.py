@@ -8,7 +8,19 @@ import pytest
 from tests.conftest import REPOSITORY
 
 ROOMS = (
-    *("", "runs", "config", "features", "targets", "models", "hugging_face", "pretrained", "frozen", "audio"),
+    *(
+        "",
+        "runs",
+        "jobs",
+        "config",
+        "features",
+        "targets",
+        "models",
+        "hugging_face",
+        "pretrained",
+        "frozen",
+        "audio",
+    ),
     *("data", "text", "splits", "batching", "corpora", "synthetic", "alignment", "report", "checkpoints"),
     *("inference", "embeddings", "export", "training", "pretraining", "serab", "scripts"),
 )

@@ -5,6 +5,7 @@ import difflib
 import itertools
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -30,6 +31,7 @@ from ser.config.slots import trust
 from ser.config.validate import complaint, find_problems
 from ser.errors import ConfigError, did_you_mean, hydra_value, setting
 from ser.files import read_text
+from ser.jobs.installed import check_launcher
 from ser.runs import environment, ranks
 from ser.runs.handed_over import check_resolved, find_code_in_hydra
 from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
@@ -198,6 +200,7 @@ def plain_settings(app: App) -> Iterator[None]:
 def started_hydra(app: App) -> Iterator[Hydra]:
     """Start Hydra, which finds the options of the user's own folder, too."""
     version.setbase("1.3")
+    warnings.filterwarnings("ignore", r"\s*'hydra/launcher/\w+' is validated against ConfigStore schema")
     search_path = create_config_search_path(str(app.conf))
     if app.config_dir:
         search_path.prepend("command-line", f"file://{app.config_dir}", anchor="schema")
@@ -270,6 +273,9 @@ def _read_override(raw: str, loader: ConfigLoader, *, is_sweep: bool) -> tuple[s
             raise ConfigError(f"{raw}: a setting at the top cannot be deleted. Leave it out.")
         return raw, [raw]
     chosen = {option.strip("[] \"'") for each in values for option in each.split(",")} if options else set()
+    if key == "hydra/launcher":
+        for option in chosen:
+            check_launcher(option)
     for option in chosen - {*options, ""}:
         if instead := _REPLACED.get(f"{key}={option}"):
             raise ConfigError(f"{key}={option}: is replaced. Use {instead}.")

@@ -19,10 +19,20 @@ from omegaconf.errors import OmegaConfBaseException
 from ser.config import slots
 from ser.config.command_line import App, Command, plain_settings, read_command, started_hydra
 from ser.config.settings import SCHEMAS, find_conf
+from ser.config.slots import trusted
 from ser.config.validate import complaint
 from ser.errors import ConfigError
+from ser.jobs.alone import SweepProcess, end_workers, is_job_of_sweep
 from ser.runs import environment, process, ranks, sweep, sweep_tables
 from ser.runs.changes import fingerprint
+
+_LAUNCHERS = (
+    "hydra._internal.core_plugins.basic_launcher",
+    "hydra_plugins.hydra_joblib_launcher._core",
+    "hydra_plugins.hydra_submitit_launcher.submitit_launcher",
+    "hydra_plugins.hydra_ray_launcher._core",
+)
+"""Loggers that print the overrides of each job."""
 
 Script = Callable[[Any], float | None]
 """A function of the settings of its command."""
@@ -79,29 +89,37 @@ def main(
 def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
     """Let Hydra run the script, end a sweep with its table, and return the exit code."""
     app = command.app
+    argv, sys.argv = sys.argv, [sys.argv[0], *command.flags, *command.overrides]  # also of further processes
+    main_process = SweepProcess()
 
     @functools.wraps(script)
     def job(cfg: DictConfig) -> float | None:
+        is_sweep = HydraConfig.get().mode is RunMode.MULTIRUN
+
         def run(resume: Path | None = None) -> float | None:
             config, problems = app.inspect(cfg)
             if problems:  # of a sweep whose other jobs have none
                 raise complaint(problems)
+            if resume and "resume" in config:
+                config["resume"] = str(resume)
+            if is_sweep and (not main_process.is_this or ranks.is_shared(config.get("trainer"))):
+                folder, log = job_folder()
+                return main_process.run_alone(config, folder, trusted=trusted(), log=log)
             with ranks.silence_followers(config.get("trainer")):
-                if resume and "resume" in config:
-                    config["resume"] = str(resume)
                 return script(app.schema.of(config))
 
-        if HydraConfig.get().mode is RunMode.MULTIRUN:
+        if is_sweep:
+            main_process.take_place()
             return _run_job_of_sweep(run, cfg, command)
         overrides = [word for word in typed if environment.is_of_run(word)]
         environment.remember_command([*environment.program(), *typed], overrides)
-        return _run_job(run)
+        return _run_job(run, cfg)
 
-    argv, sys.argv = sys.argv, [sys.argv[0], *command.flags, *command.overrides]  # also of further processes
     try:
         code = process.exit_code_of(lambda: _call_hydra(job, command))
     finally:
         sys.argv = argv
+        end_workers()
     if command.sweep_dir is not None and command.sweep_dir.is_dir():
         failed = sweep_tables.summarize(command.sweep_dir, command.program)
         code = code or min(failed, 1)
@@ -116,7 +134,8 @@ def _call_hydra(job: Callable[[DictConfig], Any], command: Command) -> None:
         with plain_settings(app):
             hydra.main(config_path=str(app.conf), config_name=app.config_name, version_base="1.3")(job)()
         return
-    logging.getLogger("hydra._internal.core_plugins.basic_launcher").addFilter(_hide_prefixes)
+    for launcher in _LAUNCHERS:
+        logging.getLogger(launcher).addFilter(_hide_prefixes)
     with started_hydra(app) as started:
         start = started.multirun if is_sweep else started.run
         mode = "MULTIRUN" if is_sweep else "RUN"
@@ -146,19 +165,38 @@ def _hide_prefixes(record: logging.LogRecord) -> bool:
     return True
 
 
-def _run_job(run: Callable[[], float | None]) -> float | None:
-    """Run the only job; an error ends it with a message, or with a traceback where one is asked for."""
+def _run_job(run: Callable[[], float | None], cfg: DictConfig) -> float | None:
+    """Run the only job; an error ends it with a message, or with a traceback where one is asked for.
+
+    A job of a sweep that runs as a command of its own records how it ends.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    is_recorded = is_job_of_sweep() and not ranks.is_follower(cfg.get("trainer"))
     try:
-        return sweep.finite_objective(run())
+        value = sweep.finite_objective(run())
+        if is_recorded and sweep.read_status(folder).get("status") == "running":
+            sweep.record_status(folder, "completed", value=value)
+        return value
     except BrokenPipeError:
         sys.exit(process.piped_to_nobody())
     except Exception as error:
+        if is_recorded:
+            sweep.record_status(
+                folder, "failed", error=sweep.message_of(error), reason=sweep.reason_of(error)
+            )
         is_debugged = process.wants_traceback() or HydraConfig.get().runtime.choices.get("debug")
         if is_debugged or not process.is_users_mistake(error):
             traceback.print_exc()
         else:
             print(ranks.add_rank(process.describe_error(error)), file=sys.stderr)
         sys.exit(1)
+
+
+def job_folder() -> tuple[Path, Path]:
+    """Return the folder of the current job, and its log."""
+    settings: Any = HydraConfig.get()
+    folder = Path(settings.runtime.output_dir)
+    return folder, folder / f"{settings.job.name}.log"
 
 
 def _run_job_of_sweep(

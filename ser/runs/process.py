@@ -4,11 +4,15 @@ import io
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ser.errors import SerError
 from ser.files import REMEDIES
+
+_LOOK_S = 0.5  # between two looks whether the parent of this process is there
 
 
 def exit_code_of(start: Callable[[], None]) -> int:
@@ -51,6 +55,17 @@ def interrupted() -> int:
     """Print that a user interrupted, and return the exit code."""
     print("Interrupted.", file=sys.stderr)
     return 130
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after its parent has ended, however that ended."""
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def wants_traceback() -> bool:

@@ -24,12 +24,21 @@ STATUS_FILE = "status.json"
 SET_ASIDE = "replaced"
 """Folder, in that of a sweep, for the results of jobs that ran again."""
 Status = Literal["running", "completed", "failed", "pruned"]
-Reason = Literal["diverged", "out of memory", "error", "interrupted"]
+Reason = Literal["diverged", "out of memory", "error", "interrupted", "killed"]
 Mode = Literal["max", "min"]
 DONE = ("completed", "pruned")
 _LOCK = ".job.lock"
 _NO_IDENTITY = ("resume", "experiment_name", "trust", "sweep")
 """Settings that change no result of a job."""
+
+
+class JobError(SerError):
+    """The failure of a job that ran as a command of its own, with its kind."""
+
+    def __init__(self, message: str, reason: Reason) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
 
 UNSEEN_WORST = 1e6
 """Value of a failed job as long as no other job has finished; far larger than any metric or loss."""
@@ -185,7 +194,7 @@ def _run_and_record(
             folder.config.unlink(missing_ok=True)  # of a job that was killed in its first epoch
         value = finite_objective(run(job.folder if folder.has_checkpoint() else None))
     except Exception as error:
-        message = str(error) if isinstance(error, SerError) else f"{type(error).__name__}: {error}"
+        message = message_of(error)
         with job.log.open("a", encoding="utf-8") as file:
             file.write(traceback.format_exc())
         record_status(job.folder, "failed", error=message, reason=reason_of(error))
@@ -241,6 +250,8 @@ def is_running(folder: Path) -> bool:
 
 def reason_of(error: BaseException) -> Reason:
     """Return what kind of failure an error is."""
+    if isinstance(error, JobError):
+        return error.reason
     torch: Any = sys.modules.get("torch")  # not imported only to ask
     full = (MemoryError, *([torch.OutOfMemoryError] if torch else []))
     if isinstance(error, full) or "DefaultCPUAllocator" in str(error):
@@ -254,6 +265,11 @@ def _free_memory() -> None:
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def message_of(error: Exception) -> str:
+    """Return the text of an error for status.json, with its type unless the message is ours."""
+    return str(error) if isinstance(error, SerError) else f"{type(error).__name__}: {error}"
 
 
 def finite_objective(value: float | None) -> float | None:

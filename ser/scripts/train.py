@@ -3,32 +3,23 @@
 ser train model=lstm optimizer.lr=1e-3
 """
 
-import json
 import logging
-import os
-import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from ser.config.command_line import App
 from ser.config.main import main
 from ser.config.paths import resume_arguments
 from ser.config.repeats import Folds, expand_repeats
-from ser.config.settings import Spec, Train
-from ser.config.slots import trusted
-from ser.errors import SerError, hydra_value
-from ser.files import write_atomic
-from ser.runs import environment, ranks
+from ser.config.settings import Train
+from ser.runs import ranks
 from ser.runs.run_folder import RunFolder
-from ser.runs.sweep import STATUS_FILE, record_status
+from ser.runs.sweep import record_status
 
 
 def rewrite(arguments: list[str], app: App) -> list[str]:
@@ -57,15 +48,13 @@ def train(settings: Train) -> float | None:
     """Run one training and return the monitored value of its best checkpoint; None if it is undefined."""
     from ser.training.consistency import check_augment, check_complete, check_training
 
-    config, job = settings.config, HydraConfig.get()
+    job = HydraConfig.get()
     checks = [partial(check, settings) for check in (check_complete, check_training, check_augment)]
     if settings.pretraining is not None:
         from ser.pretraining.data import check_pretraining
 
         checks.append(partial(check_pretraining, settings))
     ranks.check_alike(settings.trainer, *checks)
-    if job.mode is RunMode.MULTIRUN and ranks.is_shared(settings.trainer):
-        return train_alone(config, Path(job.runtime.output_dir))
     from ser.checkpoints import resume
     from ser.pretraining.run import train as pretrain
     from ser.runs import launcher
@@ -107,20 +96,3 @@ def train(settings: Train) -> float | None:
                 run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=scores.value
             )
         return scores.value
-
-
-def train_alone(config: Spec, folder: Path) -> float | None:
-    """Run one job of a sweep as a command of its own, from its resolved config.
-
-    Lightning starts further processes by repeating the command line, which here would repeat the whole sweep.
-    """
-    write_atomic(folder / "job.yaml", yaml.safe_dump(dict(config), sort_keys=False))
-    place = ["--config-path", str(folder.absolute()), "--config-name", "job", *environment.typed_folder()]
-    words = [f"hydra.run.dir={hydra_value(folder)}", "hydra.output_subdir=null"]
-    words.append(f"++trust={hydra_value(trusted())}")
-    variables = os.environ | environment.typed_variable()
-    result = subprocess.run([*environment.restart(), *place, *words], env=variables, check=False)
-    if result.returncode:
-        raise SerError(f"{folder}: the job ended with exit code {result.returncode}; its messages are above.")
-    value: float | None = json.loads((folder / STATUS_FILE).read_text()).get("value")
-    return value
