@@ -33,6 +33,7 @@ from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor
 from ser.names import normalize_name
+from ser.splits.assignment import describe_left_out, unassigned
 from ser.splits.base import SpeechSize, SplitFacts, Splits
 from ser.splits.folds import cross_validation
 from ser.splits.leak_report import report_leaks, undeclared_leaks
@@ -148,6 +149,7 @@ class AudioCorpus(ABC):
         if not self.needs_labels:
             rule = for_pretraining(rule, has_labels=bool(counts))
         assignment = rule.assign(manifest)
+        left_out = unassigned(manifest, assignment)
         found = report_leaks(
             manifest,
             assignment,
@@ -168,9 +170,10 @@ class AudioCorpus(ABC):
                 labels=counts,
                 leaks=found.leaks,
                 skipped=recordings.skipped,
+                left_out=left_out,
                 speakers={name: speaker_names(manifests[name]) for name in stores},
                 cross_validation=cross_validation(manifest, self.split),
-                remarks=[*self._remarks(), *found.remarks],
+                remarks=[*self._remarks(), *describe_left_out(left_out, len(manifest)), *found.remarks],
                 speech={
                     name: measure_speech(manifests[name], seconds[indices])
                     for name, indices in assignment.items()

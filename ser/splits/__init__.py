@@ -2,6 +2,7 @@
 
 from ser.splits.base import SplitFacts, Splits
 from ser.splits.folds import LeaveOneGroupOut, LeaveOneSpeakerOut, SpeakerKFold
+from ser.splits.published import Published
 from ser.splits.rules import (
     Default,
     GroupDisjoint,
@@ -12,6 +13,7 @@ from ser.splits.rules import (
     SpeakerDisjoint,
     WindowSplit,
 )
+from ser.splits.texts import SpeakerTextDisjoint, TextDisjoint
 
 __all__ = [
     "Default",
@@ -19,12 +21,15 @@ __all__ = [
     "LeaveOneGroupOut",
     "LeaveOneSpeakerOut",
     "Predefined",
+    "Published",
     "RandomSplit",
     "Rule",
     "Serab",
     "SpeakerDisjoint",
     "SpeakerKFold",
+    "SpeakerTextDisjoint",
     "SplitFacts",
     "Splits",
+    "TextDisjoint",
     "WindowSplit",
 ]

@@ -1,5 +1,7 @@
 """Assign the utterances of a manifest to splits: the result of every rule, and the fields that rules read."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ser.data.manifest import Manifest, first_ten, speaker_remedy
@@ -42,6 +44,27 @@ def make_assignment(
             "labels that train has, set data.split.label=null."
         )
     return {name: indices for name, indices in found.items() if len(indices)}
+
+
+def unassigned(manifest: Manifest, assignment: Assignment) -> list[str]:
+    """Return the ids of the utterances that are in no split."""
+    left = np.setdiff1d(np.arange(len(manifest)), np.concatenate([*assignment.values()]))
+    return [manifest.utterances[index].id for index in left.tolist()]
+
+
+def describe_left_out(ids: Sequence[str], total: int) -> list[str]:
+    """Describe how many utterances are in no split, with the first of them; empty if there are none.
+
+    Args:
+        ids: Their ids.
+        total: Number of all utterances.
+    """
+    if not ids:
+        return []
+    listed = ", ".join([*ids[:_MOST_NAMED], *["..."] * (len(ids) > _MOST_NAMED)])
+    return [
+        f"Splits: {len(ids)} of {total} utterances fit in none and are left out; splits.json lists them: {listed}"
+    ]
 
 
 def field_values(manifest: Manifest, field: str) -> np.ndarray:

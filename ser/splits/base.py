@@ -32,6 +32,7 @@ class SplitFacts:
         labels: Result of mapping each raw label.
         leaks: Leaks between the splits; None if they could not be searched for.
         skipped: Id and reason of each utterance that could not be read.
+        left_out: Id of each utterance that the rule puts in no split.
         speakers: Names of the speakers of each split; None for a split where some are unknown.
         cross_validation: Settings of a sweep that tests every speaker once; empty if there is none.
         remarks: Lines about leaks and doubts, for the console.
@@ -45,6 +46,7 @@ class SplitFacts:
     labels: Sequence[LabelCount] = ()
     leaks: Sequence[Leak] | None = None
     skipped: Sequence[tuple[str, str]] = ()
+    left_out: Sequence[str] = ()
     speakers: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
     cross_validation: Sequence[str] = ()
     remarks: Sequence[str] = ()

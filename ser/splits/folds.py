@@ -9,6 +9,7 @@ from ser.data.manifest import Manifest
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import normalize_name
 from ser.splits.assignment import AT_RANDOM, Assignment, field_values, make_assignment
+from ser.splits.published import Published
 from ser.splits.rules import RandomRule, Rule, check_shares
 from ser.splits.stratify import blocks_of
 
@@ -149,7 +150,7 @@ def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
 
     The list is empty if the rule is such a fold already, or if speakers are unknown or too few.
     """
-    if isinstance(rule, SpeakerKFold | _LeaveOneOut) or any(u.speaker is None for u in manifest):
+    if isinstance(rule, SpeakerKFold | _LeaveOneOut | Published) or any(u.speaker is None for u in manifest):
         return []
     folds = min(5, len(np.unique(blocks_of(manifest, ("speaker", "group")))))
     if folds < 3:

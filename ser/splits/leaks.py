@@ -127,7 +127,7 @@ def _codes_by_kind(manifest: Manifest, digests: np.ndarray | None) -> dict[str, 
         "speaker": _codes(utterance.speaker for utterance in manifest),
         "group": _codes(utterance.group for utterance in manifest),
         "audio": _codes(audio),
-        "text": _codes(_normalize_text(utterance.text) for utterance in manifest),
+        "text": _codes(normalize_text(utterance.text) for utterance in manifest),
         "overlap": _codes(_normalize_paths(manifest)),
     }
 
@@ -145,7 +145,7 @@ def _codes(values: Iterable[Hashable | None]) -> np.ndarray:
     )
 
 
-def _normalize_text(text: str | None) -> str | None:
+def normalize_text(text: str | None) -> str | None:
     """Normalise a text for comparison: case, white space and invisible characters; None if nothing is left."""
     return normalize_name(text).casefold() or None if text else None
 

@@ -32,7 +32,7 @@ class Rule(Protocol):
     """Rule that assigns utterances to splits."""
 
     def assign(self, manifest: Manifest) -> Assignment:
-        """Assign every utterance to exactly one split.
+        """Assign utterances to splits, each to at most one.
 
         Raises:
             SerError: The manifest lacks what the rule needs.
@@ -125,7 +125,7 @@ class RandomRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _RuleWithShares(RandomRule):
+class RuleWithShares(RandomRule):
     """Base class of rules that split by shares.
 
     Args:
@@ -143,7 +143,7 @@ class _RuleWithShares(RandomRule):
         return "Do without a test split: data.split.test=0. " if blocks > 1 and self.test else ""
 
 
-class SpeakerDisjoint(_RuleWithShares):
+class SpeakerDisjoint(RuleWithShares):
     """Random split by speaker, the best balanced of many draws; no speaker and no group is in two splits."""
 
     _required: ClassVar[str] = "speaker"
@@ -162,7 +162,7 @@ class GroupDisjoint(SpeakerDisjoint):
     _required = "group"
 
 
-class RandomSplit(_RuleWithShares):
+class RandomSplit(RuleWithShares):
     """Random split of the utterances of each class, without regard to speakers: scores are too good."""
 
     def assign(self, manifest: Manifest) -> Assignment:
@@ -226,7 +226,7 @@ class Predefined(RandomRule):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowSplit(_RuleWithShares):
+class WindowSplit(RuleWithShares):
     """Windows of the same recordings in train and validation: validation scores are too good, and are stamped.
 
     Recordings are first cut into windows. The test split is that of `Default`, so that both kinds of scores can be
@@ -257,7 +257,7 @@ class WindowSplit(_RuleWithShares):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Default(_RuleWithShares):
+class Default(RuleWithShares):
     """Use the manifest's own splits if it has any, else split by speaker, else by group; never at random.
 
     Args:
