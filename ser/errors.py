@@ -138,6 +138,7 @@ EXTRAS = {
     "transformers": ("transformers>=4.50",),
     "parquet": ("pandas>=2.2", "pyarrow>=15"),
     "align": ("pocketsphinx>=5.1", "espeakng-loader>=0.2.4"),
+    "search": ("optuna>=4,<6",),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
     "joblib": ("hydra-joblib-launcher>=1.2",),
     "submitit": ("hydra-submitit-launcher>=1.2", "submitit>=1.5"),

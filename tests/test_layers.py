@@ -26,11 +26,20 @@ ROOMS = (
 )
 """Folders of the package, lowest first; "" is its root. A room imports from itself and from those before it."""
 LARGEST_ROOM = 12
+ROOMS = (*ROOMS[:-1], "search", *ROOMS[-1:])  # below the scripts
 
 ONLY = {
-    "lightning": {"batching", "training", "pretraining", "report/tensorboard.py", "runs/launcher.py"},
-    "hydra": {"config", "scripts"},
-    "omegaconf": {"config", "scripts"},
+    "lightning": {
+        "batching",
+        "training",
+        "pretraining",
+        "report/tensorboard.py",
+        "search",
+        "runs/launcher.py",
+    },
+    "hydra": {"config", "scripts", "search"},
+    "omegaconf": {"config", "scripts", "search"},
+    "optuna": {"search"},
     "matplotlib": {"report", "serab/heat_map.py"},
     "soundfile": {"audio"},
     "soxr": {"audio"},

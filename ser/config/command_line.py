@@ -26,6 +26,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from ser.config.paths import literal_path
+from ser.config.search import check_search, space_beside
 from ser.config.settings import Settings
 from ser.config.slots import trust
 from ser.config.validate import complaint, find_problems
@@ -101,6 +102,12 @@ def read_command(argv: list[str], app: App) -> Command:
     words, trials, unread = _try_all(app, args.overrides, is_sweep=is_sweep)
     problems += [*unread, *_common_problems(trials)]
     trial = next((trial for trial in trials if not trial.problems), trials[0])
+    if space := space_beside(trial.sweeper, args.overrides):
+        words, trials, unread = _try_all(app, [*args.overrides, *space], is_sweep=is_sweep or bool(args.cfg))
+        problems += [*unread, *_common_problems(trials)]
+        trial = next((trial for trial in trials if not trial.problems), trials[0])
+    if not args.cfg:
+        problems += check_search(trial.sweeper, args.overrides, is_sweep=is_sweep)
     if args.cfg:
         problems = [line for line in problems if "=???: must be given" not in line]
     elif unsuited := ranks.check_launch(trial.trainer, is_sweep=is_sweep):
@@ -213,11 +220,12 @@ def started_hydra(app: App) -> Iterator[Hydra]:
 
 
 class Trial(NamedTuple):
-    """Why one combination of overrides cannot run, its settings, and where a sweep would write."""
+    """Why a combination of overrides cannot run, its settings and sweeper, and where a sweep would write."""
 
     problems: list[str]
     config: Mapping[str, Any] = MappingProxyType({})
     sweep_dir: Path = Path()
+    sweeper: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def trainer(self) -> Any:
@@ -328,7 +336,8 @@ def _try(app: App, overrides: Sequence[str]) -> Trial:
     finally:
         HydraConfig.instance().cfg = None
     problems += find_code_in_hydra(OmegaConf.to_container(cfg.hydra))  # type: ignore[arg-type]
-    return Trial(problems, plain, Path(cfg.hydra.sweep.dir))
+    sweeper: Any = OmegaConf.to_container(cfg.hydra.sweeper)
+    return Trial(problems, plain, Path(cfg.hydra.sweep.dir), sweeper)
 
 
 def _common_problems(trials: Sequence[Trial]) -> list[str]:

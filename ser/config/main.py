@@ -43,6 +43,7 @@ def main(
     *,
     existing_paths: Sequence[str] = (),
     rewrite: Callable[[list[str], App], list[str]] | None = None,
+    prepare: Callable[[], None] | None = None,
     help: str | None = None,
 ) -> Callable[[Script], Callable[[], None]]:
     """Turn a function of the settings into a command; the folder `conf` lies beside its file or further up.
@@ -55,6 +56,7 @@ def main(
         config_name: Primary config, without `.yaml`.
         existing_paths: Keys of files or folders that must be there, unless they are null.
         rewrite: Makes the arguments that Hydra gets of those that were typed, and of the script.
+        prepare: Registers plugins of Hydra.
         help: What --help prints before the groups; None where it stands in the config.
     """
 
@@ -66,6 +68,8 @@ def main(
             process.open_standard_streams()
             try:
                 typed = sys.argv[1:]
+                if prepare:
+                    prepare()
                 app = App(conf, config_name, existing_paths, SCHEMAS[config_name], help)
                 arguments = rewrite(typed, app) if rewrite else typed
                 code = _run(script, read_command(arguments, app), typed)
@@ -221,7 +225,7 @@ def _run_job_of_sweep(
         overrides=overrides,
         settings=settings,
         mode="min" if cfg.get("mode") == "min" else "max",
-        number=int(hydra_settings.job.num),
+        number=int(sweep.current_trial().get("number", hydra_settings.job.num)),
         fingerprint=lambda: fingerprint(plain, slots.own_code(command.app.config_dir)),
         skip_done=rule.get("skip_done") is not False,
         reruns_changed=rule.get("changed") == "rerun",

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,8 @@ SET_ASIDE = "replaced"
 Status = Literal["running", "completed", "failed", "pruned"]
 Reason = Literal["diverged", "out of memory", "error", "interrupted", "killed"]
 Mode = Literal["max", "min"]
-DONE = ("completed", "pruned")
+TRIAL = "SER_TRIAL"
+"""Environment variable that holds the trial of a job, in a search."""
 _LOCK = ".job.lock"
 _NO_IDENTITY = ("resume", "experiment_name", "trust", "sweep")
 """Settings that change no result of a job."""
@@ -57,6 +59,7 @@ def record_status(
     monitor: str | None = None,
     mode: Mode | None = None,
     value: float | None = None,
+    epochs: int | None = None,
 ) -> None:
     """Write `status.json` into a run's folder in one step; arguments that are None leave a value unchanged.
 
@@ -74,6 +77,7 @@ def record_status(
         monitor: Name of the metric by which jobs are compared.
         mode: Whether larger (`max`) or smaller (`min`) is better.
         value: Metric of the best checkpoint, finite.
+        epochs: Number of epochs that were trained.
     """
     facts = {
         "status": status,
@@ -82,6 +86,7 @@ def record_status(
         "monitor": monitor,
         "mode": mode,
         "value": finite_objective(value),
+        "epochs": epochs,
         "overrides": None if overrides is None else [*overrides],
         "settings": settings,
         "number": number,
@@ -162,7 +167,8 @@ def run_job(run: Callable[[Path | None], float | None], job: Job) -> float | Non
             return failed_objective(job.sweep_dir, job.mode)
         before, now = read_status(job.folder), job.fingerprint()
         changes = find_changes(before.get("depends"), now)
-        is_done = before.get("status") in DONE and before.get("value") is not None
+        done = ("completed", "pruned") if current_trial() else ("completed",)
+        is_done = before.get("status") in done and before.get("value") is not None
         is_kept = not (changes and job.reruns_changed)
         if is_done and is_kept and job.skip_done:
             why = f", with other {' and '.join(changes)} than now" if changes else ""
@@ -211,6 +217,12 @@ def _run_and_record(
         return value
     _free_memory()
     return failed_objective(job.sweep_dir, job.mode)
+
+
+def current_trial() -> dict[str, Any]:
+    """Return the trial that this process's job belongs to, see `ser.search.trial`; empty outside of a search."""
+    trial: dict[str, Any] = json.loads(os.environ.get(TRIAL) or "{}")
+    return trial
 
 
 def _set_aside(job: Job) -> Path:

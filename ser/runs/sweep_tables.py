@@ -91,7 +91,7 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
         program: Words that called the program, without overrides.
 
     Returns:
-        Number of jobs that did not complete.
+        Number of jobs that neither completed nor were pruned.
     """
     statuses = read_statuses(sweep_dir)
     groups = group_jobs(statuses)
@@ -121,7 +121,7 @@ def summarize(sweep_dir: Path, program: Sequence[str]) -> int:
         print(line)
     if compared:
         _print_best(compared, others, program)
-    return sum(status["status"] != "completed" for status in statuses.values())
+    return sum(status["status"] not in ("completed", "pruned") for status in statuses.values())
 
 
 def _pools(groups: Sequence[Group]) -> dict[str, list[Pool]]:
@@ -253,8 +253,12 @@ def _spread(name: str, values: Sequence[float]) -> str:
 
 def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str, ...]:
     state = status["status"]
+    if state == "failed" and status.get("reason") in ("diverged", "out of memory"):
+        state += f" ({status['reason']})"
     if state == "running" and not is_running(folder):
         state = "killed"
+    if state == "pruned" and status.get("epochs"):
+        state += f" after {status['epochs']} epochs"
     if status.get("changed"):
         state += f", before {' and '.join(status['changed'])} changed"
     lines = (status.get("error") or "").strip().splitlines()

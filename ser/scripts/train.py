@@ -20,6 +20,7 @@ from ser.config.settings import Train
 from ser.runs import ranks
 from ser.runs.run_folder import RunFolder
 from ser.runs.sweep import record_status
+from ser.search.sweeper import register
 
 
 def rewrite(arguments: list[str], app: App) -> list[str]:
@@ -43,7 +44,7 @@ def count_folds(config: Mapping[str, Any]) -> Folds:
     return Folds(count, f"{what}, as {manifest.source} has {len(manifest)} utterances")
 
 
-@main("train", rewrite=rewrite)
+@main("train", rewrite=rewrite, prepare=register)
 def train(settings: Train) -> float | None:
     """Run one training and return the monitored value of its best checkpoint; None if it is undefined."""
     from ser.training.consistency import check_augment, check_complete, check_training
@@ -58,6 +59,7 @@ def train(settings: Train) -> float | None:
     from ser.checkpoints import resume
     from ser.pretraining.run import train as pretrain
     from ser.runs import launcher
+    from ser.search.pruning import watch_trial
     from ser.training import ensemble, evaluation, setup
     from ser.training.trainer import build_trainer, fit_task, set_run_folder
 
@@ -82,9 +84,12 @@ def train(settings: Train) -> float | None:
         data = processes.run_on_all(lambda: setup.make_data(settings, splits))
         task = processes.run_on_all(lambda: setup.make_task(settings, data))
         set_run_folder(trainer, settings, run)
+        trial = watch_trial(trainer, settings.monitor)
         if processes.is_first:
             setup.record(settings, run, data)
         fit_task(trainer, task, data, run)
+        if trial and trial.is_pruned:
+            return trial.end(trainer, settings, run)
         evaluation.fit_match_to_train(trainer, task, data, run)
         scores = evaluation.evaluate(settings, trainer, task, data)
         if processes.is_first:
@@ -93,6 +98,11 @@ def train(settings: Train) -> float | None:
                 settings, run, trainer, task=task, data=data, scores=scores, seconds=seconds
             )
             record_status(
-                run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=scores.value
+                run.path,
+                "completed",
+                monitor=settings.monitor,
+                mode=settings.mode,
+                value=scores.value,
+                epochs=trainer.current_epoch,
             )
         return scores.value

@@ -17,7 +17,7 @@ CONF = REPOSITORY / "conf"
 OPTIONS = sorted(
     f"{path.parent.name}={path.stem}"
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name not in ("hydra", "extractor")
+    if path.parent.name not in ("hydra", "extractor", "search")
 )
 
 

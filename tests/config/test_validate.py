@@ -332,7 +332,10 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
             "/proc/run: cannot be written: no such file or directory. Choose another",
         ),
         (["resume=nowhere"], "resume=nowhere: no such file or folder"),
-        (["-m", "optimizer.lr=interval(1e-4,1e-2)"], "BasicSweeper does not support sweep type"),
+        (
+            ["-m", "optimizer.lr=interval(1e-4,1e-2)"],
+            "an interval has to be searched. Add hydra/sweeper=optuna.",
+        ),
         (["~monitor"], "~monitor: a setting at the top cannot be deleted. Leave it out."),
         (["callbacks.bset.monitor=x"], "names no class in `_target_`."),
         (["resume=1"], "'resume=\"1\"': no such file or folder"),
