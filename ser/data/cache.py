@@ -8,10 +8,13 @@ can be deleted at any time.
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 from ser.data.store import Store
 from ser.data.store_io import DamagedStoreError, StoreWriter, discard_store, new_store, open_store
@@ -40,6 +43,9 @@ def cached_store(
 ) -> ReadResult:
     """Return the store and remarks for some files; the files are read only if the cache lacks their current state.
 
+    Of several processes that ask for the same, one reads the files, and the others wait for it; if it is killed, the
+    next one reads them.
+
     Args:
         files: All files that `read` opens; `read` reports a missing one.
         cache_dir: Folder of the cache; created if it does not exist.
@@ -55,13 +61,37 @@ def cached_store(
         reading = _read_cached(note, state)
         if reading is not None:
             return reading
-        with new_store(cache_dir) as writer:
-            reading = read(writer)
+        with one_process(note.with_suffix(".lock")):
+            return _read_cached(note, state) or _fill(files, state, note, read)
     except OSError as error:
         raise DataError(
             f"{cache_dir}: the cache cannot be written ({error.strerror or error}). Free some space there, "
             "or choose another folder with data.cache_dir=FOLDER or, before the command, SER_CACHE_DIR=FOLDER"
         ) from error
+
+
+@contextmanager
+def one_process(path: Path) -> Iterator[None]:
+    """Let one process at a time through; the lock ends with the process, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.warning("Another process computes the same features: waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # a process that gets the deleted lock finds the work done
+        lock.release()
+
+
+def _fill(
+    files: Sequence[Path], state: State, note: Path, read: Callable[[StoreWriter], ReadResult]
+) -> ReadResult:
+    with new_store(note.parent) as writer:
+        reading = read(writer)
     for path, before, after in zip(files, state, _state(files), strict=True):
         if before != after:
             raise DataError(f"{path}: was changed while it was read. Start again once it is complete.")

@@ -16,6 +16,7 @@ import torch
 
 from ser.batch import Padded
 from ser.batching.bucketing import Plan, plan_evaluation
+from ser.data.cache import one_process
 from ser.data.feature_store import SKIPPING, read_features
 from ser.data.manifest import Manifest, first_ten
 from ser.data.store import Store
@@ -64,13 +65,14 @@ def embed(
             (_features(utterances, [place]).values[0] for place in range(len(utterances))), corpus=corpus
         )
     path = Path(cache_dir) / f"{_key(store, embedder)}.npy"
-    known = _read_cached(path, (len(store), embedder.dim))
-    if known is not None:
-        return known
-    embeddings = _compute(store, embedder, device, manifest.source)
-    _check_finite(manifest, embeddings)
-    _write_cached(path, embeddings)
-    return embeddings
+    with one_process(path.with_suffix(".lock")):
+        known = _read_cached(path, (len(store), embedder.dim))
+        if known is not None:
+            return known
+        embeddings = _compute(store, embedder, device, manifest.source)
+        _check_finite(manifest, embeddings)
+        _write_cached(path, embeddings)
+        return embeddings
 
 
 @contextmanager

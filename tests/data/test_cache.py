@@ -5,8 +5,10 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +253,45 @@ def test_two_processes_that_race_both_get_the_store(cache: Path, tmp_path: Path)
     outputs = {racer.communicate(timeout=60)[0] for racer in racers}
     assert outputs == {f"{[read(path, cache).audio.sum().item() for path in paths]}\n"}
     assert sorted(entry.suffix for entry in cache.iterdir()) == [""] * 8 + [".json"] * 8
+
+
+def counting_read(reads: list[int]) -> Callable[[StoreWriter], ReadResult]:
+    def read(writer: StoreWriter) -> ReadResult:
+        reads.append(1)
+        time.sleep(0.2)
+        writer.append(np.ones((3, 2), dtype=np.float32))
+        return ReadResult(writer.commit(["a"], None, label_names=(), layout="object"))
+
+    return read
+
+
+def test_two_jobs_at_once_read_the_files_once(path: Path, cache: Path) -> None:
+    reads: list[int] = []
+    with ThreadPoolExecutor(2) as jobs:
+        found = [jobs.submit(cached_store, [path], cache, counting_read(reads), key="x") for _ in range(2)]
+    assert len(reads) == 1
+    assert len({job.result().store.fingerprint for job in found}) == 1
+    assert not [*cache.glob("*.lock")]
+
+
+def test_a_killed_reader_blocks_no_other(path: Path, cache: Path) -> None:
+    cache.mkdir(parents=True)
+    lock = cache / f"{sha256(b'x').hexdigest()}.lock"
+    code = (
+        "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); "
+        "print(flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    reads: list[int] = []
+    with ThreadPoolExecutor(1) as jobs:
+        waiting = jobs.submit(cached_store, [path], cache, counting_read(reads), key="x")
+        time.sleep(0.3)
+        assert reads == []
+        holder.kill()
+        assert len(waiting.result(timeout=30).store) == 1
+    holder.communicate()
 
 
 @pytest.mark.slow
