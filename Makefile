@@ -22,7 +22,7 @@ train: $(INSTALLED)  ## train the challenge's classifier on generated speech: ma
 	$(BIN)/python train.py $(ARGS)
 
 test: lint type $(INSTALLED)  ## lint, types, and the tests that take minutes at most
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not shared and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not shared and not gpu and not cluster"
 
 test-all: lint type $(INSTALLED)  ## every test that this machine can run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile many

@@ -1,12 +1,17 @@
 """Jobs of submitit, on this machine or by Slurm: submit them, wait for all of them, record those that were lost."""
 
 import contextlib
+import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ser.errors import SerError, first_line
 from ser.runs.sweep import Mode, failed_objective, read_statuses, record_status
+
+_LOOK_S = 2.0  # between two looks whether a job has ended
+_GRACE_S = 10.0  # time in which a result reaches this machine over a shared disk
 
 
 @contextlib.contextmanager
@@ -54,10 +59,38 @@ def submitted(
 def result_of(job: Any) -> Any:
     """Wait for a job and return what its function returned.
 
+    Many clusters keep no accounts, without which submitit waits for a cancelled job for ever: squeue knows its end.
+
     Raises:
-        Exception: submitit's, if it was lost.
+        Exception: submitit's, or LookupError, if it was lost.
     """
+    while not job.done():
+        if job.state == "UNKNOWN" and (end := _end_in_queue(job)):
+            time.sleep(_GRACE_S)
+            if not job.paths.result_pickle.exists():
+                raise LookupError(end)
+        time.sleep(_LOOK_S)
     return job.results()[0]
+
+
+def _end_in_queue(job: Any) -> str | None:
+    """Return how Slurm ended a job; None if it has not ended."""
+    command = ["squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={job.job_id}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and "Invalid job id" not in done.stderr:
+        return None  # the scheduler does not answer now
+    state = done.stdout.strip() or "no longer in the queue"
+    waits = (
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "STAGE_OUT",
+        "SUSPENDED",
+        "STOPPED",
+        "RESIZING",
+    )
+    return None if state in waits or state.startswith("REQUEUE") else state
 
 
 def record_lost(
@@ -75,8 +108,9 @@ def record_lost(
     statuses = read_statuses(sweep_dir)
     found = [folder for folder, status in statuses.items() if status.get("overrides") == [*overrides]]
     folder = found[0] if found else sweep_dir / f"lost_{job.job_id}"
-    lines = [*(job.stderr() or "").strip().splitlines(), first_line(error)]
-    reason = f"lost as job {job.job_id} ({job.state}): {lines[-2] if len(lines) > 1 else lines[-1]}"
+    end = first_line(error) if isinstance(error, LookupError) else job.state
+    lines = (job.stderr() or "").strip().splitlines() or [first_line(error)]
+    reason = f"job {job.job_id} of the launcher was lost ({end}): {lines[-1]}"
     record_status(folder, "failed", overrides=overrides, error=reason, reason="killed", mode=mode)
     print(f"Failed: {' '.join(overrides)}\n{reason}\nIts output is in {job.paths.stderr}.")
     return failed_objective(sweep_dir, mode)
