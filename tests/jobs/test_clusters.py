@@ -12,7 +12,7 @@ from tests.jobs.test_launchers import statuses, sweep
 pytestmark = pytest.mark.cluster
 CLUSTERS = {
     "slurm": (shutil.which("sbatch") is not None, "hydra.launcher.cpus_per_task=1"),
-    "ray": (importlib.util.find_spec("ray") is not None, "hydra.launcher.ray.init.num_cpus=2"),
+    "ray": (importlib.util.find_spec("ray") is not None, "+hydra.launcher.ray.init.num_cpus=2"),
 }
 
 

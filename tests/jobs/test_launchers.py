@@ -54,7 +54,7 @@ def sweep(folder: Path, *words: str, code: int = 0, **variables: str) -> str:
         env={"PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
