@@ -170,7 +170,7 @@ def typed_line() -> str:
 
 def typed_overrides(run_dir: Path) -> list[str]:
     """Return the settings typed for a run: those of its first start, if it is resumed, and of this command line."""
-    words = _recorded_overrides(run_dir / "environment.json")
+    words = recorded_overrides(run_dir / "environment.json")
     words += _typed.get("overrides", [])
     return [*{word.partition("=")[0].lstrip("+"): word for word in words}.values()]
 
@@ -181,7 +181,7 @@ def is_of_run(word: str) -> bool:
     return key != "resume" and not key.startswith(("hydra.", "hydra/", "-")) and word != key
 
 
-def _recorded_overrides(path: Path) -> list[str]:
+def recorded_overrides(path: Path) -> list[str]:
     """Read the overrides of a run's environment.json; for runs of old versions, read them from the command."""
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))

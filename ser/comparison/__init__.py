@@ -1,0 +1,1 @@
+"""Comparison of runs: scores with intervals, paired tests, plots of settings."""
