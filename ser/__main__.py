@@ -8,6 +8,7 @@ COMMANDS = {
     "train": "train a model, choose the best epoch on validation, score it, write a report",
     "predict": "predict recordings, a stream or a file of the challenge with a trained model",
     "compare": "compare runs and sweeps: 95% intervals, a test for each pair, plots",
+    "ensemble": "average finished runs, with weights fitted on validation",
     "describe": "print speakers, classes and leaks of a corpus, and draw some recordings",
     "validate": "check whether the course challenge would accept a file of predictions",
     "align": "find when each word of a transcript is spoken in its recording",

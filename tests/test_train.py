@@ -51,6 +51,8 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         "splits.json",
         "predictions_validation.csv",
         "predictions_test.csv",
+        "calibration.json",
+        "calibration.png",
         "report.md",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.modules import module as registration
 
 from ser.archive import read_archive
+from ser.calibration.members import read_members
 from ser.config.instantiate import build, find_class
 from ser.config.old_names import with_current_names
 from ser.errors import (
@@ -208,12 +209,16 @@ def _limit_parts(number: int) -> Iterator[None]:
 def find(path: str | Path) -> list[Path]:
     """Find the checkpoints of a path: itself, or the best of a run, or of all members of an ensemble.
 
+    An ensemble is a run that trained several members, or a folder that `ser ensemble` wrote.
+
     Raises:
         CheckpointError: A folder holds none.
     """
     path = Path(path)
     if not path.is_dir():
         return [path]
+    if others := read_members(path):
+        return [RunFolder(each.run).best for each in others]
     run = RunFolder(path)
     members = [RunFolder(folder) for folder in sorted(path.glob("member_*"), key=lambda p: (len(p.name), p))]
     found = [folder.best for folder in (run, *members) if folder.best.is_file()]

@@ -50,6 +50,8 @@ class Predict(Settings):
     output: str | None
     overwrite: bool
     scores: bool
+    calibrate: bool
+    min_probability: float | None
     corpus: str | None
     words: str | None
     transcript: str | None

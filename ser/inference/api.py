@@ -14,8 +14,6 @@ from torch import Tensor
 from ser.audio.reader import RATES, read_audio, resample
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
-from ser.checkpoints import checkpoint
-from ser.checkpoints.checkpoint import Trained
 from ser.config import slots
 from ser.data.feature_store import extract_features
 from ser.data.store import Store
@@ -25,6 +23,7 @@ from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.features.steps import STEP_S, split_roles
 from ser.inference import conversation_files, curves, predict
 from ser.inference.conversation_files import Turns, Words
+from ser.inference.mixture import Mixture, load_mixtures, mixture_scores
 from ser.inference.stream import Stream
 
 Item = str | Path | np.ndarray | Tensor
@@ -54,7 +53,11 @@ class Prediction:
 
 
 def load(
-    ckpt: str | Path | Sequence[str | Path], device: str = "cpu", *, trust: str | Sequence[str] = ()
+    ckpt: str | Path | Sequence[str | Path],
+    device: str = "cpu",
+    *,
+    trust: str | Sequence[str] = (),
+    calibrate: bool = False,
 ) -> "Predictor":
     """Read a trained model.
 
@@ -63,32 +66,34 @@ def load(
             these, whose predictions are averaged.
         device: Device of the computation: cpu, cuda, cuda:1, or auto for a GPU if there is one.
         trust: Further packages whose code a checkpoint may use.
+        calibrate: Whether to scale probabilities by the temperatures that the runs fitted on validation.
 
     Raises:
-        CheckpointError: There is no checkpoint, or it cannot be used.
+        CheckpointError: There is no checkpoint, or it cannot be used; or no temperature is known.
         ConfigError: The device is not available.
     """
     slots.trust([trust] if isinstance(trust, str) else trust)
     paths = [ckpt] if isinstance(ckpt, str | Path) else [*ckpt]
-    models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
-    if not models:
+    mixtures = load_mixtures(paths, calibrate=calibrate)
+    if not mixtures:
         raise ConfigError("load: an empty list of checkpoints. Give a checkpoint, or the folder of a run.")
-    return Predictor(models, device=device)
+    return Predictor(mixtures, device=device)
 
 
 class Predictor:
     """One trained model, or several whose predictions are averaged.
 
     Args:
-        models: One or more models with the same target.
+        mixtures: Models with the same target, and how they are averaged.
         device: See `load`.
 
     Raises:
         ConfigError: The device is not available.
     """
 
-    def __init__(self, models: Sequence[Trained], *, device: str = "cpu") -> None:
-        self.models = [*models]
+    def __init__(self, mixtures: Sequence[Mixture], *, device: str = "cpu") -> None:
+        self.mixtures = [*mixtures]
+        self.models = [model for each in mixtures for model in each.models]
         self.device = predict.choose_device(device)
 
     def __repr__(self) -> str:
@@ -164,7 +169,7 @@ class Predictor:
             if any(each is not None for each in given):
                 raise ConfigError(f"{key}: {self.models[0].path} has no steps with words. Leave {key} out.")
         store = self._read(items, names, sample_rate)
-        scores = predict.class_scores(self.models, store, device=self.device)
+        scores = mixture_scores(self.mixtures, store, device=self.device)
         found = [self._prediction(row) for row in self.models[0].target.predictions(scores)]
         return found if many else found[0]
 

@@ -47,7 +47,18 @@ _KINDS: dict[Kind, str] = {
 }
 _READ_FOR: dict[str, Kind] = {
     **dict.fromkeys(
-        ("root", "corpus", "words", "transcript", "turns", "language", "align", "window_s", "hop_s"),
+        (
+            "root",
+            "corpus",
+            "words",
+            "transcript",
+            "turns",
+            "language",
+            "align",
+            "window_s",
+            "hop_s",
+            "min_probability",
+        ),
         "recordings",
     ),
     "sample_rate": "stream",
@@ -84,6 +95,15 @@ def refuse_unread(settings: Predict, kind: Kind) -> None:
                 f"{setting(name, value)}: is for {_KINDS[read_for]}, but the input is {_KINDS[kind]}. "
                 "Leave it out."
             )
+    if settings.calibrate and kind == "stream":
+        raise ConfigError(
+            "calibrate=true: the temperature is that of whole recordings, but stream=true decides at every frame. "
+            "Leave one of them out."
+        )
+    if settings.min_probability is not None and settings.min_probability > 1:
+        raise ConfigError(
+            f"min_probability={settings.min_probability:g}: expected a probability, 0 to 1. Set min_probability=0.6"
+        )
 
 
 def refuse_unfit(settings: Predict, kind: Kind, model: Path, *, over_time: bool) -> None:

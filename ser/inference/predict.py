@@ -64,6 +64,7 @@ def class_scores(
     store: Store,
     *,
     device: torch.device,
+    weights: Sequence[float] = (),
     to_features: OnTheFlyFeatures | None = None,
     max_frames: int | None = None,
     max_utterances: int = 256,
@@ -76,6 +77,7 @@ def class_scores(
         models: One model, or several with the same target.
         store: Features like those in training, or waveforms for `to_features`.
         device: Device of the computation.
+        weights: Weight of each model in the mean, with the sum 1; empty for equal ones.
         to_features: Feature extraction, if the store holds waveforms.
         max_frames: Maximum number of padded frames in a batch; None for the fastest on the device.
         max_utterances: Maximum number of utterances in a batch.
@@ -97,9 +99,9 @@ def class_scores(
     scores = torch.zeros(len(store), width)
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
         batch: Batch = to_features.with_speech(dataset[draw].to(device))
-        for trained in models:
+        for trained, weight in zip(models, weights or [1 / len(models)] * len(models), strict=True):
             answer = trained.target.answers(trained.check(trained.model(batch.audio).float()), batch)
-            scores[draw.indices] += answer.cpu() / len(models)
+            scores[draw.indices] += weight * answer.cpu()
     return scores
 
 
@@ -184,7 +186,11 @@ def places(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def rows(
-    ids: Sequence[UtteranceId], scores: Tensor, target: Target, places: Sequence[Mapping[str, Any]]
+    ids: Sequence[UtteranceId],
+    scores: Tensor,
+    target: Target,
+    places: Sequence[Mapping[str, Any]],
+    unsure: Tensor,
 ) -> list[dict[str, Any]]:
     """Return a table's rows: id, label or values, where it is, and the probability of each class as `p_<class>`.
 
@@ -193,8 +199,13 @@ def rows(
         scores: Predictions [N, A].
         target: Target that names the columns.
         places: Further columns, N.
+        unsure: Which utterances [N] bool have probabilities, but no label.
     """
     columns = target.predictions(scores)
+    for place in unsure.nonzero().flatten().tolist():
+        columns[place] |= dict.fromkeys(
+            key for key in columns[place] if key not in target.probability_columns
+        )
     return [
         {
             "id": name,
@@ -207,7 +218,7 @@ def rows(
 
 
 def describe_answers(
-    ids: Sequence[UtteranceId], scores: Tensor, target: Target, output: Path
+    ids: Sequence[UtteranceId], scores: Tensor, target: Target, output: Path, unsure: Tensor | None = None
 ) -> Iterator[str]:
     """Describe the predictions: each of a few, else the counts of classes; and the path of the output.
 
@@ -216,11 +227,17 @@ def describe_answers(
         scores: Predictions [N, A]; NaN if there is no decision.
         target: Target that names the predictions.
         output: File with all predictions.
+        unsure: Which utterances [N] bool have no answer, as no class is likely enough; None for none.
     """
-    decided = (~scores.isnan().any(-1)).tolist()
+    silent = scores.isnan().any(-1)
+    is_unsure = torch.zeros_like(silent) if unsure is None else unsure
+    decided = (~silent & ~is_unsure).tolist()
     if len(ids) <= _MOST_ANSWERS:
-        for utterance_id, answer, known in zip(ids, scores.tolist(), decided, strict=True):
-            yield f"{utterance_id}: {target.describe(answer) if known else 'no speech, so no decision'}"
+        for utterance_id, answer, known, is_silent in zip(
+            ids, scores.tolist(), decided, silent.tolist(), strict=True
+        ):
+            reason = "no speech, so no decision" if is_silent else f"no answer, {target.describe(answer)}"
+            yield f"{utterance_id}: {target.describe(answer) if known else reason}"
     elif target.class_names:
         best = scores.argmax(-1).tolist()
         counts = Counter(
@@ -229,6 +246,16 @@ def describe_answers(
         )
         yield ", ".join(f"{name} {count}" for name, count in counts.most_common())
     yield f"{len(ids)} utterance{'s' * (len(ids) != 1)}: {output}"
+
+
+def find_unsure(scores: Tensor, min_probability: float | None) -> Tensor:
+    """Return which utterances [N] bool have no answer, as no class is likely enough.
+
+    Args:
+        scores: Probabilities [N, C]; NaN where there is no decision anyway.
+        min_probability: Least probability of an answer; None answers all.
+    """
+    return scores.amax(-1) < (0.0 if min_probability is None else min_probability)
 
 
 def warn_about_silence(ids: Sequence[UtteranceId], scores: Tensor) -> None:
@@ -316,6 +343,15 @@ def check_fit(trained: Trained, first: Trained, store: Store, to_features: OnThe
             f"ckpt: {trained.path}: either the model or the input is normalised by speaker, not both. "
             "Give recordings whose speakers a manifest names, and average models of one kind only."
         )
+    check_same_target(trained, first)
+
+
+def check_same_target(trained: Trained, first: Trained) -> None:
+    """Refuse models with different targets.
+
+    Raises:
+        ConfigError: The models predict different things.
+    """
     if _question(trained.target) != _question(first.target):
         raise ConfigError(
             f"ckpt: {trained.path} and {first.path} predict different things. Average models of one target only."

@@ -41,6 +41,7 @@ class RunReport:
         leaks: Leaks between splits; None if it is unknown.
         cross_validation: Settings of a sweep that tests every speaker once; empty if there is none, or the run is
             part of one.
+        calibration: Sentences about the probabilities; empty if no classes are predicted.
     """
 
     title: str
@@ -63,6 +64,7 @@ class RunReport:
     stamps: Sequence[str] = ()
     leaks: Sequence[Leak] | None = None
     cross_validation: Sequence[str] = ()
+    calibration: Sequence[str] = ()
     unit: Literal["utterance", "frame"] = "utterance"
     labelled_at: Literal["utterance", "frame"] = "utterance"
     takes_words: bool = False

@@ -54,6 +54,7 @@ PICTURES = {
         "pca.png": "Logits, by their first two principal components",
         "values_0.png": "Labels and predictions of a recording over time",
     },
+    "Calibration": {"calibration.png": "Reliability, and accuracy against coverage"},
 }
 """Titles of optional plots that callbacks write to the run folder, by section and file."""
 
@@ -105,6 +106,8 @@ def markdown(run_dir: Path, report: RunReport) -> str:
         for result in results:
             section = section_of(result)
             blocks += section.blocks(split, _picture_name(section, split), _metrics_of(report, split, result))
+    if report.calibration:
+        blocks += ["## Calibration", *report.calibration, *_pictures(run_dir, "Calibration")]
     blocks += ["## Data", summary.markdown(report.splits)]
     blocks.append("![Lengths of utterances](lengths.png)")
     if _labelled(report.splits):

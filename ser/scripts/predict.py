@@ -19,10 +19,10 @@ from ser.errors import ConfigError
 @main("predict", existing_paths=["ckpt", "input", "words", "transcript", "turns"])
 def predict(settings: Predict) -> None:
     """Predict every utterance of the input, and print the scores if it is labelled."""
-    from ser.checkpoints import checkpoint  # torch takes 1.4 s: first the config must be right
-    from ser.inference import curves, inputs
+    from ser.inference import curves, inputs  # torch takes 1.4 s: first the config must be right
+    from ser.inference.mixture import load_mixtures
 
-    for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames"):
+    for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames", "min_probability"):
         value = getattr(settings, key)
         if value is not None and value <= 0:
             raise ConfigError(f"{key}={value}: expected more than 0. Give another number.")
@@ -35,7 +35,8 @@ def predict(settings: Predict) -> None:
     kind = inputs.kind_of(settings.input, stream=settings.stream)
     inputs.refuse_unread(settings, kind)
     paths = settings.ckpt if isinstance(settings.ckpt, list) else [settings.ckpt]
-    models = [checkpoint.load(found) for path in paths for found in checkpoint.find(path)]
+    mixtures = load_mixtures(paths, calibrate=settings.calibrate)
+    models = [model for each in mixtures for model in each.models]
     with inputs.predict_remedies(root="root" if settings.corpus is None else "input"):
         over_time = curves.predicts_curves(models)
         inputs.refuse_unfit(settings, kind, models[0].path, over_time=over_time)
@@ -44,16 +45,17 @@ def predict(settings: Predict) -> None:
         elif over_time:
             predict_over_time(settings, models)
         elif kind == "frames":
-            predict_challenge(settings, models)
+            predict_challenge(settings, mixtures)
         else:
-            predict_recordings(settings, models)
+            predict_recordings(settings, mixtures)
 
 
-def predict_challenge(settings: Predict, models: list[Any]) -> None:
+def predict_challenge(settings: Predict, mixtures: list[Any]) -> None:
     """Predict a file of features in its layout, with ids in its order and type."""
     from ser.corpora.challenge_reader import read_challenge
     from ser.inference import predict as inference
     from ser.inference import writers
+    from ser.inference.mixture import mixture_scores
 
     assert isinstance(settings.input, str)
     output = Path(settings.output or f"predictions_{Path(settings.input).stem}.json")
@@ -64,15 +66,15 @@ def predict_challenge(settings: Predict, models: list[Any]) -> None:
 
     store = read_challenge(settings.input, cache_dir=settings.cache_dir, labels="optional")
     device = inference.choose_device(settings.device)
-    scores = inference.class_scores(models, store, device=device, max_frames=settings.max_frames)
+    scores = mixture_scores(mixtures, store, device=device, max_frames=settings.max_frames)
 
     inference.require_decisions(store.ids, scores, settings.input)
-    target = models[0].target
+    target = mixtures[0].models[0].target
     answers = zip(store.ids, target.labels_of(scores), strict=True)
     writers.write_predictions(output, store.ids, store.layout, answers, **replacing)
     print(*inference.describe_answers(store.ids, scores, target, output), sep="\n")
     if settings.scores:
-        inference.require_classes(models, "scores=true")
+        inference.require_classes(mixtures[0].models, "scores=true")
         rows = [dict(zip(target.class_names, row, strict=True)) for row in scores.tolist()]
         named = zip(store.ids, rows, strict=True)
         writers.write_scores(probabilities, store.ids, store.layout, named, **replacing)
@@ -80,11 +82,17 @@ def predict_challenge(settings: Predict, models: list[Any]) -> None:
     inference.print_scores(scores, store, target)
 
 
-def predict_recordings(settings: Predict, models: list[Any]) -> None:
+def predict_recordings(settings: Predict, mixtures: list[Any]) -> None:
     """Predict recordings, whole or in windows, or an array of clips: one row of a table each."""
+    import torch
+
     from ser.inference import inputs, writers
     from ser.inference import predict as inference
+    from ser.inference.mixture import mixture_scores
 
+    models = [model for each in mixtures for model in each.models]
+    if settings.min_probability is not None:
+        inference.require_classes(models, f"min_probability={settings.min_probability:g}")
     names = settings.input if isinstance(settings.input, list) else [settings.input]
     paths = [Path(str(name)) for name in names]
     output = Path(settings.output or f"predictions{f'_{paths[0].stem}' if len(paths) == 1 else ''}.csv")
@@ -106,14 +114,20 @@ def predict_recordings(settings: Predict, models: list[Any]) -> None:
         places, to_features = inference.places(manifest), None
 
     device = inference.choose_device(settings.device)
-    scores = inference.class_scores(
-        models, store, device=device, to_features=to_features, max_frames=settings.max_frames
+    scores = mixture_scores(
+        mixtures, store, device=device, to_features=to_features, max_frames=settings.max_frames
     )
     inference.warn_about_silence(store.ids, scores)
-    rows = inference.rows(store.ids, scores, models[0].target, places)
+    target, unsure = models[0].target, inference.find_unsure(scores, settings.min_probability)
+    rows = inference.rows(store.ids, scores, target, places, unsure)
     writers.write_table(output, rows, overwrite=settings.overwrite)
-    print(*inference.describe_answers(store.ids, scores, models[0].target, output), sep="\n")
-    inference.print_scores(scores, store, models[0].target)
+    print(*inference.describe_answers(store.ids, scores, target, output, unsure), sep="\n")
+    if unsure.any():
+        print(
+            f"{int(unsure.sum())} of {len(unsure)} utterances have no label, as the probability of each class is "
+            f"below {settings.min_probability:g}."
+        )
+    inference.print_scores(scores.masked_fill(unsure[:, None], torch.nan), store, target)
 
 
 def predict_over_time(settings: Predict, models: list[Any]) -> None:

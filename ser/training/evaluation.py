@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ser.batching.datamodule import SpeechData
 from ser.batching.samplers import EvaluationSampler
+from ser.calibration.run import calibrate_run
 from ser.checkpoints import checkpoint
 from ser.config.instantiate import build
 from ser.config.settings import Train
@@ -182,6 +183,7 @@ def collect_facts(
         stamps=[*data.facts.stamps, *scores.remarks],
         leaks=data.facts.leaks,
         cross_validation=data.facts.cross_validation,
+        calibration=calibrate_run(run.path) if tasks[0].target.class_names else (),
         **others,
     )
 

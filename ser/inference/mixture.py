@@ -1,0 +1,89 @@
+"""Average the probabilities of models: equally, or with the weights and temperatures that were fitted on validation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ser.calibration.members import read_members
+from ser.calibration.run import read_temperature
+from ser.calibration.temperature import apply_temperature
+from ser.checkpoints import checkpoint
+from ser.checkpoints.checkpoint import Trained
+from ser.data.store import Store
+from ser.errors import CheckpointError, setting
+from ser.inference import predict
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Models of one path: of a run, of an ensemble that was trained, or of one that `ser ensemble` put together.
+
+    Args:
+        models: Models with the same target.
+        weights: Weight of each, with the sum 1; empty for equal ones.
+        temperature: Temperature of the mean; 1 leaves the probabilities as they are.
+    """
+
+    models: Sequence[Trained]
+    weights: Sequence[float] = field(default=())
+    temperature: float = 1.0
+
+
+def load_mixtures(paths: Sequence[str | Path], *, calibrate: bool) -> list[Mixture]:
+    """Read the models of each path.
+
+    Args:
+        paths: Checkpoints, folders of runs, or of ensembles.
+        calibrate: Whether to read the temperatures that were fitted on validation.
+
+    Raises:
+        CheckpointError: A checkpoint or a temperature is missing, or cannot be used.
+    """
+    mixtures = []
+    for path in map(Path, paths):
+        members = read_members(path)
+        models = [checkpoint.load(found) for found in checkpoint.find(path)]
+        temperature = read_temperature(_folder_of(path), "calibrate") if calibrate else 1.0
+        mixtures.append(Mixture(models, [each.weight for each in members], temperature))
+    return mixtures
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder of the run whose temperature holds for a path."""
+    if path.is_dir():
+        return path
+    if path.name != "best.ckpt" or path.parent.name != "checkpoints":
+        raise CheckpointError(
+            f"{path}: the temperature of a run belongs to its checkpoints/best.ckpt. Give the folder of the run, or "
+            f"leave out {setting('calibrate', True)}."
+        )
+    return path.parents[1]
+
+
+def mixture_scores(mixtures: Sequence[Mixture], store: Store, **settings: Any) -> Tensor:
+    """Compute the probabilities [N, C] of a store's utterances, averaged over mixtures; NaN if all is silence.
+
+    Args:
+        mixtures: One or more, of the same target.
+        store: Features like those in training, or waveforms.
+        settings: Further arguments of `class_scores`.
+
+    Raises:
+        SerError: See `class_scores`.
+    """
+    models = [model for each in mixtures for model in each.models]
+    for trained in models:
+        predict.check_same_target(trained, models[0])
+    scores = []
+    for each in mixtures:
+        found = predict.class_scores(each.models, store, weights=each.weights, **settings)
+        if each.temperature != 1:
+            scaled = apply_temperature(found.double().numpy(), each.temperature)
+            found = torch.from_numpy(scaled.astype(np.float32))
+        scores.append(found)
+    return torch.stack(scores).mean(0)
