@@ -25,7 +25,7 @@ ONLY = {
         "search",
         "runs/launcher.py",
     },
-    "hydra": {"config", "scripts", "search"},
+    "hydra": {"config", "jobs/launchers.py", "scripts", "search"},
     "omegaconf": {"config", "scripts", "search"},
     "optuna": {"search"},
     "matplotlib": {

@@ -33,12 +33,8 @@ def installed(site: Path, *words: str, cwd: Path) -> subprocess.CompletedProcess
 
 
 def test_the_wheel_holds_package_and_configs_and_nothing_else(site: Path) -> None:
-    assert {path.name.partition("-")[0] for path in site.iterdir()} == {
-        "hydra_plugins",
-        "ser",
-        "ser_lightning",
-    }
-    for source, copy in (("conf", "ser/conf"), ("ser", "ser"), ("hydra_plugins", "hydra_plugins")):
+    assert {path.name.partition("-")[0] for path in site.iterdir()} == {"ser", "ser_lightning"}
+    for source, copy in (("conf", "ser/conf"), ("ser", "ser")):
         tracked = subprocess.check_output(["git", "ls-files", source], cwd=REPOSITORY, text=True).split()
         present = [name for name in tracked if (REPOSITORY / name).exists()]
         assert present

@@ -22,6 +22,7 @@ from ser.config.settings import SCHEMAS, find_conf
 from ser.config.slots import trusted
 from ser.config.validate import complaint
 from ser.errors import ConfigError
+from ser.jobs import launchers
 from ser.jobs.alone import SweepProcess, end_workers, is_job_of_sweep
 from ser.runs import environment, process, ranks, sweep, sweep_tables
 from ser.runs.changes import fingerprint
@@ -56,7 +57,7 @@ def main(
         config_name: Primary config, without `.yaml`.
         existing_paths: Keys of files or folders that must be there, unless they are null.
         rewrite: Makes the arguments that Hydra gets of those that were typed, and of the script.
-        prepare: Registers plugins of Hydra.
+        prepare: Registers further plugins of Hydra.
         help: What --help prints before the groups; None where it stands in the config.
     """
 
@@ -68,6 +69,7 @@ def main(
             process.open_standard_streams()
             try:
                 typed = sys.argv[1:]
+                launchers.register()
                 if prepare:
                     prepare()
                 app = App(conf, config_name, existing_paths, SCHEMAS[config_name], help)

@@ -1,20 +1,26 @@
 """Launchers of Hydra for sweeps: a queue over the GPUs of this machine, and submitit's, of which no lost job is fatal.
 
-Hydra looks for plugins in this folder only, and imports each when it starts: what they need is imported when used.
+Hydra takes plugins from a package `hydra_plugins` only, but its registry needs the name alone.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, filter_overrides
 from hydra.plugins.launcher import Launcher
 
+from ser.jobs.gpus import queue_of
+from ser.jobs.installed import check_cluster
+from ser.jobs.submitit_jobs import record_lost, result_of, submitted
+from ser.runs.sweep import Mode
+
 try:
     from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
 except ModuleNotFoundError:
-    JoblibLauncher = Launcher  # abstract: Hydra registers no class that derives from it alone
+    JoblibLauncher = Launcher  # then `check_launcher` refuses to use it
 try:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 except ModuleNotFoundError:
@@ -24,7 +30,7 @@ SHARED = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "me
 """Parameters that submitit calls the same for every executor; others are prefixed by its name."""
 
 
-class GpuLauncher(JoblibLauncher):  # type: ignore[misc, valid-type]
+class GpuLauncher(JoblibLauncher):  # type: ignore[misc]
     """Run as many jobs at once as there are GPUs, each in a process that sees one of them.
 
     Args:
@@ -38,20 +44,17 @@ class GpuLauncher(JoblibLauncher):  # type: ignore[misc, valid-type]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs, and return their objectives."""
-        from ser.jobs.gpus import queue_of
-
         with queue_of(self.jobs_per_gpu) as size:
             self.joblib["n_jobs"] = min(size, len(job_overrides))
-            return super().launch(job_overrides, initial_job_idx)
+            results: Sequence[JobReturn] = super().launch(job_overrides, initial_job_idx)
+            return results
 
 
-class _SubmititLauncher(BaseSubmititLauncher):  # type: ignore[misc, valid-type]
+class _SubmititLauncher(BaseSubmititLauncher):  # type: ignore[misc]
     """Run jobs by submitit; unlike the launcher that it derives from, wait for all jobs if one is lost."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs, and return their objectives."""
-        from ser.jobs.submitit_jobs import submitted
-
         own = {name: value for name, value in self.params.items() if value is not None}
         folder = own.pop("submitit_folder")
         parameters = {
@@ -75,13 +78,12 @@ class _SubmititLauncher(BaseSubmititLauncher):  # type: ignore[misc, valid-type]
 
     def _result(self, job: Any, words: Sequence[str], sweep_dir: Path) -> JobReturn:
         """Wait for a job; one that is lost is recorded as failed."""
-        from ser.jobs.submitit_jobs import record_lost, result_of
-
         try:
-            return result_of(job)
+            result: JobReturn = result_of(job)
+            return result
         except Exception as error:
             plain = [word.removeprefix("++") for word in filter_overrides(words)]
-            mode = "min" if self.config.get("mode") == "min" else "max"
+            mode: Mode = "min" if self.config.get("mode") == "min" else "max"
             value = record_lost(job, error, sweep_dir, overrides=plain, mode=mode)
             return JobReturn(overrides=words, _return_value=value, status=JobStatus.COMPLETED)
 
@@ -99,7 +101,12 @@ class SlurmLauncher(_SubmititLauncher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run jobs, and return their objectives."""
-        from ser.jobs.installed import check_cluster
-
         check_cluster()
         return super().launch(job_overrides, initial_job_idx)
+
+
+def register() -> None:
+    """Make the launchers known to Hydra, by the names in conf/hydra/launcher."""
+    plugins = Plugins.instance()
+    for launcher in (GpuLauncher, LocalLauncher, SlurmLauncher):
+        plugins.class_name_to_class[f"hydra_plugins.ser.{launcher.__name__}"] = launcher
