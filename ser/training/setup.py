@@ -63,6 +63,7 @@ def prepare(settings: Train) -> None:
     warnings.filterwarnings("ignore", r".*sync_dist=True.*")  # processes are summed over before logging
     warnings.filterwarnings("ignore", r".*in eval mode at the start.*")  # frozen layers of an encoder
     warnings.filterwarnings("ignore", r".*smaller than the logging interval.*")  # epochs are logged, too
+    warnings.filterwarnings("ignore", r".*`srun` command is available.*")  # a run on a login node is meant
     warnings.filterwarnings("ignore", module=r"torch\._inductor\..*")  # advice of torch.compile about the GPU
     warnings.filterwarnings("ignore", r".*Detected call of `lr_scheduler.*")  # 16-mixed skips a step
 
