@@ -11,7 +11,7 @@ ROOMS = (
     *("", "runs", "jobs", "config", "features", "targets", "models", "hugging_face", "pretrained", "frozen"),
     *("audio", "data", "text", "splits", "batching", "corpora", "synthetic", "alignment", "report"),
     *("comparison", "calibration", "checkpoints", "inference", "embeddings", "export", "training"),
-    *("pretraining", "serab", "search", "scripts"),
+    *("pretraining", "search", "serab", "scripts"),
 )
 """Folders of the package, lowest first; "" is its root. A room imports from itself and from those before it."""
 LARGEST_ROOM = 12

@@ -8,6 +8,7 @@ import pytest
 
 from ser.__main__ import COMMANDS as OURS
 from ser.config.command_line import App, read_command
+from ser.config.repeats import Folds, expand_repeats
 from ser.config.settings import SCHEMAS
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
@@ -123,6 +124,7 @@ def jobs_of(words: list[str]) -> list[list[str]]:
     """Return as many jobs of a sweep as its longest list has values; each value of each key occurs in one."""
     if "-m" not in words:
         return [words]
+    words = [re.sub(r"=.*interval\(([^,]+),.*", r"=\1", word) for word in words]  # its start stands for all
     values = [[word] if "[" in word else word.split(",") for word in words if word != "-m"]
     values = [[own[0], *(f"{own[0].partition('=')[0]}={other}" for other in own[1:])] for own in values]
     return [[own[min(place, len(own) - 1)] for own in values] for place in range(max(map(len, values)))]
@@ -141,7 +143,9 @@ def compose(words: list[str]) -> None:
         "align": ["audio", "transcript"],
         "serab": ["corpora_root"],
     }.get(name, [])
-    read_command([*words[1:], "--cfg", "job"], App(REPOSITORY / "conf", name, existing, SCHEMAS[name]))
+    app = App(REPOSITORY / "conf", name, existing, SCHEMAS[name])
+    arguments = [*words[1:], "--cfg", "job"]
+    read_command(expand_repeats(arguments, app, lambda _: Folds(1, "the first")), app)
 
 
 @pytest.mark.parametrize("command", OTHERS.values(), ids=[*OTHERS])
@@ -157,7 +161,7 @@ def test_commands_of_the_pages_compose(command: str, places: Path, monkeypatch: 
         assert words[0] in ("pip", "make", "tensorboard") or words[:2] == ["python", "-m"], command
         return
     if (
-        words[0] in ("validate", "serab-compare", "ensemble")
+        words[0] in ("validate", "serab-compare", "ensemble", "compare")
         or "--config-dir" in words
         or "mypackage" in command
     ):

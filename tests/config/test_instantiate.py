@@ -20,7 +20,7 @@ TARGETS = sorted(
         line.split("_target_:")[1].split("#")[0].strip()
         for path in (ROOT / "conf").rglob("*.yaml")
         for line in path.read_text().splitlines()
-        if "_target_:" in line
+        if "_target_:" in line and "hydra_plugins." not in line  # Hydra builds its plugins
     }
 )
 

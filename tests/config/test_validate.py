@@ -301,7 +301,7 @@ def test_all_mistakes_of_a_command_line_come_in_one_message(app):
         "debug=true": "no such option. Options: fast.",
         "trainer.max_epochs=1,2": "several values make a sweep. Add -m for one run each, or put a list in brackets.",
         "~nothing": "a setting at the top cannot be deleted. Leave it out.",
-        "hydra/launcher=jobblib": "no such option. Options: basic.",
+        "hydra/job_logging=standard": "no such option. Options: default, disabled, none, stdout.",
     }
     done = run(app, *mistakes, "hydra.run.dir=logs/mistaken")
     head, *lines = done.stderr.splitlines()

@@ -47,6 +47,7 @@ def test_a_status_keeps_what_is_not_said_again(tmp_path):
         "status": "completed",
         "error": None,
         "monitor": "validation/loss",
+        "epochs": None,
         "mode": "min",
         "value": 0.5,
         "overrides": ["seed=1"],
