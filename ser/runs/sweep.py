@@ -211,9 +211,9 @@ def _run_and_record(
         record_status(job.folder, "failed", error="interrupted", reason="interrupted")
         raise
     else:
-        record_status(
-            job.folder, "completed", value=value, depends=job.fingerprint()
-        )  # it may have made its data
+        status: Status = "pruned" if read_status(job.folder)["status"] == "pruned" else "completed"
+        depends = job.fingerprint()  # anew, as it may have made its data
+        record_status(job.folder, status, value=value, depends=depends)
         return value
     _free_memory()
     return failed_objective(job.sweep_dir, job.mode)

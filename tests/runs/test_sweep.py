@@ -87,6 +87,16 @@ def test_a_completed_job_returns_and_records_its_objective(tmp_path):
     assert (status_of(folder)["status"], status_of(folder)["value"]) == ("completed", 0.25)
 
 
+def test_a_job_that_was_pruned_stays_pruned(tmp_path):
+    def pruned(_):
+        record_status(tmp_path / "0", "pruned", value=0.25, epochs=2)
+        return 0.25
+
+    value, folder = tried(pruned, tmp_path)
+    assert value == 0.25
+    assert (status_of(folder)["status"], status_of(folder)["epochs"]) == ("pruned", 2)
+
+
 def test_a_failed_job_is_recorded_with_its_traceback_and_does_not_raise(tmp_path, capsys):
     value, folder = tried(lambda _: 1 // 0, tmp_path)
     assert math.isfinite(value)
