@@ -10,7 +10,7 @@ BINS = 15  # of equal width, as in Guo et al., On Calibration of Modern Neural N
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Compute the expected calibration error (ECE) of the most likely class, 0..1, in 15 bins of equal width.
 
-    With few utterances it is above 0 for a perfect model, too: about 0.04 for 300.
+    With few utterances it is above 0 for a perfect model, too: about 0.06 for 300, 0.035 for 1,000.
 
     Args:
         probabilities: Probabilities [N, C].
