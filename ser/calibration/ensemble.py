@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ser.calibration.members import Member, write_members
 from ser.calibration.run import calibrate_run
 from ser.calibration.weights import average, fit_weights
+from ser.comparison.scores import accuracy, count_classes, uar
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.runs.predictions_file import Predictions, predictions_path, read_predictions, write_predictions
-from ser.targets.metrics import accuracy, majority_floor, uar
 
 Scores = dict[str, dict[str, float]]
 """Split -> name of a score -> value."""
@@ -107,17 +106,10 @@ def _combine(found: Sequence[Predictions], weights: np.ndarray) -> Predictions:
 
 def score(found: Predictions) -> dict[str, float]:
     """Compute accuracy, UAR and majority floor; a missing prediction is wrong."""
-    classes = len(found.classes)
-    missing = (found.labels + 1) % classes
-    predicted = np.where(found.predicted >= 0, found.predicted, missing)
-    confusion = torch.zeros(classes, classes, dtype=torch.long)
-    np.add.at(confusion.numpy(), (found.labels, predicted), 1)
-    scores = {
-        "accuracy": accuracy(confusion),
-        "uar": uar(confusion),
-        "majority_floor": majority_floor(confusion),
-    }
-    return {name: float(value) for name, value in scores.items()}
+    right = (found.predicted == found.labels).astype(float)
+    sums = count_classes(right, found.labels, len(found.classes)).sum(0)
+    floor = np.bincount(found.labels).max() / len(found.labels)
+    return {"accuracy": float(accuracy(sums)), "uar": float(uar(sums)), "majority_floor": float(floor)}
 
 
 def _rows(found: Predictions) -> list[dict[str, Any]]:
