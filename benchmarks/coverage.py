@@ -3,8 +3,8 @@
 python -m benchmarks.coverage            1,000 simulations of each kind: 3 minutes
 python -m benchmarks.coverage 200
 
-Accuracies of speakers differ by a standard deviation of 10 to 11 points, as those of RAVDESS do. The intervals of
-scipy are those of its bootstrap over speakers. Needs scipy.
+Accuracies of speakers differ by a standard deviation of 10 to 11 points; those of the 24 speakers of RAVDESS differ by
+10.3 with a fine-tuned encoder and by 14.5 with a frozen one. scipy has the bootstrap intervals over speakers.
 """
 
 import sys
