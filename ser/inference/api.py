@@ -23,7 +23,7 @@ from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.features.steps import STEP_S, split_roles
 from ser.inference import conversation_files, curves, predict
 from ser.inference.conversation_files import Turns, Words
-from ser.inference.mixture import Mixture, load_mixtures, mixture_scores
+from ser.inference.mixture import Mixture, load_mixtures, mixture_scores, require_plain
 from ser.inference.stream import Stream
 
 Item = str | Path | np.ndarray | Tensor
@@ -258,8 +258,9 @@ class Predictor:
         """Create a stream, whose `push(samples)` returns the new decisions, on the CPU.
 
         Raises:
-            ConfigError: The model is not causal, or does not predict classes.
+            ConfigError: The model is not causal, does not predict classes, or has fitted weights or a temperature.
         """
+        require_plain(self.mixtures)
         return Stream([replace(one, model=copy.deepcopy(one.model).cpu()) for one in self.models])
 
     @cached_property

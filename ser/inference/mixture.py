@@ -15,7 +15,7 @@ from ser.calibration.temperature import apply_temperature
 from ser.checkpoints import checkpoint
 from ser.checkpoints.checkpoint import Trained
 from ser.data.store import Store
-from ser.errors import CheckpointError, setting
+from ser.errors import CheckpointError, ConfigError, setting
 from ser.inference import predict
 
 
@@ -51,6 +51,19 @@ def load_mixtures(paths: Sequence[str | Path], *, calibrate: bool) -> list[Mixtu
         temperature = read_temperature(_folder_of(path), "calibrate") if calibrate else 1.0
         mixtures.append(Mixture(models, [each.weight for each in members], temperature))
     return mixtures
+
+
+def require_plain(mixtures: Sequence[Mixture]) -> None:
+    """Refuse fitted weights and temperatures for a stream, whose models are averaged equally at every frame.
+
+    Raises:
+        ConfigError: There are some.
+    """
+    if any(each.weights or each.temperature != 1 for each in mixtures):
+        raise ConfigError(
+            f"{mixtures[0].models[0].path}: fitted weights and temperatures are those of whole recordings, and a "
+            "stream has none. Give the runs themselves, without calibration."
+        )
 
 
 def _folder_of(path: Path) -> Path:

@@ -20,7 +20,7 @@ from ser.errors import ConfigError
 def predict(settings: Predict) -> None:
     """Predict every utterance of the input, and print the scores if it is labelled."""
     from ser.inference import curves, inputs  # torch takes 1.4 s: first the config must be right
-    from ser.inference.mixture import load_mixtures
+    from ser.inference.mixture import load_mixtures, require_plain
 
     for key in ("window_s", "hop_s", "push_ms", "sample_rate", "max_frames", "min_probability"):
         value = getattr(settings, key)
@@ -41,6 +41,7 @@ def predict(settings: Predict) -> None:
         over_time = curves.predicts_curves(models)
         inputs.refuse_unfit(settings, kind, models[0].path, over_time=over_time)
         if kind == "stream":
+            require_plain(mixtures)
             predict_stream(settings, models)
         elif over_time:
             predict_over_time(settings, models)

@@ -13,7 +13,7 @@ import ser
 from ser.calibration.members import Member, write_members
 from ser.calibration.run import read_temperature
 from ser.calibration.temperature import apply_temperature
-from ser.errors import CheckpointError
+from ser.errors import CheckpointError, ConfigError
 from tests.commands import TINY, run
 
 
@@ -73,6 +73,14 @@ def test_an_ensemble_of_runs_averages_by_its_weights(trained: Path, both: Path, 
     np.testing.assert_allclose(
         probabilities(both, calibrate=True), apply_temperature(expected, 2.0), atol=1e-5
     )
+
+
+def test_a_stream_refuses_fitted_weights(both: Path, recordings: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="fitted weights and temperatures are those of whole recordings"):
+        ser.load(both).stream()
+    file = next(recordings.rglob("*.wav"))
+    result = run("predict.py", f"ckpt={both}", f"input={file}", "stream=true", cwd=tmp_path, code=1)
+    assert "a stream has none. Give the runs themselves" in result.stderr
 
 
 def test_a_list_is_averaged_equally(trained: Path, both: Path, probabilities: Any) -> None:
