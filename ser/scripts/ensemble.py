@@ -36,6 +36,7 @@ def _combine(runs: Sequence[Path], output: Path, *, fitted: bool) -> None:
     if (output / "metrics.json").is_file():
         raise ConfigError(f"--output {output}: holds a run or an ensemble already. Give another folder.")
     from ser.calibration.ensemble import combine_runs  # torch takes 1.4 s: first the arguments must be right
+    from ser.runs.predictions_file import predictions_path
     from ser.runs.run_folder import RunFolder
     from ser.runs.tables import print_table
 
@@ -44,6 +45,11 @@ def _combine(runs: Sequence[Path], output: Path, *, fitted: bool) -> None:
             raise ConfigError(
                 f"{run}: has no checkpoints/best.ckpt. Give the folder of a run that has ended."
             )
+    untested = [run for run in runs if not predictions_path(run, "test").is_file()]
+    if 0 < len(untested) < len(runs):
+        print(
+            f"Not scored on test, as {len(untested)} of {len(runs)} runs have no predictions for it: {untested[0]}"
+        )
     members, scored, sentences = combine_runs(runs, output, fitted=fitted)
     names = [*(str(each.run) for each in members), "mean"]
     weights = [*(f"{each.weight:.2f}" for each in members), ""]
