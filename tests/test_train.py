@@ -49,6 +49,7 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         "metrics.json",
         "environment.json",
         "splits.json",
+        "utterances.csv",
         "predictions_validation.csv",
         "predictions_test.csv",
         "calibration.json",

@@ -32,6 +32,7 @@ from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
+from ser.splits.utterances_file import write_utterances
 from ser.targets.base import Target
 from ser.targets.losses import Objective
 from ser.training.consistency import (
@@ -288,7 +289,7 @@ def make_on_the_fly_features(settings: Train, data: SpeechData) -> OnTheFlyFeatu
 
 
 def record(settings: Train, run: RunFolder, data: SpeechData) -> None:
-    """Print the table of splits, and write config.yaml, splits.json and environment.json."""
+    """Print the table of splits, and write config.yaml, splits.json, utterances.csv and environment.json."""
     summaries = data.summaries()
     console = Console()
     console.print(summary.table(summaries))
@@ -298,6 +299,8 @@ def record(settings: Train, run: RunFolder, data: SpeechData) -> None:
     write_atomic(run.config, yaml.safe_dump(dict(settings.config), sort_keys=False))
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts.to_dict()}
     write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
+    stores = {name: dataset.store for name, dataset in data.datasets.items()}
+    write_utterances(run.path, stores, data.speakers)
     environment.Environment(
         command=environment.typed_line(),
         seed=settings.seed,
