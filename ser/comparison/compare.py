@@ -9,7 +9,8 @@ import numpy as np
 from ser.comparison import intervals, significance
 from ser.comparison.intervals import Interval
 from ser.comparison.rows import Row, check_alike, name_rows
-from ser.comparison.scores import SCORES, add_by_cluster, count_classes
+from ser.comparison.scored import Scored
+from ser.comparison.scores import SCORES
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.files import short
 
@@ -97,51 +98,6 @@ class Comparison:
         return "speakers" if self.has_speakers else "utterances"
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """Predictions of R rows for the same N items.
-
-    Args:
-        correct: How often each row predicts each item correctly [R, N], 0..1.
-        labels: Class indices [N], 0..C-1; each has an item.
-        clusters: Speaker of each item [N], 0..S-1, or its utterance if speakers are unknown.
-        has_speakers: Whether speakers are known.
-    """
-
-    correct: np.ndarray
-    labels: np.ndarray
-    clusters: np.ndarray
-    has_speakers: bool
-
-    @property
-    def size(self) -> int:
-        """Return the number of clusters S."""
-        return int(self.clusters.max()) + 1
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Return the counts [R, N, 2, C] of each item."""
-        return count_classes(self.correct, self.labels, int(self.labels.max()) + 1)
-
-    @property
-    def sums(self) -> np.ndarray:
-        """Return the sums [R, S, 2, C] of each cluster."""
-        return add_by_cluster(self.counts, self.clusters)
-
-    def errors(self, metric: str, factors: np.ndarray) -> np.ndarray:
-        """Compute standard errors [P] of weighted sums of scores, each at least that of independent items.
-
-        Two speakers with equal scores would give an error of almost 0, however few their items are.
-
-        Args:
-            metric: Name of the score.
-            factors: Factor of the score of each row in each sum [P, R].
-        """
-        without = [intervals.leave_one_out(part, SCORES[metric]) for part in (self.sums, self.counts)]
-        by_cluster, by_item = (intervals.standard_error(factors @ values) for values in without)
-        return np.asarray(np.maximum(by_cluster, by_item))
-
-
 def compare(rows: Sequence[Row], *, split: str, metric: str) -> Comparison:
     """Score rows, and test all pairs of them.
 
@@ -174,7 +130,7 @@ def compare(rows: Sequence[Row], *, split: str, metric: str) -> Comparison:
     )
 
 
-def _align(rows: Sequence[Row]) -> _Scored:
+def _align(rows: Sequence[Row]) -> Scored:
     """Arrange the predictions of rows for the same items.
 
     Raises:
@@ -191,7 +147,7 @@ def _align(rows: Sequence[Row]) -> _Scored:
             f"{short(rows[0].first.folder)}: one speaker was scored ({clusters[0]}), which says nothing about other "
             "speakers. Score more of them, for instance with a sweep over folds."
         )
-    return _Scored(
+    return Scored(
         correct=np.array([[row.correct[item] for item in items] for row in rows]),
         labels=np.unique([labels[item] for item in items], return_inverse=True)[1],
         clusters=np.unique(np.array(clusters), return_inverse=True)[1],
@@ -199,27 +155,22 @@ def _align(rows: Sequence[Row]) -> _Scored:
     )
 
 
-def _make_entries(rows: Sequence[Row], names: Sequence[str], scored: _Scored) -> list[Entry]:
+def _make_entries(rows: Sequence[Row], names: Sequence[str], scored: Scored) -> list[Entry]:
     values = {metric: score(scored.sums.sum(1)) for metric, score in SCORES.items()}
-    errors = {metric: scored.errors(metric, np.eye(len(rows))) for metric in SCORES}
+    found = scored.intervals()
     return [
         Entry(
             letter=letter(place),
             name=names[place],
             row=row,
             values={metric: float(values[metric][place]) for metric in SCORES},
-            intervals={
-                metric: intervals.share_interval(
-                    float(values[metric][place]), float(errors[metric][place]), scored.size
-                )
-                for metric in SCORES
-            },
+            intervals={metric: found[metric][place] for metric in SCORES},
         )
         for place, row in enumerate(rows)
     ]
 
 
-def _make_pairs(entries: Sequence[Entry], scored: _Scored, metric: str) -> list[Pair]:
+def _make_pairs(entries: Sequence[Entry], scored: Scored, metric: str) -> list[Pair]:
     places = [*itertools.combinations(range(len(entries)), 2)]
     if not places:
         return []

@@ -46,13 +46,26 @@ def write_predictions(run_dir: Path, split: str, rows: Sequence[Mapping[str, Any
     Args:
         run_dir: Folder of the run.
         split: Name of the split.
+        rows: See `write_rows`.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    write_rows(predictions_path(run_dir, split), rows)
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table of predictions.
+
+    Args:
+        path: File to write.
         rows: Columns of each row: `id`, `speaker`, those of labels, those of predictions; None is an empty cell.
 
     Raises:
         DataError: The file cannot be written.
     """
     cells = [[_format(value) for value in row.values()] for row in rows]
-    write_csv(predictions_path(run_dir, split), [*rows[0]] if rows else [], cells)
+    write_csv(path, [*rows[0]] if rows else [], cells)
 
 
 def _format(value: Any) -> Any:
