@@ -62,32 +62,20 @@ def ended(child: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
     return out, err
 
 
-def test_two_slurm_nodes_share_one_run_without_a_shared_disk(challenge: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["srun", "torchrun"])
+def test_two_nodes_share_one_run_without_a_shared_disk(program: str, challenge: Path, tmp_path: Path) -> None:
     nodes = (tmp_path / "node0", tmp_path / "node1")
-    slurm = {
-        "SLURM_JOB_ID": "71",
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "1",
-        "SLURM_NNODES": "2",
-        "SLURM_LOCALID": "0",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": free_port(),
-    }
     overrides = ("data=challenge", f"data.root={challenge}", *TINY, *DDP)
     overrides += ("trainer.devices=1", "trainer.num_nodes=2", "trainer.max_epochs=5")
     overrides += ("optimizer.lr=0.03", "callbacks.averaged_weights=null")
     script = str(REPOSITORY / "train.py")
-    first = start([script, *overrides], nodes[0], SLURM_PROCID="0", SLURM_NODEID="0", **slurm)
     other = tmp_path / "other_node.py"
     other.write_text(OTHER_NODE)
+    port = free_port()
+    first = start([*starter(program, 0, port), script, *overrides], nodes[0], **variables(program, 0, port))
     time.sleep(1.1)  # now the default folder has another name
-    second = start(
-        [str(other), str(nodes[0]), script, *overrides],
-        nodes[1],
-        SLURM_PROCID="1",
-        SLURM_NODEID="1",
-        **slurm,
-    )
+    command = [*starter(program, 1, port), str(other), str(nodes[0]), script, *overrides]
+    second = start(command, nodes[1], **variables(program, 1, port))
     assert ended(second) == ("", "")
     printed, complaints = ended(first)
     assert complaints == ""
@@ -100,6 +88,21 @@ def test_two_slurm_nodes_share_one_run_without_a_shared_disk(challenge: Path, tm
     assert json.loads((run / "metrics.json").read_text())["validation/loss"] == pytest.approx(
         curve[best["epoch"] + 1], rel=1e-5
     )
+
+
+def starter(program: str, node: int, port: str) -> list[str]:
+    if program == "srun":
+        return []
+    nodes = ("--nnodes=2", f"--node-rank={node}", "--nproc-per-node=1")
+    return ["-m", "torch.distributed.run", *nodes, "--master-addr=127.0.0.1", f"--master-port={port}"]
+
+
+def variables(program: str, node: int, port: str) -> dict[str, str]:
+    if program == "torchrun":
+        return {}
+    slurm = {"SLURM_JOB_ID": "71", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_NNODES": "2"}
+    this = {"SLURM_LOCALID": "0", "SLURM_PROCID": str(node), "SLURM_NODEID": str(node)}
+    return slurm | this | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
 
 
 def test_a_killed_process_ends_the_run_with_a_sentence_and_resume_completes_it(
