@@ -127,11 +127,14 @@ def test_cvt_computes_what_the_published_layout_does(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_crops_of_one_length_train_as_padded_ones(name: str) -> None:
     network = build_network({**SMALL[name], "dropout": 0.0}).train()
-    crops = torch.randn(3, 32, 64)
+    crops, lengths = torch.randn(3, 37, 64), torch.full((3,), 37)
+    padded = Padded(torch.cat([crops, torch.randn(3, 27, 64)], 1), lengths)
+    assert network(Padded(crops, lengths)).lengths.equal(network(padded).lengths)
     found = []
     for embed in (
         lambda: network.embed_crops(crops),
-        lambda: network.embed(Padded(crops, torch.full((3,), 32))),
+        lambda: network.embed(Padded(crops, lengths)),
+        lambda: network.embed(padded),
     ):
         network.zero_grad()
         state = {key: value.clone() for key, value in network.state_dict().items()}
@@ -139,8 +142,9 @@ def test_crops_of_one_length_train_as_padded_ones(name: str) -> None:
         found.append([each.grad.clone() for each in network.parameters() if each.grad is not None])
         found[-1] += [buffer.clone().float() for buffer in network.buffers()]
         network.load_state_dict(state)
-    for fast, masked in zip(*found, strict=True):
-        torch.testing.assert_close(fast, masked, atol=2e-3, rtol=2e-3)
+    for crop, full, masked in zip(*found, strict=True):
+        torch.testing.assert_close(crop, masked, atol=2e-3, rtol=2e-3)
+        torch.testing.assert_close(full, masked, atol=2e-3, rtol=2e-3)
 
 
 def test_batch_norm_in_training_counts_no_padding() -> None:
