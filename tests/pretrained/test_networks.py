@@ -147,10 +147,11 @@ def test_crops_of_one_length_train_as_padded_ones(name: str) -> None:
         torch.testing.assert_close(full, masked, atol=2e-3, rtol=2e-3)
 
 
-def test_batch_norm_in_training_counts_no_padding() -> None:
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_batch_norm_in_training_counts_no_padding(order: torch.memory_format) -> None:
     lengths = torch.tensor([6, 4])
     image = torch.randn(2, 3, 5, 6)
-    noisy = image.clone()
+    noisy = image.clone(memory_format=order)
     noisy[1, :, :, 4:] = 1e3
     real = torch.cat([image[0].flatten(1), image[1, :, :, :4].flatten(1)], 1)
     norm = nn.BatchNorm2d(3).train()
@@ -158,8 +159,16 @@ def test_batch_norm_in_training_counts_no_padding() -> None:
     expected = nn.BatchNorm1d(3).train()
     flat = expected(real.T)
     torch.testing.assert_close(found[0].flatten(1).T, flat[:30], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[1, :, :, :4].flatten(1).T, flat[30:], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(norm.running_mean, expected.running_mean)
     torch.testing.assert_close(norm.running_var, expected.running_var)
+
+
+def test_batch_norm_of_padded_half_precision_does_not_overflow() -> None:
+    image = torch.randn(2, 3, 4, 9000, dtype=torch.float16) + 20
+    found = normalize_image(nn.BatchNorm2d(3).train(), image, torch.tensor([9000, 8000]))
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[0].float().mean(), torch.tensor(0.0), atol=5e-2, rtol=0)
 
 
 @pytest.mark.parametrize("name", SMALL)
