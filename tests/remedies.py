@@ -308,6 +308,8 @@ def _refusal(word: str, override: Override, config: str) -> str | None:
     if key.startswith("hydra."):
         return None if key.removeprefix("hydra.") in _keys_of_hydra() else f"{word}: Hydra has no {key}"
     key = re.sub(r"^callbacks\.own\b", "callbacks.best", key)  # the tests' name of a user's callback
+    key = re.sub(r"^data\.folders\.\w+$", "data.root", key)  # of a corpus of a mix
+    key = re.sub(r"^data\.settings\.\w+\.(?=\w+$)", "data.", key)
     accept = settings_of(config).get(key)
     if accept is None:
         return f"{word}: {config} has no setting {key}"

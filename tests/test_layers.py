@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 ROOMS = (
     *("", "runs", "jobs", "config", "features", "targets", "models", "hugging_face", "pretrained", "frozen"),
-    *("audio", "data", "text", "splits", "batching", "corpora", "synthetic", "alignment", "report"),
+    *("audio", "data", "text", "splits", "batching", "corpora", "mix", "synthetic", "alignment", "report"),
     *("comparison", "calibration", "checkpoints", "inference", "embeddings", "export", "training"),
     *("pretraining", "search", "serab", "scripts"),
 )

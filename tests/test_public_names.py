@@ -19,6 +19,7 @@ ROOMS = (
     "text",
     "splits",
     "corpora",
+    "mix",
     "synthetic",
     "embeddings",
     "training",

@@ -1,5 +1,6 @@
 """Data module of a run: splits, their summary, and loaders of bucketed batches."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -58,6 +59,8 @@ class SpeechData(L.LightningDataModule):
         """Facts about the data that the run stores."""
         self.speakers: Mapping[str, Mapping[UtteranceId, str]] = {}
         """Speaker of each utterance by its id, for each split; without those that are unknown."""
+        self.corpora: Mapping[str, Mapping[UtteranceId, str]] = {}
+        """Corpus of each utterance by its id, for each split; empty if there is but one."""
         if batching.overfit is not None:
             train = stores["train"]
             few = train.select(np.arange(min(batching.overfit, len(train))))
@@ -145,10 +148,19 @@ class SpeechData(L.LightningDataModule):
                 self._classes(name) if self.target.class_names and dataset.targets is not None else None,
                 self.target.class_names,
                 labels={} if dataset.targets is None else self.target.summary(dataset.targets),
+                corpora=Counter(self.corpora_of(name)),
                 **asdict(self.facts.speech.get(name, SpeechSize())),
             )
             for name, dataset in self.datasets.items()
         ]
+
+    def corpora_of(self, split: str) -> list[str]:
+        """Return the corpus of each utterance of a split; empty if there is but one."""
+        known = self.corpora.get(split)
+        if not known:
+            return []
+        ids = self.datasets[split].store.ids
+        return [known[name] if name in known else known[str(name).rpartition("#")[0]] for name in ids]
 
     def train_dataloader(self) -> BucketLoader:
         """Return shuffled batches of similar length; after a resume, the remaining ones of the epoch."""

@@ -61,7 +61,9 @@ class Slot:
 
 _AUDIO, _LIGHTNING = ("ser.audio",), "lightning.pytorch"
 SLOTS: dict[str, Slot] = {
-    "data": Slot("a corpus", "ser.corpora.Corpus", ("ser.synthetic",)),
+    "data": Slot("a corpus", "ser.corpora.Corpus", ("ser.synthetic", "ser.mix")),
+    "data.readers.*": Slot("a corpus of recordings", "ser.corpora.AudioCorpus", ("ser.synthetic",)),
+    "data.readers.*.split": Slot("a rule for splits", "ser.splits.Rule"),
     "data.split": Slot("a rule for splits", "ser.splits.Rule"),
     "data.words": Slot("a source of word vectors", "ser.text.WordSource"),
     "features": Slot("an extractor of features", "ser.features.Extractor", ("ser.frozen",)),

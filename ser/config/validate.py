@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from ser.config.corpora import TYPED_AS
 from ser.config.old_names import with_current_names
 from ser.config.slots import resolve, slot_of, trust_names
 from ser.config.types import Parameter, signature
@@ -77,6 +78,7 @@ def find_problems(
     nodes[0].is_open = root_keys is None
     known = {node.key(name) for node in nodes for name in (*node.content, *node.takes)}
     problems = [problem for node in nodes for problem in node.problems(known, unresolved)]
+    problems = [problem.replace(*TYPED_AS) for problem in problems]
     return plain, problems + [problem for key in existing_paths for problem in _path_problems(key, plain)]
 
 

@@ -145,10 +145,7 @@ class AudioCorpus(ABC):
                 )
             manifest, store = cut_into_windows(manifest, store, window, extractor.frame_shift_s)
             seconds = store.lengths * extractor.frame_shift_s
-        rule = self.split if self.reads_label else without_label(self.split)
-        if not self.needs_labels:
-            rule = for_pretraining(rule, has_labels=bool(counts))
-        assignment = rule.assign(manifest)
+        assignment = self.rule(has_labels=bool(counts)).assign(manifest)
         left_out = unassigned(manifest, assignment)
         found = report_leaks(
             manifest,
@@ -157,7 +154,7 @@ class AudioCorpus(ABC):
             declared=self.declared_leaks,
             unknown_remedy=" " + speaker_remedy(manifest, "the column 'speaker'") + ".",
         )
-        fields = self.fields or label_fields(self.label_map, self.label)
+        fields = self.label_names()
         labels = np.array(
             [[str(utterance.labels.get(field, "")) for field in fields] for utterance in manifest]
         )
@@ -172,18 +169,44 @@ class AudioCorpus(ABC):
                 skipped=recordings.skipped,
                 left_out=left_out,
                 speakers={name: speaker_names(manifests[name]) for name in stores},
-                cross_validation=cross_validation(manifest, self.split),
-                remarks=[*self._remarks(), *describe_left_out(left_out, len(manifest)), *found.remarks],
+                cross_validation=self.suggest_folds(manifest),
+                remarks=[
+                    *self.extra_remarks(manifest, extractor),
+                    *describe_left_out(left_out, len(manifest)),
+                    *found.remarks,
+                ],
                 speech={
                     name: measure_speech(manifests[name], seconds[indices])
                     for name, indices in assignment.items()
                 },
-                stamps=[*found.stamps, *skipped_stamp(recordings.skipped)],
+                stamps=[
+                    *found.stamps,
+                    *self.extra_stamps(manifest, extractor),
+                    *skipped_stamp(recordings.skipped),
+                ],
             ),
             manifests,
         )
 
-    def _remarks(self) -> list[str]:
+    def label_names(self) -> Sequence[str]:
+        """Return the label fields of the splits."""
+        return self.fields or label_fields(self.label_map, self.label)
+
+    def rule(self, *, has_labels: bool) -> Rule:
+        """Return the rule that splits the corpus; it balances no classes where labels are values or unknown."""
+        rule = self.split if self.reads_label else without_label(self.split)
+        return rule if self.needs_labels else for_pretraining(rule, has_labels=has_labels)
+
+    def suggest_folds(self, manifest: Manifest) -> list[str]:
+        """Return the settings of a sweep that tests every speaker once; empty if there is none."""
+        return cross_validation(manifest, self.split)
+
+    def extra_stamps(self, manifest: Manifest, extractor: Extractor) -> list[str]:
+        """Return further warnings that every report must show."""
+        return []
+
+    def extra_remarks(self, manifest: Manifest, extractor: Extractor) -> list[str]:
+        """Return further lines for the console."""
         if self.reads_label:
             return []
         return [

@@ -39,11 +39,18 @@ class LabelCount:
         raw: Raw label, as in the manifest.
         mapped: New label, for display; None if it is dropped.
         utterances: Number of utterances with it; 0 if only the map contains it.
+        corpus: Name of its corpus, if there are several.
     """
 
     raw: str
     mapped: str | None
     utterances: int
+    corpus: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values for JSON."""
+        plain = {"raw": self.raw, "mapped": self.mapped, "utterances": self.utterances}
+        return plain if self.corpus is None else {"corpus": self.corpus, **plain}
 
 
 def map_labels(manifest: Manifest, field: str, mapping: LabelMap | None) -> tuple[Manifest, list[LabelCount]]:

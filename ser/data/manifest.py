@@ -29,6 +29,7 @@ class Utterance:
         labels: Label of each label field, such as {"emotion": "anger"}.
         text: Words spoken, or the corpus's code for them: equal texts are equal sentences.
         language: ISO 639 code.
+        corpus: Name of the corpus, where there are several.
         turns: Start and end in seconds of each turn of the subject, where others speak, too; None if nobody else does.
     """
 
@@ -42,11 +43,12 @@ class Utterance:
     labels: Mapping[str, Label] = field(default_factory=dict)
     text: str | None = None
     language: str | None = None
+    corpus: str | None = None
     turns: Sequence[tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
         """Normalise names, so that equal-looking names are equal, whatever reader made them."""
-        for name in ("speaker", "group", "split", "language"):
+        for name in ("speaker", "group", "split", "language", "corpus"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, normalize_name(str(value)) or None)

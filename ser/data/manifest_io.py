@@ -23,7 +23,7 @@ _SPLITS = MappingProxyType(
     {"train": "train", "test": "test"} | dict.fromkeys(("validation", "valid", "val", "dev"), "validation")
 )
 
-_NAMES = ("speaker", "group", "split", "text")
+_NAMES = ("speaker", "group", "split", "text", "corpus")
 """Columns in which a placeholder such as nan counts as an empty cell."""
 
 _log = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ def read_manifest(path: str | Path, *, root: str | Path | None = None) -> Manife
     """Read the utterances of a CSV file or a file of JSON lines.
 
     An empty cell counts as missing, and white space around a cell is stripped. An utterance without an id gets its
-    path as id. A speaker, group, split or text that is a placeholder such as nan counts as missing, with a warning.
-    Columns other than those of `Utterance` are label fields.
+    path as id. A speaker, group, split, text or corpus that is a placeholder such as nan counts as missing, with a
+    warning. Columns other than those of `Utterance` are label fields.
 
     Args:
         path: `.csv` with a header, or `.jsonl` with one object per line; UTF-8. Only the column `path` is required.
@@ -208,6 +208,7 @@ def _utterance(cells: Cells, where: str, root: _Root) -> Utterance:
         labels={name: cell for name, cell in cells.items() if cell is not None and name not in COLUMNS},
         text=cells.get("text"),
         language=cells.get("language"),
+        corpus=cells.get("corpus"),
     )
 
 

@@ -17,7 +17,7 @@ from ser.errors import DataError
 from ser.files import read_text
 from ser.names import normalize_name
 
-COLUMNS = ("id", "path", "start", "end", "speaker", "group", "split", "text", "language")
+COLUMNS = ("id", "path", "start", "end", "speaker", "group", "split", "text", "language", "corpus")
 """Columns with a fixed meaning, in any case; every other column of a manifest is a label field."""
 
 TIMES = ("start", "end")

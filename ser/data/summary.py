@@ -27,6 +27,7 @@ class SplitSummary:
         speakers: Number of speakers; None if unknown.
         minutes: Minutes of speech; None if only frames are known.
         labels: Description of labels that are not classes, by row of the table.
+        corpora: Number of utterances of each corpus, where there are several.
     """
 
     name: str
@@ -39,6 +40,7 @@ class SplitSummary:
     speakers: int | None = None
     minutes: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    corpora: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def majority_floor(self) -> float | None:
@@ -48,8 +50,9 @@ class SplitSummary:
         return max(self.class_counts.values()) / self.utterances
 
     def to_dict(self) -> dict[str, Any]:
-        """Convert to plain values for JSON, including the majority floor."""
-        return asdict(self) | {"majority_floor": self.majority_floor}
+        """Convert to plain values for JSON, including the majority floor; without corpora if there is but one."""
+        plain = asdict(self) | {"majority_floor": self.majority_floor}
+        return plain if self.corpora else {key: value for key, value in plain.items() if key != "corpora"}
 
 
 def summarize(
@@ -61,6 +64,7 @@ def summarize(
     speakers: int | None = None,
     minutes: float | None = None,
     labels: Mapping[str, str] | None = None,
+    corpora: Mapping[str, int] | None = None,
 ) -> SplitSummary:
     """Summarise a split.
 
@@ -72,6 +76,7 @@ def summarize(
         speakers: Number of speakers, if known.
         minutes: Minutes of speech, if known.
         labels: See SplitSummary.
+        corpora: See SplitSummary.
 
     Raises:
         DataError: The split has no utterances.
@@ -92,6 +97,7 @@ def summarize(
         speakers=speakers,
         minutes=minutes,
         labels=dict(labels or {}),
+        corpora=dict(corpora or {}),
     )
 
 
@@ -126,6 +132,11 @@ def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:
         ["frames, max", *(str(split.frames_max) for split in summaries)],
     ]
     rows = [row for row in rows if set(row[1:]) != {"-"}]
+    corpora = dict.fromkeys(name for split in summaries for name in split.corpora)
+    rows += [
+        [f"of {name}", *(_share(split.corpora.get(name, 0), split.utterances) for split in summaries)]
+        for name in corpora
+    ]
     names = dict.fromkeys(name for split in summaries for name in split.class_counts or ())
     rows += [[name, *(_count(split, name) for split in summaries)] for name in names]
     notes = dict.fromkeys(name for split in summaries for name in split.labels)
@@ -140,5 +151,8 @@ def _count(split: SplitSummary, name: str) -> str:
     """Format a class's number of utterances and its share, so that shares in a column are aligned."""
     if split.class_counts is None:
         return "-"
-    count = split.class_counts.get(name, 0)
-    return f"{count} ({count / split.utterances:5.1%})"
+    return _share(split.class_counts.get(name, 0), split.utterances)
+
+
+def _share(count: int, total: int) -> str:
+    return f"{count} ({count / total:5.1%})"

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from ser.data.summary import SplitSummary
+from ser.mix.scores import CorpusScores
 from ser.splits.leaks import Leak
 from ser.targets.metrics import Result
 
@@ -31,6 +32,7 @@ class RunReport:
         results: Results of each task in each split, the main task first.
         unit: Unit that is scored.
         labelled_at: What has a label: an utterance, or each of its frames.
+        corpora: Scores of each corpus in each split; empty if there is but one corpus.
         takes_words: Whether the model reads words beside the audio.
         splits: Summary of each split.
         lengths: Number of frames of each utterance [N] in each split.
@@ -68,6 +70,7 @@ class RunReport:
     unit: Literal["utterance", "frame"] = "utterance"
     labelled_at: Literal["utterance", "frame"] = "utterance"
     takes_words: bool = False
+    corpora: Mapping[str, CorpusScores] = field(default_factory=dict)
 
     @property
     def has_few_speakers(self) -> bool:

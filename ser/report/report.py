@@ -14,6 +14,7 @@ from ser.data import summary
 from ser.data.summary import SplitSummary
 from ser.errors import DataError
 from ser.files import short, write_atomic
+from ser.mix.scores import score_cells
 from ser.report import figures, plots
 from ser.report.caveats import describe_caveats
 from ser.report.facts import RunReport
@@ -100,6 +101,9 @@ def markdown(run_dir: Path, report: RunReport) -> str:
     blocks += [*_headlines(report), "## Scores", format_markdown(header, rows)]
     if "train" in _scored_splits(report):
         blocks.append("The scores of train were computed during the training, on augmented utterances.")
+    for split, corpora in report.corpora.items():
+        header, *rows = score_cells(corpora)
+        blocks += [f"## Corpora of {split}", format_markdown(header, rows)]
     blocks += _pictures(run_dir, "Scores")
     blocks += ["## What these scores do not show", " ".join(describe_caveats(report))]
     for split, results in report.results.items():
@@ -165,10 +169,25 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
     facts.add_row("run folder", Text(str(short(run_dir))))
     for stamp in report.stamps:
         facts.add_row("note", Text(stamp, style="yellow"))
-    parts: list[RenderableType] = [_score_table(report), facts]
+    parts: list[RenderableType] = [_score_table(report), *_corpus_tables(report), facts]
     for purpose, words in next_commands(run_dir, report):
         parts += [Text(f"\n {purpose}", style="bold"), Text(fold_command(words))]
     return Group(*parts)
+
+
+def _corpus_tables(report: RunReport) -> list[Table]:
+    """Return a table with the scores of each corpus in the headline split, if there are several."""
+    tables = []
+    for split, corpora in report.corpora.items():
+        if split == report.headline_split:
+            header, *rows = score_cells(corpora)
+            table = Table(box=box.SIMPLE_HEAD, title=f"Corpora of {split}", title_justify="left")
+            for place, name in enumerate(header):
+                table.add_column(name, justify="right" if place else "left")
+            for row in rows:
+                table.add_row(*row)
+            tables.append(table)
+    return tables
 
 
 def _headlines(report: RunReport) -> list[str]:

@@ -36,7 +36,8 @@ def describe(settings: Train) -> None:
             sep="\n  ",
         )
     for label in splits.facts.labels:
-        print(f"label {label.raw}: {label.utterances} utterances, {label.mapped or 'dropped'}")
+        of = "" if label.corpus is None else f" of {label.corpus}"
+        print(f"label {label.raw}{of}: {label.utterances} utterances, {label.mapped or 'dropped'}")
     for line in (*splits.facts.remarks, *splits.facts.stamps):
         console.print(line, soft_wrap=True, highlight=False)
     if splits.manifests:

@@ -60,6 +60,7 @@ class SplitFacts:
         """Convert to plain values for JSON, without what is unknown, and without word vectors."""
         plain = asdict(replace(self, words=None))
         plain["leaks"] = None if self.leaks is None else [leak.to_dict() for leak in self.leaks]
+        plain["labels"] = [label.to_dict() for label in self.labels]
         plain["skipped"] = [{"id": name, "reason": reason} for name, reason in self.skipped]
         return {name: value for name, value in plain.items() if value is not None}
 

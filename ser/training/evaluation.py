@@ -16,6 +16,7 @@ from ser.checkpoints import checkpoint
 from ser.config.instantiate import build
 from ser.config.settings import Train
 from ser.curves import PostProcessing, fit_match
+from ser.mix.scores import flat_scores, score_corpora
 from ser.report import report
 from ser.report.facts import RunReport
 from ser.report.tensorboard import typed_settings, write_scores
@@ -166,12 +167,14 @@ def collect_facts(
         seconds: Duration of the run.
         others: Arguments of RunReport in which a single model and an ensemble differ.
     """
+    corpora = {split: found for split in scores.results if (found := score_corpora(run.path, split))}
     return RunReport(
         command=environment.typed_line(),
         seed=settings.seed,
         duration_s=seconds,
         num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
-        metrics=scores.metrics,
+        metrics={**scores.metrics, **flat_scores(corpora)},
+        corpora=corpora,
         results=scores.results,
         unit=tasks[0].target.resolution,
         labelled_at=tasks[0].target.labelled_at,

@@ -90,7 +90,7 @@ def _columns(labels: Mapping[str, Any], predicted: Mapping[str, Any]) -> dict[st
 def write_rows(
     folder: Path, split: str, scored: Sequence[tuple[Any, list[dict[str, Any]]]], data: SpeechData
 ) -> None:
-    """Write what `describe_predictions` returned, with the speakers.
+    """Write what `describe_predictions` returned, with the speakers and, if there are several, the corpora.
 
     Args:
         folder: Folder of the run.
@@ -99,7 +99,13 @@ def write_rows(
         data: Data of the run.
     """
     speakers = data.speakers.get(split, {})
-    rows = [{"id": name, "speaker": speakers.get(name), **row} for name, own in scored for row in own]
+    corpora = data.corpora.get(split)
+    known = {name: {"corpus": corpora.get(name)} if corpora else {} for name, _ in scored}
+    rows = [
+        {"id": name, "speaker": speakers.get(name), **known[name], **row}
+        for name, own in scored
+        for row in own
+    ]
     write_predictions(folder, split, rows)
 
 

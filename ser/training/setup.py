@@ -178,11 +178,13 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
         if source in splits.facts.speech
     }
     data.facts = replace(splits.facts, speech=speech, target=spec)
-    data.speakers = {
-        name: {each.id: each.speaker for each in splits.manifests[source] if each.speaker is not None}
-        for name, source in sources.items()
-        if source in splits.manifests
-    }
+    known = {name: splits.manifests[source] for name, source in sources.items() if source in splits.manifests}
+    for column in ("speaker", "corpus"):
+        named = {
+            name: {each.id: getattr(each, column) for each in manifest if getattr(each, column) is not None}
+            for name, manifest in known.items()
+        }
+        setattr(data, {"speaker": "speakers", "corpus": "corpora"}[column], named)
     return data
 
 

@@ -53,6 +53,7 @@ def stated(option: str) -> dict[str, Any]:
 
 NEEDED = {
     "data=manifest": ("data.path=data",),
+    "data=mix": ("data.corpora=[ravdess,emodb]",),
     "data=pattern": ("data.pattern=x",),
     "experiment=finetune": ("model.path=data",),
     "experiment=frozen": ("features.path=data",),
@@ -74,7 +75,7 @@ def chosen(request: pytest.FixtureRequest) -> tuple[str, DictConfig]:
     option = request.param
     of_recordings = ["data=folder"] if option.startswith(("split=", "label_map=")) else []
     of_recordings += ["data=sewa"] if option.startswith("words=") else []
-    root = [] if option == "data=manifest" else ["data.root=data"]
+    root = [] if option in ("data=manifest", "data=mix") else ["data.root=data"]
     target = ["target=regression"] if option in ("loss=ccc", "loss=l1", "loss=mse") else []
     return option, compose_train(*of_recordings, option, *target, *root, *NEEDED.get(option, ()))
 

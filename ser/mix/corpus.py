@@ -1,0 +1,265 @@
+"""Read several corpora as one: each by its own reader, with common labels and splits made within each."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ser.config.corpora import corpus_options
+from ser.corpora.recordings import AudioCorpus, label_fields
+from ser.data.label_map import LabelCount, LabelMap, map_labels, require_fields, require_labels
+from ser.data.manifest import Manifest, Utterance
+from ser.errors import ConfigError, DataError, did_you_mean
+from ser.features.extractors import Extractor
+from ser.mix.bandwidth import describe_narrow_bands, describe_rates, sample_rates
+from ser.mix.classes import (
+    class_of,
+    count_classes,
+    describe_dropped,
+    describe_lone_classes,
+    shared_classes,
+)
+from ser.mix.remedies import replace_settings, settings_of
+from ser.mix.rules import WithinCorpora
+from ser.splits.rules import Rule, for_pretraining, without_label
+
+_log = logging.getLogger(__name__)
+
+
+class MixedCorpus(AudioCorpus):
+    """Several corpora in one training.
+
+    Ids, speakers, groups and texts get the name of their corpus in front, so that equal names of two corpora stay
+    apart. Leaks are accepted if all corpora declare them.
+
+    Args:
+        corpora: Names of the corpora.
+        readers: Reader of each corpus, by its name.
+        corpora_root: Folder with a subfolder for each corpus; used by `readers`.
+        folders: Folders of corpora that lie elsewhere; used by `readers`.
+        settings: Settings of single corpora; used by `readers`.
+        labels: `shared` keeps the classes that all corpora have, `all` keeps all classes.
+        declared_leaks: Kinds of leaks that are accepted; None for those that all corpora have by design.
+        others: Further arguments of AudioCorpus, which hold for all corpora.
+    """
+
+    def __init__(
+        self,
+        corpora: str | Sequence[str],
+        readers: Mapping[str, AudioCorpus],
+        *,
+        corpora_root: str = ".",
+        folders: Mapping[str, str] | None = None,
+        settings: Mapping[str, Mapping[str, Any]] | None = None,
+        labels: Literal["shared", "all"] = "shared",
+        declared_leaks: Sequence[str] | None = None,
+        **others: Any,
+    ) -> None:
+        names = [corpora] if isinstance(corpora, str) else [str(name) for name in corpora]
+        _check_names(names, readers)
+        _check_keys(names, folders=folders or {}, settings=settings or {})
+        self.readers = {name: readers[name] for name in names}
+        by_design = set.intersection(*({*reader.declared_leaks} for reader in self.readers.values()))
+        super().__init__(
+            declared_leaks=sorted(by_design) if declared_leaks is None else declared_leaks, **others
+        )
+        self.labels = labels
+        for reader in self.readers.values():
+            reader.needs_labels = self.needs_labels
+        self.sources = dict.fromkeys(names, "")
+        self.split: Any = WithinCorpora(
+            {name: each.split for name, each in self.readers.items()}, self.sources
+        )
+        self._notes: list[str] = []
+
+    def utterances(self) -> Manifest:
+        """Read all corpora, with their names in front of ids, speakers, groups and texts."""
+        return _join(self._read())
+
+    def labelled(self) -> tuple[Manifest, list[LabelCount]]:
+        """Return the utterances of the classes that are kept, and the count of each raw label of each corpus.
+
+        Raises:
+            DataError: Labels do not fit the maps, or the corpora have no two classes in common.
+        """
+        manifests, counts = {}, []
+        for name, manifest in self._read().items():
+            with replace_settings(settings_of(name)):
+                manifests[name], found = self._label(name, manifest)
+            counts += [replace(each, corpus=name) for each in found]
+        self._notes = [
+            f"{each.corpus}: {each.utterances} {each.raw} are dropped by the label map."
+            for each in counts
+            if each.mapped is None and each.utterances
+        ]
+        if counts and not self.fields:
+            manifests, kept = self._keep_classes(manifests)
+            counts = [each if each.mapped in kept else replace(each, mapped=None) for each in counts]
+        return _join(manifests), counts
+
+    def _read(self) -> dict[str, Manifest]:
+        """Read each corpus, and refuse recordings that two of them share."""
+        manifests: dict[str, Manifest] = {}
+        owners: dict[Path, str] = {}
+        for name, reader in self.readers.items():
+            with replace_settings(settings_of(name)):
+                manifest = reader.utterances()
+            self.sources[name] = manifest.source
+            own = {utterance.path.resolve() for utterance in manifest}
+            if twice := sorted(path for path in own if path in owners):
+                raise DataError(
+                    f"data.corpora: {owners[twice[0]]} and {name} read {len(twice)} of the same files, such as "
+                    f"{twice[0]}. Name one of them, or give them different folders with data.folders.{name}=DIR"
+                )
+            owners |= dict.fromkeys(own, name)
+            manifests[name] = Manifest(
+                tuple(self._with_corpus(name, utterance, reader.label) for utterance in manifest),
+                manifest.source,
+            )
+        return manifests
+
+    def _with_corpus(self, name: str, utterance: Utterance, label: str) -> Utterance:
+        """Add the name of the corpus to an utterance, and rename its label field to the common one."""
+        labels = dict(utterance.labels)
+        if label != self.label and label in labels:
+            labels[self.label] = labels.pop(label)
+        named: dict[str, Any] = {
+            key: None if value is None else f"{name}/{value}"
+            for key in ("speaker", "group", "text")
+            for value in [getattr(utterance, key)]
+        }
+        return replace(utterance, id=f"{name}/{utterance.id}", corpus=name, labels=labels, **named)
+
+    def _label(self, name: str, manifest: Manifest) -> tuple[Manifest, list[LabelCount]]:
+        """Apply the map of a corpus, then the common one; count its raw labels."""
+        if not self.needs_labels and not all(self.label in utterance.labels for utterance in manifest):
+            return manifest, []
+        if not self.reads_label:
+            _require_any(name, manifest, self.fields)
+            return manifest, []
+        own = self.readers[name].label_map
+        if not self.fields:
+            require_labels(manifest, self.label, own or self.label_map)
+        manifest, counts = map_labels(manifest, self.label, own)
+        manifest, common = map_labels(manifest, self.label, self.label_map)
+        return manifest, _follow(counts, common) if own and self.label_map else counts if own else common
+
+    def _keep_classes(self, manifests: Mapping[str, Manifest]) -> tuple[dict[str, Manifest], set[str]]:
+        """Return the utterances of the classes that are kept, and these classes; note what is dropped."""
+        fields = self.class_fields
+        counts = count_classes(manifests, fields)
+        if self.labels == "all":
+            self._notes += describe_lone_classes(counts)
+            return dict(manifests), {label for own in counts.values() for label in own}
+        shared = shared_classes(counts)
+        self._notes += describe_dropped(counts, shared)
+        kept = {
+            name: Manifest(tuple(u for u in manifest if class_of(u, fields) in shared), manifest.source)
+            for name, manifest in manifests.items()
+        }
+        return kept, shared
+
+    @property
+    def class_fields(self) -> tuple[str, ...]:
+        """Return the label fields that make up a class."""
+        maps = [self.label_map, *(reader.label_map for reader in self.readers.values())]
+        found: list[LabelMap] = [each for each in maps if each]
+        return label_fields(found[0], self.label) if found else (self.label,)
+
+    def label_names(self) -> Sequence[str]:
+        """Return the label fields of the splits."""
+        return self.fields or self.class_fields
+
+    def rule(self, *, has_labels: bool) -> Rule:
+        """Return the rule that splits each corpus by itself."""
+        rule: WithinCorpora = self.split
+        if not self.reads_label:
+            rule = rule.change(without_label)
+        if not self.needs_labels:
+            rule = rule.change(lambda each: for_pretraining(each, has_labels=has_labels))
+        return rule
+
+    def suggest_folds(self, manifest: Manifest) -> list[str]:
+        """Return the settings of a sweep that tests every speaker of every corpus once."""
+        return list(self.split.suggest_folds(manifest))
+
+    def extra_remarks(self, manifest: Manifest, extractor: Extractor) -> list[str]:
+        """Describe what is dropped, and different sample rates."""
+        rates = describe_rates(sample_rates(_by_corpus(manifest)), extractor)
+        return [*super().extra_remarks(manifest, extractor), *self._notes, *rates]
+
+    def extra_stamps(self, manifest: Manifest, extractor: Extractor) -> list[str]:
+        """Describe corpora whose recordings have a narrower band than the features."""
+        return describe_narrow_bands(sample_rates(_by_corpus(manifest)), extractor)
+
+
+def _check_names(names: Sequence[str], readers: Mapping[str, AudioCorpus]) -> None:
+    """Refuse names that are unknown, are no corpora of recordings, or occur twice.
+
+    Raises:
+        ConfigError: There are some; the message names the first one.
+    """
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"data.corpora: '{twice[0]}' is named twice. Name each corpus once.")
+    for name in names:
+        if name not in readers:
+            is_known = name in corpus_options()
+            what = "is no corpus of single recordings" if is_known else "there is no such corpus"
+            remedy = "Name another." if is_known else did_you_mean(name, corpus_options())
+            raise ConfigError(f"data.corpora=[{name}]: {what}. {remedy}")
+    if not names:
+        raise ConfigError("data.corpora: names no corpus. Name two or more.")
+
+
+def _check_keys(names: Sequence[str], **given: Mapping[str, Any]) -> None:
+    """Refuse folders and settings of corpora that do not exist; those of corpora that are not named are unused.
+
+    Raises:
+        ConfigError: There are some; the message names the first one.
+    """
+    for key, values in given.items():
+        for name in values:
+            if name not in names and name not in corpus_options():
+                raise ConfigError(
+                    f"data.{key}.{name}: data.corpora names no such corpus. {did_you_mean(str(name), names)}"
+                )
+
+
+def _require_any(name: str, manifest: Manifest, fields: Sequence[str]) -> None:
+    """Check that a corpus has at least one of the label fields of the target.
+
+    Raises:
+        DataError: It has none.
+    """
+    known = {field for utterance in manifest for field in utterance.labels}
+    if not known & {*fields}:
+        raise DataError(
+            f"{manifest.source}: {name} has no labels {' or '.join(map(repr, fields))}, only "
+            f"{', '.join(map(repr, sorted(known))) or 'none'}. Leave it out of data.corpora, or translate its labels "
+            "with label_map=arousal_valence"
+        )
+    for field in fields:
+        if field in known:
+            require_fields(manifest, [field])
+        else:
+            _log.warning("%s: has no labels %r, so its utterances do not count there", name, field)
+
+
+def _follow(first: Sequence[LabelCount], second: Sequence[LabelCount]) -> list[LabelCount]:
+    """Return the count of each raw label through two maps, one after the other."""
+    then = {each.raw: each.mapped for each in second}
+    return [replace(each, mapped=None if each.mapped is None else then.get(each.mapped)) for each in first]
+
+
+def _join(manifests: Mapping[str, Manifest]) -> Manifest:
+    together = tuple(utterance for manifest in manifests.values() for utterance in manifest)
+    return Manifest(together, " + ".join(manifests))
+
+
+def _by_corpus(manifest: Manifest) -> dict[str, Manifest]:
+    parts: dict[str, list[Utterance]] = {}
+    for utterance in manifest:
+        parts.setdefault(str(utterance.corpus), []).append(utterance)
+    return {name: Manifest(tuple(part), name) for name, part in parts.items()}

@@ -1,0 +1,75 @@
+"""Split each corpus of a mix by its own rule, and join the splits."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ser.data.manifest import Manifest
+from ser.errors import ConfigError
+from ser.mix.remedies import replace_settings, settings_of
+from ser.splits.assignment import SPLITS, Assignment
+from ser.splits.folds import cross_validation
+from ser.splits.rules import Rule
+
+
+@dataclass(frozen=True)
+class WithinCorpora:
+    """Rule that splits each corpus by itself.
+
+    Args:
+        rules: Rule of each corpus, by its name.
+        sources: Folder or file of each corpus, for messages.
+    """
+
+    rules: Mapping[str, Rule]
+    sources: Mapping[str, str]
+
+    @property
+    def window_frames(self) -> int | None:
+        """Return the length of the windows into which utterances are cut; None keeps them whole."""
+        return getattr(next(iter(self.rules.values())), "window_frames", None)
+
+    def assign(self, manifest: Manifest) -> Assignment:
+        """Assign the utterances of each corpus as its rule does."""
+        parts: dict[str, list[np.ndarray]] = {}
+        for name, indices, own in self._corpora(manifest):
+            with replace_settings(settings_of(name)):
+                for split, chosen in self.rules[name].assign(own).items():
+                    parts.setdefault(split, []).append(indices[chosen])
+        return {split: np.sort(np.concatenate(parts[split])) for split in SPLITS if split in parts}
+
+    def change(self, convert: Callable[[Rule], Rule]) -> "WithinCorpora":
+        """Convert the rule of each corpus."""
+        return replace(self, rules={name: convert(rule) for name, rule in self.rules.items()})
+
+    def count_folds(self, manifest: Manifest) -> tuple[int, str]:
+        """Return the number of folds, which must be that of every corpus, and what they are.
+
+        Raises:
+            ConfigError: Corpora have different numbers of folds.
+        """
+        rules: Mapping[str, Any] = self.rules
+        counts = {name: int(rules[name].count_folds(own)[0]) for name, _, own in self._corpora(manifest)}
+        if len({*counts.values()}) > 1:
+            listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise ConfigError(f"folds: the corpora have different numbers of folds ({listed}). Use folds=5.")
+        return min(counts.values()), "each corpus is split by itself"
+
+    def suggest_folds(self, manifest: Manifest) -> list[str]:
+        """Return the settings of a sweep that tests every speaker once; empty if the corpora differ in them."""
+        found = [cross_validation(own, self.rules[name]) for name, _, own in self._corpora(manifest)]
+        return found[0] if all(words == found[0] for words in found) else []
+
+    def _corpora(self, manifest: Manifest) -> Iterator[tuple[str, np.ndarray, Manifest]]:
+        """Yield the name of each corpus, the indices [n] of its utterances, and these utterances."""
+        names = np.array([utterance.corpus for utterance in manifest])
+        for name in self.rules:
+            indices = np.flatnonzero(names == name)
+            if len(indices):
+                yield (
+                    name,
+                    indices,
+                    Manifest(manifest.select(indices.tolist()).utterances, self.sources[name]),
+                )

@@ -1,0 +1,177 @@
+"""Several corpora as one: labels, names, splits and what is dropped."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ser.config.settings import Train
+from ser.config.validate import check
+from ser.errors import SerError
+from ser.splits.base import Splits
+from ser.training import setup
+from tests.conftest import REPOSITORY
+
+soundfile = pytest.importorskip("soundfile")
+
+RAVDESS = {"01": "neutral", "03": "happiness", "04": "sadness", "05": "anger", "08": "surprise"}
+EMODB = {"N": "neutral", "F": "happiness", "T": "sadness", "W": "anger", "L": "boredom"}
+
+
+def write(root: Path, names: list[str], rate: int) -> None:
+    for number, name in enumerate(names):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(number).normal(0, 0.1, rate // 4), rate)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RAVDESS at 16 kHz, EmoDB at 8 kHz, and two folders with a subfolder per class."""
+    root = tmp_path_factory.mktemp("corpora")
+    write(root / "ravdess", [f"03-01-{e}-01-01-01-{s:02d}.wav" for e in RAVDESS for s in range(1, 7)], 16_000)
+    write(root / "emodb", [f"{s:02d}a01{e}a.wav" for e in EMODB for s in (3, 8, 9, 10, 11, 12)], 8_000)
+    write(root / "mine", [f"{e}/{s}.wav" for e in ("anger", "sadness") for s in range(6)], 16_000)
+    write(root / "words", [f"{e}/{s}.wav" for e in ("yes", "no") for s in range(6)], 16_000)
+    return root
+
+
+def settings_of(root: Path, *overrides: str) -> Train:
+    words = ["data=mix", f"data.corpora_root={root}", f"data.cache_dir={root / 'cache'}", *overrides]
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        return Train.of(check(compose("train", overrides=words)))
+
+
+def splits_of(root: Path, *overrides: str) -> Splits:
+    return setup.read_splits(settings_of(root, *overrides))
+
+
+BOTH = "data.corpora=[ravdess,emodb]"
+
+
+@pytest.fixture(scope="module")
+def both(root: Path) -> Splits:
+    return splits_of(root, BOTH)
+
+
+def everything(splits: Splits) -> list[Any]:
+    return [utterance for manifest in splits.manifests.values() for utterance in manifest]
+
+
+def test_each_corpus_is_split_by_its_own_speakers(both: Splits) -> None:
+    for name in ("ravdess", "emodb"):
+        speakers = [{u.speaker for u in manifest if u.corpus == name} for manifest in both.manifests.values()]
+        assert [len(own) for own in speakers] == [4, 1, 1]
+        assert len(set.union(*speakers)) == 6
+
+
+def test_names_of_two_corpora_stay_apart(both: Splits) -> None:
+    utterances = everything(both)
+    assert len({u.id for u in utterances}) == len(utterances) == 48
+    assert {u.id.partition("/")[0] == u.speaker.partition("/")[0] == u.corpus for u in utterances} == {True}
+    assert "emodb/03a01Wa" in {u.id for u in utterances}
+
+
+def test_classes_that_not_all_corpora_have_are_dropped_and_named(both: Splits) -> None:
+    assert {str(u.labels["emotion"]) for u in everything(both)} == {
+        "anger",
+        "happiness",
+        "neutral",
+        "sadness",
+    }
+    text = "\n".join(both.facts.remarks)
+    assert "ravdess: 6 of 30 utterances are dropped" in text
+    assert "6 surprise" in text
+    assert "6 boredom" in text
+    kept = {(each.corpus, each.raw): each.mapped for each in both.facts.labels}
+    assert kept["emodb", "boredom"] is None
+    assert kept["emodb", "anger"] == "anger"
+
+
+def test_a_narrow_corpus_is_stamped_and_rates_are_named(both: Splits) -> None:
+    assert any("emodb (nothing above 4000 Hz)" in stamp for stamp in both.facts.stamps)
+    assert any("ravdess 16000 Hz, emodb 8000 Hz" in remark for remark in both.facts.remarks)
+
+
+def test_all_classes_are_kept_where_asked(root: Path) -> None:
+    splits = splits_of(root, BOTH, "data.labels=all")
+    assert len(everything(splits)) == 60
+    assert "boredom: not in ravdess" in "\n".join(splits.facts.remarks)
+
+
+def test_a_common_map_makes_quadrants_of_all(root: Path) -> None:
+    splits = splits_of(root, BOTH, "label_map=quadrant", "target=quadrant")
+    assert splits.stores["train"].label_names == ("valence", "activation")
+    assert len(everything(splits)) == 60
+
+
+def test_values_come_from_a_map(root: Path) -> None:
+    splits = splits_of(root, BOTH, "label_map=arousal_valence", "target=regression")
+    assert len(everything(splits)) == 60
+    assert splits.stores["train"].label_names == ("arousal", "valence")
+
+
+def test_a_map_of_one_corpus_holds_for_it_alone(root: Path) -> None:
+    own = "{neutral:neutral,anger:anger,happiness:anger,sadness:null,boredom:null}"
+    splits = splits_of(root, BOTH, f"+data.settings.emodb.label_map={own}")
+    found = {(u.corpus, str(u.labels["emotion"])) for u in everything(splits)}
+    assert found == {(name, label) for name in ("ravdess", "emodb") for label in ("neutral", "anger")}
+    assert "emodb: 6 sadness are dropped by the label map." in splits.facts.remarks
+
+
+def test_the_summary_counts_each_corpus(root: Path, both: Splits) -> None:
+    data = setup.make_data(settings_of(root, BOTH), both)
+    train, _, test = data.summaries()
+    assert dict(train.corpora) == {"ravdess": 16, "emodb": 16}
+    assert test.to_dict()["corpora"] == {"ravdess": 4, "emodb": 4}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.corpora=[ravdess,emod]"], "there is no such corpus. Did you mean 'emodb'"),
+        (["data.corpora=[ravdess,ravdess]"], "'ravdess' is named twice"),
+        (["data.corpora=[ravdess,savee]"], r"savee: no such folder.*data\.folders\.savee=FOLDER"),
+        (["data.corpora=[ravdess,sewa]"], "no corpus of single recordings"),
+        (
+            ["data.corpora=[emodb,emodb4]", "+data.folders.emodb4=emodb"],
+            "emodb and emodb4 read 30 of the same",
+        ),
+        (
+            ["data.corpora=[ravdess,mine]", "+data.settings.mine={data:folder}"],
+            r"data\.settings\.mine\.speaker to a pattern",
+        ),
+        (
+            ["data.corpora=[ravdess,words]", '+data.settings.words={data:folder,speaker:"(.*)"}'],
+            "no class in common:\n  ravdess: anger, .*\n  words: no, yes",
+        ),
+        ([BOTH, "+data.settings.ravdes.label=emotion"], r"data\.settings\.ravdes.*Did you mean 'ravdess'"),
+        (
+            [BOTH, "+data.settings.ravdess.lable=emotion"],
+            r"data\.settings\.ravdess\.lable=emotion: unknown key",
+        ),
+        ([BOTH, "target=regression"], "ravdess has no labels 'arousal' or 'valence'"),
+        (
+            [BOTH, "+data.settings.emodb.label_map={anger:null}"],
+            "4 labels of 'emotion' are not in the label map",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(root: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(SerError, match=f"(?s){message}"):
+        splits_of(root, *overrides)
+
+
+def test_folds_are_counted_within_each_corpus(root: Path) -> None:
+    settings = settings_of(root, BOTH, "split=leave_one_speaker_out")
+    corpus = setup.build_corpus(settings, setup.example_target(settings.target))
+    assert corpus.split.count_folds(corpus.labelled()[0])[0] == 6
+
+
+def test_an_incomplete_copy_is_logged_for_each_corpus(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        splits_of(root, BOTH)
+    assert sum("a complete copy" in record.getMessage() for record in caplog.records) == 2
