@@ -68,6 +68,7 @@ def plan_batches(
     ranks: int = 1,
     classes: npt.ArrayLike | None = None,
     balance: Balance = "none",
+    quotas: npt.ArrayLike | None = None,
 ) -> Plan:
     """Plan the training batches of one epoch: similar lengths, random order; rank r takes `plan[r::ranks]`.
 
@@ -86,6 +87,7 @@ def plan_batches(
         classes: Class index of each utterance [N]; ignored without a balance.
         balance: Which utterances an epoch contains, see `epoch_indices`; the repeated or omitted ones change from
             epoch to epoch. If lengths differ, a few more may be omitted.
+        quotas: See `epoch_indices`.
 
     Raises:
         ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
@@ -94,7 +96,9 @@ def plan_batches(
     owners = np.zeros(len(lengths), dtype=np.int64) if classes is None else np.asarray(classes)
     budget = Budget(max_frames, max_utterances)
     check_positive("batching.pool", pool)
-    drawn = [epoch_indices(owners, balance, _rng(seed, early)) for early in (*range(_EPOCHS_COMPARED), epoch)]
+    wanted = None if quotas is None else np.asarray(quotas)
+    epochs = (*range(_EPOCHS_COMPARED), epoch)
+    drawn = [epoch_indices(owners, balance, _rng(seed, early), wanted) for early in epochs]
     pools = max(math.ceil(len(drawn[0]) / pool), min(len(drawn[0]), 2), 1)
     needed = max(
         len(_fill_pools(lengths, drawn[early], budget, pools, _rng(seed, early)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ser.batch import Padded, UtteranceId
-from ser.batching.class_balance import member_indices
+from ser.batching.class_balance import corpus_cells, corpus_quotas, member_indices
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
 from ser.batching.stateful_sampler import StatefulSampler
@@ -71,7 +71,12 @@ class SpeechData(L.LightningDataModule):
                 "batching.carry_state=true: recordings stay whole, so none of their sequences can be repeated or left "
                 f"out. Set {all_once}."
             )
-        if not target.class_names and (batching.balance != "none" or member is not None):
+        if batching.temperature is not None and (batching.balance != "corpora" or batching.temperature < 1):
+            raise ConfigError(
+                f"batching.temperature={batching.temperature:g}: is for balance=corpora, and 1 or more. "
+                "Set batching.temperature=null"
+            )
+        if not target.class_names and (batching.balance not in ("none", "corpora") or member is not None):
             raise ConfigError(
                 f"batching.balance={batching.balance}: this target has no classes that could be balanced. "
                 f"Set {all_once}."
@@ -79,6 +84,7 @@ class SpeechData(L.LightningDataModule):
         self.target = target
         self.seed = seed
         self.balance = batching.balance
+        self.temperature = batching.temperature
         self.extractor = extractor
         self.holds_waveforms = holds_waveforms
         self.limits = {
@@ -166,9 +172,28 @@ class SpeechData(L.LightningDataModule):
         """Return shuffled batches of similar length; after a resume, the remaining ones of the epoch."""
         if self._begins is not None:
             return self._restore(self._stateful_loader())
-        drawing = {"pool": self.pool, "seed": self.seed, "balance": self.balance}
-        classes = self._classes("train") if self.balance != "none" else None
-        return self._restore(self._loader("train", BucketSampler, **self.limits, **drawing, classes=classes))
+        drawing = {"pool": self.pool, "seed": self.seed, "balance": self.balance, **self._balancing()}
+        return self._restore(self._loader("train", BucketSampler, **self.limits, **drawing))
+
+    def _balancing(self) -> dict[str, np.ndarray]:
+        """Return what a balance draws by: the class of each training utterance, or its class in its corpus.
+
+        Raises:
+            ConfigError: Corpora are to be balanced, and there is but one.
+        """
+        if self.balance == "none":
+            return {}
+        if self.balance != "corpora":
+            return {"classes": self._classes("train")}
+        corpora = self.corpora_of("train")
+        if not corpora:
+            raise ConfigError(
+                "batching.balance=corpora: this data is of one corpus. Use batching.balance=oversample, or data=mix."
+            )
+        has_classes = bool(self.target.class_names)
+        classes = self._classes("train") if has_classes else np.zeros(len(corpora), dtype=np.int64)
+        quotas = corpus_quotas(corpora, classes, self.temperature)
+        return {"classes": corpus_cells(corpora, classes), "quotas": quotas}
 
     def val_dataloader(self) -> BucketLoader:
         """Return batches of whole utterances, longest first."""

@@ -97,6 +97,7 @@ class BucketSampler(PlannedSampler):
         ranks: Number of processes that train together.
         classes: Class index of each utterance [N]; ignored without a balance.
         balance: Which utterances an epoch contains, see `epoch_indices`.
+        quotas: See `epoch_indices`.
 
     Raises:
         ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
@@ -114,8 +115,9 @@ class BucketSampler(PlannedSampler):
         ranks: int = 1,
         classes: npt.ArrayLike | None = None,
         balance: Balance = "none",
+        quotas: npt.ArrayLike | None = None,
     ) -> None:
-        self.balancing: dict[str, Any] = {"classes": classes, "balance": balance}
+        self.balancing: dict[str, Any] = {"classes": classes, "balance": balance, "quotas": quotas}
         limits = {"max_frames": max_frames, "max_utterances": max_utterances}
         super().__init__(lengths, rank, {**limits, "pool": pool, "seed": seed, "ranks": ranks})
 

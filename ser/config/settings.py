@@ -154,7 +154,8 @@ class Batching:
     pool: int = 512
     crop_frames: int | None = None
     cut_frames: int | None = None
-    balance: Literal["none", "oversample", "undersample"] = "none"
+    balance: Literal["none", "oversample", "undersample", "corpora"] = "none"
+    temperature: float | None = None
     carry_state: bool = False
     overfit: int | None = None
     num_workers: int = 0

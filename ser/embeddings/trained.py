@@ -28,8 +28,8 @@ class TrainedModel(Embedder):
         if uses_speaker_normalization(trained.frontend):
             raise ConfigError(
                 f"{setting('extractor.ckpt', ckpt)}: "
-                f"was trained on features normalised by speaker, which needs all "
-                "recordings of a speaker. Use a model trained with frontend.normalize=global or utterance."
+                f"was trained on features normalised by {trained.frontend['normalize']}, which needs all its "
+                "recordings. Use a model trained with frontend.normalize=global or utterance."
             )
         if trained.model.pooling.resolution == "frame":
             raise ConfigError(

@@ -24,7 +24,7 @@ from ser.errors import ConfigError, DataError, setting
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.names import is_missing
-from ser.splits.speaker_normalize import normalize_by_speaker, uses_speaker_normalization
+from ser.splits.speaker_normalize import group_of, normalize_by_group, uses_speaker_normalization
 from ser.targets.base import Target
 from ser.targets.labels import encode_labels, label_columns
 from ser.targets.metrics import numbers
@@ -149,7 +149,13 @@ def features_of(
     read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
     manifest, store = manifest.select(read.kept.tolist()), read.store
     if uses_speaker_normalization(models[0].frontend):
-        store = normalize_by_speaker(store, manifest, models[0].frontend.get("floor"))
+        store = normalize_by_group(store, manifest, models[0].frontend)
+        if group_of(models[0].frontend) == "corpus":
+            _log.warning(
+                "%s: features are normalised by the statistics of these %d recordings, so that each answer depends on "
+                "the others (transductive)",
+                *(manifest.source, len(manifest)),
+            )
     fields = models[0].target.label_names
     if not any(field in utterance.labels for utterance in manifest for field in fields):
         if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
@@ -340,10 +346,15 @@ def check_fit(trained: Trained, first: Trained, store: Store, to_features: OnThe
         )
     if uses_speaker_normalization(trained.frontend) != (store.zscores is not None):
         raise ConfigError(
-            f"ckpt: {trained.path}: either the model or the input is normalised by speaker, not both. "
-            "Give recordings whose speakers a manifest names, and average models of one kind only."
+            f"ckpt: {trained.path}: either the model or the input is normalised by {_group_word(trained, first)}, not "
+            "both. Give recordings whose speakers a manifest names, and average models of one kind only."
         )
     check_same_target(trained, first)
+
+
+def _group_word(*models: Trained) -> str:
+    """Return the group by which one of some models normalises, for messages."""
+    return next((group for model in models if (group := group_of(model.frontend))), "speaker")
 
 
 def check_same_target(trained: Trained, first: Trained) -> None:

@@ -77,14 +77,15 @@ class UtteranceNormalizer(Normalizer):
         return audio.with_values(centred / std)
 
 
-class SpeakerNormalizer(Normalizer):
-    """Return features unchanged that are already normalised by speaker, see ser.splits.speaker_normalize."""
+class GroupNormalizer(Normalizer):
+    """Return features unchanged that are already normalised by group, see ser.splits.speaker_normalize."""
 
 
 NORMALIZERS = {
     "global": GlobalNormalizer,
     "utterance": UtteranceNormalizer,
-    "speaker": SpeakerNormalizer,
+    "speaker": GroupNormalizer,
+    "corpus": GroupNormalizer,
     "none": Normalizer,
 }
 
@@ -95,8 +96,8 @@ class Frontend(KeepsPrecision):
     Args:
         feature_dim: Number of values of a stored frame, F.
         normalize: Statistics of the z-scores: of the training split (`global`) or of the utterance (`utterance`), or
-            `none`; `speaker` expects features that are floored and normalised by speaker already, see
-            ser.splits.speaker_normalize.
+            `none`; `speaker` and `corpus` expect features that are floored and normalised by speaker or corpus already,
+            see ser.splits.speaker_normalize.
         floor: Smallest log-mel, in the unit of the stored features; lower values are raised to it. None for no floor.
             Digital silence is stored as -36 and would dominate the z-scores.
         delta_scale: Factor of deltas, which are appended as a second channel; 0 for no deltas. Deltas of normalised
@@ -109,7 +110,7 @@ class Frontend(KeepsPrecision):
         self,
         feature_dim: int,
         *,
-        normalize: Literal["global", "utterance", "speaker", "none"] = "global",
+        normalize: Literal["global", "utterance", "speaker", "corpus", "none"] = "global",
         floor: float | None = None,
         delta_scale: float = 0.0,
         delta_align: Align = "centered",
@@ -123,7 +124,7 @@ class Frontend(KeepsPrecision):
         self.normalize = normalize
         self.delta_align = delta_align
         self.normalizer = NORMALIZERS[normalize](feature_dim)
-        self.floor = None if normalize == "speaker" else floor
+        self.floor = None if isinstance(self.normalizer, GroupNormalizer) else floor
         self.delta_scale = delta_scale
         self.num_channels = 2 if delta_scale else 1
         self.out_dim = feature_dim * self.num_channels
@@ -178,9 +179,9 @@ class Frontend(KeepsPrecision):
         """Refuse settings that need future frames.
 
         Raises:
-            ConfigError: Normalisation is by utterance or speaker, or deltas are centered.
+            ConfigError: Normalisation is by utterance, speaker or corpus, or deltas are centered.
         """
-        if self.normalize in ("utterance", "speaker"):
+        if self.normalize in ("utterance", "speaker", "corpus"):
             raise ConfigError(
                 f"frontend.normalize={self.normalize}: the statistics of the {self.normalize} are known only at the "
                 "end. Train with frontend.normalize=global."

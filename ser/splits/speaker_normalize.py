@@ -1,12 +1,12 @@
-"""Normalise by speaker, as SERAB does: z-scores over all recordings of a speaker within a split.
+"""Normalise by group: z-scores over all recordings of a speaker, or of a corpus, within a split.
 
-It needs no labels, but it needs the other test recordings of a test speaker: it is transductive, and results are
-stamped with that.
+By speaker is what SERAB does. It needs no labels, but it needs the other test recordings of a test speaker or corpus:
+it is transductive, and results are stamped with that.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,38 +15,80 @@ from ser.data.store import Store
 from ser.errors import ConfigError, DataError
 from ser.splits.base import Splits
 
+Group = Literal["speaker", "corpus"]
+"""Column of a manifest whose recordings are normalised together."""
+
 STAMP = (
     "transductive: each speaker's features are normalised with all recordings of the speaker, also in test"
 )
+STAMPS: Mapping[Group, str] = {
+    "speaker": STAMP,
+    "corpus": "transductive: each corpus's features are normalised with all its recordings in a split, also in test",
+}
+
+
+def group_of(frontend: Mapping[str, Any]) -> Group | None:
+    """Return the group by which a frontend's spec normalises; None if it is another kind of normalisation."""
+    normalize: Group = frontend.get("normalize", "global")
+    return normalize if normalize in STAMPS else None
 
 
 def uses_speaker_normalization(frontend: Mapping[str, Any]) -> bool:
-    """Return whether a frontend's spec sets normalisation by speaker."""
-    return frontend.get("normalize") == "speaker"
+    """Return whether a frontend's spec sets normalisation by speaker or corpus, which needs several recordings."""
+    return group_of(frontend) is not None
 
 
 def normalize_splits(splits: Splits, frontend: Mapping[str, Any]) -> Splits:
-    """Normalise all splits by speaker if a frontend's spec sets it, and stamp them.
+    """Normalise all splits by speaker or corpus if a frontend's spec sets it, and stamp them.
 
     Raises:
         ConfigError: The corpus has no manifest, so speakers are unknown.
         DataError: The speakers of some utterances are unknown.
     """
-    if not uses_speaker_normalization(frontend):
+    group = group_of(frontend)
+    if group is None:
         return splits
-    if not splits.manifests:
+    if not splits.manifests and group == "speaker":
         raise ConfigError(
             "frontend.normalize=speaker: the speakers of these files are unknown. Use global, utterance or none."
         )
-    for manifest in splits.manifests.values():
-        remedy = speaker_remedy(manifest, "the column 'speaker'")
-        _refuse_unknown(manifest, f"{remedy}, or use frontend.normalize=global")
-    stores = {
-        name: normalize_by_speaker(store, splits.manifests[name], frontend.get("floor"))
-        for name, store in splits.stores.items()
-    }
-    facts = replace(splits.facts, stamps=[*splits.facts.stamps, STAMP])
+    stores = {}
+    for name, store in splits.stores.items():
+        manifest = splits.manifests.get(name)
+        if group == "speaker" and manifest is not None:
+            remedy = speaker_remedy(manifest, "the column 'speaker'")
+            _refuse_unknown(manifest, f"{remedy}, or use frontend.normalize=global")
+        stores[name] = normalize_by_group(store, manifest, frontend)
+    facts = replace(splits.facts, stamps=[*splits.facts.stamps, STAMPS[group]])
     return replace(splits, stores=stores, facts=facts)
+
+
+def normalize_by_group(store: Store, manifest: Manifest | None, frontend: Mapping[str, Any]) -> Store:
+    """Normalise the features of each utterance by its speaker or corpus.
+
+    Args:
+        store: Store of N utterances.
+        manifest: Manifest of the same N utterances, in that order; None if they are of one corpus.
+        frontend: Spec of a frontend that normalises by group.
+
+    Raises:
+        DataError: The speakers of some utterances are unknown.
+    """
+    group = group_of(frontend)
+    assert group is not None
+    if group == "speaker":
+        assert manifest is not None
+        return normalize_by_speaker(store, manifest, frontend.get("floor"))
+    return store.with_zscores(corpora_of(manifest, len(store)), floor=frontend.get("floor"))
+
+
+def corpora_of(manifest: Manifest | None, utterances: int) -> np.ndarray:
+    """Return the index of the corpus of each utterance [N]; those without a name are one corpus."""
+    if manifest is None:
+        return np.zeros(utterances, dtype=np.int64)
+    names = [utterance.corpus or "" for utterance in manifest]
+    indices: np.ndarray = np.unique(names, return_inverse=True)[1]
+    return indices
 
 
 def normalize_by_speaker(store: Store, manifest: Manifest, floor: float | None) -> Store:

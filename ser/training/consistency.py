@@ -333,8 +333,8 @@ def _check_over_time(settings: Train, target: str) -> None:
     """Refuse what needs one speaker or one class for a recording, where labels and words are over time."""
     if uses_speaker_normalization(settings.frontend):
         raise ConfigError(
-            "frontend.normalize=speaker: would normalise the audio of a speaker, but the steps of this target hold "
-            "words, too. Set frontend.normalize=global."
+            f"frontend.normalize={settings.frontend['normalize']}: would normalise audio, but the steps of this target "
+            "hold words, too. Set frontend.normalize=global."
         )
     if settings.callbacks.get("recordings"):
         raise ConfigError(

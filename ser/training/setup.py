@@ -101,8 +101,8 @@ def read_splits(settings: Train) -> Splits:
         return normalize_splits(splits, settings.frontend)
     if uses_speaker_normalization(settings.frontend):
         raise ConfigError(
-            "frontend.normalize=speaker: features that are computed in every step, as with waveform_augment, have no "
-            "statistics of a speaker. Use frontend.normalize=utterance or global."
+            f"frontend.normalize={settings.frontend['normalize']}: features that are computed in every step, as with "
+            "waveform_augment, have no statistics of a speaker or corpus. Use frontend.normalize=utterance or global."
         )
     return splits
 
@@ -217,7 +217,7 @@ def check_target(settings: Train, target: Target) -> None:
         return
     balance = settings.batching.balance
     needs_classes = {
-        f"batching.balance={balance}": (balance != "none", "batching.balance=none"),
+        f"batching.balance={balance}": (balance not in ("none", "corpora"), "batching.balance=none"),
         f"ensemble={settings.ensemble}": (settings.ensemble is not None, "ensemble=null"),
         "callbacks.output_space": (
             bool(settings.callbacks.get("output_space")),

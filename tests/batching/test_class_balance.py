@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser.batching.bucketing import plan_batches
-from ser.batching.class_balance import ensemble_size, epoch_indices, member_indices
+from ser.batching.class_balance import (
+    corpus_cells,
+    corpus_quotas,
+    ensemble_size,
+    epoch_indices,
+    member_indices,
+)
 from ser.batching.samplers import BucketSampler
 from ser.errors import ConfigError
 
@@ -80,3 +86,33 @@ def test_classes_of_one_size_need_one_member():
 def test_a_member_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match=r"member 3: there are 3, counted from 0\. Give one of them"):
         member_indices(LOPSIDED, 3, 3, seed=0)
+
+
+CORPORA = ["big"] * 60 + ["small"] * 12
+OF_EACH = np.repeat([0, 1, 0, 1], [45, 15, 4, 8])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "expected"),
+    [(1, [45, 15, 4, 8]), (None, [18, 18, 18, 18])],
+)
+def test_quotas_are_sizes_at_temperature_1_and_equal_without(temperature, expected):
+    assert corpus_quotas(CORPORA, OF_EACH, temperature).tolist() == expected
+
+
+def test_quotas_follow_the_formula_and_add_up_to_the_epoch():
+    quotas = corpus_quotas(CORPORA, OF_EACH, 2)
+    shares = np.sqrt([60, 12]) / np.sqrt([60, 12]).sum()
+    within = np.sqrt([45, 15]) / np.sqrt([45, 15]).sum(), np.sqrt([4, 8]) / np.sqrt([4, 8]).sum()
+    exact = 72 * np.concatenate([shares[0] * within[0], shares[1] * within[1]])
+    np.testing.assert_allclose(quotas, exact, atol=1)
+    assert quotas.sum() == 72
+
+
+def test_an_epoch_of_balanced_corpora_repeats_no_utterance_more_than_needed():
+    cells, quotas = corpus_cells(CORPORA, OF_EACH), corpus_quotas(CORPORA, OF_EACH, None)
+    drawn = epoch_indices(cells, "corpora", np.random.default_rng(0), quotas)
+    assert counts_of(drawn, cells) == [18, 18, 18, 18]
+    times = np.bincount(drawn, minlength=72)
+    for cell in range(4):
+        assert np.ptp(times[cells == cell]) <= 1

@@ -30,6 +30,7 @@ WITHOUT_EFFECT = {
     "batching.num_workers": "where batches are put together",
     "batching.cut_frames": "null: see test_language_stream.py",
     "batching.overfit": "null: see test_train.py",
+    "batching.temperature": "null: see test_class_balance.py",
 }
 OF_WORDS = ("model.text_dim=8", "frontend.delta_scale=0")
 NEEDED = {"model=fusion": OF_WORDS, "model=semantic": OF_WORDS}

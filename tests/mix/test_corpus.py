@@ -175,3 +175,36 @@ def test_an_incomplete_copy_is_logged_for_each_corpus(root: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         splits_of(root, BOTH)
     assert sum("a complete copy" in record.getMessage() for record in caplog.records) == 2
+
+
+def test_balanced_corpora_have_equal_shares_of_an_epoch(root: Path, both: Splits) -> None:
+    data = setup.make_data(settings_of(root, BOTH, "balance=corpora"), both)
+    batches = list(data.train_dataloader())
+    names = [str(name).partition("/")[0] for batch in batches for name in batch.ids]
+    assert names.count("ravdess") == names.count("emodb") == 16
+
+
+def test_a_corpus_is_normalised_by_itself_and_stamped(root: Path) -> None:
+    splits = splits_of(root, BOTH, "frontend.normalize=corpus")
+    assert any(stamp.startswith("transductive: each corpus") for stamp in splits.facts.stamps)
+    store, manifest = splits.stores["test"], splits.manifests["test"]
+    for name in ("ravdess", "emodb"):
+        own = np.array([index for index, u in enumerate(manifest) if u.corpus == name])
+        frames = np.concatenate([*store.select(own).chunks(1000)])
+        np.testing.assert_allclose(frames.mean(0), 0, atol=1e-4)
+
+
+def test_one_corpus_cannot_be_balanced_with_others(root: Path) -> None:
+    settings = settings_of(root, BOTH, "balance=corpora")
+    data = setup.make_data(settings, splits_of(root, BOTH))
+    data.corpora = {}
+    with pytest.raises(SerError, match="is of one corpus"):
+        data.train_dataloader()
+
+
+@pytest.mark.parametrize(
+    "settings", [["balance=corpora", "batching.temperature=0.5"], ["batching.temperature=2.0"]]
+)
+def test_a_temperature_without_effect_is_refused(root: Path, both: Splits, settings: list[str]) -> None:
+    with pytest.raises(SerError, match="is for balance=corpora, and 1 or more"):
+        setup.make_data(settings_of(root, BOTH, *settings), both)

@@ -12,7 +12,7 @@ from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.data.store_io import new_store
 from ser.errors import DataError
-from ser.splits.speaker_normalize import normalize_by_speaker
+from ser.splits.speaker_normalize import normalize_by_group, normalize_by_speaker
 from tests.commands import TINY, run
 
 LENGTHS = [30, 1, 70, 64, 5, 12]
@@ -133,3 +133,16 @@ def test_where_no_speaker_has_statistics_training_is_refused(
     failed = run("train.py", *filled, "frontend.normalize=speaker", *TINY, cwd=tmp_path, code=1)
     assert words in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("corpora", [["x", "y", "x", "y", "x", "x"], [None] * 6])
+def test_the_frames_of_each_corpus_have_mean_zero_and_deviation_one(
+    store: Store, corpora: list[str | None]
+) -> None:
+    rows = tuple(Utterance(str(index), Path("a.wav"), corpus=name) for index, name in enumerate(corpora))
+    scaled = normalize_by_group(store, Manifest(rows, "table.csv"), {"normalize": "corpus"})
+    for corpus in {*corpora}:
+        own = [index for index, name in enumerate(corpora) if name == corpus]
+        found = np.concatenate([frames_of(scaled, index) for index in own])[:, :3]
+        np.testing.assert_allclose(found.mean(0), 0, atol=1e-5)
+        np.testing.assert_allclose(found.std(0), 1, atol=1e-5)
