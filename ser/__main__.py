@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a model, choose the best epoch on validation, score it, write a report",
     "predict": "predict recordings, a stream or a file of the challenge with a trained model",
+    "evaluate": "score a trained model on any labelled corpus, folder or table",
     "compare": "compare runs and sweeps: 95% intervals, a test for each pair, plots",
     "ensemble": "average finished runs, with weights fitted on validation",
     "describe": "print speakers, classes and leaks of a corpus, and draw some recordings",

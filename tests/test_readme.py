@@ -140,6 +140,7 @@ def compose(words: list[str]) -> None:
     existing = {
         "predict": ["ckpt", "input"],
         "export": ["ckpt"],
+        "evaluate": ["ckpt"],
         "align": ["audio", "transcript"],
         "serab": ["corpora_root"],
     }.get(name, [])

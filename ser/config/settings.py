@@ -203,6 +203,20 @@ class Train(Settings):
     sweep: Sweep = Sweep()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Train):
+    """Settings of `ser evaluate`: those of a training that are about its data, and its own."""
+
+    ckpt: str | list[str]
+    output: str | None
+    overwrite: bool
+    subset: Literal["all", "train", "validation", "test"]
+    by: str | list[str]
+    calibrate: bool
+    device: str
+    max_frames: int | None
+
+
 def names_of(value: str | list[str]) -> list[str]:
     """Return the names in a setting that takes one name or a list."""
     return [value] if isinstance(value, str) else value
@@ -215,6 +229,7 @@ SCHEMAS: dict[str, type[Settings]] = {
     "align": Align,
     "serab": Serab,
     "train": Train,
+    "evaluate": Evaluate,
 }
 """Primary config -> class of its settings."""
 

@@ -85,9 +85,25 @@ class ChallengeCorpus:
             stores["test"] = self._read_test(self.test, feature_dim)
         return Splits(stores, SplitFacts(stamps=self.stamps))
 
-    def _read_test(self, name: str, feature_dim: int) -> Store:
+    def read_split(self, split: str) -> Store | None:
+        """Read the file of one split, whose labels may be missing; None if no file is set for it.
+
+        Args:
+            split: Name of the split.
+
+        Raises:
+            DataError: The file is missing, damaged or of the wrong shape.
+        """
+        name = {"train": self.train, "validation": self.validation, "test": self.test}[split]
+        if name is None:
+            return None
+        if split == "test":
+            return self._read_test(name, self.feature_dim, labels="optional")
+        return self._read(name, labels="optional")
+
+    def _read_test(self, name: str, feature_dim: int | None, labels: Labels = "required") -> Store:
         if self.test_labels is None:
-            return self._read(name, feature_dim=feature_dim)
+            return self._read(name, feature_dim=feature_dim, labels=labels)
         store = self._read(name, feature_dim=feature_dim, labels="optional")
         return store.with_labels(read_labels(self.root / self.test_labels, store.ids), LABEL_NAMES)
 

@@ -144,6 +144,30 @@ def features_of(
         ConfigError: See `extractor_of`.
         DataError: A recording cannot be used.
     """
+    manifest, store, _ = read_for_models(manifest, models, cache_dir=cache_dir, on_error=on_error)
+    fields = models[0].target.label_names
+    if not any(field in utterance.labels for utterance in manifest for field in fields):
+        if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
+            _log.info(
+                "%s: not scored, as it has no label %s, only %s",
+                *(manifest.source, " or ".join(map(repr, fields)), ", ".join(map(repr, others))),
+            )
+        return manifest, store
+    return manifest, with_target_labels(manifest, store, models)
+
+
+def read_for_models(
+    manifest: Manifest, models: Sequence[Trained], *, cache_dir: str, on_error: OnError
+) -> tuple[Manifest, Store, list[tuple[str, str]]]:
+    """Compute the features on which the models were trained, without labels.
+
+    Returns:
+        The recordings that could be read, their features, and the id and reason of each that could not.
+
+    Raises:
+        ConfigError: See `extractor_of`.
+        DataError: A recording cannot be used.
+    """
     extractor = extractor_of(models)
     settings = json.dumps(extractor.portable(models[0].features), sort_keys=True)
     read = read_features(manifest, extractor, cache_dir=cache_dir, settings=settings, on_error=on_error)
@@ -156,16 +180,14 @@ def features_of(
                 "the others (transductive)",
                 *(manifest.source, len(manifest)),
             )
+    return manifest, store, read.skipped
+
+
+def with_target_labels(manifest: Manifest, store: Store, models: Sequence[Trained]) -> Store:
+    """Add the labels of a manifest in the fields of the models' target; a missing one is ""."""
     fields = models[0].target.label_names
-    if not any(field in utterance.labels for utterance in manifest for field in fields):
-        if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
-            _log.info(
-                "%s: not scored, as it has no label %s, only %s",
-                *(manifest.source, " or ".join(map(repr, fields)), ", ".join(map(repr, others))),
-            )
-        return manifest, store
     labels = np.array([[_label(utterance.labels, field) for field in fields] for utterance in manifest])
-    return manifest, store.with_labels(labels, fields)
+    return store.with_labels(labels, fields)
 
 
 def _label(labels: Mapping[str, Label], field: str) -> str:

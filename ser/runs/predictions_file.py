@@ -68,6 +68,16 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_csv(path, [*rows[0]] if rows else [], cells)
 
 
+def answer_columns(labels: Mapping[str, Any], predicted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a row, in which predictions are told from labels by their names."""
+    renamed = {"label": "prediction"}
+    others = {
+        renamed.get(name, name if name.startswith("p_") else f"prediction_{name}"): value
+        for name, value in predicted.items()
+    }
+    return {**labels, **others}
+
+
 def _format(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 

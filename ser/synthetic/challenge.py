@@ -13,6 +13,7 @@ import torch
 
 from ser.batch import Padded
 from ser.corpora.challenge import ChallengeCorpus
+from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extractors import CHALLENGE, LogMel
 from ser.splits.base import Splits
@@ -156,3 +157,8 @@ class DemoCorpus(ChallengeCorpus):
         """Generate missing files, then read them as ChallengeCorpus does."""
         generate(self.root, seed=self.seed)
         return super().splits(features)
+
+    def read_split(self, split: str) -> Store | None:
+        """Generate missing files, then read one as ChallengeCorpus does."""
+        generate(self.root, seed=self.seed)
+        return super().read_split(split)

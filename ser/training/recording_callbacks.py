@@ -17,7 +17,7 @@ from ser.config.instantiate import build
 from ser.errors import ConfigError
 from ser.files import write_atomic
 from ser.report import stream_plot
-from ser.runs.predictions_file import write_predictions
+from ser.runs.predictions_file import answer_columns, write_predictions
 from ser.targets.metrics import ClassificationScores, accuracy, majority_floor, recall, uar
 from ser.training.callbacks import EvaluationCallback, data_of, gather_lists, save_picture, task_of
 from ser.training.task import Task
@@ -61,7 +61,7 @@ def describe_predictions(
     curves = target.curves(outputs, batch.audio.lengths)
     for name, labels, curve in zip(batch.ids, batch.targets.values, curves, strict=True):
         columns = zip(target.label_columns(labels[: len(curve)]), target.predictions(curve), strict=True)
-        found.append((name, [{"step": step, **_columns(*pair)} for step, pair in enumerate(columns)]))
+        found.append((name, [{"step": step, **answer_columns(*pair)} for step, pair in enumerate(columns)]))
     return found
 
 
@@ -74,17 +74,7 @@ def describe_answers(target: Any, answers: Tensor, batch: Batch) -> list[tuple[A
         batch: Batch of B utterances.
     """
     pairs = zip(target.label_columns(batch.labels), target.predictions(answers), strict=True)
-    return [(name, [_columns(*pair)]) for name, pair in zip(batch.ids, pairs, strict=True)]
-
-
-def _columns(labels: Mapping[str, Any], predicted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns of a row, in which predictions are told from labels by their names."""
-    renamed = {"label": "prediction"}
-    others = {
-        renamed.get(name, name if name.startswith("p_") else f"prediction_{name}"): value
-        for name, value in predicted.items()
-    }
-    return {**labels, **others}
+    return [(name, [answer_columns(*pair)]) for name, pair in zip(batch.ids, pairs, strict=True)]
 
 
 def write_rows(

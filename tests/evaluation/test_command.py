@@ -1,0 +1,92 @@
+"""The command `ser evaluate`."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.commands import TINY, run
+
+ONCE = (*TINY, "trainer.max_epochs=1")
+
+
+@pytest.fixture(scope="module")
+def folder(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a run of quadrants (RUN), and recordings in a folder for each class."""
+    cwd = tmp_path_factory.mktemp("evaluate")
+    quadrants = ("data=ravdess", f"data.root={recordings}", "label_map=quadrant", "target=quadrant")
+    run("train.py", *quadrants, *ONCE, "hydra.run.dir=RUN", cwd=cwd)
+    names = {"neutral": "neutral", "happiness": "happy", "sadness": "sad", "anger": "awe"}
+    for emotion, name in names.items():
+        shutil.copytree(recordings / emotion, cwd / "classes" / name)
+    shutil.copy(sorted((cwd / "classes" / "sad").glob("*.wav"))[0], cwd / "whole.wav")
+    (cwd / "classes" / "sad" / "broken.wav").write_bytes((cwd / "whole.wav").read_bytes()[:60])
+    return cwd
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    return [*csv.DictReader(path.read_text().splitlines())]
+
+
+def test_the_test_split_gets_the_scores_of_the_training(folder: Path, recordings: Path) -> None:
+    data = ("data=ravdess", f"data.root={recordings}")
+    result = run("ser", "evaluate", "ckpt=RUN", *data, "subset=test", cwd=folder)
+    assert "LEAK" not in result.stdout
+    output = folder / "RUN" / "evaluations" / "ravdess_test"
+    found = json.loads((output / "metrics.json").read_text())
+    trained = json.loads((folder / "RUN" / "metrics.json").read_text())
+    for name in ("accuracy", "uar", "macro_f1", "valence_accuracy"):
+        assert found[name] == pytest.approx(trained[f"test/{name}"], abs=1e-6)
+    assert (output / "confusion.png").is_file()
+    own, other = table(output / "predictions.csv"), table(folder / "RUN" / "predictions_test.csv")
+    assert {row["id"]: row["prediction"] for row in own} == {row["id"]: row["prediction"] for row in other}
+
+
+def test_a_folder_for_each_class_is_scored_and_leaks_are_named(folder: Path) -> None:
+    result = run("ser", "evaluate", "ckpt=RUN", "data=folder", "data.root=classes", cwd=folder)
+    output = folder / "RUN" / "evaluations" / "folder_classes"
+    found, rows = json.loads((output / "metrics.json").read_text()), table(output / "predictions.csv")
+    assert found["utterances"] == len(rows) == 36
+    right = [row["label"] == row["prediction"] for row in rows]
+    assert found["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
+    reasons = [row["reason"].partition(":")[0] for row in table(output / "left_out.csv")]
+    assert sorted({*reasons}) == ["cannot be read", "no class of the model"]
+    assert reasons.count("no class of the model") == 12
+    assert "LEAK: the model was trained on" in result.stdout
+    report = (output / "report.md").read_text()
+    assert "> **Note:** LEAK: the model was trained on" in report
+    assert "## By training" in report
+    assert "No utterance has the class anger" in report
+    again = run("ser", "evaluate", "ckpt=RUN", "data=folder", "data.root=classes", cwd=folder, code=1)
+    assert "holds an evaluation already. Add overwrite=true" in again.stderr
+
+
+def test_a_file_of_the_challenge_is_scored(folder: Path, challenge: Path) -> None:
+    run("train.py", "data=challenge", f"data.root={challenge}", *ONCE, "hydra.run.dir=CHA", cwd=folder)
+    words = ("data=challenge", f"data.root={challenge}", "output=cha")
+    result = run("ser", "evaluate", "ckpt=CHA", *words, cwd=folder)
+    found = json.loads((folder / "cha" / "metrics.json").read_text())
+    assert (found["utterances"], found["trained_on"]) == (96, 64)
+    assert "trained on 64 of the 96 utterances, the first is 'train/0'" in result.stdout
+    (validation,) = (row for row in table(folder / "cha" / "groups.csv") if row["value"] == "validation")
+    trained = json.loads((folder / "CHA" / "metrics.json").read_text())
+    assert float(validation["accuracy"]) == pytest.approx(trained["validation/accuracy"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("model=lstm",), "model=lstm: is a setting of trainings"),
+        (("output=RUN",), "output=RUN: is the folder of a run. Give another folder."),
+        (("ckpt=[RUN,RUN]",), "2 checkpoints have no folder in common. Set output=FOLDER."),
+        (("by=[sexx]", "output=by"), "by=[sexx]: classes has no such column. Did you mean 'sex'?"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_meant_is_refused(
+    words: tuple[str, ...], message: str, folder: Path
+) -> None:
+    given = ("ckpt=RUN", *words) if not words[0].startswith("ckpt") else words
+    result = run("ser", "evaluate", *given, "data=folder", "data.root=classes", cwd=folder, code=1)
+    assert message in result.stderr
