@@ -72,6 +72,7 @@ class Batch:
         speech: Mask of speech [B, T] bool, false on silence and padding; None without silence detection.
         continues: Whether each sequence continues that of the same row in the previous batch [B] bool; None if no row
             does.
+        groups: Index of each utterance's speaker or corpus [B] int64, for a head that normalises by it; None without.
     """
 
     ids: Sequence[UtteranceId]
@@ -80,6 +81,7 @@ class Batch:
     keys: Tensor
     speech: Tensor | None = None
     continues: Tensor | None = None
+    groups: Tensor | None = None
 
     @property
     def labels(self) -> Tensor:

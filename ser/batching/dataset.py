@@ -72,6 +72,7 @@ class UtteranceDataset(Dataset[Batch]):
             keys=keys,
             speech=self.store.gather_speech(*spans),
             continues=None if draw.continues is None else torch.tensor(draw.continues),
+            groups=None if self.store.groups is None else torch.from_numpy(self.store.groups[indices]),
         )
 
     def _targets(

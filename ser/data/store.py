@@ -80,6 +80,7 @@ class Store:
         words: Words of each step, whose vectors follow the audio's values; None without words.
         step_labels: Labels over time [sum of T, K] float32, NaN where there is none, in the order of `label_names`;
             None for labels of utterances.
+        groups: Index of each utterance's speaker or corpus [N] int64, for a head that normalises by it; None without.
     """
 
     ids: list[UtteranceId]
@@ -95,6 +96,7 @@ class Store:
     speech: np.ndarray | None = None
     words: StepWords | None = None
     step_labels: np.ndarray | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -128,6 +130,7 @@ class Store:
             digests=None if self.digests is None else self.digests[indices],
             rows=self._select_rows(np.arange(len(self.offsets) - 1))[indices],
             zscores=self.zscores and replace(self.zscores, groups=self.zscores.groups[indices]),
+            groups=None if self.groups is None else self.groups[indices],
             fingerprint=sha256_of(self.fingerprint.encode(), indices.astype(np.int64)),
         )
 
@@ -136,6 +139,10 @@ class Store:
         content = json.dumps([[*names], labels.tolist()]).encode()
         fingerprint = sha256_of(self.fingerprint.encode(), content)
         return replace(self, labels=labels, label_names=tuple(names), fingerprint=fingerprint)
+
+    def with_groups(self, groups: np.ndarray) -> "Store":
+        """Add the group of each utterance [N] int64, by which a head normalises."""
+        return replace(self, groups=groups, fingerprint=sha256_of(self.fingerprint.encode(), groups))
 
     def with_words(self, words: StepWords) -> "Store":
         """Add the words of all stored steps."""
@@ -257,6 +264,7 @@ class Store:
             digests=None,
             rows=rows,
             zscores=self.zscores and replace(self.zscores, groups=self.zscores.groups[owner]),
+            groups=None if self.groups is None else self.groups[owner],
             fingerprint=sha256_of(self.fingerprint.encode(), b"cut %d" % frames),
         )
 

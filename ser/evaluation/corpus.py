@@ -17,7 +17,7 @@ from ser.evaluation.labels import LeftOut, Translator, translate_labels
 from ser.inference.predict import extractor_of, read_for_models, with_target_labels
 from ser.splits.assignment import SPLITS
 from ser.splits.rules import without_label
-from ser.splits.speaker_normalize import STAMPS, group_of, normalize_by_group
+from ser.splits.speaker_normalize import HEAD_STAMPS, STAMPS, group_of, normalize_by_group
 
 Subset = Literal["all", "train", "validation", "test"]
 COLUMNS = ("speaker", "sex", "gender", "language", "corpus")
@@ -205,9 +205,12 @@ def _compute_features(
 
 
 def _normalization_stamps(models: Sequence[Trained]) -> list[str]:
-    """Return a warning if features are normalised by statistics of the recordings that are scored."""
-    group = group_of(models[0].frontend)
-    return [] if group is None else [STAMPS[group]]
+    """Return warnings if features or pooled vectors are normalised by statistics of the recordings that are scored."""
+    group, of_head = group_of(models[0].frontend), models[0].model.head.group
+    return [
+        *([] if group is None else [STAMPS[group]]),
+        *([] if of_head is None else [HEAD_STAMPS[of_head]]),
+    ]
 
 
 def _label(utterance: Utterance, label: str, models: Sequence[Trained]) -> str:

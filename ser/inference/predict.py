@@ -23,8 +23,9 @@ from ser.data.store import Store
 from ser.errors import ConfigError, DataError, setting
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
+from ser.inference.head_statistics import fit_head
 from ser.names import is_missing
-from ser.splits.speaker_normalize import group_of, normalize_by_group, uses_speaker_normalization
+from ser.splits.speaker_normalize import group_of, groups_in, normalize_by_group, uses_speaker_normalization
 from ser.targets.base import Target
 from ser.targets.labels import encode_labels, label_columns
 from ser.targets.metrics import numbers
@@ -97,10 +98,15 @@ def class_scores(
         max_frames = frames_per_batch(device, are_waveforms=are_waveforms)
     width = models[0].target.scores(torch.zeros(1, models[0].target.out_dim)).shape[-1]
     scores = torch.zeros(len(store), width)
-    for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
+    limits = {"max_frames": max_frames, "max_utterances": max_utterances}
+    for trained in models:
+        fit_head(trained.model, dataset, to_features, device=device, **limits)
+    for draw in EvaluationSampler(dataset.lengths, **limits):
         batch: Batch = to_features.with_speech(dataset[draw].to(device))
         for trained, weight in zip(models, weights or [1 / len(models)] * len(models), strict=True):
-            answer = trained.target.answers(trained.check(trained.model(batch.audio).float()), batch)
+            answer = trained.target.answers(
+                trained.check(trained.model(batch.audio, batch.groups).float()), batch
+            )
             scores[draw.indices] += weight * answer.cpu()
     return scores
 
@@ -180,6 +186,7 @@ def read_for_models(
                 "the others (transductive)",
                 *(manifest.source, len(manifest)),
             )
+    store = add_groups(store, manifest, models)
     return manifest, store, read.skipped
 
 
@@ -188,6 +195,29 @@ def with_target_labels(manifest: Manifest, store: Store, models: Sequence[Traine
     fields = models[0].target.label_names
     labels = np.array([[_label(utterance.labels, field) for field in fields] for utterance in manifest])
     return store.with_labels(labels, fields)
+
+
+def add_groups(store: Store, manifest: Manifest, models: Sequence[Trained]) -> Store:
+    """Add the speaker or corpus of each utterance, if the head of a model normalises by it, and log that.
+
+    Raises:
+        ConfigError: Models normalise by different groups.
+        DataError: The speakers of some utterances are unknown.
+    """
+    groups = {trained.model.head.group for trained in models}
+    if len(groups) > 1:
+        raise ConfigError(
+            "ckpt: models with different head.normalize cannot be averaged. Average models of one kind."
+        )
+    group = next(iter(groups))
+    if group is None:
+        return store
+    _log.warning(
+        "%s: pooled vectors are normalised by the statistics of each %s in these %d recordings, so that each answer "
+        "depends on the others (transductive)",
+        *(manifest.source, group, len(manifest)),
+    )
+    return store.with_groups(groups_in(manifest, group, "Give a manifest with a column speaker"))
 
 
 def _label(labels: Mapping[str, Label], field: str) -> str:
@@ -370,6 +400,11 @@ def check_fit(trained: Trained, first: Trained, store: Store, to_features: OnThe
         raise ConfigError(
             f"ckpt: {trained.path}: either the model or the input is normalised by {_group_word(trained, first)}, not "
             "both. Give recordings whose speakers a manifest names, and average models of one kind only."
+        )
+    if trained.model.head.group == "speaker" and store.groups is None:
+        raise ConfigError(
+            f"ckpt: {trained.path}: its head normalises by speaker, but the speakers of this input are unknown. Give "
+            "recordings whose speakers a manifest names."
         )
     check_same_target(trained, first)
 

@@ -15,6 +15,88 @@ from ser.models.base import CausalEncoder, Encoder, State
 from ser.models.frontend import Frontend
 from ser.models.pooling import Pooling
 
+_MOMENTUM = 0.05  # of each vector; 20 vectors of a group have two thirds of the weight
+_SMALLEST_VARIANCE = 1e-6
+
+
+class GroupNorm(nn.Module):
+    """Z-scores of vectors by group, without gradients through the statistics.
+
+    In training, the statistics of a group are running ones. Before vectors are scored, `fit` replaces those of their
+    groups by exact ones, so that no answer depends on a batch. The tables are no weights: they are of recordings, not
+    of the model.
+
+    Args:
+        dim: Size of a vector, D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.mean = torch.zeros(0, dim)
+        """Mean of each group [G, D]."""
+        self.variance = torch.ones(0, dim)
+        """Variance of each group [G, D]."""
+        self.known = torch.zeros(0, dtype=torch.bool)
+        """Whether each group has statistics [G]."""
+
+    def forward(self, vectors: Tensor, groups: Tensor | None = None) -> Tensor:
+        """Normalise vectors [B, D] of groups [B]; None is one group of all. In training, update the statistics."""
+        if groups is None:
+            groups = torch.zeros(len(vectors), dtype=torch.long, device=vectors.device)
+        self._reserve(groups, vectors.device)
+        if self.training:
+            self._track(vectors.detach().float(), groups)
+        deviation = self.variance[groups].clamp_min(_SMALLEST_VARIANCE).sqrt()
+        scores: Tensor = (vectors - self.mean[groups]) / deviation
+        return scores.to(vectors.dtype)
+
+    @torch.no_grad()
+    def fit(self, vectors: Tensor, groups: Tensor) -> None:
+        """Set the statistics of groups [N] to those of their vectors [N, D]."""
+        self._reserve(groups, vectors.device)
+        for group in torch.unique(groups).tolist():
+            own = vectors[groups == group].double()
+            self.mean[group] = own.mean(0).float()
+            self.variance[group] = own.var(0, correction=0).float()
+            self.known[group] = True
+
+    @torch.no_grad()
+    def _track(self, vectors: Tensor, groups: Tensor) -> None:
+        """Move the statistics of groups towards their vectors; those of a new group start from the whole batch."""
+        for group in torch.unique(groups).tolist():
+            own = vectors[groups == group]
+            if not self.known[group]:
+                self.mean[group], self.variance[group] = vectors.mean(0), vectors.var(0, correction=0)
+                self.known[group] = True
+            weight = 1 - (1 - _MOMENTUM) ** len(own)
+            self.mean[group].lerp_(own.mean(0), weight)
+            self.variance[group].lerp_((own - self.mean[group]).square().mean(0), weight)
+
+    @torch.no_grad()
+    def _reserve(self, groups: Tensor, device: torch.device) -> None:
+        """Make room for groups, on the device of their vectors."""
+        more = int(groups.max()) + 1 - len(self.known) if len(groups) else 0
+        if more > 0:
+            self.mean = torch.cat([self.mean.to(device), torch.zeros(more, self.dim, device=device)])
+            self.variance = torch.cat([self.variance.to(device), torch.ones(more, self.dim, device=device)])
+            self.known = torch.cat(
+                [self.known.to(device), torch.zeros(more, dtype=torch.bool, device=device)]
+            )
+        self.mean, self.variance, self.known = (
+            table.to(device) for table in (self.mean, self.variance, self.known)
+        )
+
+    def tables(self) -> dict[str, Tensor]:
+        """Return the statistics, for a checkpoint from which a training goes on."""
+        return {"mean": self.mean, "variance": self.variance, "known": self.known}
+
+    def load_tables(self, tables: dict[str, Tensor]) -> None:
+        """Restore the statistics of an interrupted training."""
+        self.mean, self.variance, self.known = (
+            tables[name].clone() for name in ("mean", "variance", "known")
+        )
+
 
 class Head(nn.Module):
     """Map an embedding to logits.
@@ -24,7 +106,8 @@ class Head(nn.Module):
         out_dim: Number of logits, set by the target.
         dropout: Dropout before the logits, 0..1.
         hidden_dims: Sizes of hidden ReLU layers.
-        normalize: `batch` to normalise the embedding by batch norm, or `none`.
+        normalize: `batch` to normalise the embedding by batch norm, or `none`; `speaker` and `corpus` first make
+            z-scores with the statistics of the speaker's or corpus's recordings, see GroupNorm.
         activation: `tanh` for outputs in -1..1, or `none`.
     """
 
@@ -35,13 +118,18 @@ class Head(nn.Module):
         *,
         dropout: float = 0.3,
         hidden_dims: Sequence[int] = (),
-        normalize: Literal["batch", "none"] = "batch",
+        normalize: Literal["batch", "none", "speaker", "corpus"] = "batch",
         activation: Literal["none", "tanh"] = "none",
     ) -> None:
         super().__init__()
         widths = [in_dim, *hidden_dims]
         hidden = [layer for ends in pairwise(widths) for layer in (nn.Linear(*ends), nn.ReLU())]
-        norm = _Norm(in_dim) if normalize == "batch" else nn.Identity()
+        norm = nn.Identity() if normalize == "none" else _Norm(in_dim)
+        self.group: Literal["speaker", "corpus"] | None = (
+            normalize if normalize == "speaker" or normalize == "corpus" else None
+        )
+        """What embeddings are normalised by beside the batch norm: speaker, corpus, or None."""
+        self.by_group = GroupNorm(in_dim) if self.group else None
         self.layers = nn.Sequential(norm, *hidden, nn.Dropout(dropout), nn.Linear(widths[-1], out_dim))
         self.activation = activation
         self._linears = tuple(layer for layer in self.layers if isinstance(layer, nn.Linear))
@@ -51,8 +139,10 @@ class Head(nn.Module):
         """Return the last layer, which has a row for each logit."""
         return self._linears[-1]
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Map embeddings [B, D] to logits [B, out_dim]."""
+    def forward(self, embedding: Tensor, groups: Tensor | None = None) -> Tensor:
+        """Map embeddings [B, D] to logits [B, out_dim]; groups [B] are their speakers or corpora, if needed."""
+        if self.by_group is not None:
+            embedding = self.by_group(embedding, groups)
         logits: Tensor = self.layers(embedding)
         return logits.tanh() if self.activation == "tanh" else logits
 
@@ -98,6 +188,11 @@ class Classifier(nn.Module):
                 f"frame needs an answer. Set {'model.subsampling=1' if takes_it else 'model=causal_cnn'}, or choose "
                 "another model."
             )
+        if pooling.resolution == "frame" and head.group:
+            raise ConfigError(
+                f"head.normalize={head.group}: normalises the pooled vector of a recording, but pooling=none has one "
+                "for each frame. Set head.normalize=batch"
+            )
         self.frontend = frontend
         self.encoder = encoder
         self.pooling = pooling
@@ -113,9 +208,14 @@ class Classifier(nn.Module):
         """Return the type of the weights; with trainer.precision=16-true it differs from that of features."""
         return next(self.head.parameters()).dtype
 
-    def forward(self, audio: Padded) -> Tensor:
-        """Compute logits [B, out_dim] from features [B, T, F] as stored."""
-        logits: Tensor = self.head(self.embed(audio).to(self._dtype))
+    def forward(self, audio: Padded, groups: Tensor | None = None) -> Tensor:
+        """Compute logits [B, out_dim] from features [B, T, F] as stored.
+
+        Args:
+            audio: Features.
+            groups: Speaker or corpus of each utterance [B], for a head that normalises by it.
+        """
+        logits: Tensor = self.head(self.embed(audio).to(self._dtype), groups)
         return logits
 
     def initial_state(self, batch_size: int) -> State:
@@ -124,6 +224,11 @@ class Classifier(nn.Module):
         Raises:
             ConfigError: A part of the model needs future frames.
         """
+        if self.head.group:
+            raise ConfigError(
+                f"head.normalize={self.head.group}: needs all recordings of the {self.head.group}, so it cannot follow "
+                "a stream. Train with head.normalize=batch."
+            )
         if not isinstance(self.encoder, CausalEncoder):
             raise ConfigError(
                 f"model: {type(self.encoder).__name__} looks ahead, so it cannot follow a stream. Train with "

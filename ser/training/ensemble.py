@@ -113,7 +113,7 @@ def _score(tasks: Sequence[Task], loader: Any) -> tuple[dict[str, float], list[R
     decisions: list[tuple[Any, list[float], int]] = []
     rows: list[Any] = []
     for batch in loader:
-        outputs = [task.model(task.to_features(batch.audio)).float() for task in tasks]
+        outputs = [task.model(task.to_features(batch.audio), batch.groups).float() for task in tasks]
         scored = [task.target.metric_inputs(own, batch) for task, own in zip(tasks, outputs, strict=True)]
         metric.update(torch.stack([scores for scores, _ in scored]).mean(0), scored[0][1])
         decided = [task.target.answers(own, batch) for task, own in zip(tasks, outputs, strict=True)]

@@ -147,7 +147,8 @@ class LossCurve(L.Callback):
     def _add(self, trainer: L.Trainer, task: Task, train_loss: Tensor) -> None:
         with evaluating(task), trainer.precision_plugin.forward_context():
             losses = [
-                task.objective(task.model(task.to_features(batch.audio)), batch) for batch in self._batches
+                task.objective(task.model(task.to_features(batch.audio), batch.groups), batch)
+                for batch in self._batches
             ]
         nothing = torch.zeros_like(train_loss)
         mine = torch.stack(

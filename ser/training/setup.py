@@ -31,7 +31,7 @@ from ser.report.next_commands import watch_command
 from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import SpeechSize, Splits, compare_splits
-from ser.splits.speaker_normalize import normalize_splits, uses_speaker_normalization
+from ser.splits.speaker_normalize import group_splits, normalize_splits, uses_speaker_normalization
 from ser.splits.utterances_file import write_utterances
 from ser.targets.base import Target
 from ser.targets.losses import Objective
@@ -96,7 +96,7 @@ def read_splits(settings: Train) -> Splits:
         splits: Splits = replace(corpus.splits(waveforms_of(settings)), hold_waveforms=True)
     else:
         splits = corpus.splits(settings.features)
-    splits = compare_splits(splits)
+    splits = group_splits(compare_splits(splits), settings.head)
     if not splits.hold_waveforms:
         return normalize_splits(splits, settings.frontend)
     if uses_speaker_normalization(settings.frontend):

@@ -19,6 +19,7 @@ from ser.config.instantiate import build
 from ser.errors import REPEAT_RUN, CheckpointError, advise_init
 from ser.features.augment_features import Augment
 from ser.features.on_the_fly import OnTheFlyFeatures
+from ser.inference.head_statistics import fit_head
 from ser.models.base import State
 from ser.models.classifier import Classifier
 from ser.precision import in_float32
@@ -161,6 +162,19 @@ class Task(L.LightningModule):
                     {"train/loss_step": float(torch.stack(losses).mean())}, step=self._last_step
                 )
 
+    def on_validation_epoch_start(self) -> None:
+        """Compute the statistics by which the head normalises the validation split, if it needs some."""
+        self._fit_head("validation")
+
+    def on_test_epoch_start(self) -> None:
+        """Compute the statistics by which the head normalises the test split, if it needs some."""
+        self._fit_head("test")
+
+    def _fit_head(self, split: str) -> None:
+        if self.model.head.group is not None:
+            data: Any = cast(Any, self.trainer).datamodule
+            fit_head(self.model, data.datasets[split], self.to_features, device=self.device, **data.limits)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Add the batch to the scores of the validation split; callbacks get the logits."""
         return self._evaluate("validation", batch)
@@ -219,6 +233,8 @@ class Task(L.LightningModule):
         mine = {"tally": self.totals["train"].state(), "carried": self.carried}
         parts = ranks.current_ranks().gather(mine)
         checkpoint["ser_progress"] = {"curves": self.curves, "ranks": parts}
+        if self.model.head.by_group is not None:
+            checkpoint["ser_progress"]["head"] = self.model.head.by_group.tables()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the curves and the totals of the interrupted epoch."""
@@ -231,6 +247,8 @@ class Task(L.LightningModule):
                 f"Resume with the same trainer.devices and trainer.num_nodes, or {REPEAT_RUN}."
             )
         self.curves = progress["curves"]
+        if self.model.head.by_group is not None and "head" in progress:
+            self.model.head.by_group.load_tables(progress["head"])
         mine = parts[processes.rank]
         self.totals["train"].load(mine["tally"])
         self.carried = mine["carried"]
@@ -265,7 +283,7 @@ class Task(L.LightningModule):
     def _outputs(self, audio: Padded, batch: Batch) -> Tensor:
         """Compute the logits; sequences that continue others start from the state of these."""
         if batch.continues is None:
-            logits: Tensor = self.model(audio)
+            logits: Tensor = self.model(audio, batch.groups)
             return logits
         before = carried(self.carried, self.model.initial_state(len(batch)), batch.continues)
         stepped, self.carried = self.model.step(audio.values, before)
@@ -273,7 +291,7 @@ class Task(L.LightningModule):
         return rows
 
     def _evaluate(self, split: str, batch: Batch) -> Tensor:
-        logits: Tensor = self.model(self.to_features(batch.audio))
+        logits: Tensor = self.model(self.to_features(batch.audio), batch.groups)
         lost = (~logits.isfinite().all()).long()
         self.lost_logits[split] = self.lost_logits.get(split, 0) + lost
         answers, truth = self.target.metric_inputs(logits.float(), batch)

@@ -208,3 +208,20 @@ def test_one_corpus_cannot_be_balanced_with_others(root: Path) -> None:
 def test_a_temperature_without_effect_is_refused(root: Path, both: Splits, settings: list[str]) -> None:
     with pytest.raises(SerError, match="is for balance=corpora, and 1 or more"):
         setup.make_data(settings_of(root, BOTH, *settings), both)
+
+
+def test_a_head_by_corpus_gets_groups_of_each_split_and_a_stamp(root: Path) -> None:
+    splits = splits_of(root, BOTH, "head.normalize=corpus")
+    groups = [{*store.groups.tolist()} for store in splits.stores.values() if store.groups is not None]
+    assert groups == [{0, 1}, {2, 3}, {4, 5}]
+    assert any(
+        "pooled vectors are normalised with all recordings of a corpus" in s for s in splits.facts.stamps
+    )
+    assert not any("one label each" in stamp for stamp in splits.facts.stamps)
+
+
+def test_speakers_with_one_label_each_cause_a_warning(root: Path) -> None:
+    own = '+data.settings.mine={data:folder,speaker:"(.*)",label_map:{anger:anger,sadness:anger}}'
+    words = ["data.corpora=[mine]", own, "data.labels=all", "head.normalize=speaker"]
+    stamps = splits_of(root, *words).facts.stamps
+    assert any("6 of 6 speakers have one label each" in stamp for stamp in stamps)

@@ -1,0 +1,99 @@
+"""Pooled vectors that are normalised by speaker or corpus."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from ser.batch import Padded
+from ser.batching.dataset import UtteranceDataset
+from ser.data.store import Store
+from ser.errors import ConfigError
+from ser.features.on_the_fly import OnTheFlyFeatures
+from ser.inference.head_statistics import fit_head
+from ser.models import CNNEncoder, Frontend, MeanPooling
+from ser.models.classifier import Classifier, GroupNorm, Head
+
+GROUPS = torch.tensor([0, 1, 1, 0, 1, 0, 1, 1])
+
+
+def vectors() -> torch.Tensor:
+    random = torch.Generator().manual_seed(0)
+    return torch.randn(8, 3, generator=random) * 4 + 100 + GROUPS[:, None] * 50
+
+
+def test_each_group_has_mean_zero_and_deviation_one_after_a_fit() -> None:
+    norm = GroupNorm(3).eval()
+    norm.fit(vectors(), GROUPS)
+    found = norm(vectors(), GROUPS).numpy()
+    for group in (0, 1):
+        own = vectors()[group == GROUPS].numpy().astype(np.float64)
+        expected = (own - own.mean(0)) / own.std(0)
+        np.testing.assert_allclose(found[group == GROUPS], expected, atol=1e-3)
+
+
+def test_an_answer_does_not_depend_on_batch_mates() -> None:
+    norm = GroupNorm(3).eval()
+    norm.fit(vectors(), GROUPS)
+    together = norm(vectors(), GROUPS)
+    alone = torch.cat([norm(vectors()[[row]], GROUPS[[row]]) for row in range(8)])
+    torch.testing.assert_close(alone, together)
+
+
+def test_training_moves_the_statistics_to_those_of_the_group() -> None:
+    norm = GroupNorm(3).train()
+    for _ in range(200):
+        norm(vectors(), GROUPS)
+    own = vectors()[GROUPS == 1]
+    torch.testing.assert_close(norm.mean[1], own.mean(0))
+    torch.testing.assert_close(norm.variance[1], own.var(0, correction=0))
+    assert not norm(vectors().requires_grad_(), GROUPS).detach().isnan().any()
+
+
+def test_statistics_go_on_after_a_checkpoint_and_are_no_weights() -> None:
+    norm, other = GroupNorm(3), GroupNorm(3).eval()
+    norm.fit(vectors(), GROUPS)
+    assert not norm.state_dict()
+    other.load_tables(norm.tables())
+    torch.testing.assert_close(other(vectors(), GROUPS), norm.eval()(vectors(), GROUPS))
+
+
+def model_with(normalize: str) -> Classifier:
+    torch.manual_seed(0)
+    frontend = Frontend(16)
+    encoder = CNNEncoder(
+        frontend.out_dim, in_channels=frontend.num_channels, channels=[4, 4], time_strides=[2, 2]
+    )
+    pooling = MeanPooling(encoder.out_dim)
+    return Classifier(frontend, encoder, pooling, Head(pooling.out_dim, 2, normalize=normalize)).eval()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("groups", [np.array([0, 1, 0, 1, 1, 0]), None])
+def test_scores_of_a_model_do_not_depend_on_the_size_of_batches(groups: np.ndarray | None) -> None:
+    lengths = np.array([30, 40, 25, 60, 33, 21])
+    audio = np.random.default_rng(0).normal(size=(lengths.sum(), 16)).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    store = Store([*range(6)], audio, offsets, None, (), "object", "x", groups=groups)
+    dataset = UtteranceDataset(store, None)
+    found = []
+    for size in (1, 6):
+        model = model_with("corpus")
+        fit_head(
+            model,
+            dataset,
+            OnTheFlyFeatures(),
+            device=torch.device("cpu"),
+            max_frames=1000,
+            max_utterances=size,
+        )
+        rows = [torch.from_numpy(audio[a:b]) for a, b in itertools.pairwise(offsets.tolist())]
+        where = None if groups is None else torch.from_numpy(groups)
+        found.append(model(Padded.collate(rows), where))
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
+    assert found[0].std(0).min() > 0
+
+
+def test_a_stream_of_a_head_with_statistics_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"head\.normalize=speaker: needs all recordings of the speaker"):
+        model_with("speaker").initial_state(1)
