@@ -341,10 +341,12 @@ Accepts = Callable[[Any], bool]
 @functools.cache
 def settings_of(config: str) -> dict[str, list[Accepts]]:
     """Full key -> what takes a value there, in one of the options of the groups that it belongs to."""
-    groups = {"train": GROUPS - {"extractor", "hydra"}, "serab": {"extractor", "split"}}.get(config, set())
+    of_train = GROUPS - {"extractor", "hydra"}
+    groups = {"train": of_train, "evaluate": of_train, "serab": {"extractor", "split"}}.get(config, set())
     typed: dict[str, list[Accepts]] = {}
     plain: dict[str, list[Any]] = {}
     files = [
+        *([CONF / "train.yaml"] * (config == "evaluate")),
         CONF / f"{config}.yaml",
         *(path for group in sorted(groups) for path in (CONF / group).rglob("*.yaml")),
     ]

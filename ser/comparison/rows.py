@@ -16,7 +16,16 @@ from ser.runs.sweep_tables import REPEATS
 _FOLDS = ("data.split.fold", "data.split.speaker", "data.split.group")
 """Those REPEATS whose runs test different items."""
 _NO_RESULT = (
-    *("resume", "experiment_name", "trust", "sweep", "logger", "data.cache_dir", "batching.num_workers"),
+    *(
+        "resume",
+        "experiment_name",
+        "trust",
+        "sweep",
+        "logger",
+        "test_sets",
+        "data.cache_dir",
+        "batching.num_workers",
+    ),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
 )
 """Settings and nodes that change no score."""

@@ -200,6 +200,7 @@ class Train(Settings):
     waveform_augment: Spec | None = None
     logger: Spec | None = None
     pretraining: Spec | None = None
+    test_sets: str | list[str] = ()  # type: ignore[assignment]  # no default of a dataclass may be a list
     sweep: Sweep = Sweep()
 
 

@@ -18,6 +18,7 @@ from ser.inference.predict import extractor_of, read_for_models, with_target_lab
 from ser.splits.assignment import SPLITS
 from ser.splits.rules import without_label
 from ser.splits.speaker_normalize import HEAD_STAMPS, STAMPS, group_of, normalize_by_group
+from ser.targets.base import Target
 
 Subset = Literal["all", "train", "validation", "test"]
 COLUMNS = ("speaker", "sex", "gender", "language", "corpus")
@@ -76,7 +77,7 @@ def read_labelled(
         SerError: The corpus cannot be used, or has no label of the models.
     """
     if hasattr(corpus, "utterances"):
-        utterances = select_labelled(corpus, models, subset=subset, maps=maps, by=by)
+        utterances = select_labelled(corpus, models[0].target, subset=subset, maps=maps, by=by)
         return _compute_features(utterances, models, cache_dir=cache_dir, on_error=on_error)
     if hasattr(corpus, "read_split"):
         return _read_files(corpus, models, subset)
@@ -107,17 +108,17 @@ class LabelledUtterances:
 
 def select_labelled(
     corpus: Any,
-    models: Sequence[Trained],
+    target: Target,
     *,
     subset: Subset = "all",
     maps: Sequence[LabelMap] = (),
     by: Sequence[str] = COLUMNS,
 ) -> LabelledUtterances:
-    """Select the utterances of a corpus of recordings that have a label of the models; no recording is read.
+    """Select the utterances of a corpus of recordings that have a label of a target; no recording is read.
 
     Args:
         corpus: Reader of recordings.
-        models: Models of one target.
+        target: Target of the models.
         subset: See `read_labelled`.
         maps: See `read_labelled`.
         by: See `read_labelled`.
@@ -126,7 +127,7 @@ def select_labelled(
         SerError: The corpus cannot be used, or has no label of the models.
     """
     manifest = _select_subset(corpus, subset)
-    translator = Translator(models[0].target, corpus.label_map, maps)
+    translator = Translator(target, corpus.label_map, maps)
     found = translate_labels(manifest, corpus.label, translator)
     columns = {name: _values(found.manifest, name) for name in by}
     _check_columns(columns, manifest)

@@ -33,6 +33,7 @@ class RunReport:
         unit: Unit that is scored.
         labelled_at: What has a label: an utterance, or each of its frames.
         corpora: Scores of each corpus in each split; empty if there is but one corpus.
+        test_sets: Header and rows of the scores of further corpora; empty for none.
         takes_words: Whether the model reads words beside the audio.
         splits: Summary of each split.
         lengths: Number of frames of each utterance [N] in each split.
@@ -71,6 +72,7 @@ class RunReport:
     labelled_at: Literal["utterance", "frame"] = "utterance"
     takes_words: bool = False
     corpora: Mapping[str, CorpusScores] = field(default_factory=dict)
+    test_sets: Sequence[Sequence[str]] = ()
 
     @property
     def has_few_speakers(self) -> bool:

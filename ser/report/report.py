@@ -104,6 +104,8 @@ def markdown(run_dir: Path, report: RunReport) -> str:
     for split, corpora in report.corpora.items():
         header, *rows = score_cells(corpora)
         blocks += [f"## Corpora of {split}", format_markdown(header, rows)]
+    if report.test_sets:
+        blocks += ["## Test sets", format_markdown(report.test_sets[0], report.test_sets[1:])]
     blocks += _pictures(run_dir, "Scores")
     blocks += ["## What these scores do not show", " ".join(describe_caveats(report))]
     for split, results in report.results.items():
@@ -176,18 +178,21 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
 
 
 def _corpus_tables(report: RunReport) -> list[Table]:
-    """Return a table with the scores of each corpus in the headline split, if there are several."""
-    tables = []
-    for split, corpora in report.corpora.items():
-        if split == report.headline_split:
-            header, *rows = score_cells(corpora)
-            table = Table(box=box.SIMPLE_HEAD, title=f"Corpora of {split}", title_justify="left")
-            for place, name in enumerate(header):
-                table.add_column(name, justify="right" if place else "left")
-            for row in rows:
-                table.add_row(*row)
-            tables.append(table)
-    return tables
+    """Return tables of the scores of each corpus in the headline split, if there are several, and of test sets."""
+    split = report.headline_split
+    tables = {f"Corpora of {split}": score_cells(report.corpora[split])} if split in report.corpora else {}
+    if report.test_sets:
+        tables["Test sets"] = [[*row] for row in report.test_sets]
+    return [_table(title, header, rows) for title, (header, *rows) in tables.items()]
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for place, name in enumerate(header):
+        table.add_column(name, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _headlines(report: RunReport) -> list[str]:

@@ -72,6 +72,7 @@ def train(settings: Train) -> float | None:
         processes.run_first(lambda: setup.announce(settings, run))
         if settings.resume is not None:
             processes.run_first(lambda: resume.check_unchanged(settings, run))
+        sets = processes.run_on_all(lambda: evaluation.read_further_corpora(settings))
         if settings.pretraining is not None:
             loss = pretrain(settings, run, trainer, started=started)
             record_status(run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=loss)
@@ -82,6 +83,7 @@ def train(settings: Train) -> float | None:
             record_status(run.path, "completed", monitor=settings.monitor, mode=settings.mode, value=value)
             return value
         data = processes.run_on_all(lambda: setup.make_data(settings, splits))
+        processes.run_on_all(lambda: evaluation.check_further_corpora(sets, settings, data))
         task = processes.run_on_all(lambda: setup.make_task(settings, data))
         set_run_folder(trainer, settings, run)
         trial = watch_trial(trainer, settings.monitor)
@@ -93,6 +95,7 @@ def train(settings: Train) -> float | None:
         evaluation.fit_match_to_train(trainer, task, data, run)
         scores = evaluation.evaluate(settings, trainer, task, data)
         if processes.is_first:
+            scores = evaluation.add_further_corpora(scores, sets, run, str(trainer.strategy.root_device))
             seconds = time.monotonic() - started
             evaluation.write_report(
                 settings, run, trainer, task=task, data=data, scores=scores, seconds=seconds

@@ -44,6 +44,8 @@ def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) ->
             f"monitor={settings.monitor}: the mean of an ensemble has no such score. "
             "Set monitor=validation/accuracy and mode=max, or monitor=validation/uar and mode=max."
         )
+    sets = evaluation.read_further_corpora(settings)
+    evaluation.check_further_corpora(sets, settings, data)
     members = members_of(settings.ensemble, data)
     setup.record(settings, run, data)
     tasks = [
@@ -60,6 +62,7 @@ def train(settings: Train, run: RunFolder, splits: Splits, *, started: float) ->
     }
     results = {split: shown for split, (_, shown, _) in found.items()}
     scores = Scores(metrics, results, metrics[settings.monitor])
+    scores = evaluation.add_further_corpora(scores, sets, run, "auto")
     _write_report(settings, run, tasks, data=data, scores=scores, seconds=time.monotonic() - started)
     return scores.value
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
@@ -14,8 +14,10 @@ from ser.batching.samplers import EvaluationSampler
 from ser.calibration.run import calibrate_run
 from ser.checkpoints import checkpoint
 from ser.config.instantiate import build
-from ser.config.settings import Train
+from ser.config.settings import Train, names_of
 from ser.curves import PostProcessing, fit_match
+from ser.errors import ConfigError
+from ser.evaluation.test_sets import TestSet, check_test_sets, read_test_sets, score_test_sets
 from ser.mix.scores import flat_scores, score_corpora
 from ser.report import report
 from ser.report.facts import RunReport
@@ -36,12 +38,14 @@ class Scores:
         results: Results of each task, by split.
         value: Value of the monitored metric; None if it is undefined.
         remarks: Warnings to every reader, such as scores that are undefined.
+        test_sets: Header and rows of the scores of further corpora; empty for none.
     """
 
     metrics: dict[str, float]
     results: dict[str, list[Result]]
     value: float | None
     remarks: Sequence[str] = ()
+    test_sets: Sequence[Sequence[str]] = ()
 
 
 def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
@@ -54,6 +58,39 @@ def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) 
     metrics = {name: value for name, value in metrics.items() if name not in undefined}
     value = None if settings.monitor in undefined else _monitored(settings.monitor, metrics, task)
     return Scores(metrics, dict(task.results), value, describe_undefined(undefined, settings.monitor))
+
+
+def read_further_corpora(settings: Train) -> list[TestSet]:
+    """Read the setting `test_sets`, before any data.
+
+    Raises:
+        ConfigError: One of its corpora is not there, or a pre-training could not score it.
+    """
+    sets = read_test_sets(names_of(settings.test_sets), settings.data)
+    if sets and settings.pretraining is not None:
+        raise ConfigError("test_sets: a pre-training has no classes to score. Leave it out.")
+    return sets
+
+
+def check_further_corpora(sets: Sequence[TestSet], settings: Train, data: SpeechData) -> None:
+    """Check before the training that test sets can be scored, and print a line for each.
+
+    Raises:
+        SerError: One cannot.
+    """
+    for line in check_test_sets(sets, data.target, settings.frontend, settings.data):
+        print(line)
+
+
+def add_further_corpora(scores: Scores, sets: Sequence[TestSet], run: RunFolder, device: str) -> Scores:
+    """Add the scores of the best checkpoint of a run, or of an ensemble, on further corpora."""
+    found = score_test_sets(sets, run.path, device=device)
+    return replace(
+        scores,
+        metrics={**scores.metrics, **found.metrics},
+        remarks=[*scores.remarks, *found.stamps],
+        test_sets=found.table,
+    )
 
 
 @torch.inference_mode()
@@ -175,6 +212,7 @@ def collect_facts(
         num_parameters=sum(parameter.numel() for task in tasks for parameter in task.model.parameters()),
         metrics={**scores.metrics, **flat_scores(corpora)},
         corpora=corpora,
+        test_sets=scores.test_sets,
         results=scores.results,
         unit=tasks[0].target.resolution,
         labelled_at=tasks[0].target.labelled_at,

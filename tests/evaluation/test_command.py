@@ -16,13 +16,13 @@ ONCE = (*TINY, "trainer.max_epochs=1")
 def folder(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with a run of quadrants (RUN), and recordings in a folder for each class."""
     cwd = tmp_path_factory.mktemp("evaluate")
-    quadrants = ("data=ravdess", f"data.root={recordings}", "label_map=quadrant", "target=quadrant")
-    run("train.py", *quadrants, *ONCE, "hydra.run.dir=RUN", cwd=cwd)
     names = {"neutral": "neutral", "happiness": "happy", "sadness": "sad", "anger": "awe"}
     for emotion, name in names.items():
         shutil.copytree(recordings / emotion, cwd / "classes" / name)
-    shutil.copy(sorted((cwd / "classes" / "sad").glob("*.wav"))[0], cwd / "whole.wav")
-    (cwd / "classes" / "sad" / "broken.wav").write_bytes((cwd / "whole.wav").read_bytes()[:60])
+    whole = sorted((cwd / "classes" / "sad").glob("*.wav"))[0]
+    (cwd / "classes" / "sad" / "broken.wav").write_bytes(whole.read_bytes()[:60])
+    quadrants = ("data=ravdess", f"data.root={recordings}", "label_map=quadrant", "target=quadrant")
+    run("train.py", *quadrants, *ONCE, "test_sets=[folder:classes]", "hydra.run.dir=RUN", cwd=cwd)
     return cwd
 
 
@@ -59,6 +59,10 @@ def test_a_folder_for_each_class_is_scored_and_leaks_are_named(folder: Path) -> 
     assert "> **Note:** LEAK: the model was trained on" in report
     assert "## By training" in report
     assert "No utterance has the class anger" in report
+    trained = json.loads((folder / "RUN" / "metrics.json").read_text())
+    assert trained["test_sets/classes/uar"] == pytest.approx(found["uar"], abs=1e-6)
+    assert table(folder / "RUN" / "predictions_classes.csv") == rows
+    assert "| classes | UAR | " in (folder / "RUN" / "report.md").read_text()
     again = run("ser", "evaluate", "ckpt=RUN", "data=folder", "data.root=classes", cwd=folder, code=1)
     assert "holds an evaluation already. Add overwrite=true" in again.stderr
 

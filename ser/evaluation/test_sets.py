@@ -1,0 +1,178 @@
+"""Further labelled corpora that a training scores at its end: `test_sets=[emodb:DIR,table.csv]`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ser.config.corpora import corpus_options, corpus_spec
+from ser.errors import ConfigError, DataError, SerError, did_you_mean, first_line, setting
+from ser.evaluation.corpus import select_labelled
+from ser.evaluation.evaluate import build_reader, evaluate_corpus
+from ser.evaluation.report import score_table
+from ser.inference.mixture import load_mixtures
+from ser.inference.predict import choose_device
+from ser.runs.predictions_file import predictions_path, write_rows
+from ser.splits.speaker_normalize import group_of
+from ser.targets.base import Target
+
+_TABLES = (".csv", ".jsonl")
+_SPLIT = {"_target_": "ser.splits.Default", "label": None}
+"""Rule for splits that a reader asks for; test sets are scored whole."""
+_TAKEN = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """A corpus that is scored, and never trained on.
+
+    Args:
+        name: Name in files and tables.
+        data: Config node of its reader.
+    """
+
+    __test__ = False  # pytest would take it for a class of tests
+
+    name: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TestSetScores:
+    """Scores of test sets.
+
+    Args:
+        metrics: Scores by flat names, such as `test_sets/emodb/uar`.
+        table: Header and rows of the report.
+        stamps: Warnings that every report must show.
+    """
+
+    __test__ = False
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    table: Sequence[Sequence[str]] = ()
+    stamps: Sequence[str] = ()
+
+
+def read_test_sets(given: Sequence[str], data: Mapping[str, Any]) -> list[TestSet]:
+    """Read the setting `test_sets`: `NAME:DIR` with an option of `data=`, or a table.
+
+    Args:
+        given: The setting.
+        data: Config node of the training's corpus, whose label field and cache are used for tables and folders.
+
+    Raises:
+        ConfigError: There is no such corpus, folder or table, or two have one name.
+    """
+    found: dict[str, TestSet] = {}
+    for text in given:
+        option, colon, place = text.partition(":")
+        if Path(text).suffix.lower() in _TABLES:
+            option, place = "manifest", text
+        elif not colon or not place:
+            raise ConfigError(
+                f"test_sets: {text!r} is neither NAME:DIR nor a table. Write such as test_sets=[emodb:DIR,table.csv]"
+            )
+        if option not in corpus_options():
+            raise ConfigError(
+                f"test_sets: there is no corpus {option!r}. {did_you_mean(option, corpus_options())}"
+            )
+        if not Path(place).exists():
+            raise ConfigError(f"test_sets: {place} is not there, seen from {Path.cwd()}. Check the path.")
+        spec = corpus_spec(option, folder=place)
+        name = option if spec.get("corpus") else Path(place).resolve().stem
+        if name in found or name in _TAKEN:
+            raise ConfigError(f"test_sets: two corpora would be called {name!r}. Rename a folder or table.")
+        found[name] = TestSet(name, _complete(spec, option, data))
+    return [*found.values()]
+
+
+def _complete(spec: Mapping[str, Any], option: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the node of a reader with the cache of the training and, for tables, its label field."""
+    found = {**spec, "cache_dir": data.get("cache_dir", ".cache/ser"), "on_error": "skip"}
+    if "label" not in spec:  # not of recordings
+        found.pop("on_error")
+        return found
+    found["split"] = _SPLIT
+    if option == "manifest" and data.get("label"):
+        found["label"] = data["label"]
+    return found
+
+
+def check_test_sets(
+    sets: Sequence[TestSet], target: Target, frontend: Mapping[str, Any], data: Mapping[str, Any]
+) -> list[str]:
+    """Read the names and labels of test sets before a training; return a line for each.
+
+    Args:
+        sets: The test sets.
+        target: Target of the training, completed from its data.
+        frontend: Config node of the frontend.
+        data: Config node of the training's corpus.
+
+    Raises:
+        SerError: A test set could not be scored.
+    """
+    if sets and target.labelled_at == "frame":
+        raise ConfigError(
+            "test_sets: are scored by labels of whole utterances, and this target has labels over time. Leave it out."
+        )
+    mapping = data.get("label_map")
+    maps = [mapping] if isinstance(mapping, Mapping) else []
+    return [_check(each, target, frontend, maps) for each in sets]
+
+
+def _check(each: TestSet, target: Target, frontend: Mapping[str, Any], maps: Sequence[Any]) -> str:
+    reader = build_reader(each.data, target)
+    if hasattr(reader, "read_split"):
+        return f"Test set {each.name}: is scored at the end."
+    if not hasattr(reader, "utterances"):
+        raise ConfigError(f"test_sets: {each.name} is not a corpus of recordings. Leave it out.")
+    found = select_labelled(reader, target, maps=maps)
+    manifest = found.manifest
+    if group_of(frontend) == "speaker" and any(one.speaker is None for one in manifest):
+        raise DataError(
+            f"test_sets: {each.name} has utterances of unknown speakers, and features are normalised by speaker. "
+            f"Use {setting('frontend.normalize', 'global')}, or give a table with a column speaker."
+        )
+    missing = [one for one in manifest if not one.path.is_file()]
+    if len(missing) == len(manifest):
+        raise DataError(
+            f"test_sets: {each.name} has no recording, such as {missing[0].path}. Check the folder."
+        )
+    count, total = len(manifest) - len(missing), len(manifest) + len(found.left_out)
+    return f"Test set {each.name}: {count} of {total} utterances can be scored."
+
+
+def score_test_sets(sets: Sequence[TestSet], run_dir: Path, *, device: str = "auto") -> TestSetScores:
+    """Score the best checkpoint of a run on test sets, and write predictions_<name>.csv.
+
+    One that fails is named in a stamp, so that the run keeps its other results.
+
+    Args:
+        sets: The test sets.
+        run_dir: Folder of the run, with its checkpoint.
+        device: Device of the computation.
+    """
+    if not sets:
+        return TestSetScores()
+    metrics: dict[str, float] = {}
+    rows: list[list[str]] = []
+    stamps: list[str] = []
+    mixtures = load_mixtures([run_dir], calibrate=False)
+    for each in sets:
+        try:
+            scored = evaluate_corpus(
+                mixtures, each.data, cache_dir=str(each.data["cache_dir"]), device=choose_device(device)
+            )
+        except SerError as error:
+            stamps.append(f"test set {each.name} could not be scored: {first_line(error)}")
+            continue
+        found = scored.evaluation
+        write_rows(predictions_path(run_dir, each.name), found.rows)
+        metrics |= {f"test_sets/{each.name}/{name}": value for name, value in found.metrics.items()}
+        count, out = f"{len(found.rows):,}", f"{len(found.left_out):,}"
+        rows += [[each.name, *cells, count, out] for cells in score_table(found)[1][:2]]
+        stamps += [f"test set {each.name}: {stamp}" for stamp in scored.stamps]
+    header = ["test set", "", "score", "95%", "floor", "utterances", "left out"]
+    return TestSetScores(metrics, [header, *rows] if rows else [], stamps)

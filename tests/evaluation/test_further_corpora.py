@@ -1,0 +1,66 @@
+"""The setting `test_sets`, read and checked before a training."""
+
+from pathlib import Path
+
+import pytest
+
+from ser.errors import ConfigError, DataError
+from ser.evaluation.test_sets import TestSet, check_test_sets, read_test_sets
+from ser.targets import Classes, Quadrant, StepRegression
+
+FRONTEND = {"_target_": "ser.models.Frontend", "normalize": "global"}
+EMOTIONS = Classes(["anger", "happiness", "neutral"], "emotion")
+
+
+def test_test_sets_are_named_by_corpus_folder_and_table(recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("path,mood\nx.wav,anger\n")
+    given = [f"ravdess:{recordings}", f"folder:{recordings}", str(tmp_path / "own.csv")]
+    found = read_test_sets(given, {"label": "mood", "cache_dir": "here"})
+    assert [each.name for each in found] == ["ravdess", recordings.name, "own"]
+    assert [each.data["label"] for each in found] == ["emotion", "label", "mood"]
+    assert {each.data["cache_dir"] for each in found} == {"here"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["ravdess"], "'ravdess' is neither NAME:DIR nor a table"),
+        (["ravdes:."], "there is no corpus 'ravdes'. Did you mean 'ravdess'?"),
+        (["ravdess:gone"], "gone is not there"),
+        (["gone.csv"], "gone.csv is not there"),
+        (["ravdess:.", "ravdess:.."], "two corpora would be called 'ravdess'"),
+    ],
+)
+def test_test_sets_that_are_not_there_are_refused(given: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_test_sets(given, {})
+    assert message in str(caught.value)
+
+
+def test_labels_and_recordings_of_test_sets_are_counted(recordings: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("path,emotion\ngone.wav,anger\nhere.wav,happy\nhere2.wav,awe\n")
+    (tmp_path / "here.wav").touch()
+    sets = read_test_sets([f"ravdess:{recordings}", str(tmp_path / "own.csv")], {"label": "emotion"})
+    assert check_test_sets(sets, Quadrant(), FRONTEND, {}) == [
+        "Test set ravdess: 48 of 48 utterances can be scored.",
+        "Test set own: 1 of 3 utterances can be scored.",
+    ]
+
+
+def test_test_sets_without_a_label_of_the_training_are_refused(recordings: Path) -> None:
+    sets = read_test_sets([f"ravdess:{recordings}"], {})
+    with pytest.raises(DataError, match="none of its labels 'emotion'"):
+        check_test_sets(sets, Classes(["awe", "pain"], "emotion"), FRONTEND, {})
+
+
+def test_test_sets_of_unknown_speakers_cannot_be_normalised(recordings: Path) -> None:
+    sets = read_test_sets([f"folder:{recordings}"], {})
+    with pytest.raises(
+        DataError, match="utterances of unknown speakers, and features are normalised by speaker"
+    ):
+        check_test_sets(sets, EMOTIONS, {**FRONTEND, "normalize": "speaker"}, {})
+
+
+def test_targets_over_time_have_no_test_sets() -> None:
+    with pytest.raises(ConfigError, match="this target has labels over time"):
+        check_test_sets([TestSet("x", {})], StepRegression(["arousal"]), FRONTEND, {})
