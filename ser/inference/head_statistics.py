@@ -17,7 +17,7 @@ def fit_head(
     device: torch.device,
     max_frames: int,
     max_utterances: int,
-) -> None:
+) -> int | None:
     """Set the statistics of the groups of a dataset; it does nothing for heads that need none.
 
     Args:
@@ -27,13 +27,19 @@ def fit_head(
         device: Device of the computation.
         max_frames: Maximum number of padded frames in a batch.
         max_utterances: Maximum number of utterances in a batch.
+
+    Returns:
+        Number of recordings of the smallest group; None if no statistics are needed.
     """
     if model.head.by_group is None:
-        return
+        return None
     vectors, groups = [], []
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
         batch = dataset[draw].to(device)
         vectors.append(model.embed(to_features(batch.audio)).float())
         none = torch.zeros(len(batch), dtype=torch.long, device=device)
         groups.append(none if batch.groups is None else batch.groups)
-    model.head.by_group.fit(torch.cat(vectors), torch.cat(groups))
+    together = torch.cat(groups)
+    model.head.by_group.fit(torch.cat(vectors), together)
+    counts = torch.bincount(together)
+    return int(counts[counts > 0].min())

@@ -38,6 +38,8 @@ _SAMPLES_FOR_A_FRAME = 160  # samples of a waveform that take the time of a fram
 
 _MOST_ANSWERS = 10  # predictions that are printed individually
 
+_FEW_RECORDINGS = 10  # of a speaker or corpus; a single one has no deviation, and its vector becomes zeros
+
 _log = logging.getLogger(__name__)
 
 
@@ -100,7 +102,13 @@ def class_scores(
     scores = torch.zeros(len(store), width)
     limits = {"max_frames": max_frames, "max_utterances": max_utterances}
     for trained in models:
-        fit_head(trained.model, dataset, to_features, device=device, **limits)
+        smallest = fit_head(trained.model, dataset, to_features, device=device, **limits)
+        if smallest is not None and smallest < _FEW_RECORDINGS:
+            _log.warning(
+                "%s: its head normalises by %s, and the smallest has %d recordings here, too few for statistics: give "
+                "all recordings of it at once",
+                *(trained.path, trained.model.head.group, smallest),
+            )
     for draw in EvaluationSampler(dataset.lengths, **limits):
         batch: Batch = to_features.with_speech(dataset[draw].to(device))
         for trained, weight in zip(models, weights or [1 / len(models)] * len(models), strict=True):

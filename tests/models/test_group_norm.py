@@ -1,6 +1,7 @@
 """Pooled vectors that are normalised by speaker or corpus."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ import torch
 
 from ser.batch import Padded
 from ser.batching.dataset import UtteranceDataset
+from ser.checkpoints.checkpoint import Trained
 from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.head_statistics import fit_head
+from ser.inference.predict import class_scores
 from ser.models import CNNEncoder, Frontend, MeanPooling
 from ser.models.classifier import Classifier, GroupNorm, Head
+from ser.targets import Classes
 
 GROUPS = torch.tensor([0, 1, 1, 0, 1, 0, 1, 1])
 
@@ -97,3 +101,19 @@ def test_scores_of_a_model_do_not_depend_on_the_size_of_batches(groups: np.ndarr
 def test_a_stream_of_a_head_with_statistics_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"head\.normalize=speaker: needs all recordings of the speaker"):
         model_with("speaker").initial_state(1)
+
+
+def test_few_recordings_of_a_corpus_cause_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    audio = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    store = Store([0, 1], audio, np.array([0, 30, 60]), None, (), "object", "x")
+    trained = Trained(
+        model_with("corpus"),
+        Classes(class_names=["a", "b"], field="emotion"),
+        16,
+        features={},
+        frontend={},
+        path=Path("best.ckpt"),
+    )
+    scores = class_scores([trained], store, device=torch.device("cpu"), max_frames=1000)
+    assert scores.sum(-1).tolist() == pytest.approx([1, 1])
+    assert "the smallest has 2 recordings here, too few" in caplog.text
