@@ -139,6 +139,8 @@ EXTRAS = {
     "parquet": ("pandas>=2.2", "pyarrow>=15"),
     "align": ("pocketsphinx>=5.1", "espeakng-loader>=0.2.4"),
     "search": ("optuna>=4,<6",),
+    "mlflow": ("mlflow>=3",),
+    "wandb": ("wandb>=0.20",),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
     "joblib": ("hydra-joblib-launcher>=1.2",),
     "submitit": ("hydra-submitit-launcher>=1.2", "submitit>=1.5"),

@@ -10,8 +10,8 @@ from tests.conftest import REPOSITORY
 ROOMS = (
     *("", "runs", "jobs", "config", "features", "targets", "models", "hugging_face", "pretrained", "frozen"),
     *("audio", "data", "text", "splits", "batching", "corpora", "mix", "synthetic", "alignment", "report"),
-    *("comparison", "calibration", "checkpoints", "inference", "evaluation", "embeddings", "export"),
-    *("training", "pretraining", "search", "serab", "scripts"),
+    *("trackers", "comparison", "calibration", "checkpoints", "inference", "evaluation", "embeddings"),
+    *("export", "training", "pretraining", "search", "serab", "scripts"),
 )
 """Folders of the package, lowest first; "" is its root. A room imports from itself and from those before it."""
 LARGEST_ROOM = 12
@@ -23,7 +23,7 @@ ONLY = {
         "batching",
         "training",
         "pretraining",
-        "report/tensorboard.py",
+        "trackers",
         "search",
         "runs/launcher.py",
     },
@@ -41,6 +41,8 @@ ONLY = {
     "scipy": {"text"},
     "transformers": {"embeddings", "hugging_face", "text"},
     "huggingface_hub": {"hugging_face"},
+    "mlflow": {"trackers"},
+    "wandb": {"trackers"},
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},

@@ -22,6 +22,7 @@ ROOMS = (
     "mix",
     "synthetic",
     "embeddings",
+    "trackers",
     "training",
     "pretraining",
 )
@@ -32,6 +33,8 @@ OPTIONAL = (
     "sklearn",
     "opensmile",
     "transformers",
+    "mlflow",
+    "wandb",
 )
 PAGES = sorted([*(REPOSITORY / "conf").rglob("*.yaml"), *(REPOSITORY / "docs").glob("*.md")])
 

@@ -159,7 +159,10 @@ def test_commands_of_the_pages_compose(command: str, places: Path, monkeypatch: 
     elif script := next((word for word in words if word in ("train.py", "predict.py")), None):
         words = [script.removesuffix(".py"), *words[words.index(script) + 1 :]]
     else:
-        assert words[0] in ("pip", "make", "tensorboard") or words[:2] == ["python", "-m"], command
+        assert words[0] in ("pip", "make", "tensorboard", "mlflow", "wandb") or words[:2] == [
+            "python",
+            "-m",
+        ], command
         return
     if (
         words[0] in ("validate", "serab-compare", "ensemble", "compare")

@@ -32,7 +32,7 @@ from ser.config.slots import trust
 from ser.config.validate import complaint, find_problems
 from ser.errors import ConfigError, did_you_mean, hydra_value, setting
 from ser.files import read_text
-from ser.jobs.installed import check_launcher
+from ser.jobs.installed import check_launcher, find_missing_trackers
 from ser.runs import environment, ranks
 from ser.runs.handed_over import check_resolved, find_code_in_hydra
 from ser.yaml_bombs import refuse_yaml_bomb, refuse_yaml_bombs
@@ -108,6 +108,7 @@ def read_command(argv: list[str], app: App) -> Command:
         trial = next((trial for trial in trials if not trial.problems), trials[0])
     if not args.cfg:
         problems += check_search(trial.sweeper, args.overrides, is_sweep=is_sweep)
+        problems += find_missing_trackers(key for each in trials for key in each.config.get("logger") or ())
     if args.cfg:
         problems = [line for line in problems if "=???: must be given" not in line]
     elif unsuited := ranks.check_launch(trial.trainer, is_sweep=is_sweep):

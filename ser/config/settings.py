@@ -198,7 +198,7 @@ class Train(Settings):
     callbacks: Mapping[str, Spec | None]
     schedule: Spec | None = None
     waveform_augment: Spec | None = None
-    logger: Spec | None = None
+    logger: Mapping[str, Spec | None] | None = None
     pretraining: Spec | None = None
     test_sets: str | list[str] = ()  # type: ignore[assignment]  # no default of a dataclass may be a list
     sweep: Sweep = Sweep()

@@ -87,7 +87,7 @@ SLOTS: dict[str, Slot] = {
     "trainer.strategy": Slot("a strategy", f"{_LIGHTNING}.strategies.Strategy"),
     "trainer.profiler": Slot("a profiler", f"{_LIGHTNING}.profilers.Profiler"),
     "callbacks.*": Slot("a callback", f"{_LIGHTNING}.callbacks.Callback", ("ser.training",)),
-    "logger": Slot("a logger", f"{_LIGHTNING}.loggers.Logger", ("ser.training",)),
+    "logger.*": Slot("a logger", f"{_LIGHTNING}.loggers.Logger", ("ser.trackers",)),
     "pretraining": Slot("a pre-training", "ser.pretraining.Recipe"),
     "extractor": Slot("an embedder", "ser.embeddings.Embedder"),
 }

@@ -22,7 +22,7 @@ from ser.config.slots import resolve, slot_of, trust_names
 from ser.config.types import Parameter, signature
 from ser.errors import ConfigError, did_you_mean, first_line, setting
 from ser.files import exists
-from ser.runs.handed_over import find_ways_out
+from ser.runs.handed_over import find_uploads, find_ways_out
 
 _KINDS = {str: "a text", bool: "true or false", int: "a whole number", float: "a number", list: "a list"}
 """Type of a plain value -> the word in messages; others are null and settings."""
@@ -79,6 +79,7 @@ def find_problems(
     known = {node.key(name) for node in nodes for name in (*node.content, *node.takes)}
     problems = [problem for node in nodes for problem in node.problems(known, unresolved)]
     problems = [problem.replace(*TYPED_AS) for problem in problems]
+    problems += [] if is_own else find_uploads(plain)
     return plain, problems + [problem for key in existing_paths for problem in _path_problems(key, plain)]
 
 

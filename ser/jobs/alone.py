@@ -22,6 +22,7 @@ from ser.errors import hydra_value
 from ser.files import write_atomic
 from ser.jobs.gpus import hold_gpu
 from ser.runs import environment, process
+from ser.runs.handed_over import upload_variables
 from ser.runs.sweep import JobError, read_status
 
 _PARENT = "SER_JOB_PARENT"  # environment variable of a job: the process that waits for it
@@ -82,6 +83,7 @@ class SweepProcess:
         words.append(f"++trust={hydra_value([*trusted])}")
         with self._output(log) as output, hold_gpu() as gpu:
             variables = os.environ | _NO_SLURM | gpu | environment.typed_variable()
+            variables |= upload_variables(config)  # the user typed them
             variables[_PARENT] = str(os.getpid())
             command = [*self.restart, *place, *words]
             code = subprocess.run(

@@ -24,8 +24,9 @@ from ser.pretraining.probe import Probe
 from ser.pretraining.recipe import Recipe
 from ser.pretraining.report import write_report
 from ser.pretraining.task import Pretraining
-from ser.runs import ranks
+from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
+from ser.trackers.run_trackers import typed_settings, write_scores
 from ser.training import setup
 from ser.training.trainer import set_run_folder
 
@@ -58,6 +59,8 @@ def train(settings: Train, run: RunFolder, trainer: L.Trainer, *, started: float
         write_encoder(run.path / ENCODER, encoder_of(task))
         seconds = time.monotonic() - started
         write_report(settings, run, task, data, last, seconds=seconds, console=Console())
+        typed = typed_settings(settings.config, environment.typed_overrides(run.path))
+        write_scores(trainer.loggers, last, typed, step=trainer.global_step)
     return last["train/loss"]
 
 

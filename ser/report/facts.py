@@ -40,6 +40,7 @@ class RunReport:
         curves: Value by epoch of each metric, for the learning curves; empty for none.
         overrides: Settings typed for the run, which the suggested sweep repeats.
         trust: Word that lets other commands import the user's packages of this run; none if it uses none.
+        watch: Commands that show the curves, as words quoted for a shell.
         stamps: Warnings to every reader, such as `generated speech: a demonstration, not a result`.
         leaks: Leaks between splits; None if it is unknown.
         cross_validation: Settings of a sweep that tests every speaker once; empty if there is none, or the run is
@@ -64,6 +65,7 @@ class RunReport:
     curves: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     overrides: Sequence[str] = ()
     trust: Sequence[str] = ()
+    watch: Sequence[Sequence[str]] = ()
     stamps: Sequence[str] = ()
     leaks: Sequence[Leak] | None = None
     cross_validation: Sequence[str] = ()

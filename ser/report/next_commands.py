@@ -11,7 +11,7 @@ from ser.runs.environment import program_words, typed_folder
 _WIDTH = 76  # width of a line in the closing table: 80 columns without indent and backslash
 
 
-def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]]]:
+def next_commands(report: RunReport) -> list[tuple[str, list[str]]]:
     """Return suggested commands, each with its purpose and its words, quoted for a shell and for Hydra."""
     best = [setting("ckpt", str(short(report.checkpoint))), *report.trust]
     keys = [word.partition("=")[0].lstrip("+~") for word in report.overrides]
@@ -34,14 +34,14 @@ def next_commands(run_dir: Path, report: RunReport) -> list[tuple[str, list[str]
     return [
         ("Predict a file", [*program_words("predict"), *best, "input=FILE", *words, f"output={answers}"]),
         *[live] * (report.unit == "frame" and not is_over_time),
-        ("Watch the curves", watch_command(run_dir)),
+        *[("Watch the curves", [*command]) for command in report.watch],
         ("Try other settings", [*train, *kept, *varied]),
         *[("Cross-validate over speakers", [*train, *unsplit, *folds])] * report.has_few_speakers,
     ]
 
 
-def watch_command(run_dir: Path) -> list[str]:
-    """Return the command that shows the curves of a run and of all others in logs, quoted for a shell."""
+def tensorboard_command(run_dir: Path) -> list[str]:
+    """Return the command that shows a run and all others in logs in TensorBoard, quoted for a shell."""
     in_logs = Path("logs").absolute() in run_dir.absolute().parents
     logs = "logs" if in_logs else shell_word(str(short(run_dir)))
     return [program("tensorboard"), "--logdir", logs]

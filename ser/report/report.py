@@ -124,7 +124,7 @@ def markdown(run_dir: Path, report: RunReport) -> str:
         blocks.append("![Learning curves](curves.png)")
     blocks += _pictures(run_dir, "Training")
     blocks.append("## Next")
-    for purpose, words in next_commands(run_dir, report):
+    for purpose, words in next_commands(report):
         blocks.append(f"{purpose}:\n\n```sh\n{' '.join(words)}\n```")
     return "\n\n".join(blocks) + "\n"
 
@@ -172,7 +172,7 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
     for stamp in report.stamps:
         facts.add_row("note", Text(stamp, style="yellow"))
     parts: list[RenderableType] = [_score_table(report), *_corpus_tables(report), facts]
-    for purpose, words in next_commands(run_dir, report):
+    for purpose, words in next_commands(report):
         parts += [Text(f"\n {purpose}", style="bold"), Text(fold_command(words))]
     return Group(*parts)
 

@@ -1,5 +1,6 @@
 """Check run folders from other people: refuse what could run code or write elsewhere."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ser.errors import ConfigError, first_line
+from ser.errors import ConfigError, first_line, shell_word
 
 _MOST_TEXT = 1_000_000  # characters of a config; configs of runs have fewer than 10,000
 _DEEPEST = 50  # levels of a config; configs of runs have 5
@@ -108,11 +109,36 @@ def _called_by_logging(node: Any) -> Iterator[str]:
 
 
 _WRITERS = ("trainer", "callbacks", "logger")
+_SERVER = r"logger\.[^.]+\.tracking_uri"  # may lead out, see `find_uploads`
 _LEADS_OUT = re.compile(r"^[/~]|^[A-Za-z]:|\\|(^|/)\.\.(/|$)|://")
 
 
 def find_ways_out(key: str, value: Any) -> list[str]:
     """Describe where a setting would make the trainer, a callback or the logger write outside of the run's folder."""
-    if key.split(".")[0] not in _WRITERS or not isinstance(value, str) or not _LEADS_OUT.search(value):
+    if re.fullmatch(_SERVER, key) or key.split(".")[0] not in _WRITERS:
+        return []
+    if not isinstance(value, str) or not _LEADS_OUT.search(value):
         return []
     return [f"{key}={value}: leads out of the run's folder. Leave it out, or give a name without a path."]
+
+
+def find_uploads(config: Mapping[str, Any]) -> Iterator[str]:
+    """Describe where a config from elsewhere would send a run to a server that the user has not named."""
+    for variable, value in upload_variables(config).items():
+        if os.environ.get(variable) != value:
+            key = {"WANDB_MODE": "offline=false"}.get(variable, f"tracking_uri={value}")
+            yield (
+                f"logger: {key} in the run's folder would send its curves and settings away. If you want that, "
+                f"run: export {shell_word(f'{variable}={value}')}"
+            )
+
+
+def upload_variables(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return environment variables by which a user allows the uploads in a config."""
+    allowed = {}
+    for node in (config.get("logger") or {}).values():
+        if isinstance(node, Mapping) and node.get("tracking_uri"):
+            allowed["MLFLOW_TRACKING_URI"] = str(node["tracking_uri"])
+        if isinstance(node, Mapping) and node.get("offline") is False:
+            allowed["WANDB_MODE"] = "online"
+    return allowed

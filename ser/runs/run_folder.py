@@ -35,6 +35,11 @@ class RunFolder:
         return RunFolder(self.path / f"member_{number}")
 
     @property
+    def is_member(self) -> bool:
+        """Return whether it is the folder of one member of an ensemble."""
+        return self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file()
+
+    @property
     def has_results(self) -> bool:
         """Return whether the folder contains results of a run: a checkpoint or scores."""
         found = [*self.path.glob("checkpoints/*.ckpt"), *self.path.glob("member_*/checkpoints/*.ckpt")]
@@ -73,7 +78,7 @@ class RunFolder:
                 f"{setting('resume', self.path)}: there is no {self.last.relative_to(self.path)} to resume from. "
                 f"{REPEAT_RUN.capitalize()}."
             )
-        if resuming and self.path.name.startswith("member_") and (self.path.parent / "config.yaml").is_file():
+        if resuming and self.is_member:
             raise ConfigError(
                 f"{setting('resume', self.path)}: is a member of an ensemble. "
                 f"Resume that: {' '.join([setting('resume', self.path.parent), *trust_words()])}"

@@ -12,6 +12,7 @@ from ser.runs.run_folder import RunFolder
 from ser.runs.sweep import record_status
 from ser.search.journal import make_pruner, open_study, quiet
 from ser.search.trial import TrialOfJob
+from ser.trackers.run_trackers import close_trackers
 from ser.training.trainer import best_checkpoint
 
 
@@ -55,6 +56,7 @@ class TrialReports(L.Callback):
         best: Any = best_checkpoint(trainer).best_model_score
         value = None if best is None else float(best)
         epochs = trainer.current_epoch
+        close_trackers(trainer.loggers)
         if ranks.current_ranks().is_first:
             record_status(
                 run.path,

@@ -1,6 +1,6 @@
-"""The training loop, and what may be added to it: callbacks, loggers, schedules. The names that a config may hold."""
+"""The training loop, and what may be added to it: callbacks, schedules. The names that a config may hold."""
 
-from ser.report.tensorboard import LearningRate, RunLogger
+from ser.trackers.learning_rate import LearningRate
 from ser.training.callbacks import AveragedWeights, LastCheckpoint
 from ser.training.plot_callbacks import Architecture, LossCurve, OutputSpace, Pictures, WaveformPictures
 from ser.training.recording_callbacks import CurvePictures, RecordingScores
@@ -16,7 +16,6 @@ __all__ = [
     "OutputSpace",
     "Pictures",
     "RecordingScores",
-    "RunLogger",
     "WaveformPictures",
     "cosine",
     "one_cycle",

@@ -15,8 +15,8 @@ from ser.batch import Batch
 from ser.batching.datamodule import SpeechData
 from ser.errors import REPEAT_RUN, CheckpointError
 from ser.report import figures
-from ser.report.tensorboard import show
 from ser.runs import ranks
+from ser.trackers.base import show
 from ser.training.task import Task
 
 
@@ -34,7 +34,7 @@ def data_of(trainer: L.Trainer) -> SpeechData:
 
 
 def save_picture(trainer: L.Trainer, picture: Any, file: str, *, tag: str) -> None:
-    """Write a figure as a file of the run folder, and show it in TensorBoard under a tag."""
+    """Write a figure as a file of the run folder, and show it in trackers under a tag."""
     figures.save(picture, Path(trainer.default_root_dir) / file)
     show(trainer, tag, picture)
 

@@ -13,6 +13,7 @@ from ser.errors import ConfigError
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import Splits
 from ser.targets.metrics import Result, numbers
+from ser.trackers.run_trackers import build_trackers, typed_settings, write_scores
 from ser.training import evaluation, setup
 from ser.training.evaluation import Scores
 from ser.training.recording_callbacks import describe_answers, scores_of_recordings, write_rows
@@ -142,7 +143,7 @@ def _write_report(
     scores: Scores,
     seconds: float,
 ) -> None:
-    """Write the report of the mean."""
+    """Write the report of the mean, and its scores to the trackers."""
     content = evaluation.collect_facts(
         settings,
         run,
@@ -158,3 +159,5 @@ def _write_report(
         checkpoint=run.path,
     )
     evaluation.print_report(run, content)
+    typed = typed_settings(settings.config, content.overrides)
+    write_scores(build_trackers(settings, run.path), content.metrics, typed, step=0)

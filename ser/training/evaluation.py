@@ -21,10 +21,10 @@ from ser.evaluation.test_sets import TestSet, check_test_sets, read_test_sets, s
 from ser.mix.scores import flat_scores, score_corpora
 from ser.report import report
 from ser.report.facts import RunReport
-from ser.report.tensorboard import typed_settings, write_scores
 from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.targets.metrics import Result
+from ser.trackers.run_trackers import typed_settings, watch_commands, write_scores
 from ser.training.task import Task
 from ser.training.trainer import best_checkpoint
 
@@ -162,7 +162,7 @@ def write_report(
     scores: Scores,
     seconds: float,
 ) -> None:
-    """Write report.md, metrics.json, pictures and TensorBoard's hyper-parameters; print the closing table."""
+    """Write report.md, metrics.json, pictures and the scores in trackers; print the closing table."""
     best = best_checkpoint(trainer)
     content = collect_facts(
         settings,
@@ -180,7 +180,8 @@ def write_report(
         curves=task.curves,
     )
     print_report(run, content)
-    write_scores(trainer.logger, typed_settings(settings.config, content.overrides), scores.metrics)
+    typed = typed_settings(settings.config, content.overrides)
+    write_scores(trainer.loggers, content.metrics, typed, step=trainer.global_step)
 
 
 def collect_facts(
@@ -221,6 +222,7 @@ def collect_facts(
         lengths={name: dataset.store.lengths for name, dataset in data.datasets.items()},
         overrides=environment.typed_overrides(run.path),
         trust=environment.trust_words(),
+        watch=watch_commands(settings, run.path),
         stamps=[*data.facts.stamps, *scores.remarks],
         leaks=data.facts.leaks,
         cross_validation=data.facts.cross_validation,

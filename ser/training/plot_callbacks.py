@@ -1,15 +1,11 @@
 """Callbacks that measure and plot a training without changing it."""
 
-import contextlib
-import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,14 +26,14 @@ from ser.report.model_summary import (
     trace_parts,
 )
 from ser.report.sections import section_of
-from ser.report.tensorboard import show
 from ser.runs.tables import write_csv
+from ser.trackers.base import show, trackers_of
 from ser.training.callbacks import EvaluationCallback, data_of, save_picture, task_of
 from ser.training.task import Task
 
 
 class Pictures(L.Callback):
-    """Write the length histogram and the validation confusion matrix to TensorBoard.
+    """Write the length histogram and the validation confusion matrix to the trackers.
 
     Args:
         every_n_epochs: Number of epochs between two confusion matrices.
@@ -162,8 +158,8 @@ class LossCurve(L.Callback):
         train, validation, count = total.tolist()
         point = {"train/loss_curve": train, "validation/loss_curve": validation / max(count, 1)}
         self.points.append((self._step, *point.values()))
-        if trainer.logger is not None:
-            trainer.logger.log_metrics(point, step=self._step)
+        for logger in trainer.loggers:
+            logger.log_metrics(point, step=self._step)
 
 
 class OutputSpace(EvaluationCallback):
@@ -198,7 +194,8 @@ class OutputSpace(EvaluationCallback):
         title = f"Logits of {split}: {len(ids)} utterances"
         picture = plots.output_space(points.numpy(), np.array(labels), names, shares=shares, title=title)
         save_picture(trainer, picture, "pca.png", tag=f"{split}/logits")
-        _project(trainer, f"{split}/logits", logits, [names[index] for index in labels])
+        for tracker in trackers_of(trainer):
+            tracker.add_points(f"{split}/logits", logits, [names[index] for index in labels])
 
 
 class WaveformPictures(L.Callback):
@@ -260,9 +257,8 @@ class Architecture(L.Callback):
             boxes, f"{name}: {everything:,} parameters; sizes of one utterance, [T, D]"
         )
         save_picture(trainer, picture, "architecture.png", tag="architecture")
-        if isinstance(trainer.logger, TensorBoardLogger):
-            indented = "\n".join(f"    {line}" for line in text.splitlines())  # code, in Markdown
-            trainer.logger.experiment.add_text("model", indented)
+        for tracker in trackers_of(trainer):
+            tracker.add_text("model", text)
 
 
 def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
@@ -289,14 +285,6 @@ def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
     shares = functional.pad(variances / variances.sum().clamp_min(1e-300), (0, 2))[:2].tolist()
     projected = functional.pad(centred @ axes.T, (0, 2))[:, :2]
     return projected, (shares[0], shares[1])
-
-
-def _project(trainer: L.Trainer, name: str, points: Tensor, labels: Sequence[str]) -> None:
-    """Write points [N, K] to TensorBoard's projector, which needs at least two dimensions."""
-    if isinstance(trainer.logger, TensorBoardLogger):
-        plane = functional.pad(points, (0, max(0, 2 - points.shape[1])))
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints where a run is scored again
-            trainer.logger.experiment.add_embedding(plane, [*labels], tag=name)
 
 
 def _box(part: Part) -> tuple[str, str, str, str]:

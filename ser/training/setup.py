@@ -27,7 +27,6 @@ from ser.errors import ConfigError
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.files import short, write_atomic
-from ser.report.next_commands import watch_command
 from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import SpeechSize, Splits, compare_splits
@@ -35,6 +34,7 @@ from ser.splits.speaker_normalize import group_splits, normalize_splits, uses_sp
 from ser.splits.utterances_file import write_utterances
 from ser.targets.base import Target
 from ser.targets.losses import Objective
+from ser.trackers.run_trackers import watch_commands
 from ser.training.consistency import (
     check_encoder_input,
     check_frames,
@@ -70,10 +70,10 @@ def prepare(settings: Train) -> None:
 
 
 def announce(settings: Train, run: RunFolder) -> None:
-    """Print the run folder, and the command that shows the curves."""
+    """Print the run folder, and the commands that show the curves."""
     print(f"Run folder: {short(run.path)}")
-    if settings.logger:
-        print(f"Watch the curves: {' '.join(watch_command(run.path))}")
+    for command in watch_commands(settings, run.path):
+        print(f"Watch the curves: {' '.join(command)}")
 
 
 def read_splits(settings: Train) -> Splits:

@@ -22,6 +22,7 @@ from ser.errors import CheckpointError, ConfigError, SerError, advise_init, name
 from ser.files import write_atomic
 from ser.runs import ranks
 from ser.runs.run_folder import RunFolder
+from ser.trackers.run_trackers import build_trackers, chosen_trackers
 from ser.training.divergence import diverged
 from ser.training.recording_callbacks import PredictionFiles
 from ser.training.task import Task
@@ -39,7 +40,7 @@ def build_trainer(settings: Train) -> L.Trainer:
             "Use debug=overfit instead, or trainer.limit_train_batches and trainer.limit_val_batches."
         )
     callbacks = [build(node, slot=f"callbacks.{name}") for name, node in settings.callbacks.items() if node]
-    if not settings.logger:
+    if not chosen_trackers(settings):
         callbacks = [callback for callback in callbacks if not isinstance(callback, LearningRateMonitor)]
     if settings.trainer.get("enable_progress_bar", True) and not any(
         isinstance(callback, ProgressBar) for callback in callbacks
@@ -56,7 +57,7 @@ def build_trainer(settings: Train) -> L.Trainer:
             settings.trainer,
             slot="trainer",
             callbacks=callbacks,
-            logger=False,  # `set_run_folder` adds it
+            logger=False,  # `set_run_folder` adds them
             plugins=plugins,
         )
     except (MisconfigurationException, ConfigError) as error:
@@ -89,15 +90,12 @@ def make_trainer(settings: Train, run: RunFolder) -> L.Trainer:
 
 
 def set_run_folder(trainer: Any, settings: Train, run: RunFolder) -> None:
-    """Set the run folder of a trainer and of its checkpoints, and add the logger."""
+    """Set the run folder of a trainer and of its checkpoints, and add the trackers."""
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint):
             callback.dirpath = str(run.best.parent)
     trainer._default_root_dir = str(run.path)
-    if settings.logger:
-        trainer.logger = build(
-            settings.logger, slot="logger", save_dir=run.path, name="tensorboard", version=""
-        )
+    trainer.loggers = build_trackers(settings, run.path)
 
 
 def fit_task(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -> None:
@@ -196,6 +194,12 @@ class Progress(RichProgressBar):
             TextColumn("{task.completed}/{task.total}"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         ]
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Any:
+        """Leave out the id that a tracker gives to the run."""
+        return {
+            name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"
+        }
 
     def _get_train_description(self, current_epoch: int) -> str:
         """Return the name of the epoch, counted from 1, unlike Lightning's."""

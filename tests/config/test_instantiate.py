@@ -110,8 +110,8 @@ def test_each_slot_holds_its_own_kind():
         ("callbacks.best", "lightning.pytorch.callbacks.model_checkpoint.Path"),
         ("callbacks.best", "lightning.pytorch.callbacks.model_checkpoint.os"),
         ("trainer", "lightning.pytorch.LightningModule"),
-        ("logger", "lightning.pytorch.callbacks.ModelCheckpoint"),
-        ("logger", "lightning.pytorch.loggers.tensorboard.rank_zero_only"),
+        ("logger.own", "lightning.pytorch.callbacks.ModelCheckpoint"),
+        ("logger.own", "lightning.pytorch.loggers.tensorboard.rank_zero_only"),
         ("extractor", "ser.pretrained.AudioNTT"),
         ("extractor", "ser.embeddings.byol.load_network"),
         ("seed", "ser.targets.Quadrant"),
@@ -193,7 +193,7 @@ def test_every_target_of_our_configs_has_typed_parameters(name: str) -> None:
         if each not in ("args", "kwargs", "settings", "rest")
     ]
     assert {*named} <= {*parameters}
-    assert is_open == (leaf in ("WaveformCNNLSTMEncoder", "RunLogger"))  # which hand the rest on to a part
+    assert is_open == (leaf in ("WaveformCNNLSTMEncoder", "TensorBoard"))  # which hand the rest on to a part
 
 
 SAMPLE = '''

@@ -40,6 +40,16 @@ def test_names_are_renewed_at_every_depth() -> None:
     assert bank["_target_"] == "ser.data.banks.FolderBank"
 
 
+def test_the_one_logger_of_an_old_run_is_one_of_several() -> None:
+    old = {"_target_": "ser.training.RunLogger", "default_hp_metric": False}
+    new = {"_target_": "ser.trackers.TensorBoard", "default_hp_metric": False}
+    assert with_current_names({"logger": old}) == {"logger": {"tensorboard": new}}
+    assert with_current_names({"logger": {"csv": {"_target_": "ser.trackers.CSV"}} | old}) == {
+        "logger": {"csv": {"_target_": "ser.trackers.CSV"}, "tensorboard": new}
+    }
+    assert with_current_names({"logger": None}) == {"logger": None}
+
+
 def test_a_class_that_is_gone_is_named() -> None:
     with pytest.raises(
         ConfigError, match=r"target\._target_=ser\.targets\.Quadrants: .*'Quadrants'.*'Quadrant'"

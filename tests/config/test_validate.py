@@ -242,7 +242,8 @@ def test_unknown_keys_at_the_top_are_compared_with_full_keys():
 
 
 def test_a_constructor_with_open_keywords_takes_any_key():
-    check(OmegaConf.create({"logger": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "x": 1}}))
+    logger = {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "x": 1}
+    check(OmegaConf.create({"logger": {"own": logger}}))
 
 
 def test_paths_that_must_exist_are_checked_unless_null(tmp_path):

@@ -17,7 +17,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import DataError
 from ser.report.facts import RunReport
-from ser.report.next_commands import next_commands
+from ser.report.next_commands import next_commands, tensorboard_command
 from ser.report.report import closing_table, markdown, write_facts, write_metrics, write_report
 from ser.splits.leaks import Leak
 from ser.targets.metrics import Confusion
@@ -71,6 +71,7 @@ def report(run_dir: Path) -> RunReport:
         lengths=lengths,
         curves={"train/loss": {1: 1.2, 2: 0.8}},
         overrides=["data=challenge", "data.root=my data"],
+        watch=[tensorboard_command(run_dir)],
     )
 
 
@@ -322,7 +323,7 @@ def test_the_closing_table_fits_into_80_columns(run_dir: Path, report: RunReport
 
 def test_folded_commands_can_be_copied_into_a_shell(run_dir: Path, report: RunReport) -> None:
     text = shown(run_dir, report).replace("\\\n", "")
-    for purpose, command in next_commands(run_dir, report):
+    for purpose, command in next_commands(report):
         assert purpose in text
         assert any(shlex.split(line) == typed(command) for line in text.splitlines())
 
@@ -333,13 +334,13 @@ def test_a_path_wider_than_the_terminal_is_not_broken(run_dir: Path, report: Run
 
 
 def test_brackets_in_a_path_are_not_taken_for_markup(tmp_path: Path, report: RunReport) -> None:
-    assert (
-        shown(tmp_path / "[bold]runs", report).count("[bold]runs") == 2
-    )  # the folder, and where to watch it
+    folder = tmp_path / "[bold]runs"
+    report = dataclasses.replace(report, watch=[tensorboard_command(folder)])
+    assert shown(folder, report).count("[bold]runs") == 2  # the folder, and where to watch it
 
 
-def test_the_next_commands_predict_watch_and_sweep(run_dir: Path, report: RunReport) -> None:
-    predict, watch, sweep = (typed(command)[1:] for _, command in next_commands(run_dir, report))
+def test_the_next_commands_predict_watch_and_sweep(report: RunReport) -> None:
+    predict, watch, sweep = (typed(command)[1:] for _, command in next_commands(report))
     checkpoint = "ckpt=logs/challenge/2026-01-02_03-04-05/checkpoints/best.ckpt"
     assert predict == ["predict.py", checkpoint, "input=FILE", "output=pred.json"]
     assert watch == ["--logdir", "logs"]
@@ -347,13 +348,13 @@ def test_the_next_commands_predict_watch_and_sweep(run_dir: Path, report: RunRep
     assert sweep[4:] == ["optimizer.lr=1e-3,3e-4", "model=cnn,lstm"]
 
 
-def test_an_experiment_is_swept_with_the_model_it_brings(run_dir: Path, report: RunReport) -> None:
+def test_an_experiment_is_swept_with_the_model_it_brings(report: RunReport) -> None:
     other = dataclasses.replace(report, overrides=["experiment=language_id"])
-    _, _, (_, sweep) = next_commands(run_dir, other)
+    _, _, (_, sweep) = next_commands(other)
     assert sweep[2:] == ["-m", "experiment=language_id", "optimizer.lr=1e-3,3e-4", "seed=0,1,2"]
 
 
-def test_the_suggested_sweep_repeats_all_settings_but_the_varied(run_dir: Path, report: RunReport) -> None:
+def test_the_suggested_sweep_repeats_all_settings_but_the_varied(report: RunReport) -> None:
     kept = [
         "data=folder",
         "split=random",
@@ -363,12 +364,13 @@ def test_the_suggested_sweep_repeats_all_settings_but_the_varied(run_dir: Path, 
         "+x=1",
     ]
     other = dataclasses.replace(report, overrides=["optimizer.lr=1", "model=lstm", "seed=3", *kept])
-    _, _, (_, sweep) = next_commands(run_dir, other)
+    _, _, (_, sweep) = next_commands(other)
     assert sweep[2:] == ["-m", "model=lstm", *map(shlex.quote, kept), "optimizer.lr=1e-3,3e-4", "seed=0,1,2"]
 
 
 def test_a_run_outside_logs_is_watched_where_it_is(tmp_path: Path, report: RunReport) -> None:
-    _, watch, _ = (typed(command) for _, command in next_commands(tmp_path / "my runs", report))
+    report = dataclasses.replace(report, watch=[tensorboard_command(tmp_path / "my runs")])
+    _, watch, _ = (typed(command) for _, command in next_commands(report))
     assert watch[1:] == ["--logdir", "my runs"]
 
 
@@ -377,7 +379,7 @@ def test_a_run_outside_logs_is_watched_where_it_is(tmp_path: Path, report: RunRe
 )
 def test_hydra_reads_the_suggested_checkpoint_back(run_dir: Path, report: RunReport, folder: str) -> None:
     report = dataclasses.replace(report, checkpoint=run_dir / folder / "best.ckpt")
-    word = typed(next_commands(run_dir, report)[0][1])[2]
+    word = typed(next_commands(report)[0][1])[2]
     override = OverridesParser.create().parse_override(word)
     assert override.key_or_group == "ckpt"
     assert run_dir.parents[2] / str(override.value()) == report.checkpoint
@@ -391,10 +393,12 @@ def test_a_shell_without_the_environment_gets_the_path_of_its_python(
     for name in ("python", "tensorboard"):
         (programs / name).touch(mode=0o755)
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
-    commands = [command[0] for _, command in next_commands(run_dir, report)]
+    report = dataclasses.replace(report, watch=[tensorboard_command(run_dir)])
+    commands = [command[0] for _, command in next_commands(report)]
     assert commands == [".venv/bin/python", ".venv/bin/tensorboard", ".venv/bin/python"]
     monkeypatch.setenv("PATH", str(programs))
-    commands = [command[0] for _, command in next_commands(run_dir, report)]
+    report = dataclasses.replace(report, watch=[tensorboard_command(run_dir)])
+    commands = [command[0] for _, command in next_commands(report)]
     assert commands == ["python", "tensorboard", "python"]
 
 
@@ -413,10 +417,10 @@ def test_one_or_two_test_speakers_name_cross_validation(
     assert ("(-m split=speaker_kfold data.split.fold=0,1,2,3,4)" in text) == is_named
 
 
-def test_cross_validation_is_suggested_without_the_split_of_the_run(run_dir: Path, report: RunReport) -> None:
+def test_cross_validation_is_suggested_without_the_split_of_the_run(report: RunReport) -> None:
     words = ["data=ravdess", "data.root=my data", "split=random", "data.split.test=0.1", "hydra.run.dir=x"]
     changes: dict[str, Any] = {"splits": summaries(2), "cross_validation": FOLDS, "overrides": words}
-    found = dict(next_commands(run_dir, dataclasses.replace(report, **changes)))
+    found = dict(next_commands(dataclasses.replace(report, **changes)))
     assert typed(found["Cross-validate over speakers"])[2:] == [
         "-m",
         "data=ravdess",
@@ -424,19 +428,19 @@ def test_cross_validation_is_suggested_without_the_split_of_the_run(run_dir: Pat
         *FOLDS,
     ]
     plain = dataclasses.replace(report, **changes | {"splits": summaries(3)})
-    assert "Cross-validate over speakers" not in dict(next_commands(run_dir, plain))
+    assert "Cross-validate over speakers" not in dict(next_commands(plain))
 
 
-def test_the_next_commands_of_an_own_model_trust_its_package(run_dir: Path, report: RunReport) -> None:
+def test_the_next_commands_of_an_own_model_trust_its_package(report: RunReport) -> None:
     own = dataclasses.replace(report, unit="frame", trust=["'trust=[mypackage]'"])
-    commands = dict(next_commands(run_dir, own))
+    commands = dict(next_commands(own))
     for purpose in ("Predict a file", "Stream a recording"):
         assert commands[purpose].count("'trust=[mypackage]'") == 1
 
 
-def test_the_next_commands_of_values_over_time_name_words(run_dir: Path, report: RunReport) -> None:
+def test_the_next_commands_of_values_over_time_name_words(report: RunReport) -> None:
     own = dataclasses.replace(report, unit="frame", labelled_at="frame")
-    assert "Stream a recording" not in dict(next_commands(run_dir, own))
-    assert "words=FILE" not in dict(next_commands(run_dir, own))["Predict a file"]
-    with_words = dict(next_commands(run_dir, dataclasses.replace(own, takes_words=True)))
+    assert "Stream a recording" not in dict(next_commands(own))
+    assert "words=FILE" not in dict(next_commands(own))["Predict a file"]
+    with_words = dict(next_commands(dataclasses.replace(own, takes_words=True)))
     assert with_words["Predict a file"][-3:-1] == ["input=FILE", "words=FILE"]

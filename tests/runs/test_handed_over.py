@@ -162,3 +162,29 @@ def test_code_that_a_handed_over_config_names_is_not_imported(
     with pytest.raises(ConfigError, match="is code of 'trap_of_a_run'"):
         check(OmegaConf.create({"model": model}))
     assert "trap_of_a_run" not in sys.modules
+
+
+def logger_config(**node: Any) -> Any:
+    return OmegaConf.create({"logger": {"x": node}})
+
+
+@pytest.mark.parametrize(
+    ("node", "variable", "value"),
+    [
+        (
+            {"_target_": "ser.trackers.MLflow", "tracking_uri": "http://there:1"},
+            "MLFLOW_TRACKING_URI",
+            "http://there:1",
+        ),
+        ({"_target_": "ser.trackers.WandB", "offline": False}, "WANDB_MODE", "online"),
+    ],
+)
+def test_a_run_folder_sends_nothing_away_unasked(
+    node: dict[str, Any], variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigError, match=f"export {variable}={value}"):
+        check(logger_config(**node))
+    check(logger_config(**node), is_own=True)
+    monkeypatch.setenv(variable, value)
+    check(logger_config(**node))
