@@ -104,6 +104,7 @@ class MLflow(Tracker, MLFlowLogger):
             for start in range(0, len(new), _BATCH):
                 store.log_batch(run_id, params=new[start : start + _BATCH])
             changed = {key: value for key, value in values.items() if known.get(key, value) != value}
+            changed.pop("resume", None)
             store.log_batch(
                 run_id, tags=[RunTag(f"resumed with {key}", value) for key, value in changed.items()]
             )
