@@ -1,7 +1,7 @@
 """What models were trained on: label maps, corpus, utterances and speakers, from the folders of their runs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,20 +48,29 @@ class TrainedOn:
         own = self.known.get(split)
         return {*(self.speakers.get(split) or ())} if own is None else own.speakers
 
-    def is_of(self, data: Mapping[str, Any]) -> bool:
-        """Return whether a config node names the same corpus: by its published name, else by its place."""
-        return bool(self.data) and bool({*_identities(self.data)} & {*_identities(data)})
+
+def _place(data: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what identifies the corpus of a config node: a published name, else a folder or file; None if unknown."""
+    if data.get("corpus"):
+        return "corpus", str(data["corpus"])
+    place = data.get("path") or data.get("root")
+    return ("place", str(Path(str(place)).resolve())) if place else None
 
 
-def _identities(data: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what identifies the corpora of a config node: a published name, else a folder or file."""
-    readers = [*(data.get("readers") or {}).values()]
-    found = []
-    for each in readers or [data]:
-        if each.get("corpus"):
-            found.append(("corpus", str(each["corpus"])))
-        elif place := each.get("path") or each.get("root"):
-            found.append(("place", str(Path(str(place)).resolve())))
+def _with_corpus(names: Iterable[object], data: Mapping[str, Any]) -> dict[object, tuple[Any, str]]:
+    """Return each name with its corpus, without the prefix that a mix of corpora adds.
+
+    Args:
+        names: Ids or speakers; None is left out.
+        data: Config node of the corpus.
+    """
+    readers = {name: _place(reader) for name, reader in (data.get("readers") or {}).items()}
+    own, found = _place(data), {}
+    for name in names:
+        prefix, _, rest = str(name).partition("/")
+        pair = (readers[prefix], rest) if prefix in readers else (own, str(name))
+        if name is not None and pair[0] is not None:
+            found[name] = pair
     return found
 
 
@@ -129,34 +138,37 @@ def find_overlap(
         runs: What each model was trained on; None where it is unknown.
     """
     masks = {split: np.zeros(len(corpus.store), dtype=bool) for split in ("train", "validation")}
+    ids = _with_corpus(corpus.store.ids if corpus.names else (), data)
+    speakers = _with_corpus(corpus.speakers, data)
+    all_speakers = {name for name in corpus.speakers if name is not None}
     shared: set[str] = set()
-    speakers = {name for name in corpus.speakers if name is not None}
     for run in filter(None, runs):
-        is_same = run.is_of(data)
         for split, mask in masks.items():
-            mask |= _find(corpus, run.known.get(split, KnownUtterances()), by_id=is_same and corpus.names)
-        if is_same or masks["train"].any():
-            shared |= run.speakers_of("train") & speakers
+            known = run.known.get(split, KnownUtterances())
+            named = {*_with_corpus(known.ids, run.data).values()}
+            mask |= _equal_features(corpus, known)
+            mask |= np.array([ids.get(name) in named for name in corpus.store.ids], dtype=bool)
+        trained = {*_with_corpus(run.speakers_of("train"), run.data).values()}
+        shared |= {str(name) for name, pair in speakers.items() if pair in trained}
+        if masks["train"].any():
+            shared |= run.speakers_of("train") & all_speakers
     masks["validation"] &= ~masks["train"]
-    named = sorted(shared)
+    listed = sorted(shared)
     return Overlap(
         masks["train"],
         masks["validation"],
-        named,
-        [*_describe(corpus, masks, named, len(speakers))],
+        listed,
+        [*_describe(corpus, masks, listed, len(all_speakers))],
         _describe_unknown(runs),
     )
 
 
-def _find(corpus: LabelledCorpus, known: KnownUtterances, *, by_id: bool) -> np.ndarray:
-    """Return which utterances are known [N] bool."""
+def _equal_features(corpus: LabelledCorpus, known: KnownUtterances) -> np.ndarray:
+    """Return which utterances have the features of known ones [N] bool."""
     digests = corpus.store.digests
-    found = np.zeros(len(corpus.store), dtype=bool)
-    if digests is not None and known.digests:
-        found |= np.array([each.tobytes().hex() in known.digests for each in digests], dtype=bool)
-    if by_id:
-        found |= np.array([str(name) in known.ids for name in corpus.store.ids], dtype=bool)
-    return found
+    if digests is None or not known.digests:
+        return np.zeros(len(corpus.store), dtype=bool)
+    return np.array([each.tobytes().hex() in known.digests for each in digests], dtype=bool)
 
 
 def _describe(

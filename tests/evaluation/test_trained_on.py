@@ -1,6 +1,7 @@
 """What a corpus shares with the training of a model."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def corpus_of(*ids: str, names: bool = True) -> LabelledCorpus:
     return LabelledCorpus("here", store, [name[0] for name in ids], names=names)
 
 
-def run_of(data: dict[str, str], **known: KnownUtterances) -> TrainedOn:
+def run_of(data: dict[str, Any], **known: KnownUtterances) -> TrainedOn:
     return TrainedOn(Path("run"), data, known)
 
 
@@ -61,10 +62,13 @@ def test_a_run_of_an_older_version_tells_its_speakers_alone() -> None:
     assert "It is not known on which utterances every model was trained" in found.remarks[0]
 
 
-def test_a_mix_names_each_of_its_corpora() -> None:
-    run = run_of({"readers": {"r": RAVDESS, "e": {"corpus": "emodb"}}})  # type: ignore[dict-item]
-    assert run.is_of({"corpus": "emodb", "root": "x"})
-    assert not run.is_of({"corpus": "tess", "root": "x"})
+def test_utterances_of_a_mix_belong_to_their_corpora() -> None:
+    mix: dict[str, Any] = {"readers": {"r": RAVDESS, "e": {"corpus": "emodb"}}}
+    run = run_of(mix, train=KnownUtterances({"r/a1", "e/b1"}, {"r/a", "e/b"}))
+    found = find_overlap(corpus_of("a1", "b1"), RAVDESS, [run])
+    assert (found.trained.tolist(), found.speakers) == ([True, False], ["a"])
+    single = run_of(RAVDESS, train=KnownUtterances({"a1"}))
+    assert find_overlap(corpus_of("r/a1", "e/a1"), mix, [single]).trained.tolist() == [True, False]
 
 
 def test_a_checkpoint_outside_a_run_tells_nothing(tmp_path: Path) -> None:
