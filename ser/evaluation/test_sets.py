@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.config.corpora import corpus_options, corpus_spec
+from ser.data.label_map import read_label_map
 from ser.errors import ConfigError, DataError, SerError, did_you_mean, first_line, setting
 from ser.evaluation.corpus import select_labelled
 from ser.evaluation.evaluate import build_reader, evaluate_corpus
@@ -118,7 +119,7 @@ def check_test_sets(
             "test_sets: are scored by labels of whole utterances, and this target has labels over time. Leave it out."
         )
     mapping = data.get("label_map")
-    maps = [mapping] if isinstance(mapping, Mapping) else []
+    maps = [read_label_map(mapping) if isinstance(mapping, str) else mapping] if mapping else []
     return [_check(each, target, frontend, maps) for each in sets]
 
 

@@ -53,6 +53,15 @@ def test_test_sets_without_a_label_of_the_training_are_refused(recordings: Path)
         check_test_sets(sets, Classes(["awe", "pain"], "emotion"), FRONTEND, {})
 
 
+def test_the_label_map_of_the_training_may_be_a_file(recordings: Path, tmp_path: Path) -> None:
+    lines = ("anger: bad", "sadness: bad", "happiness: good", "neutral: null")
+    (tmp_path / "map.yaml").write_text("\n".join(lines))
+    data = {"label_map": str(tmp_path / "map.yaml")}
+    target = Classes(["bad", "good"], "emotion")
+    found = check_test_sets(read_test_sets([f"ravdess:{recordings}"], data), target, FRONTEND, data)
+    assert found == ["Test set ravdess: 36 of 48 utterances can be scored."]
+
+
 def test_test_sets_of_unknown_speakers_cannot_be_normalised(recordings: Path) -> None:
     sets = read_test_sets([f"folder:{recordings}"], {})
     with pytest.raises(
