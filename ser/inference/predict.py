@@ -215,7 +215,7 @@ def add_groups(store: Store, manifest: Manifest, models: Sequence[Trained]) -> S
     groups = {trained.model.head.group for trained in models}
     if len(groups) > 1:
         raise ConfigError(
-            "ckpt: models with different head.normalize cannot be averaged. Average models of one kind."
+            "ckpt: the heads of these models normalise by different groups. Average models of one kind only."
         )
     group = next(iter(groups))
     if group is None:
