@@ -232,7 +232,7 @@ class NullModel(nn.Module):
         self.encoder = IdentityEncoder(generate.FEATURE_DIM)  # by whose class plots are titled
         self.head = nn.Linear(generate.FEATURE_DIM, Quadrant().out_dim)
 
-    def forward(self, audio: Padded) -> Tensor:
+    def forward(self, audio: Padded, groups: Tensor | None = None) -> Tensor:
         """Map [B, T, F] to logits [B, 4] from the first frames."""
         logits: Tensor = self.head(audio.values[:, 0])
         return logits

@@ -41,7 +41,7 @@ class MixedCorpus(AudioCorpus):
         settings: Settings of single corpora; used by `readers`.
         labels: `shared` keeps the classes that all corpora have, `all` keeps all classes.
         declared_leaks: Kinds of leaks that are accepted; None for those that all corpora have by design.
-        others: Further arguments of AudioCorpus, which hold for all corpora.
+        rest: Further arguments of AudioCorpus, which hold for all corpora.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MixedCorpus(AudioCorpus):
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         labels: Literal["shared", "all"] = "shared",
         declared_leaks: Sequence[str] | None = None,
-        **others: Any,
+        **rest: Any,
     ) -> None:
         names = [corpora] if isinstance(corpora, str) else [str(name) for name in corpora]
         _check_names(names, readers)
@@ -62,7 +62,7 @@ class MixedCorpus(AudioCorpus):
         self.readers = {name: readers[name] for name in names}
         by_design = set.intersection(*({*reader.declared_leaks} for reader in self.readers.values()))
         super().__init__(
-            declared_leaks=sorted(by_design) if declared_leaks is None else declared_leaks, **others
+            declared_leaks=sorted(by_design) if declared_leaks is None else declared_leaks, **rest
         )
         self.labels = labels
         for reader in self.readers.values():

@@ -19,7 +19,7 @@ _MOMENTUM = 0.05  # of each vector; 20 vectors of a group have two thirds of the
 _SMALLEST_VARIANCE = 1e-6
 
 
-class GroupNorm(nn.Module):
+class GroupZScores(nn.Module):
     """Z-scores of vectors by group, without gradients through the statistics.
 
     In training, the statistics of a group are running ones. Before vectors are scored, `fit` replaces those of their
@@ -107,7 +107,7 @@ class Head(nn.Module):
         dropout: Dropout before the logits, 0..1.
         hidden_dims: Sizes of hidden ReLU layers.
         normalize: `batch` to normalise the embedding by batch norm, or `none`; `speaker` and `corpus` first make
-            z-scores with the statistics of the speaker's or corpus's recordings, see GroupNorm.
+            z-scores with the statistics of the speaker's or corpus's recordings, see GroupZScores.
         activation: `tanh` for outputs in -1..1, or `none`.
     """
 
@@ -129,7 +129,7 @@ class Head(nn.Module):
             normalize if normalize == "speaker" or normalize == "corpus" else None
         )
         """What embeddings are normalised by beside the batch norm: speaker, corpus, or None."""
-        self.by_group = GroupNorm(in_dim) if self.group else None
+        self.by_group = GroupZScores(in_dim) if self.group else None
         self.layers = nn.Sequential(norm, *hidden, nn.Dropout(dropout), nn.Linear(widths[-1], out_dim))
         self.activation = activation
         self._linears = tuple(layer for layer in self.layers if isinstance(layer, nn.Linear))

@@ -21,7 +21,7 @@ from ser.features.augment_features import Augment
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.head_statistics import fit_head
 from ser.models.base import State
-from ser.models.classifier import Classifier
+from ser.models.classifier import Classifier, GroupZScores
 from ser.precision import in_float32
 from ser.randomness import seed_dropout
 from ser.runs import ranks
@@ -95,6 +95,7 @@ class Task(L.LightningModule):
         self._last_step = 0
         self._step_losses: list[Tensor] = []
         self._norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        self._by_group = next((part for part in model.modules() if isinstance(part, GroupZScores)), None)
 
     def on_train_start(self) -> None:
         """Store the step at which training starts or resumes, prepare the encoder, and start to watch the losses."""
@@ -171,7 +172,7 @@ class Task(L.LightningModule):
         self._fit_head("test")
 
     def _fit_head(self, split: str) -> None:
-        if self.model.head.group is not None:
+        if self._by_group is not None:
             data: Any = cast(Any, self.trainer).datamodule
             fit_head(self.model, data.datasets[split], self.to_features, device=self.device, **data.limits)
 
@@ -233,8 +234,8 @@ class Task(L.LightningModule):
         mine = {"tally": self.totals["train"].state(), "carried": self.carried}
         parts = ranks.current_ranks().gather(mine)
         checkpoint["ser_progress"] = {"curves": self.curves, "ranks": parts}
-        if self.model.head.by_group is not None:
-            checkpoint["ser_progress"]["head"] = self.model.head.by_group.tables()
+        if self._by_group is not None:
+            checkpoint["ser_progress"]["head"] = self._by_group.tables()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the curves and the totals of the interrupted epoch."""
@@ -247,8 +248,8 @@ class Task(L.LightningModule):
                 f"Resume with the same trainer.devices and trainer.num_nodes, or {REPEAT_RUN}."
             )
         self.curves = progress["curves"]
-        if self.model.head.by_group is not None and "head" in progress:
-            self.model.head.by_group.load_tables(progress["head"])
+        if self._by_group is not None and "head" in progress:
+            self._by_group.load_tables(progress["head"])
         mine = parts[processes.rank]
         self.totals["train"].load(mine["tally"])
         self.carried = mine["carried"]

@@ -16,7 +16,7 @@ from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.head_statistics import fit_head
 from ser.inference.predict import class_scores
 from ser.models import CNNEncoder, Frontend, MeanPooling
-from ser.models.classifier import Classifier, GroupNorm, Head
+from ser.models.classifier import Classifier, GroupZScores, Head
 from ser.targets import Classes
 
 GROUPS = torch.tensor([0, 1, 1, 0, 1, 0, 1, 1])
@@ -28,7 +28,7 @@ def vectors() -> torch.Tensor:
 
 
 def test_each_group_has_mean_zero_and_deviation_one_after_a_fit() -> None:
-    norm = GroupNorm(3).eval()
+    norm = GroupZScores(3).eval()
     norm.fit(vectors(), GROUPS)
     found = norm(vectors(), GROUPS).numpy()
     for group in (0, 1):
@@ -38,7 +38,7 @@ def test_each_group_has_mean_zero_and_deviation_one_after_a_fit() -> None:
 
 
 def test_an_answer_does_not_depend_on_batch_mates() -> None:
-    norm = GroupNorm(3).eval()
+    norm = GroupZScores(3).eval()
     norm.fit(vectors(), GROUPS)
     together = norm(vectors(), GROUPS)
     alone = torch.cat([norm(vectors()[[row]], GROUPS[[row]]) for row in range(8)])
@@ -46,7 +46,7 @@ def test_an_answer_does_not_depend_on_batch_mates() -> None:
 
 
 def test_training_moves_the_statistics_to_those_of_the_group() -> None:
-    norm = GroupNorm(3).train()
+    norm = GroupZScores(3).train()
     for _ in range(200):
         norm(vectors(), GROUPS)
     own = vectors()[GROUPS == 1]
@@ -56,7 +56,7 @@ def test_training_moves_the_statistics_to_those_of_the_group() -> None:
 
 
 def test_statistics_go_on_after_a_checkpoint_and_are_no_weights() -> None:
-    norm, other = GroupNorm(3), GroupNorm(3).eval()
+    norm, other = GroupZScores(3), GroupZScores(3).eval()
     norm.fit(vectors(), GROUPS)
     assert not norm.state_dict()
     other.load_tables(norm.tables())
