@@ -103,6 +103,12 @@ def class_scores(
     limits = {"max_frames": max_frames, "max_utterances": max_utterances}
     for trained in models:
         smallest = fit_head(trained.model, dataset, to_features, device=device, **limits)
+        if smallest is not None and trained is models[0]:
+            _log.warning(
+                "pooled vectors are normalised by the statistics of each %s in these %d recordings, so that each "
+                "answer depends on the others (transductive)",
+                *(trained.model.head.group, len(store)),
+            )
         if smallest is not None and smallest < _FEW_RECORDINGS:
             _log.warning(
                 "%s: its head normalises by %s, and the smallest has %d recordings here, too few for statistics: give "
@@ -189,13 +195,25 @@ def read_for_models(
     if uses_speaker_normalization(models[0].frontend):
         store = normalize_by_group(store, manifest, models[0].frontend)
         if group_of(models[0].frontend) == "corpus":
-            _log.warning(
-                "%s: features are normalised by the statistics of these %d recordings, so that each answer depends on "
-                "the others (transductive)",
-                *(manifest.source, len(manifest)),
-            )
+            _warn_corpus(manifest.source, len(manifest))
     store = add_groups(store, manifest, models)
     return manifest, store, read.skipped
+
+
+def normalize_file(store: Store, models: Sequence[Trained]) -> Store:
+    """Normalise the frames of a file as one corpus, if the models normalise by corpus, and log that."""
+    if group_of(models[0].frontend) != "corpus":
+        return store
+    _warn_corpus("the input", len(store))
+    return normalize_by_group(store, None, models[0].frontend)
+
+
+def _warn_corpus(source: str, count: int) -> None:
+    _log.warning(
+        "%s: features are normalised by the statistics of these %d recordings, so that each answer depends on the "
+        "others (transductive)",
+        *(source, count),
+    )
 
 
 def with_target_labels(manifest: Manifest, store: Store, models: Sequence[Trained]) -> Store:
@@ -206,7 +224,7 @@ def with_target_labels(manifest: Manifest, store: Store, models: Sequence[Traine
 
 
 def add_groups(store: Store, manifest: Manifest, models: Sequence[Trained]) -> Store:
-    """Add the speaker or corpus of each utterance, if the head of a model normalises by it, and log that.
+    """Add the speaker or corpus of each utterance, if the head of a model normalises by it.
 
     Raises:
         ConfigError: Models normalise by different groups.
@@ -220,11 +238,6 @@ def add_groups(store: Store, manifest: Manifest, models: Sequence[Trained]) -> S
     group = next(iter(groups))
     if group is None:
         return store
-    _log.warning(
-        "%s: pooled vectors are normalised by the statistics of each %s in these %d recordings, so that each answer "
-        "depends on the others (transductive)",
-        *(manifest.source, group, len(manifest)),
-    )
     return store.with_groups(groups_in(manifest, group, "Give a manifest with a column speaker"))
 
 
@@ -403,6 +416,11 @@ def check_fit(trained: Trained, first: Trained, store: Store, to_features: OnThe
         raise DataError(
             f"the input has {feature_dim} values in a frame, but {trained.path} was trained on "
             f"{trained.feature_dim}. Give features made like the training data's, or another checkpoint."
+        )
+    if group_of(trained.frontend) != group_of(first.frontend):
+        raise ConfigError(
+            f"ckpt: {trained.path} and {first.path} normalise features in different ways. "
+            "Average models of one kind of normalisation only."
         )
     if uses_speaker_normalization(trained.frontend) != (store.zscores is not None):
         raise ConfigError(

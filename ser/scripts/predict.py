@@ -66,6 +66,7 @@ def predict_challenge(settings: Predict, mixtures: list[Any]) -> None:
         writers.check_output(path, **replacing)
 
     store = read_challenge(settings.input, cache_dir=settings.cache_dir, labels="optional")
+    store = inference.normalize_file(store, mixtures[0].models)
     device = inference.choose_device(settings.device)
     scores = mixture_scores(mixtures, store, device=device, max_frames=settings.max_frames)
 
