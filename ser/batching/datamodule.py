@@ -166,7 +166,7 @@ class SpeechData(L.LightningDataModule):
         if not known:
             return []
         ids = self.datasets[split].store.ids
-        return [known[name] if name in known else known[str(name).rpartition("#")[0]] for name in ids]
+        return [known.get(name) or known.get(str(name).rpartition("#")[0]) or "unknown" for name in ids]
 
     def train_dataloader(self) -> BucketLoader:
         """Return shuffled batches of similar length; after a resume, the remaining ones of the epoch."""

@@ -16,7 +16,7 @@ from ser.errors import ConfigError, did_you_mean
 TYPED_AS = ("data.readers.", "data.settings.")
 """Settings of the readers of a mix, and those that a user types for them."""
 
-_SHARED = ("cache_dir", "split", "on_error", "fields", "needs_labels")
+SHARED = ("cache_dir", "split", "on_error", "fields", "needs_labels")
 """Settings of a reader that are those of the whole mix."""
 
 
@@ -81,7 +81,7 @@ def corpus_readers(data: Mapping[str, Any]) -> dict[str, Any]:
         spec = corpus_spec(option, folder=str(Path(data.get("corpora_root") or ".") / str(place)))
         if "label_map" not in spec:  # no recordings of single utterances
             continue
-        found[name] = spec | own | {key: data[key] for key in _SHARED if key in data}
+        found[name] = spec | own | {key: data[key] for key in SHARED if key in data}
         rule = found[name].get("split")
         if isinstance(rule, Mapping) and "corpus" in rule:  # a published protocol belongs to its corpus
             found[name]["split"] = {**rule, "corpus": rule["corpus"] or spec.get("corpus")}
@@ -90,7 +90,7 @@ def corpus_readers(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _readers(*, _parent_: DictConfig) -> dict[str, Any]:
     """Resolve `${corpus_readers:}` beside the settings of a mix."""
-    keys = ("corpora", "corpora_root", "folders", "settings", *_SHARED)
+    keys = ("corpora", "corpora_root", "folders", "settings", *SHARED)
     known = [key for key in keys if key in _parent_ and not OmegaConf.is_missing(_parent_, key)]
     plain: Any = {
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ser.config.corpora import corpus_options
+from ser.config.corpora import SHARED, corpus_options
 from ser.corpora.recordings import AudioCorpus, label_fields
 from ser.data.label_map import LabelCount, LabelMap, map_labels, require_fields, require_labels
 from ser.data.manifest import Manifest, Utterance
@@ -21,7 +21,7 @@ from ser.mix.classes import (
     shared_classes,
 )
 from ser.mix.remedies import replace_settings, settings_of
-from ser.mix.rules import WithinCorpora
+from ser.mix.rules import PREFIXED, WithinCorpora
 from ser.splits.rules import Rule, for_pretraining, without_label
 
 _log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class MixedCorpus(AudioCorpus):
         names = [corpora] if isinstance(corpora, str) else [str(name) for name in corpora]
         _check_names(names, readers)
         _check_keys(names, folders=folders or {}, settings=settings or {})
+        _check_own(settings or {})
         self.readers = {name: readers[name] for name in names}
         by_design = set.intersection(*({*reader.declared_leaks} for reader in self.readers.values()))
         super().__init__(
@@ -126,7 +127,7 @@ class MixedCorpus(AudioCorpus):
             labels[self.label] = labels.pop(label)
         named: dict[str, Any] = {
             key: None if value is None else f"{name}/{value}"
-            for key in ("speaker", "group", "text")
+            for key in PREFIXED
             for value in [getattr(utterance, key)]
         }
         return replace(utterance, id=f"{name}/{utterance.id}", corpus=name, labels=labels, **named)
@@ -224,6 +225,20 @@ def _check_keys(names: Sequence[str], **given: Mapping[str, Any]) -> None:
             if name not in names and name not in corpus_options():
                 raise ConfigError(
                     f"data.{key}.{name}: data.corpora names no such corpus. {did_you_mean(str(name), names)}"
+                )
+
+
+def _check_own(settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse settings of single corpora that hold for all.
+
+    Raises:
+        ConfigError: There are some; the message names the first one.
+    """
+    for name, own in settings.items():
+        for key in own:
+            if key in SHARED:
+                raise ConfigError(
+                    f"data.settings.{name}.{key}: is one setting for all corpora. Set data.{key} instead."
                 )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ser.data.manifest import Manifest
+from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError
 from ser.mix.remedies import replace_settings, settings_of
 from ser.splits.assignment import SPLITS, Assignment
@@ -63,13 +63,27 @@ class WithinCorpora:
         return found[0] if all(words == found[0] for words in found) else []
 
     def _corpora(self, manifest: Manifest) -> Iterator[tuple[str, np.ndarray, Manifest]]:
-        """Yield the name of each corpus, the indices [n] of its utterances, and these utterances."""
+        """Yield the name of each corpus, the indices [n] of its utterances, and these with their own ids and speakers.
+
+        Published folds name them so, and a mix splits a corpus as a training on it alone does.
+        """
         names = np.array([utterance.corpus for utterance in manifest])
         for name in self.rules:
             indices = np.flatnonzero(names == name)
             if len(indices):
-                yield (
-                    name,
-                    indices,
-                    Manifest(manifest.select(indices.tolist()).utterances, self.sources[name]),
-                )
+                own = tuple(_without_corpus(each) for each in manifest.select(indices.tolist()))
+                yield name, indices, Manifest(own, self.sources[name])
+
+
+PREFIXED = ("speaker", "group", "text")
+"""Columns that begin with the name of the corpus in a mix, as ids do."""
+
+
+def _without_corpus(utterance: Utterance) -> Utterance:
+    prefix = f"{utterance.corpus}/"
+    own: dict[str, Any] = {
+        key: value if value is None else value.removeprefix(prefix)
+        for key in PREFIXED
+        for value in [getattr(utterance, key)]
+    }
+    return replace(utterance, id=str(utterance.id).removeprefix(prefix), **own)

@@ -49,24 +49,42 @@ def score_rows(rows: Sequence[Row]) -> dict[str, float]:
     found: dict[str, float] = {}
     for predicted, label in columns.items():
         pairs = [(row[label], row[predicted]) for row in rows if row[label] and row[predicted]]
-        suffix = "" if predicted == "prediction" else f"_{label}"
-        found |= {f"{name}{suffix}": value for name, value in _score_pairs(pairs).items()}
+        if predicted == "prediction":
+            found |= _score_classes(pairs)
+        else:
+            scores = _score_values(pairs) if _are_numbers(pairs) else _score_classes(pairs)
+            found |= {f"{name}_{label}": value for name, value in scores.items()}
     return found | {"utterances": float(len(rows))}
 
 
-def _score_pairs(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """Score labels with predictions: numbers by CCC, names by accuracy and UAR; empty without any."""
+Pairs = Sequence[tuple[str, str]]
+"""Label and prediction of utterances."""
+
+
+def _are_numbers(pairs: Pairs) -> bool:
+    try:
+        return all(math.isfinite(float(cell)) for pair in pairs for cell in pair)
+    except ValueError:
+        return False
+
+
+def _score_classes(pairs: Pairs) -> dict[str, float]:
+    """Score classes by accuracy and UAR; empty without any."""
     if not pairs:
         return {}
-    try:
-        values = torch.tensor([[float(cell) for cell in pair] for pair in pairs], dtype=torch.float64)
-    except ValueError:
-        names = sorted({name for pair in pairs for name in pair})
-        places = np.array([[names.index(name) for name in pair] for pair in pairs])
-        confusion = torch.zeros(len(names), len(names), dtype=torch.long)
-        np.add.at(confusion.numpy(), (places[:, 0], places[:, 1]), 1)
-        scores = {"accuracy": accuracy, "uar": uar, "majority_floor": majority_floor}
-        return {name: float(score(confusion)) for name, score in scores.items()}
+    names = sorted({name for pair in pairs for name in pair})
+    places = np.array([[names.index(name) for name in pair] for pair in pairs])
+    confusion = torch.zeros(len(names), len(names), dtype=torch.long)
+    np.add.at(confusion.numpy(), (places[:, 0], places[:, 1]), 1)
+    scores = {"accuracy": accuracy, "uar": uar, "majority_floor": majority_floor}
+    return {name: float(score(confusion)) for name, score in scores.items()}
+
+
+def _score_values(pairs: Pairs) -> dict[str, float]:
+    """Score values by CCC; empty where it is not defined."""
+    if not pairs:
+        return {}
+    values = torch.tensor([[float(cell) for cell in pair] for pair in pairs], dtype=torch.float64)
     ccc = float(measures(values[:, 0], values[:, 1])["ccc"])
     return {} if math.isnan(ccc) else {"ccc": ccc}
 

@@ -71,7 +71,8 @@ class Published(RandomRule):
     """Folds of the published protocol of a corpus; validation is drawn from the other folds.
 
     Args:
-        corpus: Name of the corpus in the catalogue.
+        corpus: Name of the corpus in the catalogue; None is refused when utterances are assigned, as the parts of a mix
+            have rules of their own.
         fold: Index of the fold that is the test split, from 0.
         validation: Share of the other folds' utterances for validation.
     """
@@ -81,23 +82,29 @@ class Published(RandomRule):
     validation: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.corpus not in PROTOCOLS:
-            raise ConfigError(
-                f"split=published: {self.corpus or 'a corpus of your own'} has no folds that are known here; those of "
-                f"{', '.join(sorted(PROTOCOLS))} are. Use folds over speakers: folds=5."
-            )
+        check_shares(validation=self.validation)
+        if self.corpus is None:
+            return
         folds = len(self.protocol.tested)
         if not 0 <= self.fold < folds:
             raise ConfigError(
                 f"data.split.fold={self.fold}: {self.corpus} has {folds} published folds, the first is 0. "
                 f"Give 0 to {folds - 1}."
             )
-        check_shares(validation=self.validation)
 
     @property
     def protocol(self) -> Protocol:
-        """Return the folds."""
-        return PROTOCOLS[str(self.corpus)]
+        """Return the folds.
+
+        Raises:
+            ConfigError: There are none.
+        """
+        if self.corpus is None or self.corpus not in PROTOCOLS:
+            raise ConfigError(
+                f"split=published: {self.corpus or 'a corpus of your own'} has no folds that are known here; those of "
+                f"{', '.join(sorted(PROTOCOLS))} are. Use folds over speakers: folds=5."
+            )
+        return PROTOCOLS[self.corpus]
 
     def count_folds(self, manifest: Manifest) -> tuple[int, str]:
         """Return the number of folds, and whether they keep speakers apart.

@@ -90,7 +90,7 @@ def write_rows(
     """
     speakers = data.speakers.get(split, {})
     corpora = data.corpora.get(split)
-    known = {name: {"corpus": corpora.get(name)} if corpora else {} for name, _ in scored}
+    known = {name: {"corpus": corpora.get(name) or "unknown"} if corpora else {} for name, _ in scored}
     rows = [
         {"id": name, "speaker": speakers.get(name), **known[name], **row}
         for name, own in scored

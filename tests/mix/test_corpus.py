@@ -153,6 +153,7 @@ def test_the_summary_counts_each_corpus(root: Path, both: Splits) -> None:
             [BOTH, "+data.settings.ravdess.lable=emotion"],
             r"data\.settings\.ravdess\.lable=emotion: unknown key",
         ),
+        ([BOTH, "+data.settings.ravdess.on_error=skip"], r"Set data\.on_error instead"),
         ([BOTH, "target=regression"], "ravdess has no labels 'arousal' or 'valence'"),
         (
             [BOTH, "+data.settings.emodb.label_map={anger:null}"],
@@ -163,6 +164,23 @@ def test_the_summary_counts_each_corpus(root: Path, both: Splits) -> None:
 def test_what_does_not_fit_is_named(root: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(SerError, match=f"(?s){message}"):
         splits_of(root, *overrides)
+
+
+def test_a_corpus_of_a_mix_is_split_by_its_published_folds(root: Path) -> None:
+    splits = splits_of(root, "data.corpora=[ravdess]", "split=published", "data.split.fold=0")
+    alone = ["data=ravdess", f"data.root={root / 'ravdess'}", f"data.cache_dir={root / 'cache'}"]
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        words = [*alone, "split=published", "data.split.fold=0"]
+        own = setup.read_splits(Train.of(check(compose("train", overrides=words))))
+    test = {u.speaker for u in splits.manifests["test"] if u.corpus == "ravdess"}
+    assert test == {f"ravdess/{u.speaker}" for u in own.manifests["test"]} != set()
+
+
+def test_utterances_without_a_corpus_are_counted_as_unknown(both: Splits, root: Path) -> None:
+    data = setup.make_data(settings_of(root, BOTH), both)
+    lost = data.datasets["test"].store.ids[0]
+    data.corpora = {"test": {name: each for name, each in data.corpora["test"].items() if name != lost}}
+    assert data.corpora_of("test").count("unknown") == 1
 
 
 def test_folds_are_counted_within_each_corpus(root: Path) -> None:

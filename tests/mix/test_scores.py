@@ -63,6 +63,11 @@ def test_values_are_scored_by_ccc_and_gaps_do_not_count() -> None:
     assert found["utterances"] == 5
 
 
+def test_classes_named_by_numbers_are_scored_as_classes() -> None:
+    rows = [{"label": "1", "prediction": "1"}, {"label": "2", "prediction": "1"}]
+    assert score_rows(rows) == {"accuracy": 0.5, "uar": 0.5, "majority_floor": 0.5, "utterances": 2.0}
+
+
 def test_a_run_of_one_corpus_has_no_scores_of_corpora(tmp_path: Path) -> None:
     assert score_corpora(tmp_path, "test") == {}
     write_predictions(tmp_path, "test", [{"id": "1", "speaker": None, "label": "a", "prediction": "a"}])

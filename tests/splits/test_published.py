@@ -71,7 +71,7 @@ def test_a_corpus_without_published_folds_is_refused_with_those_that_have() -> N
     ):
         Published(corpus="crema_d")
     with pytest.raises(ConfigError, match="a corpus of your own has no folds"):
-        Published()
+        Published().assign(Manifest((), "mine"))
 
 
 def test_a_fold_that_is_not_there_is_refused() -> None:
