@@ -126,12 +126,23 @@ def select_labelled(
     Raises:
         SerError: The corpus cannot be used, or has no label of the models.
     """
+    _refuse_own_maps(corpus)
     manifest = _select_subset(corpus, subset)
     translator = Translator(target, corpus.label_map, maps)
     found = translate_labels(manifest, corpus.label, translator)
     columns = {name: _values(found.manifest, name) for name in by}
     _check_columns(columns, manifest)
     return LabelledUtterances(found.manifest, corpus.label, columns, found.counts, found.left_out)
+
+
+def _refuse_own_maps(corpus: Any) -> None:
+    """Refuse a mix whose corpora have label maps of their own, as one map translates all labels here."""
+    mapped = [name for name, reader in getattr(corpus, "readers", {}).items() if reader.label_map]
+    if mapped:
+        raise ConfigError(
+            f"data.corpora: {mapped[0]} has a label map of its own, and an evaluation translates the labels of all "
+            "corpora by one map. Leave it out, and evaluate it alone."
+        )
 
 
 def _select_subset(corpus: Any, subset: Subset) -> Manifest:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ser.config.corpora import corpus_options, corpus_spec
 from ser.data.label_map import read_label_map
-from ser.errors import ConfigError, DataError, SerError, did_you_mean, first_line, setting
+from ser.errors import ConfigError, DataError, SerError, did_you_mean, first_line
 from ser.evaluation.corpus import select_labelled
 from ser.evaluation.evaluate import build_reader, evaluate_corpus
 from ser.evaluation.report import score_table
@@ -101,7 +102,12 @@ def _complete(spec: Mapping[str, Any], option: str, data: Mapping[str, Any]) -> 
 
 
 def check_test_sets(
-    sets: Sequence[TestSet], target: Target, frontend: Mapping[str, Any], data: Mapping[str, Any]
+    sets: Sequence[TestSet],
+    target: Target,
+    frontend: Mapping[str, Any],
+    data: Mapping[str, Any],
+    *,
+    head: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """Read the names and labels of test sets before a training; return a line for each.
 
@@ -110,6 +116,7 @@ def check_test_sets(
         target: Target of the training, completed from its data.
         frontend: Config node of the frontend.
         data: Config node of the training's corpus.
+        head: Config node of the head.
 
     Raises:
         SerError: A test set could not be scored.
@@ -120,10 +127,11 @@ def check_test_sets(
         )
     mapping = data.get("label_map")
     maps = [read_label_map(mapping) if isinstance(mapping, str) else mapping] if mapping else []
-    return [_check(each, target, frontend, maps) for each in sets]
+    by_speaker = {"frontend": group_of(frontend) == "speaker", "head": group_of(head) == "speaker"}
+    return [_check(each, target, [name for name in by_speaker if by_speaker[name]], maps) for each in sets]
 
 
-def _check(each: TestSet, target: Target, frontend: Mapping[str, Any], maps: Sequence[Any]) -> str:
+def _check(each: TestSet, target: Target, by_speaker: Sequence[str], maps: Sequence[Any]) -> str:
     reader = build_reader(each.data, target)
     if hasattr(reader, "read_split"):
         return f"Test set {each.name}: is scored at the end."
@@ -131,10 +139,10 @@ def _check(each: TestSet, target: Target, frontend: Mapping[str, Any], maps: Seq
         raise ConfigError(f"test_sets: {each.name} is not a corpus of recordings. Leave it out.")
     found = select_labelled(reader, target, maps=maps)
     manifest = found.manifest
-    if group_of(frontend) == "speaker" and any(one.speaker is None for one in manifest):
+    if by_speaker and any(one.speaker is None for one in manifest):
         raise DataError(
-            f"test_sets: {each.name} has utterances of unknown speakers, and features are normalised by speaker. "
-            f"Use {setting('frontend.normalize', 'global')}, or give a table with a column speaker."
+            f"test_sets: {each.name} has utterances of unknown speakers, and {by_speaker[0]}.normalize=speaker needs "
+            "them. Leave it out, or give a table with a column speaker."
         )
     missing = [one for one in manifest if not one.path.is_file()]
     if len(missing) == len(manifest):

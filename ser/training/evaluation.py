@@ -78,7 +78,7 @@ def check_further_corpora(sets: Sequence[TestSet], settings: Train, data: Speech
     Raises:
         SerError: One cannot.
     """
-    for line in check_test_sets(sets, data.target, settings.frontend, settings.data):
+    for line in check_test_sets(sets, data.target, settings.frontend, settings.data, head=settings.head):
         print(line)
 
 

@@ -64,10 +64,10 @@ def test_the_label_map_of_the_training_may_be_a_file(recordings: Path, tmp_path:
 
 def test_test_sets_of_unknown_speakers_cannot_be_normalised(recordings: Path) -> None:
     sets = read_test_sets([f"folder:{recordings}"], {})
-    with pytest.raises(
-        DataError, match="utterances of unknown speakers, and features are normalised by speaker"
-    ):
+    with pytest.raises(DataError, match=r"of unknown speakers, and frontend.normalize=speaker needs"):
         check_test_sets(sets, EMOTIONS, {**FRONTEND, "normalize": "speaker"}, {})
+    with pytest.raises(DataError, match=r"of unknown speakers, and head.normalize=speaker needs"):
+        check_test_sets(sets, EMOTIONS, FRONTEND, {}, head={"normalize": "speaker"})
 
 
 def test_targets_over_time_have_no_test_sets() -> None:
