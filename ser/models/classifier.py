@@ -64,6 +64,10 @@ class GroupZScores(nn.Module):
     @torch.no_grad()
     def _track(self, vectors: Tensor, groups: Tensor) -> None:
         """Move the statistics of groups towards their vectors; those of a new group start from the whole batch."""
+        finite = vectors.isfinite().all(
+            1
+        )  # an overflow in float16 repeats the step, and must leave no trace here
+        vectors, groups = vectors[finite], groups[finite]
         for group in torch.unique(groups).tolist():
             own = vectors[groups == group]
             if not self.known[group]:
@@ -215,7 +219,8 @@ class Classifier(nn.Module):
             audio: Features.
             groups: Speaker or corpus of each utterance [B], for a head that normalises by it.
         """
-        logits: Tensor = self.head(self.embed(audio).to(self._dtype), groups)
+        embedding = self.embed(audio).to(self._dtype)
+        logits: Tensor = self.head(embedding) if groups is None else self.head(embedding, groups)
         return logits
 
     def initial_state(self, batch_size: int) -> State:

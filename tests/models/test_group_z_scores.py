@@ -117,3 +117,26 @@ def test_few_recordings_of_a_corpus_cause_a_warning(caplog: pytest.LogCaptureFix
     scores = class_scores([trained], store, device=torch.device("cpu"), max_frames=1000)
     assert scores.sum(-1).tolist() == pytest.approx([1, 1])
     assert "the smallest has 2 recordings here, too few" in caplog.text
+    assert "each answer depends on the others (transductive)" in caplog.text
+
+
+def test_vectors_that_are_not_finite_change_no_statistics() -> None:
+    norm, other = GroupZScores(3).train(), GroupZScores(3).train()
+    vectors, groups = torch.randn(6, 3), torch.tensor([0, 0, 1, 1, 0, 1])
+    norm(vectors, groups)
+    bad = torch.cat([vectors, torch.full((1, 3), torch.inf)])
+    other(bad, torch.cat([groups, torch.tensor([1])]))
+    torch.testing.assert_close(norm.mean, other.mean)
+    torch.testing.assert_close(norm.variance, other.variance)
+
+
+def test_models_that_normalise_by_different_groups_are_not_averaged() -> None:
+    audio = np.zeros((60, 16), np.float32)
+    store = Store([0, 1], audio, np.array([0, 30, 60]), None, (), "object", "x")
+    target = Classes(class_names=["a", "b"], field="emotion")
+    models = [
+        Trained(model_with("batch"), target, 16, features={}, frontend={"normalize": group}, path=Path("a"))
+        for group in ("speaker", "corpus")
+    ]
+    with pytest.raises(ConfigError, match="normalise features in different ways"):
+        class_scores(models, store.with_zscores(np.array([0, 0]), floor=None), device=torch.device("cpu"))
