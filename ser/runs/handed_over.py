@@ -136,7 +136,8 @@ def find_uploads(config: Mapping[str, Any]) -> Iterator[str]:
 def upload_variables(config: Mapping[str, Any]) -> dict[str, str]:
     """Return environment variables by which a user allows the uploads in a config."""
     allowed = {}
-    for node in (config.get("logger") or {}).values():
+    loggers = config.get("logger")
+    for node in loggers.values() if isinstance(loggers, Mapping) else ():
         if isinstance(node, Mapping) and node.get("tracking_uri"):
             allowed["MLFLOW_TRACKING_URI"] = str(node["tracking_uri"])
         if isinstance(node, Mapping) and node.get("offline") is False:
