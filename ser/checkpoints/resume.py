@@ -96,7 +96,8 @@ def _has_moved(key: str, then: Any, now: Any, run: RunFolder) -> bool:
     Raises:
         ConfigError: Its key names a file or folder that does not exist.
     """
-    is_path = key.partition(".")[0] in _PATHS and isinstance(then, str) and isinstance(now, str)
+    named = isinstance(then, str) or (then is None and key.startswith("data.folders."))
+    is_path = key.partition(".")[0] in _PATHS and named and isinstance(now, str)
     if not is_path or Path(now).expanduser().exists():
         return is_path
     if key.rpartition(".")[2] in ("root", "path"):

@@ -101,3 +101,9 @@ def _readers(*, _parent_: DictConfig) -> dict[str, Any]:
 
 
 OmegaConf.register_new_resolver("corpus_readers", _readers, replace=True)
+
+
+def follow_settings(cfg: DictConfig) -> None:
+    """Let the readers of a mix follow from its settings, also in a run folder, where they stand as they were."""
+    if OmegaConf.select(cfg, "data.readers") is not None:
+        cfg.data.readers = "${corpus_readers:}"

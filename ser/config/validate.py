@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-from ser.config.corpora import TYPED_AS
+from ser.config.corpora import TYPED_AS, follow_settings
 from ser.config.old_names import with_current_names
 from ser.config.slots import resolve, slot_of, trust_names
 from ser.config.types import Parameter, signature
@@ -69,6 +69,7 @@ def find_problems(
         schema: Class that has the types of the settings at the top.
         is_own: Whether the user wrote it, so that the packages it names may be imported.
     """
+    follow_settings(cfg)
     content, unresolved = _resolve(cfg)
     plain = with_current_names(content)
     if is_own:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from ser.config.settings import Train
 from ser.config.validate import check
@@ -174,6 +175,15 @@ def test_a_corpus_of_a_mix_is_split_by_its_published_folds(root: Path) -> None:
         own = setup.read_splits(Train.of(check(compose("train", overrides=words))))
     test = {u.speaker for u in splits.manifests["test"] if u.corpus == "ravdess"}
     assert test == {f"ravdess/{u.speaker}" for u in own.manifests["test"]} != set()
+
+
+def test_readers_of_a_resumed_run_follow_a_folder_that_moved(root: Path, tmp_path: Path) -> None:
+    begun = OmegaConf.create(settings_of(root, BOTH).config)
+    begun.data.corpora_root = str(tmp_path)
+    begun.data.folders = {"emodb": str(root / "emodb")}
+    readers = check(begun)["data"]["readers"]
+    assert readers["ravdess"]["root"] == str(tmp_path / "ravdess")
+    assert readers["emodb"]["root"] == str(root / "emodb")
 
 
 def test_utterances_without_a_corpus_are_counted_as_unknown(both: Splits, root: Path) -> None:
