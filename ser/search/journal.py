@@ -103,18 +103,19 @@ def make_sampler(name: str, *, seed: int, number: int, startup: int) -> Any:
         return TPESampler(seed=own, n_startup_trials=startup, constant_liar=True)
 
 
-def make_pruner(name: str, startup: int) -> Any:
+def make_pruner(name: str, startup: int, *, warmup: int = 1) -> Any:
     """Make a pruner.
 
     Args:
         name: `median` stops a trial that is worse than the median at the same epoch, `halving` all but the best
             third after 1, 3, 9, ... epochs, `none` no trial.
         startup: Number of trials before `median` stops any.
+        warmup: Number of epochs of a trial in which `median` does not stop it.
     """
     from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
 
     if name == "median":
-        return MedianPruner(n_startup_trials=startup, n_warmup_steps=1)
+        return MedianPruner(n_startup_trials=startup, n_warmup_steps=warmup)
     return SuccessiveHalvingPruner(min_resource=1, reduction_factor=3) if name == "halving" else NopPruner()
 
 

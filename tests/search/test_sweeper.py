@@ -175,15 +175,18 @@ def test_a_bad_trial_is_stopped_by_a_pruner(tmp_path, monkeypatch, pruner):
     study.ask()
     monkeypatch.setenv(TRIAL, TrialOfJob(str(path), 4, pruner, 2).to_text())
     trainer = SimpleNamespace(
-        callbacks=["last"], callback_metrics={"m": 0.1}, current_epoch=0, should_stop=False
+        callbacks=["last"], callback_metrics={"m": 0.1}, current_epoch=0, should_stop=False, max_epochs=9
     )
     reports = watch_trial(trainer, "m")
     assert trainer.callbacks == [reports, "last"]
     for epoch in range(4):
         trainer.current_epoch = epoch
-        if not trainer.should_stop:
-            reports.on_train_epoch_end(trainer, None)
+        reports.on_train_epoch_end(trainer, None)
+        if trainer.should_stop:
+            break
     assert trainer.should_stop == reports.is_pruned == (pruner != "none")
+    if pruner == "median":
+        assert trainer.current_epoch + 1 == 3, "not before a third of the epochs"
     assert journal.open_study(path).trials[4].intermediate_values[1] == 0.1
 
 
