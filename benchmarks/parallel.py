@@ -40,7 +40,7 @@ def _watch(process: "subprocess.Popen[bytes]", folder: Path, found: dict[str, fl
         if len(sizes) > 1:
             for place, name in enumerate(("sum of RSS", "sum of PSS")):
                 found[name] = max(found.get(name, 0.0), sum(size[place] for size in sizes))
-        time.sleep(0.5)
+        time.sleep(5)  # a look costs 0.1 s of processor time, which the trainings would miss
 
 
 def _trainings(folder: Path) -> list[int]:
