@@ -6,9 +6,11 @@ same number of batches, and batches of one step have similar lengths. Every epoc
 because Lightning asks for it only once.
 """
 
+import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,20 +43,37 @@ class Budget:
         check_positive("batching.max_frames", self.max_frames)
         check_positive("batching.max_utterances", self.max_utterances)
 
-    def fill(self, lengths: Integers, indices: Integers) -> list[Integers]:
-        """Cut the utterances at `indices` [n], longest first, into as few batches as possible."""
-        indices = indices[np.argsort(-lengths[indices], kind="stable")]
-        batches = []
-        start = 0
-        while start < len(indices):
-            left = len(indices) - start
-            count = min(self.max_frames // int(lengths[indices[start]]), self.max_utterances)
-            count = max(count, 1)
+    def fill(self, lengths: Integers) -> Plan:
+        """Cut all utterances, longest first, into as few batches as possible."""
+        order = longest_first(lengths[None])[0]
+        return self.cut(order.tolist(), lengths[order].tolist())
+
+    def cut(self, indices: list[int], lengths: Sequence[int]) -> Plan:
+        """Cut utterances, whose lengths [n] descend, into as few batches as possible."""
+        starts = self.starts(lengths)
+        return [indices[start:end] for start, end in zip(starts, [*starts[1:], len(indices)], strict=True)]
+
+    def starts(self, lengths: Sequence[int]) -> list[int]:
+        """Return where each batch of utterances starts, whose lengths [n] are given in descending order."""
+        starts = []
+        start, end = 0, len(lengths)
+        while start < end:
+            left = end - start
+            count = min(self.max_frames // lengths[start], self.max_utterances) or 1
             if count < left < 2 * count:  # the last two batches get equal sizes
                 count = math.ceil(left / 2)
-            batches.append(indices[start : start + count])
+            starts.append(start)
             start += count
-        return batches
+        return starts
+
+
+def longest_first(lengths: Integers) -> Integers:
+    """Return the order of each row of lengths [R, n] in which they descend; equal ones keep their order."""
+    most = int(lengths.max(initial=0))
+    # numpy sorts integers of 16 bits in linear time: 10^6 in 15 ms instead of 80
+    keys = (most - lengths).astype(np.uint16 if most < 1 << 16 else np.int64)
+    order: Integers = np.argsort(keys, axis=1, kind="stable")
+    return order
 
 
 def plan_batches(
@@ -69,6 +88,7 @@ def plan_batches(
     classes: npt.ArrayLike | None = None,
     balance: Balance = "none",
     quotas: npt.ArrayLike | None = None,
+    count: int | None = None,
 ) -> Plan:
     """Plan the training batches of one epoch: similar lengths, random order; rank r takes `plan[r::ranks]`.
 
@@ -88,31 +108,60 @@ def plan_batches(
         balance: Which utterances an epoch contains, see `epoch_indices`; the repeated or omitted ones change from
             epoch to epoch. If lengths differ, a few more may be omitted.
         quotas: See `epoch_indices`.
+        count: Number of batches of every epoch, from `count_batches`; None computes it, which takes three times as long
+            as the plan.
 
     Raises:
         ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
-    owners = np.zeros(len(lengths), dtype=np.int64) if classes is None else np.asarray(classes)
     budget = Budget(max_frames, max_utterances)
     check_positive("batching.pool", pool)
-    wanted = None if quotas is None else np.asarray(quotas)
-    epochs = (*range(_EPOCHS_COMPARED), epoch)
-    drawn = [epoch_indices(owners, balance, _rng(seed, early), wanted) for early in epochs]
-    pools = max(math.ceil(len(drawn[0]) / pool), min(len(drawn[0]), 2), 1)
-    needed = max(
-        len(_fill_pools(lengths, drawn[early], budget, pools, _rng(seed, early)))
-        for early in range(_EPOCHS_COMPARED)
-    )
-    total = _num_batches(needed, lengths[drawn[0]], budget, ranks)
-    rng = _rng(seed, epoch)
-    batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
-    while len(batches) > total and pools > 1:  # larger pools need fewer batches, a single pool the fewest
-        pools -= 1
-        batches = _fill_pools(lengths, drawn[-1], budget, pools, rng)
-    batches = batches[:total]  # with a balance, the utterances drawn for this epoch may need more batches
-    steps = _group_into_steps(_split_largest(batches, total), lengths, ranks)
+    drawing: dict[str, Any] = {"classes": classes, "balance": balance, "quotas": quotas}
+    if count is None:
+        sizes: dict[str, Any] = {"max_frames": max_frames, "max_utterances": max_utterances, "pool": pool}
+        count = count_batches(lengths, **sizes, seed=seed, ranks=ranks, **drawing)
+    indices = _draw(len(lengths), _rng(seed, epoch), **drawing)
+    pools, rng = _num_pools(len(indices), pool), _rng(seed, epoch)
+    batches = _fill_pools(lengths, indices, pools, rng, budget)
+    while len(batches) > count and pools > 1:  # larger pools need fewer batches, a single pool the fewest
+        # Half, as pools of a few utterances more are no multiple of max_utterances, and need more batches.
+        pools //= 2
+        batches = _fill_pools(lengths, indices, pools, rng, budget)
+    batches = batches[:count]  # with a balance, the utterances drawn for this epoch may need more batches
+    steps = _group_into_steps(_split_largest(batches, count), lengths, ranks)
+    if ranks == 1:
+        return [steps[step][0] for step in rng.permutation(len(steps)).tolist()]
     return [steps[step][rank] for step in rng.permutation(len(steps)) for rank in rng.permutation(ranks)]
+
+
+def count_batches(
+    lengths: npt.ArrayLike,
+    *,
+    max_frames: int,
+    max_utterances: int,
+    pool: int,
+    seed: int,
+    ranks: int = 1,
+    classes: npt.ArrayLike | None = None,
+    balance: Balance = "none",
+    quotas: npt.ArrayLike | None = None,
+) -> int:
+    """Compute the number of batches of all ranks, the same in every epoch: the most that one of the first epochs needs.
+
+    Raises:
+        ConfigError: A limit is below 1, or the ranks cannot have the same number of batches.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    budget = Budget(max_frames, max_utterances)
+    check_positive("batching.pool", pool)
+    needed = 0
+    for epoch in reversed(range(_EPOCHS_COMPARED)):
+        indices = _draw(len(lengths), _rng(seed, epoch), classes=classes, balance=balance, quotas=quotas)
+        pools = _num_pools(len(indices), pool)
+        found = _sort_pools(lengths, indices, pools, _rng(seed, epoch))
+        needed = max(needed, sum(len(budget.starts(own)) for _, own in found))
+    return _num_batches(needed, lengths[indices], budget, ranks)
 
 
 def plan_evaluation(lengths: npt.ArrayLike, *, max_frames: int, max_utterances: int, ranks: int = 1) -> Plan:
@@ -129,7 +178,7 @@ def plan_evaluation(lengths: npt.ArrayLike, *, max_frames: int, max_utterances: 
     """
     lengths = np.asarray(lengths, dtype=np.int64)
     budget = Budget(max_frames, max_utterances)
-    batches = budget.fill(lengths, np.arange(len(lengths)))
+    batches = budget.fill(lengths)
     total = _num_batches(len(batches), lengths, budget, ranks)
     return [
         batch for step in _group_into_steps(_split_largest(batches, total), lengths, ranks) for batch in step
@@ -147,17 +196,51 @@ def _rng(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng((seed, epoch))
 
 
+def _draw(
+    utterances: int,
+    rng: np.random.Generator,
+    *,
+    classes: npt.ArrayLike | None,
+    balance: Balance,
+    quotas: npt.ArrayLike | None,
+) -> Integers:
+    """Draw the utterances of an epoch."""
+    owners = np.zeros(utterances, dtype=np.int64) if classes is None else np.asarray(classes)
+    return epoch_indices(owners, balance, rng, None if quotas is None else np.asarray(quotas))
+
+
+def _num_pools(utterances: int, pool: int) -> int:
+    """Return the number of pools of an epoch: at least two, so that batches change."""
+    return max(math.ceil(utterances / pool), min(utterances, 2), 1)
+
+
 def _fill_pools(
-    lengths: Integers, drawn: Integers, budget: Budget, pools: int, rng: np.random.Generator
-) -> list[Integers]:
+    lengths: Integers, drawn: Integers, pools: int, rng: np.random.Generator, budget: Budget
+) -> Plan:
+    """Shuffle utterances, cut them into pools, and fill batches of each."""
+    sorted_pools = _sort_pools(lengths, drawn, pools, rng)
+    return [batch for order, own in sorted_pools for batch in budget.cut(order.tolist(), own)]
+
+
+def _sort_pools(
+    lengths: Integers, drawn: Integers, pools: int, rng: np.random.Generator
+) -> Iterator[tuple[Integers, list[int]]]:
+    """Shuffle utterances, and yield the indices and lengths of each pool, longest first; sizes differ by one."""
     order = rng.permutation(drawn)
-    return [batch for pool in np.array_split(order, pools) for batch in budget.fill(lengths, pool)]
+    size, larger = divmod(len(order), pools)
+    split = larger * (size + 1)
+    for rows in (order[:split].reshape(larger, size + 1), order[split:].reshape(pools - larger, size)):
+        own = lengths[rows]
+        places = longest_first(own)
+        yield from zip(
+            np.take_along_axis(rows, places, 1), np.take_along_axis(own, places, 1).tolist(), strict=True
+        )
 
 
 def _num_batches(needed: int, lengths: Integers, budget: Budget, ranks: int) -> int:
     """Return a number of batches, `needed` or a few more, that gives every rank the same number, at least one."""
     total = ranks * min(math.ceil(needed / ranks), len(lengths) // ranks)
-    if total == 0 or total < len(budget.fill(lengths, np.arange(len(lengths)))):
+    if total == 0 or total < len(budget.fill(lengths)):
         raise ConfigError(
             f"trainer.devices={ranks}: {len(lengths)} utterances in batches of {budget.max_utterances} at most "
             f"(batching.max_utterances) and {budget.max_frames} padded frames (batching.max_frames) cannot be "
@@ -167,21 +250,24 @@ def _num_batches(needed: int, lengths: Integers, budget: Budget, ranks: int) -> 
     return total
 
 
-def _split_largest(batches: list[Integers], total: int) -> list[Integers]:
-    """Split the batch with the most utterances until there are `total` batches."""
-    batches = list(batches)
-    while len(batches) < total:
-        largest = max(range(len(batches)), key=lambda i: len(batches[i]))
-        batch = batches.pop(largest)
+def _split_largest(batches: Plan, total: int) -> Plan:
+    """Split the batch with the most utterances, of equal ones the first, until there are `total` batches."""
+    parts = dict(enumerate(batches))
+    largest = [(-len(batch), place) for place, batch in parts.items()] if len(batches) < total else []
+    heapq.heapify(largest)
+    for place in range(len(batches), 2 * total - len(batches), 2):
+        batch = parts.pop(heapq.heappop(largest)[1])
         middle = len(batch) // 2
-        batches += [batch[:middle], batch[middle:]]
-    return batches
+        for half, part in enumerate((batch[:middle], batch[middle:])):
+            parts[place + half] = part
+            heapq.heappush(largest, (-len(part), place + half))
+    return [*parts.values()]
 
 
-def _group_into_steps(batches: list[Integers], lengths: Integers, ranks: int) -> list[Plan]:
+def _group_into_steps(batches: Plan, lengths: Integers, ranks: int) -> list[Plan]:
     """Group batches by step, one per rank, longest first, so that all ranks compute similar lengths at a time."""
-    batches = sorted(batches, key=lambda batch: -int(lengths[batch[0]]))
-    plan = [batch.tolist() for batch in batches]
+    longest = lengths[[batch[0] for batch in batches]]
+    plan = [batches[place] for place in np.argsort(-longest, kind="stable").tolist()]
     return [plan[start : start + ranks] for start in range(0, len(plan), ranks)]
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ser.batching.bucketing import Integers, Plan, plan_batches, plan_evaluation
+from ser.batching.bucketing import Integers, Plan, count_batches, plan_batches, plan_evaluation
 from ser.batching.class_balance import Balance
 from ser.errors import REPEAT_RUN, CheckpointError
 
@@ -118,6 +118,7 @@ class BucketSampler(PlannedSampler):
         quotas: npt.ArrayLike | None = None,
     ) -> None:
         self.balancing: dict[str, Any] = {"classes": classes, "balance": balance, "quotas": quotas}
+        self._count: int | None = None
         limits = {"max_frames": max_frames, "max_utterances": max_utterances}
         super().__init__(lengths, rank, {**limits, "pool": pool, "seed": seed, "ranks": ranks})
 
@@ -127,7 +128,9 @@ class BucketSampler(PlannedSampler):
 
     def _plan(self, epoch: int) -> Plan:
         settings: dict[str, Any] = {**self.settings, **self.balancing}
-        return plan_batches(self.lengths, epoch=epoch, **settings)
+        if self._count is None:
+            self._count = count_batches(self.lengths, **settings)
+        return plan_batches(self.lengths, epoch=epoch, **settings, count=self._count)
 
 
 class EvaluationSampler(PlannedSampler):

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ser.batching import bucketing, samplers
 from ser.batching.bucketing import padding_ratio, plan_batches, plan_evaluation
 from ser.batching.samplers import BatchIndices, BucketLoader, BucketSampler, EvaluationSampler
 from ser.errors import CheckpointError, ConfigError
@@ -403,3 +404,62 @@ def test_lightning_never_validates_an_epoch_resumed_after_its_last_batch(tmp_pat
     assert run(tmp_path / "a", 0, resume=tmp_path / "batch-7.ckpt").validated == [0, 1, 2]
     assert run(tmp_path / "b", 0, resume=tmp_path / "batch-8.ckpt").validated == [1, 2]
     assert run(tmp_path / "c", 0, resume=tmp_path / "epoch-8.ckpt").validated == [1, 2]
+
+
+def naive_batches(lengths: np.ndarray, indices: np.ndarray, most: int, rows: int) -> list[list[int]]:
+    """Batches of utterances sorted by length, one after the other."""
+    left = sorted(indices.tolist(), key=lambda index: -lengths[index])
+    batches = []
+    while left:
+        count = max(min(most // lengths[left[0]], rows), 1)
+        if count < len(left) < 2 * count:
+            count = -(-len(left) // 2)
+        batches.append(left[:count])
+        left = left[count:]
+    return batches
+
+
+@given(some_lengths, some_limits, st.integers(1, 9), st.integers(0, 3))
+def test_pools_are_filled_as_one_by_one(lengths, limits, pools, seed):
+    given_lengths, drawn = np.array(lengths), np.arange(len(lengths))
+    pools = min(pools, len(lengths))
+    order = np.random.default_rng(seed).permutation(drawn)
+    expected = [
+        batch
+        for pool in np.array_split(order, pools)
+        for batch in naive_batches(given_lengths, pool, limits["max_frames"], limits["max_utterances"])
+    ]
+    rng = np.random.default_rng(seed)
+    assert bucketing._fill_pools(given_lengths, drawn, pools, rng, bucketing.Budget(**limits)) == expected
+
+
+@given(st.lists(st.lists(st.integers(), min_size=2, max_size=9), min_size=1, max_size=9), st.integers(0, 5))
+def test_the_first_of_the_largest_batches_is_split(batches, more):
+    total = len(batches) + more
+    if sum(len(batch) // 2 for batch in batches) < more:
+        return
+    expected = [*batches]
+    while len(expected) < total:
+        batch = expected.pop(max(range(len(expected)), key=lambda place: len(expected[place])))
+        expected += [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+    assert bucketing._split_largest(batches, total) == expected
+
+
+def test_batches_are_counted_once_for_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = BucketSampler(speech_lengths(500), max_frames=8000, max_utterances=32, pool=100, seed=0)
+    monkeypatch.setattr(samplers, "count_batches", None)
+    for epoch in range(8):
+        sampler.set_epoch(epoch)
+        assert len(sampler.plan) == len(sampler)
+
+
+def test_an_epoch_that_needs_more_batches_fills_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths, calls = speech_lengths(4000), []
+    settings = {"max_frames": 16000, "max_utterances": 32, "pool": 64, "seed": 0}
+    count = bucketing.count_batches(lengths, **settings) - 20
+    fill = bucketing._fill_pools
+    monkeypatch.setattr(bucketing, "_fill_pools", lambda *given: calls.append(given[2]) or fill(*given))
+    plan = plan_batches(lengths, **settings, epoch=9, count=count)
+    assert_complete_and_within(plan, lengths.tolist(), {"max_frames": 16000, "max_utterances": 32})
+    assert (len(plan), calls[0]) == (count, 63)
+    assert 2 <= len(calls) <= 6
