@@ -14,7 +14,8 @@ from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean, setting
 from ser.evaluation.labels import LeftOut, Translator, translate_labels
-from ser.inference.predict import extractor_of, read_for_models, with_target_labels
+from ser.inference.model_inputs import ModelInput, read_inputs
+from ser.inference.predict import extractor_of, with_target_labels
 from ser.splits.assignment import SPLITS
 from ser.splits.rules import without_label
 from ser.splits.speaker_normalize import HEAD_STAMPS, STAMPS, group_of, normalize_by_group
@@ -31,7 +32,7 @@ class LabelledCorpus:
 
     Args:
         source: File or folder of the corpus, for messages.
-        store: Features and labels.
+        store: Features of the first model, and labels.
         speakers: Speakers [N]; None where they are unknown.
         columns: Column by which scores are listed -> its values [N], None where one is unknown.
         names: Whether ids tell utterances apart in other files, too.
@@ -39,6 +40,7 @@ class LabelledCorpus:
         left_out: Utterances that cannot be scored.
         remarks: Facts about the recordings.
         stamps: Warnings that every report must show.
+        inputs: What each model reads of these utterances.
     """
 
     source: str
@@ -50,6 +52,7 @@ class LabelledCorpus:
     left_out: Sequence[LeftOut] = ()
     remarks: Sequence[str] = ()
     stamps: Sequence[str] = ()
+    inputs: Sequence[ModelInput] = ()
 
 
 def read_labelled(
@@ -193,7 +196,7 @@ def _compute_features(
 ) -> LabelledCorpus:
     """Compute the features of labelled utterances, and leave out those that cannot be read."""
     manifest, source = found.manifest, found.manifest.source
-    read, store, skipped = read_for_models(manifest, models, cache_dir=cache_dir, on_error=on_error)
+    read, inputs, skipped = read_inputs(manifest, models, cache_dir=cache_dir, on_error=on_error)
     reasons = dict(skipped)
     place = {each.id: number for number, each in enumerate(manifest)}
     unread = [
@@ -206,22 +209,28 @@ def _compute_features(
     rows = [place[each.id] for each in read]
     return LabelledCorpus(
         source=source,
-        store=with_target_labels(read, store, models),
+        store=with_target_labels(read, inputs[0].store, models),
+        inputs=inputs,
         speakers=[each.speaker for each in read],
         columns={name: [values[row] for row in rows] for name, values in found.columns.items()},
         counts=found.counts,
         left_out=[*found.left_out, *unread],
-        remarks=_describe_rates(read, extractor_of(models).sample_rate),
+        remarks=[
+            remark
+            for rate in dict.fromkeys(extractor_of(given.models).sample_rate for given in inputs)
+            for remark in _describe_rates(read, rate)
+        ],
         stamps=_normalization_stamps(models),
     )
 
 
 def _normalization_stamps(models: Sequence[Trained]) -> list[str]:
     """Return warnings if features or pooled vectors are normalised by statistics of the recordings that are scored."""
-    group, of_head = group_of(models[0].frontend), models[0].model.head.group
+    groups = dict.fromkeys(group_of(trained.frontend) for trained in models)
+    of_heads = dict.fromkeys(trained.model.head.group for trained in models)
     return [
-        *([] if group is None else [STAMPS[group]]),
-        *([] if of_head is None else [HEAD_STAMPS[of_head]]),
+        *(STAMPS[group] for group in groups if group is not None),
+        *(HEAD_STAMPS[group] for group in of_heads if group is not None),
     ]
 
 
@@ -280,7 +289,14 @@ def _read_files(corpus: Any, models: Sequence[Trained], subset: Subset) -> Label
     columns = {"split": splits} if len(parts) > 1 else {}
     stamps = [*getattr(corpus, "stamps", ()), *_normalization_stamps(models)]
     return LabelledCorpus(
-        source, store, [None] * len(store), columns, names=False, left_out=left_out, stamps=stamps
+        source,
+        store,
+        [None] * len(store),
+        columns,
+        names=False,
+        left_out=left_out,
+        stamps=stamps,
+        inputs=[ModelInput(models, store)],
     )
 
 

@@ -112,7 +112,7 @@ def evaluate_corpus(
         pairs = zip(overlap.trained.tolist(), overlap.chosen.tolist(), strict=True)
         seen = [_TRAINED if trained else _CHOSEN if chosen else _NEW for trained, chosen in pairs]
         corpus = replace(corpus, columns={"training": seen, **corpus.columns})
-    answers = mixture_scores(mixtures, corpus.store, device=device, max_frames=max_frames)
+    answers = mixture_scores(mixtures, corpus.inputs, device=device, max_frames=max_frames)
     found = evaluate_answers(corpus, answers, target)
     if not found.rows:
         raise DataError(

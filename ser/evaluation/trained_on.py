@@ -165,10 +165,11 @@ def find_overlap(
 
 def _equal_features(corpus: LabelledCorpus, known: KnownUtterances) -> np.ndarray:
     """Return which utterances have the features of known ones [N] bool."""
-    digests = corpus.store.digests
-    if digests is None or not known.digests:
-        return np.zeros(len(corpus.store), dtype=bool)
-    return np.array([each.tobytes().hex() in known.digests for each in digests], dtype=bool)
+    equal = np.zeros(len(corpus.store), dtype=bool)
+    for store in (corpus.store, *(given.store for given in corpus.inputs[1:])):
+        if store.digests is not None and known.digests:
+            equal |= np.array([each.tobytes().hex() in known.digests for each in store.digests], dtype=bool)
+    return equal
 
 
 def _describe(

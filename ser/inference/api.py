@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from ser.audio.reader import RATES, read_audio, resample
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
+from ser.checkpoints.checkpoint import Trained
 from ser.config import slots
 from ser.data.feature_store import extract_features
 from ser.data.store import Store
@@ -24,6 +24,7 @@ from ser.features.steps import STEP_S, split_roles
 from ser.inference import conversation_files, curves, predict
 from ser.inference.conversation_files import Turns, Words
 from ser.inference.mixture import Mixture, load_mixtures, mixture_scores, require_plain
+from ser.inference.model_inputs import ModelInput, group_models
 from ser.inference.stream import Stream
 
 Item = str | Path | np.ndarray | Tensor
@@ -95,6 +96,7 @@ class Predictor:
         self.mixtures = [*mixtures]
         self.models = [model for each in mixtures for model in each.models]
         self.device = predict.choose_device(device)
+        self._extractors: dict[Path, Extractor] = {}
 
     def __repr__(self) -> str:
         return f"Predictor({', '.join(self.labels)}; {', '.join(str(model.path) for model in self.models)})"
@@ -107,12 +109,12 @@ class Predictor:
 
     @property
     def sample_rate(self) -> int:
-        """Return the sample rate of the waveforms in training, in Hz; others are resampled to it.
+        """Return the sample rate of the waveforms in training, that of the first model, in Hz; others are resampled.
 
         Raises:
             ConfigError: The models were trained on features that cannot be computed from waveforms here.
         """
-        return self._extractor.sample_rate
+        return self._extractor_of(self.models[0]).sample_rate
 
     @overload
     def predict(
@@ -168,8 +170,18 @@ class Predictor:
         for key, given in (("words", own_words), ("turns", own_turns)):
             if any(each is not None for each in given):
                 raise ConfigError(f"{key}: {self.models[0].path} has no steps with words. Leave {key} out.")
-        store = self._read(items, names, sample_rate)
-        scores = mixture_scores(self.mixtures, store, device=self.device)
+        groups = group_models(self.models)
+        if (
+            len(groups) > 1
+            and sample_rate is None
+            and any(not isinstance(item, str | Path) for item in items)
+        ):
+            raise ConfigError(
+                "predict: these models read different features, so arrays must be waveforms. Give sample_rate=HZ, "
+                "such as sample_rate=16000."
+            )
+        given = [ModelInput(own, self._read(items, names, sample_rate, own[0])) for own in groups]
+        scores = mixture_scores(self.mixtures, given, device=self.device)
         found = [self._prediction(row) for row in self.models[0].target.predictions(scores)]
         return found if many else found[0]
 
@@ -184,8 +196,12 @@ class Predictor:
         """Predict values over time."""
         is_given = any(each is not None for each in words)
         curves.check_words(self.models, "words" if is_given else None)
-        waveforms = [self._waveform(item, name, sample_rate) for item, name in zip(items, names, strict=True)]
-        seconds = [len(waveform) / self.sample_rate for waveform in waveforms]
+        extractor = predict.extractor_of(self.models)
+        rate, roles = extractor.sample_rate, extractor.num_roles
+        waveforms = [
+            _waveform(item, name, sample_rate, rate) for item, name in zip(items, names, strict=True)
+        ]
+        seconds = [len(waveform) / rate for waveform in waveforms]
         late: list[str] = []
         spoken = [
             () if own is None else conversation_files.spoken_words(own, duration_s, late, name=name)
@@ -197,16 +213,13 @@ class Predictor:
             for own, duration_s, name in zip(turns, seconds, names, strict=True)
         ]
         curves.check_roles(self.models, spans)
-        rate, roles = self.sample_rate, self._extractor.num_roles
         channels = [
             split_roles(torch.from_numpy(waveform), own, rate).numpy()
             if own is not None and roles > 1
             else waveform
             for waveform, own in zip(waveforms, spans, strict=True)
         ]
-        found = [
-            extract_features(own, self._extractor, name) for own, name in zip(channels, names, strict=True)
-        ]
+        found = [extract_features(own, extractor, name) for own, name in zip(channels, names, strict=True)]
         store = _store_of(names, found)
         values = curves.predict_curves(self.models, store, spoken, device=self.device)
         return [
@@ -245,7 +258,7 @@ class Predictor:
         embeddings = np.zeros((len(items), trained.model.pooling.out_dim), dtype=np.float32)
         if not items:
             return embeddings
-        dataset = UtteranceDataset(self._read(items, names, sample_rate), None)
+        dataset = UtteranceDataset(self._read(items, names, sample_rate, trained), None)
         predict.check_fit(trained, trained, dataset.store, OnTheFlyFeatures())
         trained.model.to(self.device)
         max_frames = predict.frames_per_batch(self.device, are_waveforms=trained.reads_waveforms)
@@ -263,9 +276,11 @@ class Predictor:
         require_plain(self.mixtures)
         return Stream([replace(one, model=copy.deepcopy(one.model).cpu()) for one in self.models])
 
-    @cached_property
-    def _extractor(self) -> Extractor:
-        return predict.extractor_of(self.models)
+    def _extractor_of(self, trained: Trained) -> Extractor:
+        """Return the extractor of a model's features, built once."""
+        if trained.path not in self._extractors:
+            self._extractors[trained.path] = predict.extractor_of([trained])
+        return self._extractors[trained.path]
 
     def _prediction(self, columns: Mapping[str, Any]) -> Prediction:
         """Build a prediction from the columns that `ser predict` writes."""
@@ -276,47 +291,47 @@ class Predictor:
             values={name: value for name, value in columns.items() if name not in ("label", *named)},
         )
 
-    def _read(self, items: Items, names: Sequence[str], sample_rate: int | None) -> Store:
-        """Compute the features of all recordings, without a cache."""
-        found = [self._features(item, name, sample_rate) for item, name in zip(items, names, strict=True)]
-        self._check_widths([frames for frames, _ in found], names)
+    def _read(self, items: Items, names: Sequence[str], sample_rate: int | None, trained: Trained) -> Store:
+        """Compute the features that a model reads of all recordings, without a cache."""
+        found = [
+            self._features(item, name, sample_rate, trained) for item, name in zip(items, names, strict=True)
+        ]
+        for (frames, _), name in zip(found, names, strict=True):
+            if frames.shape[1] != trained.feature_dim:
+                raise DataError(
+                    f"{name}: has the shape {[*frames.shape]}, expected {trained.feature_dim} values in each frame. "
+                    "For a waveform, give [samples] of one channel and sample_rate=HZ."
+                )
         return _store_of(names, found)
 
     def _features(
-        self, item: Item, name: str, sample_rate: int | None
+        self, item: Item, name: str, sample_rate: int | None, trained: Trained
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Compute features [T, F] of a recording, and the mask of speech if silence is detected."""
         if not isinstance(item, str | Path):
             array = _checked(item, name)
             if array.ndim == 2 and sample_rate is None:
                 return array, None
-        return extract_features(self._waveform(item, name, sample_rate), self._extractor, name)
+        extractor = self._extractor_of(trained)
+        return extract_features(_waveform(item, name, sample_rate, extractor.sample_rate), extractor, name)
 
-    def _waveform(self, item: Item, name: str, sample_rate: int | None) -> np.ndarray:
-        """Return the waveform [samples] of a recording, at the rate of the models."""
-        if isinstance(item, str | Path):
-            return read_audio(Path(item).expanduser(), self.sample_rate)
-        array = _checked(item, name)
-        if array.ndim != 1:
-            raise DataError(
-                f"{name}: has the shape {[*array.shape]}, expected the samples of one channel, [samples]. "
-                "Average its channels, or give recordings as a list of arrays."
-            )
-        rate = _checked_rate(sample_rate, name)
-        if (peak := float(np.abs(array).max())) > _LOUDEST:
-            raise DataError(
-                f"{name}: has samples up to {peak:.0f}, expected -1..1. Divide samples of 16 bits by 32768."
-            )
-        return resample(array, rate, self.sample_rate)
 
-    def _check_widths(self, found: Sequence[np.ndarray], names: Sequence[str]) -> None:
-        expected = self.models[0].feature_dim
-        for frames, name in zip(found, names, strict=True):
-            if frames.shape[1] != expected:
-                raise DataError(
-                    f"{name}: has the shape {[*frames.shape]}, expected {expected} values in each frame. For a "
-                    "waveform, give [samples] of one channel and sample_rate=HZ."
-                )
+def _waveform(item: Item, name: str, sample_rate: int | None, target_rate: int) -> np.ndarray:
+    """Return the waveform [samples] of a recording, at the rate of a model in Hz."""
+    if isinstance(item, str | Path):
+        return read_audio(Path(item).expanduser(), target_rate)
+    array = _checked(item, name)
+    if array.ndim != 1:
+        raise DataError(
+            f"{name}: has the shape {[*array.shape]}, expected the samples of one channel, [samples]. "
+            "Average its channels, or give recordings as a list of arrays."
+        )
+    rate = _checked_rate(sample_rate, name)
+    if (peak := float(np.abs(array).max())) > _LOUDEST:
+        raise DataError(
+            f"{name}: has samples up to {peak:.0f}, expected -1..1. Divide samples of 16 bits by 32768."
+        )
+    return resample(array, rate, target_rate)
 
 
 def _store_of(names: Sequence[str], found: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> Store:

@@ -1,6 +1,6 @@
 """Average the probabilities of models: equally, or with the weights and temperatures that were fitted on validation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from ser.calibration.run import read_temperature
 from ser.calibration.temperature import apply_temperature
 from ser.checkpoints import checkpoint
 from ser.checkpoints.checkpoint import Trained
-from ser.data.store import Store
 from ser.errors import CheckpointError, ConfigError, setting
 from ser.inference import predict
+from ser.inference.model_inputs import ModelInput
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ def _folder_of(path: Path) -> Path:
     return path.parents[1]
 
 
-def mixture_scores(mixtures: Sequence[Mixture], store: Store, **settings: Any) -> Tensor:
-    """Compute the probabilities [N, C] of a store's utterances, averaged over mixtures; NaN if all is silence.
+def mixture_scores(mixtures: Sequence[Mixture], inputs: Sequence[ModelInput], **settings: Any) -> Tensor:
+    """Compute the probabilities [N, C] of utterances, averaged over mixtures; NaN where a model hears only silence.
 
     Args:
         mixtures: One or more, of the same target.
-        store: Features like those in training, or waveforms.
+        inputs: What the models read; each model is in one of them.
         settings: Further arguments of `class_scores`.
 
     Raises:
@@ -94,9 +94,24 @@ def mixture_scores(mixtures: Sequence[Mixture], store: Store, **settings: Any) -
         predict.check_same_target(trained, models[0])
     scores = []
     for each in mixtures:
-        found = predict.class_scores(each.models, store, weights=each.weights, **settings)
+        found = _mean(each, inputs, settings)
         if each.temperature != 1:
             scaled = apply_temperature(found.double().numpy(), each.temperature)
             found = torch.from_numpy(scaled.astype(np.float32))
         scores.append(found)
     return torch.stack(scores).mean(0)
+
+
+def _mean(mixture: Mixture, inputs: Sequence[ModelInput], settings: Mapping[str, Any]) -> Tensor:
+    """Compute the weighted mean [N, C] of a mixture's models."""
+    equal = [1 / len(mixture.models)] * len(mixture.models)
+    weight_of = dict(zip(map(id, mixture.models), mixture.weights or equal, strict=True))
+    parts = []
+    for given in inputs:
+        if own := [trained for trained in given.models if id(trained) in weight_of]:
+            weights = [weight_of[id(trained)] for trained in own]
+            to_features = given.to_features
+            parts.append(
+                predict.class_scores(own, given.store, weights=weights, to_features=to_features, **settings)
+            )
+    return torch.stack(parts).sum(0)

@@ -16,7 +16,6 @@ from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
 from ser.checkpoints.checkpoint import Trained
 from ser.config.instantiate import build
-from ser.corpora.array_files import read_clips
 from ser.data.feature_store import OnError, read_features
 from ser.data.manifest import Label, Manifest
 from ser.data.store import Store
@@ -142,7 +141,7 @@ def extractor_of(models: Sequence[Trained]) -> Extractor:
         if trained.features != models[0].features:
             raise ConfigError(
                 f"ckpt: {trained.path} and {models[0].path} were trained on different features. "
-                "Average models of one kind of features only."
+                "Give models of one kind of features here."
             )
     extractor: Extractor = build(models[0].features, slot="features")
     if extractor.feature_dim != models[0].audio_dim:
@@ -153,27 +152,17 @@ def extractor_of(models: Sequence[Trained]) -> Extractor:
     return extractor
 
 
-def features_of(
-    manifest: Manifest, models: Sequence[Trained], *, cache_dir: str, on_error: OnError
-) -> tuple[Manifest, Store]:
-    """Compute the features on which the models were trained; return them with the recordings that could be read.
-
-    Labels in the fields of the models' target are included; a missing label is "".
-
-    Raises:
-        ConfigError: See `extractor_of`.
-        DataError: A recording cannot be used.
-    """
-    manifest, store, _ = read_for_models(manifest, models, cache_dir=cache_dir, on_error=on_error)
+def label_store(manifest: Manifest, store: Store, models: Sequence[Trained]) -> Store:
+    """Add a manifest's labels in the fields of the models' target, a missing one as "", or log that it has none."""
     fields = models[0].target.label_names
-    if not any(field in utterance.labels for utterance in manifest for field in fields):
-        if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
-            _log.info(
-                "%s: not scored, as it has no label %s, only %s",
-                *(manifest.source, " or ".join(map(repr, fields)), ", ".join(map(repr, others))),
-            )
-        return manifest, store
-    return manifest, with_target_labels(manifest, store, models)
+    if any(field in utterance.labels for utterance in manifest for field in fields):
+        return with_target_labels(manifest, store, models)
+    if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
+        _log.info(
+            "%s: not scored, as it has no label %s, only %s",
+            *(manifest.source, " or ".join(map(repr, fields)), ", ".join(map(repr, others))),
+        )
+    return store
 
 
 def read_for_models(
@@ -224,18 +213,12 @@ def with_target_labels(manifest: Manifest, store: Store, models: Sequence[Traine
 
 
 def add_groups(store: Store, manifest: Manifest, models: Sequence[Trained]) -> Store:
-    """Add the speaker or corpus of each utterance, if the head of a model normalises by it.
+    """Add the speaker or corpus of each utterance, if the heads of these models normalise by it.
 
     Raises:
-        ConfigError: Models normalise by different groups.
         DataError: The speakers of some utterances are unknown.
     """
-    groups = {trained.model.head.group for trained in models}
-    if len(groups) > 1:
-        raise ConfigError(
-            "ckpt: the heads of these models normalise by different groups. Average models of one kind only."
-        )
-    group = next(iter(groups))
+    group = models[0].model.head.group
     if group is None:
         return store
     return store.with_groups(groups_in(manifest, group, "Give a manifest with a column speaker"))
@@ -244,17 +227,6 @@ def add_groups(store: Store, manifest: Manifest, models: Sequence[Trained]) -> S
 def _label(labels: Mapping[str, Label], field: str) -> str:
     name = str(labels.get(field, ""))
     return "" if is_missing(name) else name
-
-
-def clips_of(path: Path, models: Sequence[Trained]) -> tuple[Store, OnTheFlyFeatures]:
-    """Read the waveforms [N, samples] of a .npy file, and build the feature extraction for them.
-
-    Raises:
-        ConfigError: See `extractor_of`.
-        DataError: The file does not hold waveforms.
-    """
-    extractor = extractor_of(models)
-    return read_clips(path, extractor.sample_rate), OnTheFlyFeatures(extractor)
 
 
 def places(manifest: Manifest) -> list[dict[str, Any]]:

@@ -57,6 +57,7 @@ def predict_challenge(settings: Predict, mixtures: list[Any]) -> None:
     from ser.inference import predict as inference
     from ser.inference import writers
     from ser.inference.mixture import mixture_scores
+    from ser.inference.model_inputs import ModelInput
 
     assert isinstance(settings.input, str)
     output = Path(settings.output or f"predictions_{Path(settings.input).stem}.json")
@@ -66,9 +67,12 @@ def predict_challenge(settings: Predict, mixtures: list[Any]) -> None:
         writers.check_output(path, **replacing)
 
     store = read_challenge(settings.input, cache_dir=settings.cache_dir, labels="optional")
-    store = inference.normalize_file(store, mixtures[0].models)
+    models = [model for each in mixtures for model in each.models]
+    store = inference.normalize_file(store, models)
     device = inference.choose_device(settings.device)
-    scores = mixture_scores(mixtures, store, device=device, max_frames=settings.max_frames)
+    scores = mixture_scores(
+        mixtures, [ModelInput(models, store)], device=device, max_frames=settings.max_frames
+    )
 
     inference.require_decisions(store.ids, scores, settings.input)
     target = mixtures[0].models[0].target
@@ -88,7 +92,7 @@ def predict_recordings(settings: Predict, mixtures: list[Any]) -> None:
     """Predict recordings, whole or in windows, or an array of clips: one row of a table each."""
     import torch
 
-    from ser.inference import inputs, writers
+    from ser.inference import inputs, model_inputs, writers
     from ser.inference import predict as inference
     from ser.inference.mixture import mixture_scores
 
@@ -102,7 +106,8 @@ def predict_recordings(settings: Predict, mixtures: list[Any]) -> None:
     writers.check_output(output, overwrite=settings.overwrite)
 
     if len(paths) == 1 and inputs.is_array(paths[0]):
-        store, to_features = inference.clips_of(paths[0], models)
+        given = model_inputs.clip_inputs(paths[0], models)
+        store = given[0].store
         places: list[dict[str, Any]] = [{}] * len(store)
     else:
         manifest = inputs.with_ends(inputs.find_recordings(paths, settings.root, settings.corpus))
@@ -110,15 +115,14 @@ def predict_recordings(settings: Predict, mixtures: list[Any]) -> None:
             folders = [path for path in paths if path.is_dir()]
             manifest = inputs.with_folder_labels(manifest, folders, fields[0], models[0].target.class_names)
         manifest = inputs.cut_windows(manifest, settings.window_s, settings.hop_s)
-        manifest, store = inference.features_of(
+        manifest, given, _ = model_inputs.read_inputs(
             manifest, models, cache_dir=settings.cache_dir, on_error=settings.on_error
         )
-        places, to_features = inference.places(manifest), None
+        store = inference.label_store(manifest, given[0].store, models)
+        places = inference.places(manifest)
 
     device = inference.choose_device(settings.device)
-    scores = mixture_scores(
-        mixtures, store, device=device, to_features=to_features, max_frames=settings.max_frames
-    )
+    scores = mixture_scores(mixtures, given, device=device, max_frames=settings.max_frames)
     inference.warn_about_silence(store.ids, scores)
     target, unsure = models[0].target, inference.find_unsure(scores, settings.min_probability)
     rows = inference.rows(store.ids, scores, target, places, unsure)
@@ -156,10 +160,10 @@ def predict_over_time(settings: Predict, models: list[Any]) -> None:
     files = ConversationFiles.of(settings)
     manifest, words = files.read(manifest, on_error=settings.on_error)
     curves.check_roles(models, [utterance.turns for utterance in manifest])
-    manifest, store = inference.features_of(
+    manifest, store, _ = inference.read_for_models(
         manifest, models, cache_dir=settings.cache_dir, on_error=settings.on_error
     )
-    if store.labels is not None:
+    if inference.label_store(manifest, store, models).labels is not None:
         print("The labels are not scored: they are of whole recordings, and values over time are predicted.")
     spoken = [words[utterance.id] for utterance in manifest]
     device = inference.choose_device(settings.device)

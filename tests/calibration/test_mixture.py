@@ -45,6 +45,14 @@ def both(trained: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def of_mfccs(trained: Path, recordings: Path) -> Path:
+    """The folder of a run on other features at another sample rate."""
+    split = ("data.split.validation=0.34", "hydra.run.dir=mfcc", "features=mfcc", "features.sample_rate=8000")
+    run("train.py", "data=ravdess", f"data.root={recordings}", *TINY, *split, cwd=trained.parent)
+    return trained.with_name("mfcc")
+
+
+@pytest.fixture(scope="module")
 def probabilities(recordings: Path) -> Any:
     """A function that returns the probabilities [N, C] of recordings, by a run or an ensemble."""
     items = sorted(recordings.rglob("*.wav"))[::8]
@@ -86,6 +94,27 @@ def test_a_stream_refuses_fitted_weights(both: Path, recordings: Path, tmp_path:
 def test_a_list_is_averaged_equally(trained: Path, both: Path, probabilities: Any) -> None:
     expected = (probabilities(trained) + probabilities(both)) / 2
     np.testing.assert_allclose(probabilities([trained, both]), expected, atol=1e-5)
+
+
+def test_models_of_different_features_are_averaged(
+    trained: Path, of_mfccs: Path, probabilities: Any, recordings: Path, tmp_path: Path
+) -> None:
+    first, second = probabilities(trained), probabilities(of_mfccs)
+    assert np.abs(first - second).max() > 0.01
+    np.testing.assert_allclose(probabilities([trained, of_mfccs]), (first + second) / 2, atol=1e-5)
+    write_members(tmp_path, [Member(trained, 0.25), Member(of_mfccs, 0.75)])
+    np.testing.assert_allclose(probabilities(tmp_path), 0.25 * first + 0.75 * second, atol=1e-5)
+    files = ",".join(map(str, sorted(recordings.rglob("*.wav"))[::8]))
+    run("predict.py", f"ckpt=[{trained},{of_mfccs}]", f"input=[{files}]", "output=p.csv", cwd=tmp_path)
+    np.testing.assert_allclose(read_largest(tmp_path / "p.csv")[1], ((first + second) / 2).max(-1), atol=1e-4)
+
+
+def test_arrays_for_models_of_different_features_need_a_rate(trained: Path, of_mfccs: Path) -> None:
+    models, frames = ser.load([trained, of_mfccs]), np.zeros((50, 26), dtype=np.float32)
+    with pytest.raises(ConfigError, match="read different features, so arrays must be waveforms"):
+        models.predict(frames)
+    with pytest.raises(ConfigError, match="Give models of one kind of features here"):
+        models.stream()
 
 
 def test_calibration_of_the_last_checkpoint_is_refused(trained: Path) -> None:

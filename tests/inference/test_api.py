@@ -139,7 +139,8 @@ def test_one_recording_gets_one_answer_and_a_list_a_list(
 def test_features_get_the_answer_of_their_waveform(trained: Path, waveforms: dict[Path, np.ndarray]) -> None:
     model = ser.load(trained)
     padded = [torch.from_numpy(samples)[:, None] for samples in waveforms.values()]
-    frames = [model._extractor(ser.batch.Padded.collate([one])).values[0].numpy() for one in padded]
+    extractor = model._extractor_of(model.models[0])
+    frames = [extractor(ser.batch.Padded.collate([one])).values[0].numpy() for one in padded]
     np.testing.assert_allclose(
         probabilities(model.predict(frames)), probabilities(model.predict([*waveforms])), atol=1e-6
     )
