@@ -15,7 +15,7 @@ from ser.config.validate import check
 from ser.report import figures
 from ser.runs.run_folder import RunFolder
 from ser.training import setup
-from ser.training.consistency import check_augment, check_training
+from ser.training.consistency import check_augment, check_training, without_validation
 from ser.training.task import Task
 from ser.training.trainer import fit_task, make_trainer
 from tests import blank_plots
@@ -45,7 +45,7 @@ def fit(root: Path, folder: Path, *overrides: str, data: str = "challenge") -> F
     is_cnn = not any(setting.startswith("model=") for setting in overrides)
     tiny = [setting for setting in TINY if is_cnn or not setting.startswith("model.")]
     config = composed(f"data={data}", f"data.root={root}", *tiny, "trainer.max_epochs=1", *overrides)
-    settings = Train.of(config)
+    settings = without_validation(Train.of(config))
     check_training(settings)
     check_augment(settings)
     setup.prepare(settings)

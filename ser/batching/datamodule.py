@@ -64,7 +64,7 @@ class SpeechData(L.LightningDataModule):
         if batching.overfit is not None:
             train = stores["train"]
             few = train.select(np.arange(min(batching.overfit, len(train))))
-            stores = {"train": few, "validation": few}
+            stores = {name: few for name in ("train", "validation") if name in stores}
         all_once = "batching.balance=none" if member is None else "ensemble=null"
         if batching.carry_state and (batching.balance != "none" or member is not None):
             raise ConfigError(

@@ -16,7 +16,7 @@ from ser.errors import ConfigError, did_you_mean
 TYPED_AS = ("data.readers.", "data.settings.")
 """Settings of the readers of a mix, and those that a user types for them."""
 
-SHARED = ("cache_dir", "split", "on_error", "fields", "needs_labels")
+SHARED = ("cache_dir", "split", "validation", "on_error", "fields", "needs_labels")
 """Settings of a reader that are those of the whole mix."""
 
 

@@ -203,6 +203,11 @@ class Train(Settings):
     test_sets: str | list[str] = ()  # type: ignore[assignment]  # no default of a dataclass may be a list
     sweep: Sweep = Sweep()
 
+    @property
+    def has_validation(self) -> bool:
+        """Return whether a validation split chooses the epoch; else its utterances are in train."""
+        return self.data.get("validation") != "none"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Train):

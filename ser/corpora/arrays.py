@@ -17,7 +17,7 @@ from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean
 from ser.names import is_missing, normalize_name
-from ser.splits.assignment import Assignment
+from ser.splits.assignment import Assignment, Validation, use_validation
 from ser.splits.base import SplitFacts, Splits
 from ser.splits.leak_report import report_leaks, undeclared_leaks
 from ser.splits.rules import Rule
@@ -52,6 +52,7 @@ class ArrayCorpus:
         class_names: Class names by class index; numbers are read as text.
         field: Name of the label field in predictions.
         declared_leaks: Kinds of leaks that are known and accepted, with which results are not stamped.
+        validation: `split` for that of the rule, or `none` to train on it, too, and to keep the last epoch.
     """
 
     stamps: tuple[str, ...] = ()
@@ -66,7 +67,9 @@ class ArrayCorpus:
         class_names: Sequence[str | float] = CLASS_NAMES,
         field: str = "language",
         declared_leaks: Sequence[str] | None = None,
+        validation: Validation = "split",
     ) -> None:
+        self.validation: Validation = validation
         self.root = Path(root)
         self.split = split
         self.sample_rate = sample_rate
@@ -90,7 +93,7 @@ class ArrayCorpus:
         folder = _find_folder(self.root)
         store, manifest = self._read(folder, "train")
         self._refuse_absent_classes(folder, store)
-        assignment = self.split.assign(manifest)
+        assignment = use_validation(self.split.assign(manifest), self.validation)
         stores = {name: store.select(indices) for name, indices in assignment.items()}
         manifests = {name: manifest.select(indices.tolist()) for name, indices in assignment.items()}
         if (folder / inputs_name("test")).exists():

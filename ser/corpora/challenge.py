@@ -1,18 +1,22 @@
 """Corpus of the course challenge: JSON files of log-mel frames, one file per split."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ser.config.instantiate import build
 from ser.corpora.challenge_reader import Labels, read_challenge, read_labels
 from ser.data.json_fields import LABEL_NAMES
-from ser.data.store import Store
+from ser.data.store import Store, sha256_of
 from ser.errors import ConfigError
 from ser.features import Extractor
 from ser.splits.base import SplitFacts, Splits
 
 _CHALLENGE_DIM = 26  # of features=challenge, the default; files may have another width
+_VALIDATION = "dev.json"
 
 
 class ChallengeCorpus:
@@ -21,7 +25,7 @@ class ChallengeCorpus:
     Args:
         root: Folder of the files.
         train: File of the training split.
-        validation: File of the validation split.
+        validation: File of the validation split; `none` to train on dev.json, too, and to keep the last epoch.
         test: File of the test split, scored after training; None for no test split.
         test_labels: File with the test split's labels, if `test` does not contain them.
         feature_dim: Number of values of a frame; None for that of the first frame.
@@ -36,7 +40,7 @@ class ChallengeCorpus:
         root: str,
         *,
         train: str = "train.json",
-        validation: str = "dev.json",
+        validation: str = _VALIDATION,
         test: str | None = None,
         test_labels: str | None = None,
         feature_dim: int | None = None,
@@ -80,7 +84,13 @@ class ChallengeCorpus:
                 f"{feature_dim}, which are used unchanged. Leave features=... out, or train on recordings: "
                 "data=folder, data=manifest or a corpus."
             )
-        stores = {"train": train, "validation": self._read(self.validation, feature_dim=feature_dim)}
+        stores = {"train": train}
+        if self.validation != "none":
+            stores["validation"] = self._read(self.validation, feature_dim=feature_dim)
+        elif (self.root / _VALIDATION).is_file():
+            stores["train"] = join_stores(
+                train, self._read(_VALIDATION, feature_dim=feature_dim), _VALIDATION
+            )
         if self.test is not None:
             stores["test"] = self._read_test(self.test, feature_dim)
         return Splits(stores, SplitFacts(stamps=self.stamps))
@@ -95,7 +105,7 @@ class ChallengeCorpus:
             DataError: The file is missing, damaged or of the wrong shape.
         """
         name = {"train": self.train, "validation": self.validation, "test": self.test}[split]
-        if name is None:
+        if name is None or (split == "validation" and name == "none"):
             return None
         if split == "test":
             return self._read_test(name, self.feature_dim, labels="optional")
@@ -122,3 +132,28 @@ class ChallengeCorpus:
             labels=labels,
             width_setting=width_setting,
         )
+
+
+def join_stores(first: Store, second: Store, name: str) -> Store:
+    """Return the utterances of two whole files as one store in memory.
+
+    Args:
+        first: Store of a file.
+        second: Store of another file with features of the same width and labels of the same names.
+        name: Name of the second file, which begins the ids of its utterances that the first one has, too.
+    """
+    known = {*first.ids}
+    ids = [f"{name}/{each}" if each in known else each for each in second.ids]
+    return replace(
+        first,
+        ids=[*first.ids, *ids],
+        audio=np.concatenate([first.audio, second.audio]),
+        offsets=np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
+        labels=_join(first.labels, second.labels),
+        digests=_join(first.digests, second.digests),
+        fingerprint=sha256_of(first.fingerprint.encode(), second.fingerprint.encode()),
+    )
+
+
+def _join(first: np.ndarray | None, second: np.ndarray | None) -> np.ndarray | None:
+    return None if first is None or second is None else np.concatenate([first, second])

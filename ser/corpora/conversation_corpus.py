@@ -20,6 +20,7 @@ from ser.errors import ConfigError, DataError, did_you_mean
 from ser.features.extractors import Extractor
 from ser.features.steps import STEP_S, index_spans
 from ser.names import normalize_name
+from ser.splits.assignment import Validation, use_validation
 from ser.splits.base import SplitFacts, Splits
 from ser.splits.leak_report import report_leaks, undeclared_leaks
 from ser.splits.rules import Rule, without_label
@@ -40,6 +41,7 @@ class ConversationCorpus(ABC):
         declared_leaks: Kinds of leaks that are known and accepted, with which results are not stamped.
         on_error: What to do about recordings that cannot be used: raise or skip.
         cache_dir: Folder for cached features.
+        validation: `split` for that of the rule, or `none` to train on it, too, and to keep the last epoch.
     """
 
     label_fields: tuple[str, ...]
@@ -57,7 +59,9 @@ class ConversationCorpus(ABC):
         declared_leaks: Sequence[str] | None = None,
         on_error: OnError = "raise",
         cache_dir: str = ".cache/ser",
+        validation: Validation = "split",
     ) -> None:
+        self.validation: Validation = validation
         self.root = Path(root)
         self.split = split
         self.words = words
@@ -135,7 +139,7 @@ class ConversationCorpus(ABC):
         skipped = [*self.skipped, *recordings.skipped]
         kept = [found[index] for index in recordings.kept.tolist()]
         manifest = _manifest_of(kept, str(self.root))
-        assignment = without_label(self.split).assign(manifest)
+        assignment = use_validation(without_label(self.split).assign(manifest), self.validation)
         leaks = report_leaks(
             manifest,
             assignment,

@@ -33,7 +33,7 @@ from ser.data.store import Store
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor
 from ser.names import normalize_name
-from ser.splits.assignment import describe_left_out, unassigned
+from ser.splits.assignment import Validation, describe_left_out, unassigned, use_validation
 from ser.splits.base import SpeechSize, SplitFacts, Splits
 from ser.splits.folds import cross_validation
 from ser.splits.leak_report import report_leaks, undeclared_leaks
@@ -55,6 +55,7 @@ class AudioCorpus(ABC):
         declared_leaks: Kinds of leaks that are known and accepted, with which results are not stamped.
         on_error: What to do about recordings that cannot be used: raise or skip.
         cache_dir: Folder for cached features.
+        validation: `split` for that of the rule, or `none` to train on it, too, and to keep the last epoch.
         needs_labels: Whether every recording must have a label; a pre-training needs none.
     """
 
@@ -71,9 +72,11 @@ class AudioCorpus(ABC):
         declared_leaks: Sequence[str] | None = None,
         on_error: OnError = "raise",
         cache_dir: str = ".cache/ser",
+        validation: Validation = "split",
         needs_labels: bool = True,
     ) -> None:
         self.split = split
+        self.validation: Validation = validation
         self.needs_labels = needs_labels
         self.label = normalize_name(label)
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
@@ -146,6 +149,8 @@ class AudioCorpus(ABC):
             manifest, store = cut_into_windows(manifest, store, window, extractor.frame_shift_s)
             seconds = store.lengths * extractor.frame_shift_s
         assignment = self.rule(has_labels=bool(counts)).assign(manifest)
+        assignment = use_validation(assignment, self.validation)
+        described = self.split.describe(manifest) if hasattr(self.split, "describe") else ([], [])
         left_out = unassigned(manifest, assignment)
         found = report_leaks(
             manifest,
@@ -171,6 +176,7 @@ class AudioCorpus(ABC):
                 speakers={name: speaker_names(manifests[name]) for name in stores},
                 cross_validation=self.suggest_folds(manifest),
                 remarks=[
+                    *described[0],
                     *self.extra_remarks(manifest, extractor),
                     *describe_left_out(left_out, len(manifest)),
                     *found.remarks,
@@ -180,6 +186,7 @@ class AudioCorpus(ABC):
                     for name, indices in assignment.items()
                 },
                 stamps=[
+                    *described[1],
                     *found.stamps,
                     *self.extra_stamps(manifest, extractor),
                     *skipped_stamp(recordings.skipped),

@@ -16,7 +16,7 @@ from ser.errors import ConfigError, DataError, did_you_mean, setting
 from ser.evaluation.labels import LeftOut, Translator, translate_labels
 from ser.inference.model_inputs import ModelInput, read_inputs
 from ser.inference.predict import extractor_of, with_target_labels
-from ser.splits.assignment import SPLITS
+from ser.splits.assignment import SPLITS, use_validation
 from ser.splits.rules import without_label
 from ser.splits.speaker_normalize import HEAD_STAMPS, STAMPS, group_of, normalize_by_group
 from ser.targets.base import Target
@@ -155,7 +155,7 @@ def _select_subset(corpus: Any, subset: Subset) -> Manifest:
         return manifest
     labelled, _ = corpus.labelled()
     rule = corpus.split if corpus.reads_label else without_label(corpus.split)
-    assignment = rule.assign(labelled)
+    assignment = use_validation(rule.assign(labelled), getattr(corpus, "validation", "split"))
     if subset not in assignment:
         raise ConfigError(
             f"subset={subset}: the rule for splits makes no such split of {manifest.source}. "

@@ -15,10 +15,22 @@ def describe_caveats(report: RunReport) -> list[str]:
         *(f"The data is {stamp}." for stamp in report.stamps if stamp.startswith("generated speech")),
         *_describe_certainty(report, by_name.get(split)),
         *_suggest_cross_validation(report, by_name.get(split)),
-        *["The epoch was chosen by this split, so its score is somewhat too good."] * (split == "validation"),
-        _describe_speaker_overlap(report, by_name, split),
+        *["The epoch was chosen by this split, so its score is somewhat too good."]
+        * (bool(report.results) and split == "validation"),
+        *_describe_last_epoch(report),
+        *[_describe_speaker_overlap(report, by_name, split)] * bool(report.results),
         *_describe_imbalance(by_name.get("train")),
         "The scores are about the languages, speakers and recording conditions in this data; others were not tried.",
+    ]
+
+
+def _describe_last_epoch(report: RunReport) -> list[str]:
+    """Describe that no epoch was chosen, if there was no validation split."""
+    if report.monitor is not None:
+        return []
+    return [
+        "The model was trained on train and validation together, so no epoch was chosen: its last one is kept, and "
+        "nothing shows whether fewer epochs would be better."
     ]
 
 
@@ -30,9 +42,11 @@ def _describe_certainty(report: RunReport, scored: SplitSummary | None) -> list[
     none is, the formula gives 0; then 3 / n bounds the share of the others with 95% certainty.
     """
     split = report.headline_split
-    main = report.results[split][0]
+    if scored is None or not report.headline_results:
+        return []
+    main = report.headline_results[0]
     accuracy = report.metrics.get(f"{split}/{main.name}/accuracy" if main.name else f"{split}/accuracy")
-    if scored is None or accuracy is None:
+    if accuracy is None:
         return []
     scored_units = report.results[split][0].count  # a trial run leaves some out
     # Neighbouring frames are correlated: at best, there are as many independent predictions as recordings.

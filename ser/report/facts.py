@@ -25,7 +25,8 @@ class RunReport:
         num_parameters: Number of trainable parameters.
         epochs: Number of epochs; epochs count from 1.
         best_epoch: Epoch of the selected checkpoint, 1..epochs; None for an ensemble, whose members have their own.
-        monitor: Metric that selected it, such as `validation/accuracy`.
+        monitor: Metric that selected it, such as `validation/accuracy`; None without a validation split, where it is
+            the last epoch.
         mode: `max` if a larger value of it is better, else `min`.
         checkpoint: Path of the selected checkpoint.
         metrics: Metrics of the selected checkpoint, by flat names such as `test/uar`.
@@ -55,7 +56,7 @@ class RunReport:
     num_parameters: int
     epochs: int
     best_epoch: int | None
-    monitor: str
+    monitor: str | None
     mode: str
     checkpoint: Path
     metrics: Mapping[str, float]
@@ -81,6 +82,11 @@ class RunReport:
         """Return whether one or two speakers are scored, and cross-validation would score more."""
         scored = next((split for split in self.splits if split.name == self.headline_split), None)
         return bool(self.cross_validation) and scored is not None and (scored.speakers or 3) < 3
+
+    @property
+    def headline_results(self) -> Sequence[Result]:
+        """Return the results of the headline split; none if no split is scored."""
+        return self.results.get(self.headline_split, ())
 
     @property
     def headline_split(self) -> str:

@@ -77,7 +77,7 @@ def write_report(run_dir: Path, report: RunReport) -> None:
             section = section_of(result)
             title = f"{report.title}\n{split}: {result.count:,} {report.unit}s"
             figures.save(section.picture(title), run_dir / _picture_name(section, split))
-    for result in report.results[report.headline_split]:
+    for result in report.headline_results:
         section = section_of(result)
         headline = run_dir / _picture_name(section, report.headline_split)
         write_atomic(run_dir / _picture_name(section, "test"), headline.read_bytes())
@@ -156,6 +156,7 @@ def write_facts(path: Path, report: RunReport) -> None:
         "duration_s": round(report.duration_s, 3),
         "epochs": report.epochs,
         "best_epoch": report.best_epoch,
+        "chosen_by": report.monitor,
     }
     write_atomic(path, json.dumps(facts, indent=2) + "\n")
 
@@ -197,7 +198,8 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def _headlines(report: RunReport) -> list[str]:
     """Return the headlines of the splits other than train, the test split first."""
-    lines = []
+    unscored = "**Nothing was scored**: there is neither validation nor a labelled test split."
+    lines = [unscored] * (not report.results)
     for split in reversed([split for split in _scored_splits(report) if split != "train"]):
         bits = " (valence and activation both right)" * (f"{split}/valence_accuracy" in report.metrics)
         for result in report.results.get(split, ()):
@@ -222,7 +224,9 @@ def _metrics_of(report: RunReport, split: str, result: Result) -> dict[str, floa
 
 def _headline_metric(report: RunReport) -> str:
     """Return the name, within a split, of the main metric of the main task."""
-    main = report.results[report.headline_split][0]
+    if not report.headline_results:
+        return "loss"
+    main = report.headline_results[0]
     return f"{main.name}/{main.headline}" if main.name else main.headline
 
 
@@ -301,6 +305,8 @@ def _shown(value: float, name: str) -> str:
 
 
 def _choice(report: RunReport) -> str:
+    if report.monitor is None:
+        return f"{report.best_epoch} of {report.epochs}, the last one, as there is no validation split"
     which = {"max": "highest", "min": "lowest"}[report.mode]
     if report.best_epoch is None:
         return f"of each member, chosen by its {which} {report.monitor}"

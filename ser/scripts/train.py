@@ -47,9 +47,10 @@ def count_folds(config: Mapping[str, Any]) -> Folds:
 @main("train", rewrite=rewrite, prepare=register)
 def train(settings: Train) -> float | None:
     """Run one training and return the monitored value of its best checkpoint; None if it is undefined."""
-    from ser.training.consistency import check_augment, check_complete, check_training
+    from ser.training.consistency import check_augment, check_complete, check_training, without_validation
 
     job = HydraConfig.get()
+    settings = without_validation(settings)
     checks = [partial(check, settings) for check in (check_complete, check_training, check_augment)]
     if settings.pretraining is not None:
         from ser.pretraining.data import check_pretraining

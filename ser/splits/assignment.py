@@ -1,6 +1,7 @@
 """Assign the utterances of a manifest to splits: the result of every rule, and the fields that rules read."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -12,6 +13,9 @@ SPLITS = ("train", "validation", "test")
 
 Assignment = dict[str, np.ndarray]
 """Split -> ascending indices [n] int64 into a manifest. Train and validation are always present, test is optional."""
+
+Validation = Literal["split", "none"]
+"""Use of the validation split: as the rule makes it, or none, so that its utterances are trained on."""
 
 _COLUMNS = ("speaker", "group", "split")  # columns of a manifest; other names are label fields
 
@@ -44,6 +48,14 @@ def make_assignment(
             "labels that train has, set data.split.label=null."
         )
     return {name: indices for name, indices in found.items() if len(indices)}
+
+
+def use_validation(assignment: Assignment, validation: Validation) -> Assignment:
+    """Return an assignment; with `none`, the utterances of validation are in train."""
+    if validation != "none" or "validation" not in assignment:
+        return assignment
+    rest = {name: indices for name, indices in assignment.items() if name not in ("train", "validation")}
+    return {"train": np.union1d(assignment["train"], assignment["validation"]), **rest}
 
 
 def unassigned(manifest: Manifest, assignment: Assignment) -> list[str]:

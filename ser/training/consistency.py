@@ -14,6 +14,7 @@ from ser.features import Extractor
 from ser.models import Encoder, Pooling
 from ser.runs.environment import program_words
 from ser.runs.ranks import is_shared
+from ser.runs.sweep import current_trial
 from ser.splits.speaker_normalize import uses_speaker_normalization
 from ser.targets import Target
 
@@ -75,11 +76,67 @@ def check_training(settings: Train) -> None:
             )
     _check_trainer(settings)
     _check_epochs(trainer, has_schedule=bool(settings.schedule))
-    _check_best(settings.callbacks["best"] or {})
+    best = settings.callbacks["best"] or {}
+    ours = () if settings.has_validation else ("save_on_train_epoch_end",)  # of `without_validation`
+    _check_best({key: value for key, value in best.items() if key not in ours})
     _check_balance(settings)
     for monitor in monitors(settings):
         monitor.check_mode()
         _check_moment(monitor, trainer)
+
+
+NO_VALIDATION = (
+    "There is no validation split, as data.validation=none: its utterances are in train, no score chooses an epoch, "
+    "nothing stops the training early, and the last epoch is kept."
+)
+
+
+def without_validation(settings: Train) -> Train:
+    """Return the settings of a training; without a validation split, all that needs one is off.
+
+    Raises:
+        ConfigError: Something that was asked for needs scores of validation.
+    """
+    if settings.has_validation or settings.pretraining is not None:
+        return settings
+    check_needed(settings)
+    _refuse_choices(settings)
+    off = [node.removeprefix("callbacks.") for node in _need_validation(settings) if "callbacks." in node]
+    last = {"monitor": None, "mode": "min", "save_on_train_epoch_end": True}
+    callbacks = {**settings.callbacks, **dict.fromkeys(off)}
+    if settings.callbacks.get("best"):
+        callbacks["best"] = {**(settings.callbacks["best"] or {}), **last}
+    return Train.of({**settings.config, "monitor": "train/loss", "mode": "min", "callbacks": callbacks})
+
+
+def _refuse_choices(settings: Train) -> None:
+    """Refuse what chooses by scores of validation, where there is none."""
+    nodes = [*_need_validation(settings)]
+    refused = {
+        "a search": (bool(current_trial()), "Leave out the search"),
+        f"ensemble={settings.ensemble}": (settings.ensemble is not None, "Set ensemble=null"),
+        "schedule=plateau": (
+            "schedule" in nodes,
+            "Use schedule=one_cycle, or add +schedule.monitor=train/loss",
+        ),
+    }
+    for what, (is_set, remedy) in refused.items():
+        if is_set:
+            raise ConfigError(
+                f"data.validation=none: {what} needs scores of a validation split. {remedy}, or leave out "
+                "data.validation=none."
+            )
+
+
+def _need_validation(settings: Train) -> Iterator[str]:
+    """Yield the nodes that monitor a value of validation or use its utterances, such as callbacks.early_stopping."""
+    watching = [each.node for each in monitors(settings) if each.name.startswith("validation/")]
+    using = [
+        f"callbacks.{name}"
+        for name, node in settings.callbacks.items()
+        if node and getattr(resolve(f"callbacks.{name}", node["_target_"]), "needs_validation", False)
+    ]
+    yield from dict.fromkeys(node for node in [*watching, *using] if node not in ("", "callbacks.best"))
 
 
 @dataclass(frozen=True)

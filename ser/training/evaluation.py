@@ -25,6 +25,7 @@ from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.targets.metrics import Result
 from ser.trackers.run_trackers import typed_settings, watch_commands, write_scores
+from ser.training.setup import logged_names
 from ser.training.task import Task
 from ser.training.trainer import best_checkpoint
 
@@ -49,8 +50,15 @@ class Scores:
 
 
 def evaluate(settings: Train, trainer: L.Trainer, task: Task, data: SpeechData) -> Scores:
-    """Score the best checkpoint on validation and, once, on test."""
-    metrics = dict(trainer.validate(task, datamodule=data, verbose=False)[0])
+    """Score the best checkpoint on validation, if there is one, and, once, on test."""
+    metrics: dict[str, float] = {}
+    if settings.has_validation:
+        metrics |= trainer.validate(task, datamodule=data, verbose=False)[0]
+    else:
+        last = {
+            name: curve[task.best_epoch] for name, curve in task.curves.items() if task.best_epoch in curve
+        }
+        metrics |= {name: value for name, value in last.items() if name in logged_names(task.target)}
     if settings.test and data.has_test and trainer.limit_test_batches != 0:
         metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
     metrics |= floors(data, task.results)
@@ -174,7 +182,7 @@ def write_report(
         title=f"{settings.experiment_name}: {type(task.model.encoder).__name__}",
         epochs=trainer.current_epoch,
         best_epoch=task.best_epoch,
-        monitor=str(best.monitor),
+        monitor=best.monitor,
         mode=best.mode,
         checkpoint=run.best,
         curves=task.curves,

@@ -81,6 +81,8 @@ class LossCurve(L.Callback):
         ConfigError: A number is below 1.
     """
 
+    needs_validation = True
+
     def __init__(self, every_n_steps: int = 10, utterances: int = 256) -> None:
         for name, value in {"every_n_steps": every_n_steps, "utterances": utterances}.items():
             if value < 1:
@@ -230,14 +232,15 @@ class WaveformPictures(L.Callback):
 
 
 class Architecture(L.Callback):
-    """Write a table and a plot of the model, with sizes of one validation utterance: model.txt, architecture.png."""
+    """Write a table and a plot of the model, with sizes of one utterance: model.txt, architecture.png."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Pass an utterance of median length through the model, and write the files."""
         if not trainer.is_global_zero:
             return
         task = task_of(pl_module)
-        dataset = data_of(trainer).datasets["validation"]
+        datasets = data_of(trainer).datasets
+        dataset = datasets.get("validation", datasets["train"])
         median = int(np.argsort(dataset.lengths, kind="stable")[len(dataset) // 2])
         batch = dataset[BatchIndices(0, [median])].to(task.device)
         with trainer.precision_plugin.forward_context(), evaluating(task.to_features):

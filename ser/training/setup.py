@@ -36,6 +36,7 @@ from ser.targets.base import Target
 from ser.targets.losses import Objective
 from ser.trackers.run_trackers import watch_commands
 from ser.training.consistency import (
+    NO_VALIDATION,
     check_encoder_input,
     check_frames,
     check_monitor,
@@ -97,6 +98,9 @@ def read_splits(settings: Train) -> Splits:
     else:
         splits = corpus.splits(settings.features)
     splits = group_splits(compare_splits(splits), settings.head)
+    if not settings.has_validation:
+        remarks = [*splits.facts.remarks, NO_VALIDATION]
+        splits = replace(splits, facts=replace(splits.facts, remarks=remarks))
     if not splits.hold_waveforms:
         return normalize_splits(splits, settings.frontend)
     if uses_speaker_normalization(settings.frontend):

@@ -102,6 +102,8 @@ def fit_task(trainer: L.Trainer, task: Task, data: SpeechData, run: RunFolder) -
     """Train from the start or from the newest checkpoint, and load the best weights in every process."""
     processes = ranks.current_ranks()
     resume = processes.share(run.last if run.last.is_file() else None)
+    if "validation" not in data.datasets:
+        trainer.limit_val_batches = 0
     try:
         trainer.fit(task, datamodule=data, ckpt_path=resume, weights_only=True)
     except (SerError, MisconfigurationException, OSError):
