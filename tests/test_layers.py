@@ -9,7 +9,19 @@ from tests.conftest import REPOSITORY
 
 ROOMS = (
     *("", "runs", "jobs", "config", "features", "targets", "models", "hugging_face", "pretrained", "frozen"),
-    *("audio", "data", "text", "splits", "batching", "corpora", "mix", "synthetic", "alignment", "report"),
+    *(
+        "audio",
+        "data",
+        "text",
+        "splits",
+        "batching",
+        "catalogue",
+        "corpora",
+        "mix",
+        "synthetic",
+        "alignment",
+        "report",
+    ),
     *("trackers", "comparison", "calibration", "checkpoints", "inference", "evaluation", "embeddings"),
     *("export", "training", "pretraining", "search", "serab", "scripts"),
 )

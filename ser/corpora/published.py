@@ -1,20 +1,21 @@
-"""Read published corpora as manifests, from the file names of a copy.
+"""Read published corpora as manifests, from the file names of a copy and from its label files.
 
-`ser.corpora.catalogue` describes each corpus.
+`ser.catalogue` describes each corpus.
 """
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ser.audio.find import find_audio, find_files
-from ser.corpora.catalogue import CORPORA, Corpus
+from ser.audio.find import find_audio
+from ser.catalogue import CORPORA, Corpus
+from ser.catalogue.labels import Row, end_of_path, has_label_files, read_labels, without_suffix
 from ser.data.manifest import Manifest, Utterance, first_ten, refuse_duplicates
 from ser.errors import ConfigError, DataError, did_you_mean
-from ser.files import read_text
-from ser.names import normalize_name
+from ser.splits.assignment import SPLITS
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ def expected_size(name: str) -> Size:
 def read_corpus(name: str, root: str | Path) -> Manifest:
     """Read the utterances of a corpus, sorted by path; their label field is `emotion`.
 
-    A copy may have any audio format that can be read, and any folders. It may be incomplete, which is logged.
+    A copy may have any audio format that can be read, and any folders. It may be incomplete, which is logged, as is
+    what is left out because its labels are none of ours.
 
     Args:
         name: Name of the corpus, such as "ravdess".
@@ -62,8 +64,8 @@ def read_corpus(name: str, root: str | Path) -> Manifest:
     """
     corpus, root = find_corpus(name), Path(root)
     files = _find_audio(corpus, root)
-    codes = None if corpus.label_files is None else _read_codes(corpus, root)
-    manifest = Manifest(tuple(_utterances(corpus, root, files, codes=codes)), str(root))
+    rows = read_labels(corpus, root) if has_label_files(corpus) else None
+    manifest = Manifest(tuple(_utterances(corpus, root, files, rows=rows)), str(root))
     refuse_duplicates(
         manifest,
         [str(utterance.path) for utterance in manifest],
@@ -76,32 +78,39 @@ def read_corpus(name: str, root: str | Path) -> Manifest:
 def _find_audio(corpus: Corpus, root: Path) -> list[Path]:
     remedy = (
         f"Get {corpus.title} from {corpus.url} (licence: {corpus.licence}), unpack it, "
-        "and give its folder with data.root=FOLDER."
+        f"and give its folder with data.root=FOLDER.{' ' * bool(corpus.note)}{corpus.note}"
     )
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {remedy}")
     files = find_audio(root)
     if corpus.skip is not None:
-        skip = _end_of_path(corpus.skip)
-        files = [file for file in files if not skip.fullmatch(_without_suffix(file))]
+        skip = end_of_path(corpus.skip)
+        files = [file for file in files if not skip.fullmatch(without_suffix(file))]
     if not files:
         raise DataError(f"{root}: holds no audio of {corpus.name}. {remedy}")
     return files
 
 
 def _utterances(
-    corpus: Corpus, root: Path, files: list[Path], *, codes: Mapping[str, str] | None
+    corpus: Corpus, root: Path, files: list[Path], *, rows: Mapping[str, Row] | None
 ) -> list[Utterance]:
-    """Build utterances from the file names, in their order; `codes` maps ids to emotions if names lack them."""
-    grammar = _end_of_path(corpus.grammar)
+    """Build utterances from the file names, in their order; `rows` has the labels by key if names lack them."""
+    grammar = end_of_path(corpus.grammar)
+    matches = {file: grammar.fullmatch(without_suffix(file)) for file in files}
+    replaced = _replaced(corpus, matches)
     utterances, strange = [], []
-    for file in files:
-        match = grammar.fullmatch(_without_suffix(file))
-        emotion = None if match is None else corpus.emotions.get(_emotion_code(match, codes))
-        if match is not None and emotion is not None:
-            utterances.append(_utterance(corpus, file, match, emotion))
-        elif match is None or codes is None:
+    left_out: Counter[str] = Counter({"another cut replaces it": len(replaced)})
+    for file, match in matches.items():
+        if match is None:
             strange.append(file.relative_to(root))
+        elif file not in replaced:
+            row = Row(match["emotion"]) if rows is None else rows.get(_key(corpus, match), Row())
+            if why := _reason(corpus, row):
+                if rows is None:
+                    strange.append(file.relative_to(root))
+                left_out[why] += 1
+            else:
+                utterances.append(_utterance(corpus, file, match, row))
     if strange:
         raise DataError(
             f"{root}: {len(strange)} of {len(files)} audio files are not named as in {corpus.name} "
@@ -113,56 +122,71 @@ def _utterances(
             f"{root}: the label files of {corpus.name} name no emotion of ours for any of {len(files)} audio files. "
             "Copy both from the same release."
         )
+    if rows is not None:
+        keys = {_key(corpus, match) for match in matches.values() if match is not None}
+        left_out["no audio"] = len(rows.keys() - keys)
+    if named := [f"{count} ({why})" for why, count in left_out.most_common() if count]:
+        _log.info("%s: utterances of %s that are left out: %s", root, corpus.name, ", ".join(named))
     return utterances
 
 
-def _emotion_code(match: re.Match[str], codes: Mapping[str, str] | None) -> str:
-    return match["emotion"] if codes is None else codes.get(_utterance_id(match), "")
+def _reason(corpus: Corpus, row: Row) -> str:
+    """Return why an utterance is left out; empty if it is not."""
+    if row.emotion not in corpus.emotions:
+        return f"emotion {row.emotion!r}" if row.emotion else "no label"
+    return row.split if row.split is not None and row.split not in SPLITS else ""
 
 
-def _utterance(corpus: Corpus, file: Path, match: re.Match[str], emotion: str) -> Utterance:
+def _replaced(corpus: Corpus, matches: Mapping[Path, re.Match[str] | None]) -> set[Path]:
+    """Return the files for which there is a preferred one with the same id."""
+    if corpus.preferred is None:
+        return set()
+    wanted = end_of_path(corpus.preferred)
+    better = {
+        _utterance_id(corpus, m)
+        for file, m in matches.items()
+        if m and wanted.fullmatch(without_suffix(file))
+    }
+    return {
+        file
+        for file, match in matches.items()
+        if match and _utterance_id(corpus, match) in better and not wanted.fullmatch(without_suffix(file))
+    }
+
+
+def _utterance(corpus: Corpus, file: Path, match: re.Match[str], row: Row) -> Utterance:
     groups = match.groupdict()
+    name = _utterance_id(corpus, match)
+    by_table = any(table.speaker for table in corpus.tables)
+    language, which = corpus.other_language or (corpus.language, "")
     return Utterance(
-        id=_utterance_id(match),
+        id=name,
         path=file,
-        speaker=corpus.speaker.format_map(groups),
+        speaker=row.speaker if by_table else corpus.speaker.format_map(groups),
         group=groups.get("group"),
-        labels={"emotion": emotion, **{name: groups[name] for name in corpus.fields}},
-        text=groups.get("text"),
-        language=corpus.language,
+        split=row.split,
+        labels={
+            "emotion": corpus.emotions[row.emotion],
+            **{field: groups[field] for field in corpus.fields},
+            **row.labels(corpus),
+        },
+        text=row.text or groups.get("text"),
+        language=language if re.fullmatch(which, name) else corpus.language,
     )
 
 
-def _read_codes(corpus: Corpus, root: Path) -> dict[str, str]:
-    """Read the emotion code of each id from the corpus's text files."""
-    names, line = _end_of_path(corpus.label_files or ""), re.compile(corpus.label_line or "")
-    files = [file for file in find_files(root, ".txt") if names.fullmatch(_without_suffix(file))]
-    codes = {match["id"]: match["emotion"] for file in files for match in line.finditer(read_text(file))}
-    if not codes:
-        raise DataError(
-            f"{root}: holds audio of {corpus.name}, but no label files ({corpus.label_files}.txt). "
-            "Copy them from the corpus to where they belong."
-        )
-    return codes
+def _key(corpus: Corpus, match: re.Match[str]) -> str:
+    """Return the key of an utterance in the label files."""
+    return corpus.key_format.format_map(match.groupdict())
 
 
-def _end_of_path(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"(?:.*/)?(?P<id>{pattern})")
-
-
-def _without_suffix(file: Path) -> str:
-    return normalize_name(
-        file.as_posix().removesuffix(file.suffix)
-    )  # macOS writes an accent as a separate character
-
-
-def _utterance_id(match: re.Match[str]) -> str:
-    return match["id"].replace("/", "_")
+def _utterance_id(corpus: Corpus, match: re.Match[str]) -> str:
+    return corpus.id_format.format_map(match.groupdict()).replace("/", "_")
 
 
 def _report_size(corpus: Corpus, manifest: Manifest) -> None:
     size = Size(len(manifest), len({utterance.speaker for utterance in manifest}))
-    if size != expected_size(corpus.name):
+    if corpus.utterances and size != expected_size(corpus.name):
         message = "%s: %s has %d utterances of %d speakers, a complete copy %d of %d: results do not compare."
         _log.warning(message, manifest.source, corpus.name, *size, corpus.utterances, corpus.speakers)
 
@@ -176,15 +200,25 @@ _LANGUAGES = {
         "fa": "Persian",
         "fr": "Canadian French",
     },
-    **{"it": "Italian", "pl": "Polish", "tr": "Turkish", "ur": "Urdu"},
+    **{
+        "es": "Mexican Spanish",
+        "it": "Italian",
+        "pl": "Polish",
+        "tr": "Turkish",
+        "ur": "Urdu",
+        "zh": "Mandarin",
+    },
 }
 
 
 def option_text(corpus: Corpus) -> str:
     """Return the text of conf/data/<name>.yaml, the option of `data=` for a corpus of the catalogue."""
-    size = f"{corpus.utterances} utterances, {corpus.speakers} speakers"
+    speakers = f"{corpus.speakers} speaker{'s' * (corpus.speakers != 1)}"
+    size = f"{corpus.utterances} utterances, {speakers}" if corpus.utterances else "size by release"
+    languages = [corpus.language, *(corpus.other_language or ())[:1]]
+    spoken = " and ".join(_LANGUAGES[each] for each in languages)
     return f"""# @package _global_
-# {corpus.title}: {_LANGUAGES[corpus.language]}, {len({*corpus.emotions.values()})} emotions, {size}.
+# {corpus.title}: {spoken}, {len({*corpus.emotions.values()})} emotions, {size}.
 # {corpus.url} (licence: {corpus.licence})
 defaults:
   - base/recordings

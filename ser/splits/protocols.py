@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from ser.splits.rules import Rule, Serab
+from ser.splits.rules import Predefined, Rule, Serab
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +84,12 @@ def _sessions(source: str, sessions: int, *, random_validation: bool = False, fa
     return _by_speaker(source, *folds, random_validation=random_validation, fault=fault)
 
 
+_OFFICIAL = Protocol(
+    source="the corpus itself",
+    rule=Predefined(),
+    fault="its splits are by episode or recording, not by speaker",
+)
+
 PROTOCOLS: Mapping[str, Mapping[str, Protocol]] = MappingProxyType(
     {
         "aesdd": {"emobox": _by_id("aesdd"), "serab": _serab()},
@@ -91,9 +97,20 @@ PROTOCOLS: Mapping[str, Mapping[str, Protocol]] = MappingProxyType(
             "emobox": _by_speaker("EmoBox", "01 07 08 10", "02 04 09 12", "03 05 06 11"),
             "serab": _serab(),
         },
+        "casia": {
+            "emobox": _by_speaker("EmoBox", "wangzhe", "zhaozuoxiang", "liuchanhg", "zhaoquanyin"),
+        },
         "crema_d": {"emobox": _by_id("crema_d"), "serab": _serab(train=0.7, validation=0.1)},
+        "emns": {"emobox": _by_id("emns")},
         "emodb": {"emobox": _by_id("emodb"), "serab": _serab()},
         "emovo": {"emobox": _by_speaker("EmoBox", "f2", "m3", "m2", "f3", "f1", "m1"), "serab": _serab()},
+        "esd": {
+            "emobox": _by_speaker(
+                "EmoBox",
+                *("0005 0011 0016 0018", "0012 0014 0015 0019", "0003 0004 0006 0009"),
+                *("0007 0008 0013 0020", "0001 0002 0010 0017"),
+            ),
+        },
         "iemocap": {
             "sessions": _sessions("sessions", 5),
             "emobox": _sessions("EmoBox", 5),
@@ -107,6 +124,11 @@ PROTOCOLS: Mapping[str, Mapping[str, Protocol]] = MappingProxyType(
                 key="serab_speaker", fault="it splits by the wearer of the markers, not by the talker"
             ),
         },
+        "jl_corpus": {"emobox": _by_speaker("EmoBox", "male2", "female1", "male1", "female2")},
+        "meld": {"official": _OFFICIAL},
+        "mesd": {"emobox": _by_id("mesd")},
+        "msp_improv": {"sessions": _sessions("sessions", 6)},
+        "msp_podcast": {"official": _OFFICIAL},
         "ravdess": {
             "emobox": _by_speaker(
                 "EmoBox",

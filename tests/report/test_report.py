@@ -283,6 +283,7 @@ def test_facts_name_parameters_and_duration(run_dir: Path, report: RunReport) ->
         "duration_s": 252.4,
         "epochs": 40,
         "best_epoch": report.best_epoch,
+        "chosen_by": report.monitor,
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser.corpora.catalogue import CORPORA
+from ser.catalogue import CORPORA
 from ser.corpora.published import read_corpus
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError, DataError

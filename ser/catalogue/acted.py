@@ -1,61 +1,28 @@
-"""Catalogue of published corpora: source, size, and meaning of their file names. It contains data only.
+"""Catalogue of acted corpora, of which file names hold the labels. It contains data only.
 
 To add a corpus, add an entry, then run SER_UPDATE_GOLDEN=1 pytest tests/corpora/test_published.py, which writes its
 option of `data=`. Names are taken from each corpus's own page or README and were compared with lists of the real
 files, including irregular ones.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-
-ANGER, BOREDOM, CALM, DISGUST, FEAR = "anger", "boredom", "calm", "disgust", "fear"
-HAPPINESS, NEUTRAL, SADNESS, SURPRISE = "happiness", "neutral", "sadness", "surprise"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """Description of a published corpus.
-
-    Args:
-        name: Name in a config.
-        title: Full title.
-        language: ISO 639 code.
-        url: Web page from which to get it.
-        licence: Licence in short.
-        utterances: Number of utterances that the reader finds in a complete copy.
-        speakers: Number of speakers in a complete copy.
-        example: Name of one file, for messages.
-        grammar: Regular expression for the end of a file's path without its suffix; the match is the id. Its groups:
-            `emotion`, `speaker`, `text` and `group`, and any group that `speaker` refers to.
-        emotions: Emotion of each code in the group `emotion` or in `label_line`.
-        speaker: Format of the speaker's name from groups.
-        fields: Groups that become further label fields.
-        skip: Regular expression, like `grammar`, for files that are not utterances of the corpus.
-        label_files: Regular expression, like `grammar`, for the .txt files with the emotions, if the names of the
-            audio do not contain them.
-        label_line: Regular expression for a line in these files, with the groups `id` and `emotion`. Utterances with
-            a code that is not among `emotions`, or without one, are left out.
-        declared_leaks: Kinds of leaks that the corpus has by design, so that no split can avoid them.
-    """
-
-    name: str
-    title: str
-    language: str
-    url: str
-    licence: str
-    utterances: int
-    speakers: int
-    example: str
-    grammar: str
-    emotions: Mapping[str, str]
-    speaker: str = "{speaker}"
-    fields: tuple[str, ...] = ()
-    skip: str | None = None
-    label_files: str | None = None
-    label_line: str | None = None
-    declared_leaks: tuple[str, ...] = ()
-
+from ser.catalogue.corpus import (
+    ANGER,
+    ANXIETY,
+    APOLOGY,
+    ASSERTIVENESS,
+    BOREDOM,
+    CALM,
+    CONCERN,
+    DISGUST,
+    ENCOURAGEMENT,
+    EXCITEMENT,
+    FEAR,
+    HAPPINESS,
+    NEUTRAL,
+    SADNESS,
+    SURPRISE,
+    Corpus,
+)
 
 AESDD = Corpus(
     name="aesdd",
@@ -165,26 +132,6 @@ EMOVO = Corpus(
         "tri": SADNESS,
     },
     declared_leaks=("text",),
-)
-
-IEMOCAP = Corpus(
-    name="iemocap",
-    title="Interactive Emotional Dyadic Motion Capture database (IEMOCAP)",
-    language="en",
-    url="https://sail.usc.edu/iemocap/",
-    licence="on request, signed",
-    utterances=5531,  # four classes, excitement counted as happiness
-    speakers=10,
-    example="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
-    # README: session, wearer of the markers, dialogue, speaker, number. SERAB took the wearer for the speaker.
-    # The group is the session: its two actors speak with each other in every dialogue.
-    grammar=r"Ses(?P<serab_speaker>(?P<group>\d\d)[FM])_\w+_(?P<talker>[FM])\d{3}",
-    speaker="{group}{talker}",
-    fields=("serab_speaker",),
-    emotions={"ang": ANGER, "exc": HAPPINESS, "hap": HAPPINESS, "neu": NEUTRAL, "sad": SADNESS},
-    skip=r"dialog/wav/Ses\w+",  # whole dialogues
-    label_files=r"dialog/EmoEvaluation/Ses\w+",
-    label_line=r"\[[^\]]*\]\t(?P<id>\w+)\t(?P<emotion>\w+)\t",
 )
 
 NEMO = Corpus(
@@ -352,13 +299,96 @@ URDU = Corpus(
     emotions={"A": ANGER, "H": HAPPINESS, "N": NEUTRAL, "S": SADNESS},
 )
 
-CORPORA: Mapping[str, Corpus] = MappingProxyType(
-    {
-        corpus.name: corpus
-        for corpus in (
-            *(AESDD, CAFE, CREMA_D, EMODB, EMOVO, IEMOCAP, NEMO),
-            *(RAVDESS, SAVEE, SHEMO, SUBESCO, TESS, TUREV_DB, URDU),
-        )
-    }
+CASIA = Corpus(
+    name="casia",
+    title="CASIA Chinese emotional speech",
+    language="zh",
+    url="https://aistudio.baidu.com/aistudio/datasetdetail/209512",
+    licence="for research",
+    utterances=1200,  # the public part of 9600
+    speakers=4,
+    example="wangzhe/angry/201.wav",
+    # EmoBox's list of files: speaker, emotion, number of the sentence
+    grammar=r"(?P<speaker>[a-z]+)/(?P<emotion>angry|fear|happy|neutral|sad|surprise)/(?P<text>\d+)",
+    emotions={
+        "angry": ANGER,
+        "fear": FEAR,
+        "happy": HAPPINESS,
+        "neutral": NEUTRAL,
+        "sad": SADNESS,
+        "surprise": SURPRISE,
+    },
+    declared_leaks=("text",),
 )
-"""Name -> corpus."""
+
+ESD = Corpus(
+    name="esd",
+    title="Emotional Speech Dataset (ESD)",
+    language="en",
+    other_language=("zh", r"00(?:0\d|10)_\d+"),  # the first ten speakers
+    url="https://hltsingapore.github.io/ESD/",
+    licence="on request, for research",
+    utterances=35000,
+    speakers=20,
+    example="0011/Angry/0011_000351.wav",
+    # ReadMe.txt: speaker, emotion, number; a copy may have the parts train, evaluation and test of voice conversion,
+    # which share speakers and are not used. Numbers 350 apart are the same text.
+    grammar=r"(?P<emotion>Angry|Happy|Neutral|Sad|Surprise)/(?:(?:train|evaluation|test)/)?"
+    r"(?P<clip>(?P<speaker>\d{4})_\d{6})",
+    id_format="{clip}",
+    emotions={
+        "Angry": ANGER,
+        "Happy": HAPPINESS,
+        "Neutral": NEUTRAL,
+        "Sad": SADNESS,
+        "Surprise": SURPRISE,
+    },
+)
+
+JL_CORPUS = Corpus(
+    name="jl_corpus",
+    title="JL corpus, New Zealand English",
+    language="en",
+    url="https://www.kaggle.com/tli725/jl-corpus",
+    licence="CC0",
+    utterances=2400,
+    speakers=4,
+    example="JL(wav+txt)/female1_angry_10a_1.wav",
+    # README: speaker, emotion, sentence with its part, session
+    grammar=r"(?P<speaker>(?:fe)?male[12])_(?P<emotion>[a-z]+)_(?P<text>\d+[ab])_[12]",
+    emotions={
+        "angry": ANGER,
+        "anxious": ANXIETY,
+        "apologetic": APOLOGY,
+        "assertive": ASSERTIVENESS,
+        "concerned": CONCERN,
+        "encouraging": ENCOURAGEMENT,
+        "excited": EXCITEMENT,
+        "happy": HAPPINESS,
+        "neutral": NEUTRAL,
+        "sad": SADNESS,
+    },
+    declared_leaks=("text",),
+)
+
+MESD = Corpus(
+    name="mesd",
+    title="Mexican Emotional Speech Database (MESD)",
+    language="es",
+    url="https://data.mendeley.com/datasets/cy34mh68j9",
+    licence="CC BY 4.0",
+    utterances=862,
+    speakers=3,  # voices: the names do not tell which of 3 women, 2 men and 6 children speaks
+    example="Anger_F_A_tarde.wav",
+    # The dataset's page: emotion, voice (female, male, child), list of words, word
+    grammar=r"(?P<emotion>[A-Z][a-z]+)_(?P<speaker>[CFM])_[AB]_(?P<text>\w+?)",
+    emotions={
+        "Anger": ANGER,
+        "Disgust": DISGUST,
+        "Fear": FEAR,
+        "Happiness": HAPPINESS,
+        "Neutral": NEUTRAL,
+        "Sadness": SADNESS,
+    },
+    declared_leaks=("text",),
+)

@@ -1,0 +1,152 @@
+"""Read the files with the labels of a published corpus: lines of text files, and tables."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ser.audio.find import find_files
+from ser.audio.reader import AUDIO_SUFFIXES
+from ser.catalogue.corpus import Corpus, LabelTable
+from ser.data.manifest import Label
+from ser.errors import DataError
+from ser.files import read_text
+from ser.names import is_missing, normalize_name
+
+
+@dataclass
+class Row:
+    """What the files say about one utterance.
+
+    Args:
+        emotion: Code of the emotion; empty if there is none.
+        speaker: Speaker, if it is known.
+        text: Text, if it is known.
+        split: Split, if there are official ones; a name that is none of ours leaves the utterance out.
+        numbers: Label fields that hold numbers.
+        votes: Number of raters who chose each emotion.
+    """
+
+    emotion: str = ""
+    speaker: str | None = None
+    text: str | None = None
+    split: str | None = None
+    numbers: dict[str, float] = field(default_factory=dict)
+    votes: Counter[str] = field(default_factory=Counter)
+
+    def labels(self, corpus: Corpus) -> dict[str, Label]:
+        """Return the numbers, and the share of each emotion in the votes if there are any."""
+        total = self.votes.total()
+        emotions = sorted({*corpus.votes.values()}) if total else []
+        return {**self.numbers, **{f"p_{name}": self.votes[name] / total for name in emotions}}
+
+
+def has_label_files(corpus: Corpus) -> bool:
+    """Return whether the labels of a corpus are in files of their own."""
+    return corpus.label_files is not None or bool(corpus.tables)
+
+
+def end_of_path(pattern: str) -> re.Pattern[str]:
+    """Return an expression that a path without suffix matches if its end matches the pattern, which is `id`."""
+    return re.compile(rf"(?:.*/)?(?P<id>{pattern})")
+
+
+def without_suffix(file: Path) -> str:
+    """Return a path without suffix; macOS writes an accent as a separate character."""
+    return normalize_name(file.as_posix().removesuffix(file.suffix))
+
+
+def read_labels(corpus: Corpus, root: Path) -> dict[str, Row]:
+    """Read the label files of a copy: what they say about each utterance, by its key.
+
+    Raises:
+        DataError: There are none, or they lack a column.
+    """
+    rows: dict[str, Row] = {}
+    if corpus.label_files is not None:
+        names = end_of_path(corpus.label_files)
+        for file in find_files(root, ".txt"):
+            if names.fullmatch(without_suffix(file)):
+                _read_lines(corpus, file, rows)
+    if corpus.tables:
+        for file in find_files(root, ".csv"):
+            for table in corpus.tables:
+                if end_of_path(table.files).fullmatch(without_suffix(file)):
+                    _read_table(corpus, table, file, rows)
+    if not any(row.emotion for row in rows.values()):
+        wanted = [f"{corpus.label_files}.txt"] if corpus.label_files else []
+        wanted += [f"{table.files}.csv" for table in corpus.tables if table.emotion]
+        raise DataError(
+            f"{root}: holds audio of {corpus.name}, but no label files ({', '.join(wanted)}). "
+            "Copy them from the corpus to where they belong."
+        )
+    return rows
+
+
+def _read_lines(corpus: Corpus, file: Path, rows: dict[str, Row]) -> None:
+    """Read lines with a code and numbers, and below each the votes of raters."""
+    label = re.compile(corpus.label_line or "")
+    vote = None if corpus.vote_line is None else re.compile(corpus.vote_line)
+    row = Row()
+    for line in read_text(file).splitlines():
+        if match := label.match(line):
+            groups = match.groupdict()
+            row = rows[groups.pop("id")] = Row(groups.pop("emotion"))
+            row.numbers = dict(_numbers(groups))
+        elif vote is not None and (match := vote.match(line)) and match["vote"] in corpus.votes:
+            row.votes[corpus.votes[match["vote"]]] += 1
+
+
+def _read_table(corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, Row]) -> None:
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=table.separator)
+    known = reader.fieldnames or []
+    if table.vote is not None and table.vote not in known:
+        return  # the layout of another release
+    needed = [table.emotion, table.speaker, table.text, table.split_column, *table.numbers.values()]
+    absent = [name for name in needed if name is not None and name not in known]
+    if absent:
+        raise DataError(
+            f"{file}: has no column {absent[0]!r}, only {', '.join(map(repr, known))}. "
+            f"Copy the file of {corpus.name} again."
+        )
+    for cells in reader:
+        key = _key(table.key.format_map(cells))
+        if table.vote is None:
+            rows[key] = _row(table, cells, rows.get(key, Row()).votes)
+        elif (vote := _vote(table, cells[table.vote])) in corpus.votes:
+            rows.setdefault(key, Row()).votes[corpus.votes[vote]] += 1
+
+
+def _row(table: LabelTable, cells: Mapping[str, str], votes: Counter[str]) -> Row:
+    named = cells.get(table.split_column or "", "").strip()
+    speaker = cells.get(table.speaker or "", "").strip()
+    return Row(
+        emotion=cells[table.emotion or ""].strip(),
+        speaker=None if is_missing(speaker) or speaker.lower() == "unknown" else speaker,
+        text=cells.get(table.text or "", "").strip() or None,
+        split=table.split if table.split_column is None else table.splits.get(named, f"split {named}"),
+        numbers=dict(_numbers({name: cells[column] for name, column in table.numbers.items()})),
+        votes=votes,
+    )
+
+
+def _key(text: str) -> str:
+    """Remove a suffix of audio, and a folder that the corpus's own table has before a bare name."""
+    stem, dot, suffix = text.rpartition(".")
+    is_audio = f"{dot}{suffix}".lower() in (*AUDIO_SUFFIXES, ".mp4", ".webm", ".avi")
+    return (stem if is_audio else text).removeprefix("wavs/")
+
+
+def _vote(table: LabelTable, cell: str) -> str:
+    match = re.match(table.vote_pattern or "(.*)", cell)
+    return match[1].strip() if match else ""
+
+
+def _numbers(texts: Mapping[str, str | None]) -> Iterator[tuple[str, float]]:
+    """Yield the numbers; what is empty or NaN is not labelled."""
+    for name, text in texts.items():
+        if text and not is_missing(text):
+            yield name, float(text)
