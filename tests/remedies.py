@@ -34,7 +34,9 @@ from ser.errors import ConfigError, SerError
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
-CONFIGS = {name: name for name in SCHEMAS} | dict.fromkeys(("describe", "export-challenge"), "train")
+CONFIGS = {name: name for name in SCHEMAS} | dict.fromkeys(
+    ("describe", "export-challenge", "matrix"), "train"
+)
 """Command of ser that takes settings -> its primary config."""
 
 # ---- what a message tells to type ----
@@ -310,6 +312,8 @@ def _refusal(word: str, override: Override, config: str) -> str | None:
     key = re.sub(r"^callbacks\.own\b", "callbacks.best", key)  # the tests' name of a user's callback
     key = re.sub(r"^data\.folders\.\w+$", "data.root", key)  # of a corpus of a mix
     key = re.sub(r"^data\.settings\.\w+\.(?=\w+$)", "data.", key)
+    if re.fullmatch(r"data\.settings\.\w+", key):  # all of a corpus
+        key, values = "data.settings", [{"NAME": value} for value in values]
     accept = settings_of(config).get(key)
     if accept is None:
         return f"{word}: {config} has no setting {key}"

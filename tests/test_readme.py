@@ -10,6 +10,7 @@ from ser.__main__ import COMMANDS as OURS
 from ser.config.command_line import App, read_command
 from ser.config.repeats import Folds, expand_repeats
 from ser.config.settings import SCHEMAS
+from ser.scripts.matrix import rewrite as expand_corpora
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
 from tests.remedies import setting_faults
@@ -111,7 +112,16 @@ def test_the_command_on_a_corpus_runs(folder: Path, roots: dict[str, Path]) -> N
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with everything that a page names, all of it empty."""
     folder = tmp_path_factory.mktemp("pages")
-    for name in ("DIR", "RUN/checkpoints", "A/checkpoints", "B/checkpoints", "AUDIO", "data"):
+    for name in (
+        "DIR/ravdess",
+        "DIR/emodb",
+        "DIR/emodb4",
+        "RUN/checkpoints",
+        "A/checkpoints",
+        "B/checkpoints",
+        "AUDIO",
+        "data",
+    ):
         (folder / name).mkdir(parents=True)
     for name in ("FILE", "a.wav", "x.wav", "long.wav", "clips.npy", "table.csv", "FILE.pth"):
         (folder / name).touch()
@@ -136,7 +146,7 @@ def compose(words: list[str]) -> None:
     Args:
         words: its name and its arguments.
     """
-    name = {"describe": "train", "export-challenge": "train"}.get(words[0], words[0])
+    name = {"describe": "train", "export-challenge": "train", "matrix": "train"}.get(words[0], words[0])
     existing = {
         "predict": ["ckpt", "input"],
         "export": ["ckpt"],
@@ -146,6 +156,7 @@ def compose(words: list[str]) -> None:
     }.get(name, [])
     app = App(REPOSITORY / "conf", name, existing, SCHEMAS[name])
     arguments = [*words[1:], "--cfg", "job"]
+    arguments = expand_corpora(arguments, app) if words[0] == "matrix" else arguments
     read_command(expand_repeats(arguments, app, lambda _: Folds(1, "the first")), app)
 
 

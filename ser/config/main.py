@@ -38,6 +38,9 @@ _LAUNCHERS = (
 Script = Callable[[Any], float | None]
 """A function of the settings of its command."""
 
+Summarize = Callable[[Path, Sequence[str]], int]
+"""A function of the folder of a sweep and the words of its program; returns the number of jobs that have failed."""
+
 
 def main(
     config_name: str,
@@ -46,6 +49,7 @@ def main(
     rewrite: Callable[[list[str], App], list[str]] | None = None,
     prepare: Callable[[], None] | None = None,
     help: str | None = None,
+    summarize: Summarize = sweep_tables.summarize,
 ) -> Callable[[Script], Callable[[], None]]:
     """Turn a function of the settings into a command; the folder `conf` lies beside its file or further up.
 
@@ -59,6 +63,7 @@ def main(
         rewrite: Makes the arguments that Hydra gets of those that were typed, and of the script.
         prepare: Registers further plugins of Hydra.
         help: What --help prints before the groups; None where it stands in the config.
+        summarize: Prints and writes the tables that end a sweep.
     """
 
     def decorate(script: Script) -> Callable[[], None]:
@@ -74,7 +79,7 @@ def main(
                     prepare()
                 app = App(conf, config_name, existing_paths, SCHEMAS[config_name], help)
                 arguments = rewrite(typed, app) if rewrite else typed
-                code = _run(script, read_command(arguments, app), typed)
+                code = _run(script, read_command(arguments, app), typed, summarize)
             except KeyboardInterrupt:
                 code = process.interrupted()
             except BrokenPipeError:  # as of `| head`
@@ -92,7 +97,7 @@ def main(
     return decorate
 
 
-def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
+def _run(script: Script, command: Command, typed: Sequence[str], summarize: Summarize) -> int:
     """Let Hydra run the script, end a sweep with its table, and return the exit code."""
     app = command.app
     argv, sys.argv = sys.argv, [sys.argv[0], *command.flags, *command.overrides]  # also of further processes
@@ -127,7 +132,7 @@ def _run(script: Script, command: Command, typed: Sequence[str]) -> int:
         sys.argv = argv
         end_workers()
     if command.sweep_dir is not None and command.sweep_dir.is_dir():
-        failed = sweep_tables.summarize(command.sweep_dir, command.program)
+        failed = summarize(command.sweep_dir, command.program)
         code = code or min(failed, 1)
     return code
 

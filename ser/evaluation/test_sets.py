@@ -1,5 +1,7 @@
 """Further labelled corpora that a training scores at its end: `test_sets=[emodb:DIR,table.csv]`."""
 
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ _TABLES = (".csv", ".jsonl")
 _SPLIT = {"_target_": "ser.splits.Default", "label": None}
 """Rule for splits that a reader asks for; test sets are scored whole."""
 _TAKEN = ("train", "validation", "test")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class TestSetScores:
 def read_test_sets(given: Sequence[str], data: Mapping[str, Any]) -> list[TestSet]:
     """Read the setting `test_sets`: `NAME:DIR` with an option of `data=`, or a table.
 
+    A name with settings of its own in a mix has these. A corpus of the mix itself is left out: its test split is scored
+    by the training.
+
     Args:
         given: The setting.
         data: Config node of the training's corpus, whose label field and cache are used for tables and folders.
@@ -67,26 +74,60 @@ def read_test_sets(given: Sequence[str], data: Mapping[str, Any]) -> list[TestSe
         ConfigError: There is no such corpus, folder or table, or two have one name.
     """
     found: dict[str, TestSet] = {}
-    for text in given:
-        option, colon, place = text.partition(":")
-        if Path(text).suffix.lower() in _TABLES:
-            option, place = "manifest", text
-        elif not colon or not place:
-            raise ConfigError(
-                f"test_sets: {text!r} is neither NAME:DIR nor a table. Write such as test_sets=[emodb:DIR,table.csv]"
-            )
-        if option not in corpus_options():
-            raise ConfigError(
-                f"test_sets: there is no corpus {option!r}. {did_you_mean(option, corpus_options())}"
-            )
-        if not Path(place).exists():
-            raise ConfigError(f"test_sets: {place} is not there, seen from {Path.cwd()}. Check the path.")
-        spec = corpus_spec(option, folder=place)
-        name = option if spec.get("corpus") else Path(place).resolve().stem
+    options = [_split_name(text, data) for text in given]
+    times = Counter(name for name, _, _ in options)
+    for name, option, place in options:
+        own = {key: value for key, value in _own_settings(name, data).items() if key != "data"}
+        spec = {**_complete(corpus_spec(option, folder=place), option, data), **own}
+        if _is_trained_on(name, spec, data):
+            _log.info("test set %s: is in the training, which scores its test split", name)
+            continue
+        name = f"{name}_{Path(place).resolve().stem}" if times[name] > 1 else name
         if name in found or name in _TAKEN:
             raise ConfigError(f"test_sets: two corpora would be called {name!r}. Rename a folder or table.")
-        found[name] = TestSet(name, _complete(spec, option, data))
+        found[name] = TestSet(name, spec)
     return [*found.values()]
+
+
+def _split_name(text: str, data: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the name of a test set, its option of `data=`, and its folder or table.
+
+    Raises:
+        ConfigError: There is no such corpus, folder or table.
+    """
+    name, colon, place = text.partition(":")
+    if Path(text).suffix.lower() in _TABLES and not _own_settings(name, data):
+        name, place = "manifest", text
+    elif not colon or not place:
+        raise ConfigError(
+            f"test_sets: {text!r} is neither NAME:DIR nor a table. Write such as test_sets=[emodb:DIR,table.csv]"
+        )
+    own = _own_settings(name, data)
+    option = str(own.get("data", name))
+    if option not in corpus_options():
+        raise ConfigError(
+            f"test_sets: there is no corpus {option!r}. {did_you_mean(option, corpus_options())}"
+        )
+    if not Path(place).exists():
+        raise ConfigError(f"test_sets: {place} is not there, seen from {Path.cwd()}. Check the path.")
+    is_named = own or corpus_spec(option).get("corpus")
+    return name if is_named else Path(place).resolve().stem, option, place
+
+
+def _own_settings(name: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of a single corpus of a mix; empty if it has none."""
+    return (data.get("settings") or {}).get(name) or {}
+
+
+def _is_trained_on(name: str, spec: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
+    """Return whether a corpus of a mix reads the same folder or table."""
+    places = [_place(node) for node in (spec, (data.get("readers") or {}).get(name) or {})]
+    return places[0] is not None and places[0] == places[1]
+
+
+def _place(node: Mapping[str, Any]) -> Path | None:
+    place = node.get("path") or node.get("root")
+    return None if place is None else Path(str(place)).resolve()
 
 
 def _complete(spec: Mapping[str, Any], option: str, data: Mapping[str, Any]) -> dict[str, Any]:

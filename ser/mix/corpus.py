@@ -220,9 +220,11 @@ def _check_keys(names: Sequence[str], **given: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: There are some; the message names the first one.
     """
+    described = {name for name, own in (given.get("settings") or {}).items() if "data" in own}
+    known = {*names, *corpus_options(), *described}
     for key, values in given.items():
         for name in values:
-            if name not in names and name not in corpus_options():
+            if name not in known:
                 raise ConfigError(
                     f"data.{key}.{name}: data.corpora names no such corpus. {did_you_mean(str(name), names)}"
                 )

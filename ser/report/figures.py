@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ser.files import write_atomic
-from ser.report.palette import PALETTE
+from ser.report.palette import PALETTE, share_map
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +25,9 @@ INK, FAINT = "#222222", "#D9D9D9"
 SIZES = {"title": 12, "label": 10, "tick": 9, "note": 8}  # points
 _DPI = 120
 _MARGIN_INCHES = 0.1
+_CELL_INCHES = 0.95, 0.55  # width and height of a cell of a heat map
+_CHARACTER_INCHES = 0.08  # width of a character in the names of its rows
+_LEAST_INCHES = 6.4
 
 
 def make_panels(
@@ -93,6 +96,58 @@ def curve_panels(series: Mapping[str, Mapping[int, float]], panels: Mapping[str,
         axes.set_xlabel("epoch")
         axes.legend(frameon=False, fontsize=SIZES["tick"])
     return figure
+
+
+def heat_map(
+    panels: Mapping[str, np.ndarray],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+    framed: np.ndarray | None = None,
+) -> "Figure":
+    """Plot a share in each cell in percent, the best of each column in bold.
+
+    Args:
+        panels: Shares [R, C], 0..1, by title of the panel; NaN for no value; the last row is the floor.
+        rows: Names of the R rows.
+        columns: Names of the C columns.
+        title: Title of the figure.
+        framed: Which cells [R, C] bool get a frame; None for none.
+    """
+    beside = 0.9 + _CHARACTER_INCHES * max(map(len, rows))
+    width = len(panels) * (beside + _CELL_INCHES[0] * len(columns))
+    size = max(width, _LEAST_INCHES), 1.6 + _CELL_INCHES[1] * len(rows)
+    figure, axes_of_panels = make_panels(*panels, size=size)
+    for axes, cells in zip(axes_of_panels, panels.values(), strict=True):
+        axes.imshow(cells, cmap=share_map(), vmin=0, vmax=1, aspect="auto")
+        best = np.nan_to_num(cells[:-1]).argmax(0)
+        for (row, column), share in np.ndenumerate(cells):
+            axes.text(
+                column,
+                row,
+                "-" if np.isnan(share) else f"{100 * share:.1f}",
+                ha="center",
+                va="center",
+                color="black",
+                fontsize=10,
+                fontweight="bold" if row == best[column] and not np.isnan(share) else "normal",
+            )
+        name_columns(axes, columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        if framed is not None:
+            _frame(axes, framed)
+    figure.suptitle(title, fontsize=12)
+    return figure
+
+
+def _frame(axes: "Axes", framed: np.ndarray) -> None:
+    from matplotlib.patches import Rectangle
+
+    for row, column in np.argwhere(framed).tolist():
+        axes.add_patch(Rectangle((column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor=INK))
 
 
 def name_columns(axes: "Axes", names: Sequence[str]) -> None:

@@ -251,8 +251,9 @@ def _spread(name: str, values: Sequence[float]) -> str:
     return f"{mean.format(statistics.mean(values))} +- {deviation:.{1 if is_share else 3}f}"
 
 
-def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str, ...]:
-    state = status["status"]
+def describe_state(folder: Path, status: Mapping[str, Any]) -> str:
+    """Describe the state of a job: completed, failed and why, killed."""
+    state = str(status["status"])
     if state == "failed" and status.get("reason") in ("diverged", "out of memory"):
         state += f" ({status['reason']})"
     if state == "running" and not is_running(folder):
@@ -263,11 +264,15 @@ def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str,
         state += f", before {' and '.join(status['changed'])} changed"
     lines = (status.get("error") or "").strip().splitlines()
     error = next((line.strip() for line in lines if not line.endswith(":")), "")  # not the heading of a list
+    return f"{state}: {error}" if error else state
+
+
+def _row(folder: Path, status: Mapping[str, Any], sweep_dir: Path) -> tuple[str, ...]:
     return (
         _number(status.get("value")),
         " ".join(status.get("overrides") or []),
         str(folder.relative_to(sweep_dir)),
-        f"{state}: {error}" if error else state,
+        describe_state(folder, status),
     )
 
 

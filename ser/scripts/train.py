@@ -46,6 +46,11 @@ def count_folds(config: Mapping[str, Any]) -> Folds:
 
 @main("train", rewrite=rewrite, prepare=register)
 def train(settings: Train) -> float | None:
+    """Run one training, or the job of a sweep, and return the monitored value."""
+    return run_training(settings)
+
+
+def run_training(settings: Train) -> float | None:
     """Run one training and return the monitored value of its best checkpoint; None if it is undefined."""
     from ser.training.consistency import check_augment, check_complete, check_training, without_validation
 

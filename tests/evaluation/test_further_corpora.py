@@ -28,13 +28,35 @@ def test_test_sets_are_named_by_corpus_folder_and_table(recordings: Path, tmp_pa
         (["ravdes:."], "there is no corpus 'ravdes'. Did you mean 'ravdess'?"),
         (["ravdess:gone"], "gone is not there"),
         (["gone.csv"], "gone.csv is not there"),
-        (["ravdess:.", "ravdess:.."], "two corpora would be called 'ravdess'"),
+        (["ravdess:.", "ravdess:../{here}"], "two corpora would be called 'ravdess_{here}'"),
     ],
 )
 def test_test_sets_that_are_not_there_are_refused(given: list[str], message: str) -> None:
+    here = Path.cwd().name
     with pytest.raises(ConfigError) as caught:
-        read_test_sets(given, {})
-    assert message in str(caught.value)
+        read_test_sets([text.format(here=here) for text in given], {})
+    assert message.format(here=here) in str(caught.value)
+
+
+def test_two_folders_of_one_corpus_are_named_by_both(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+    found = read_test_sets([f"ravdess:{tmp_path / 'A'}", f"ravdess:{tmp_path / 'B'}"], {})
+    assert [each.name for each in found] == ["ravdess_A", "ravdess_B"]
+
+
+def test_corpora_of_the_training_are_no_test_sets(recordings: Path, tmp_path: Path) -> None:
+    readers = {"ravdess": {"root": str(recordings)}, "emodb": {"root": str(tmp_path)}}
+    given = [f"ravdess:{recordings}", f"emodb:{recordings}"]
+    found = read_test_sets(given, {"readers": readers})
+    assert [each.name for each in found] == ["emodb"]
+
+
+def test_settings_of_a_corpus_of_a_mix_hold_for_the_test_set(recordings: Path) -> None:
+    own = {"data": "folder", "label": "mood", "label_map": {"anger": "bad"}}
+    (found,) = read_test_sets([f"mine:{recordings}"], {"settings": {"mine": own}})
+    assert (found.name, found.data["root"]) == ("mine", str(recordings))
+    assert (found.data["label"], found.data["label_map"]) == ("mood", {"anger": "bad"})
 
 
 def test_labels_and_recordings_of_test_sets_are_counted(recordings: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from matplotlib.text import Text
 from ser.errors import DataError
 from ser.report import figures, model_summary, plots, sound_plots, stream_plot
 from ser.report.palette import PALETTE
-from ser.serab import heat_map
 from ser.splits.assignment import SPLITS
 from ser.targets.quadrants import QUADRANTS
 
@@ -117,7 +116,7 @@ FIGURES = {
     ),
     "streaming": lambda: streamed(12),
     "long_names_streaming": lambda: streamed(12, "a_language_with_a_long_name"),
-    "heat_map": lambda: heat_map.plot_heat_map(
+    "heat_map": lambda: figures.heat_map(
         {"validation": np.arange(12).reshape(4, 3) / 11, "test": np.full((4, 3), np.nan)},
         ["LDA", "SVC", "logistic regression", "majority floor"],
         ["ravdess", "emodb4*", "crema_d"],
@@ -236,7 +235,7 @@ def shades_of_confusion() -> Axes:
 
 def shades_of_heat_map() -> Axes:
     cells = np.linspace(0, 1, 24).reshape(4, 6)
-    return heat_map.plot_heat_map({"test": cells}, [*"abcd"], [*"efghij"], title="").axes[0]
+    return figures.heat_map({"test": cells}, [*"abcd"], [*"efghij"], title="").axes[0]
 
 
 @pytest.mark.parametrize("draw", [shades_of_confusion, shades_of_heat_map])

@@ -1,0 +1,184 @@
+"""Train on each of several corpora and on all together, and test on each: one sweep, a table and a heat map.
+
+ser matrix 'corpora=[ravdess:DIR,emodb:DIR]'                    also corpora=[ravdess,emodb] data.corpora_root=DIR
+ser matrix 'corpora=[ravdess:DIR,emodb:DIR]' hydra.sweep.dir=FOLDER     the same again continues it
+ser matrix 'corpora=[emodb:DIR,folder:DIR,table.csv]' leave_out=true    also all corpora but one
+ser matrix 'corpora=[ravdess:DIR,emodb:DIR]' model=lstm seeds=3 hydra/launcher=joblib
+
+Labels are quadrants, or those of label_map= and target=. All other settings are those of `ser train`.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from ser.config.command_line import App
+from ser.config.corpora import corpus_options, corpus_spec
+from ser.config.main import main
+from ser.config.repeats import expand_repeats
+from ser.config.settings import Train
+from ser.errors import ConfigError, did_you_mean, hydra_value, shell_word
+from ser.scripts.train import count_folds, run_training
+from ser.search.sweeper import register
+
+_TABLES = (".csv", ".jsonl")
+_OWN = ("corpora", "corpora_root", "data.corpora_root", "leave_out")
+_TAKEN = {
+    "data.corpora": "corpora=[...] sets this",
+    "resume": "goes on with one run, and a matrix that is repeated with its hydra.sweep.dir=FOLDER goes on by itself",
+}
+_FLAGS = {"-h", "--help", "--hydra-help", "-i", "--info"}
+
+
+class Named(NamedTuple):
+    """A corpus of the matrix: its name, its option of `data=`, and its folder or table."""
+
+    name: str
+    option: str
+    place: str
+
+
+def summarize(sweep_dir: Path, _: Sequence[str]) -> int:
+    """Print and write the matrix of a sweep; return the number of trainings and cells that failed."""
+    from ser.matrix import tables  # numpy and plots: first the config must be right
+
+    return tables.summarize(sweep_dir)
+
+
+def rewrite(arguments: list[str], app: App) -> list[str]:
+    """Turn `corpora=` and `leave_out=` into the settings that a sweep of trainings goes through.
+
+    Raises:
+        ConfigError: A corpus is not there, or another word sets the same.
+    """
+    if "--config-path" in arguments or {*arguments} & _FLAGS:  # a job of a sweep
+        return arguments
+    values = {key: _value_of(arguments, key) for key in _OWN}
+    rest = [word for word in arguments if _key(word) not in _OWN]
+    _refuse_taken(rest)
+    corpora = read_corpora(values["corpora"], values["data.corpora_root"] or values["corpora_root"], rest)
+    trained = combinations([each.name for each in corpora], leave_out=bool(values["leave_out"]))
+    is_single = bool({"--cfg", "-c"} & {*rest})
+    lists = [hydra_value(names) for names in (trained[:1] if is_single else trained)]
+    typed = {_key(word) for word in rest}
+    further = _value_of(rest, "test_sets") or []
+    sets = [f"{each.name}:{each.place}" for each in corpora] + [str(each) for each in further]
+    words = [
+        *(word for word in _settings_of(corpora, typed) if _key(word) not in typed),
+        *(word for word in rest if _key(word) != "test_sets"),
+        *(f"data.corpora={','.join(lists)}", f"test_sets={hydra_value(sets)}"),
+    ]
+    sweep = [] if is_single or {"-m", "--multirun"} & {*words} else ["-m"]
+    return expand_repeats([*words, *sweep], app, count_folds)
+
+
+def _settings_of(corpora: Sequence[Named], typed: Collection[str]) -> list[str]:
+    """Return the settings of all trainings: the corpora with their folders, and quadrants unless labels are typed."""
+    words = ["data=mix", "experiment_name=matrix"]
+    if not {"label_map", "target"} & {*typed}:
+        words += ["label_map=quadrant", "target=quadrant"]
+    for each in corpora:
+        words.append(f"data.folders.{each.name}={hydra_value(each.place)}")
+        if each.name != each.option:
+            words.append(f"data.settings.{each.name}={hydra_value({'data': each.option})}")
+    return words
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
+
+
+def _value_of(words: Sequence[str], key: str) -> Any:
+    """Return the value of the last word with a key; None if there is none.
+
+    Raises:
+        ConfigError: It is not in Hydra's grammar.
+    """
+    found = [word for word in words if "=" in word and _key(word) == key]
+    if not found:
+        return None
+    try:
+        return OverridesParser.create().parse_override(found[-1]).value()
+    except HydraException as error:
+        value = found[-1].partition("=")[2]
+        items = [item.strip() for item in value.strip("[]").split(",")]
+        quoted = shell_word(f"{key}={hydra_value(items if value.startswith('[') else value)}")
+        raise ConfigError(f"{found[-1]}: Hydra's grammar takes it apart. Write {quoted}.") from error
+
+
+def _refuse_taken(words: Sequence[str]) -> None:
+    """Refuse words that contradict a matrix.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    for word in words:
+        key = _key(word)
+        if key in _TAKEN and not word.endswith(("=", "=null")):
+            raise ConfigError(f"{shell_word(word)}: {_TAKEN[key]}. Leave it out.")
+        if key == "data" and word.partition("=")[2] != "mix":
+            raise ConfigError(
+                f"{shell_word(word)}: a matrix reads several corpora. Name them in corpora=[...] instead."
+            )
+
+
+def read_corpora(given: Any, root: str | None, words: Sequence[str]) -> list[Named]:
+    """Return the corpora of `corpora=`.
+
+    Args:
+        given: Value of the setting: a list of NAME:DIR, NAME and tables.
+        root: Folder with a subfolder for each corpus that has no folder of its own.
+        words: Other words, which may describe a name by `data.settings.NAME={data:OPTION}`.
+
+    Raises:
+        ConfigError: There are fewer than two, one is unknown or not there, or two have one name.
+    """
+    texts = [str(each) for each in given] if isinstance(given, list) else []
+    if len(texts) < 2:
+        raise ConfigError(
+            "corpora: a matrix needs two or more corpora. Write such as 'corpora=[ravdess:DIR,emodb:DIR]'"
+        )
+    found = [_read_corpus(text, root, words) for text in texts]
+    for each in found:
+        if [other.name for other in found].count(each.name) > 1:
+            raise ConfigError(
+                f"corpora: two are called {each.name!r}. Leave one out, or rename its folder or table."
+            )
+        if not Path(each.place).exists():
+            raise ConfigError(f"corpora: {each.place} is not there, seen from {Path.cwd()}. Check the path.")
+    return found
+
+
+def _read_corpus(text: str, root: str | None, words: Sequence[str]) -> Named:
+    option, _, place = text.partition(":")
+    if Path(text).suffix.lower() in _TABLES:
+        option, place = "manifest", text
+    described = next((word for word in words if _key(word) == f"data.settings.{option}"), None)
+    if described:
+        name, option = option, str((_value_of([described], _key(described)) or {}).get("data", option))
+    elif option in corpus_options():
+        is_published = bool(corpus_spec(option).get("corpus"))
+        name = option if is_published else Path(place or option).resolve().stem
+    else:
+        raise ConfigError(f"corpora: there is no corpus {option!r}. {did_you_mean(option, corpus_options())}")
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ConfigError(f"corpora: {name!r} can be no name of a corpus. Rename the folder or table.")
+    return Named(name, option, str(Path(place).expanduser() if place else Path(root or ".") / name))
+
+
+def combinations(names: Sequence[str], *, leave_out: bool) -> list[list[str]]:
+    """Return the corpora of each training: each alone, all together and, if asked for, all but one."""
+    found = [*([name] for name in names), [*names]]
+    if leave_out and len(names) > 2:
+        found += [[other for other in names if other != name] for name in names]
+    return found
+
+
+@main("train", rewrite=rewrite, prepare=register, help=__doc__, summarize=summarize)
+def matrix(settings: Train) -> float | None:
+    """Run the training of one row."""
+    return run_training(settings)

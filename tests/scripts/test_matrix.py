@@ -1,0 +1,116 @@
+"""The command `ser matrix`: what its words become before Hydra, and what is refused."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ser.config.command_line import App
+from ser.config.settings import Train
+from ser.errors import ConfigError
+from ser.scripts.matrix import combinations, rewrite
+from tests.commands import TINY, run
+from tests.conftest import REPOSITORY
+
+APP = App(REPOSITORY / "conf", "train", schema=Train)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ravdess", "emodb", "mine"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "own.csv").touch()
+    return tmp_path
+
+
+def expanded(*words: str) -> list[str]:
+    return rewrite([*words], APP)
+
+
+@pytest.mark.usefixtures("root")
+def test_corpora_become_a_sweep_over_trainings_and_test_sets() -> None:
+    assert expanded("corpora=[ravdess:ravdess,emodb:emodb]", "model=lstm") == [
+        *("data=mix", "experiment_name=matrix", "label_map=quadrant", "target=quadrant"),
+        *("data.folders.ravdess=ravdess", "data.folders.emodb=emodb", "model=lstm"),
+        "data.corpora=[ravdess],[emodb],[ravdess,emodb]",
+        *('test_sets=["ravdess:ravdess","emodb:emodb"]', "-m"),
+    ]
+
+
+def test_corpora_of_a_root_are_those_of_its_subfolders(root: Path) -> None:
+    for key in ("corpora_root", "data.corpora_root"):
+        words = expanded("corpora=[ravdess,emodb]", f"{key}={root}")
+        assert f"data.folders.emodb={root / 'emodb'}" in words
+
+
+@pytest.mark.usefixtures("root")
+def test_own_folders_and_tables_get_names_and_readers() -> None:
+    words = expanded("corpora=[folder:mine,own.csv]", "label_map=null")
+    assert {"data.settings.mine={data:folder}", "data.settings.own={data:manifest}"} <= {*words}
+    assert "data.folders.own=own.csv" in words
+    assert not {"label_map=quadrant", "target=quadrant"} & {*words}
+    described = expanded("corpora=[mine:mine,emodb:emodb]", "data.settings.mine={data:folder}")
+    assert "data.corpora=[mine],[emodb],[mine,emodb]" in described
+
+
+@pytest.mark.usefixtures("root")
+def test_seeds_and_further_test_sets_are_added() -> None:
+    words = expanded("corpora=[ravdess:ravdess,emodb:emodb]", "seeds=2", "test_sets=[own.csv]")
+    assert 'test_sets=["ravdess:ravdess","emodb:emodb",own.csv]' in words
+    assert (words.count("-m"), "seed=0,1" in words) == (1, True)
+
+
+def test_leaving_one_out_needs_three_corpora() -> None:
+    assert combinations(["a", "b", "c"], leave_out=True)[3:] == [
+        ["a", "b", "c"],
+        ["b", "c"],
+        ["a", "c"],
+        ["a", "b"],
+    ]
+    assert combinations(["a", "b"], leave_out=True) == [["a"], ["b"], ["a", "b"]]
+
+
+def test_a_job_of_the_sweep_keeps_its_arguments() -> None:
+    words = ["--config-path", "FOLDER", "--config-name", "job", "hydra.run.dir=FOLDER"]
+    assert expanded(*words) == words
+
+
+@pytest.mark.usefixtures("root")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "corpora: a matrix needs two or more corpora"),
+        (["corpora=[ravdess:ravdess]"], "corpora: a matrix needs two or more corpora"),
+        (["corpora=[ravdes:ravdess,emodb:emodb]"], "no corpus 'ravdes'. Did you mean 'ravdess'?"),
+        (["corpora=[ravdess:gone,emodb:emodb]"], "corpora: gone is not there"),
+        (["corpora=[ravdess:ravdess,ravdess:emodb]"], "corpora: two are called 'ravdess'"),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "data=demo"], "data=demo: a matrix reads several"),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "resume=RUN"], "resume=RUN: goes on with one run"),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "data.corpora=[a]"], "corpora=[...] sets this"),
+    ],
+)
+def test_words_that_make_no_matrix_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expanded(*words)
+    assert message in str(caught.value)
+
+
+def test_a_matrix_is_trained_and_continued(recordings: Path, tmp_path: Path) -> None:
+    shutil.copytree(recordings, tmp_path / "mine")
+    words = [f"corpora=[ravdess:{recordings},folder:mine]", "split=random", *TINY, "trainer.max_epochs=1"]
+    words.append("hydra.sweep.dir=SWEEP")
+    run("ser", "matrix", *words, cwd=tmp_path)
+    rows = [*csv.DictReader((tmp_path / "SWEEP" / "matrix.csv").read_text().splitlines())]
+    assert [(row["trained_on"], row["tested_on"], row["part"]) for row in rows] == [
+        ("ravdess", "ravdess", "test split"),
+        ("ravdess", "mine", "whole corpus"),
+        ("mine", "ravdess", "whole corpus"),
+        ("mine", "mine", "test split"),
+        ("ravdess+mine", "ravdess", "test split"),
+        ("ravdess+mine", "mine", "test split"),
+    ]
+    again = run("ser", "matrix", *words, cwd=tmp_path)
+    assert again.stdout.count("Skipped, as it finished before") == 3
+    assert "mine: the speakers are unknown" in again.stdout
