@@ -158,6 +158,20 @@ def hold(handle: int) -> bool:
     return os.fstat(handle).st_nlink > 0
 
 
+def allow_open_files(count: int) -> None:
+    """Raise this process's limit on open files, as far as the system allows it, so that it can map `count` files."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= count + _OTHER_FILES:
+        return
+    most = count + _OTHER_FILES if hard == resource.RLIM_INFINITY else min(count + _OTHER_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+_OTHER_FILES = 512  # libraries, pipes of loader processes, logs
 _LEFTOVER = re.compile(r"\.[0-9a-f]{32}\.tmp")
 _searched: set[Path] = set()
 

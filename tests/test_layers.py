@@ -11,6 +11,7 @@ ROOMS = (
     *("", "runs", "jobs", "config", "features", "targets", "models", "hugging_face", "pretrained", "frozen"),
     *(
         "audio",
+        "shards",
         "data",
         "text",
         "splits",

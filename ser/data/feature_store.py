@@ -1,16 +1,17 @@
-"""Compute the features of a manifest's recordings once, and keep them in a store.
+"""Compute the features of a manifest's recordings once, and keep them in shards of a few hundred utterances.
 
-Recordings that cannot be read are stored, too, so that a later start reports the same without opening a file.
+Recordings that cannot be read are noted, too, so that a later start reports the same without opening a file.
 """
 
 import json
 import logging
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -19,12 +20,14 @@ import torch
 
 from ser.audio.reader import AudioInfo, decoder_versions, probe, read_audio
 from ser.batch import Padded
-from ser.data.cache import ReadResult, cached_store
+from ser.data.cache import Row, Shard, ShardCache, explain_errors, file_state
 from ser.data.manifest import Manifest, Utterance, first_ten
 from ser.data.store import Store
-from ser.data.store_io import StoreWriter
+from ser.data.store_io import join_stores
 from ser.errors import DataError
 from ser.features.steps import split_roles
+from ser.files import allow_open_files
+from ser.shards.cuts import cut
 from ser.sources import digest_of_code
 
 if TYPE_CHECKING:
@@ -79,36 +82,96 @@ def read_features(
     Raises:
         DataError: A recording cannot be read, no recording can, or the cache cannot be written.
     """
-    files = [*dict.fromkeys(utterance.path for utterance in manifest)]
-    store, remarks = cached_store(
-        files,
-        Path(cache_dir),
-        lambda writer: _read_into(writer, manifest, extractor),
-        key=_key(manifest, extractor, settings),
-    )
-    skipped = [(manifest.utterances[place].id, reason) for place, reason in remarks["unreadable"]]
-    if skipped and on_error == "raise":
+    shards = _ManifestShards(manifest, extractor, settings).read(Path(cache_dir))
+    remarks = [remark for shard in shards for remark in shard.remarks]
+    unusable = [place for place, remark in enumerate(remarks) if isinstance(remark, str)]
+    skipped = [(manifest.utterances[place].id, remarks[place]) for place in unusable]
+    if len(skipped) == len(manifest) or (skipped and on_error == "raise"):
         raise _unusable_error(manifest, skipped)
     if skipped:
         _log.warning("%s", _summarize_skipped(manifest, skipped, "are skipped because they cannot be used"))
-    if silent := remarks["silent"]:
+    kept = np.delete(np.arange(len(manifest)), unusable)
+    ids = [manifest.utterances[place].id for place in kept.tolist()]
+    seconds, is_silent = zip(*(remarks[place] for place in kept.tolist()), strict=True)
+    if any(is_silent):
+        first = ids[is_silent.index(True)]
         _log.warning(
             "%s: digital silence in %d of %d recordings, first %r",
-            *(manifest.source, len(silent), len(store), silent[0]),
+            *(manifest.source, sum(is_silent), len(ids), first),
         )
-    kept = np.delete(np.arange(len(manifest)), [place for place, _ in remarks["unreadable"]])
-    return ExtractedFeatures(store, kept, skipped, np.array(remarks["seconds"]))
+    store = join_stores([shard.store for shard in shards if shard.store is not None], ids)
+    return ExtractedFeatures(store, kept, skipped, np.array(seconds))
 
 
-def _key(manifest: Manifest, extractor: "Extractor", settings: str) -> str:
-    """Return everything that determines the features but the content of the files; paths are absolute."""
-    spans = [
-        (u.id, str(u.path.absolute()), u.start, u.end, *([u.turns] if u.turns is not None else []))
-        for u in manifest
-    ]
-    modules = {type(part).__module__ for part in extractor.modules()}
-    code = digest_of_code(__name__, *(name for name in modules if not name.startswith("torch.")))
-    return json.dumps([code, decoder_versions(), settings, spans])
+class _ManifestShards:
+    """Shards of the features of a manifest.
+
+    Args:
+        manifest: Utterances.
+        extractor: Feature extractor.
+        settings: All settings of the extractor, as text.
+    """
+
+    def __init__(self, manifest: Manifest, extractor: "Extractor", settings: str) -> None:
+        self._utterances = manifest.utterances
+        self._source = manifest.source
+        self._reader = _FeatureReader(extractor)
+        modules = {type(part).__module__ for part in extractor.modules()}
+        code = digest_of_code(__name__, *(name for name in modules if not name.startswith("torch.")))
+        self._kind = sha256(json.dumps([code, decoder_versions(), settings]).encode()).hexdigest()
+
+    def read(self, cache_dir: Path) -> list[Shard]:
+        """Return all shards; those that the cache lacks are computed.
+
+        Raises:
+            DataError: A file changed while it was read, or the cache cannot be written.
+        """
+        states = [file_state(utterance.path) for utterance in self._utterances]
+        shares = Counter(utterance.path for utterance in self._utterances)
+        sizes = [
+            (state or [0])[0] / shares[utterance.path]
+            for utterance, state in zip(self._utterances, states, strict=True)
+        ]
+        digests = [*map(self._digest, self._utterances, states)]
+        places = cut(digests, sizes)
+        parts = [digests[part.start : part.stop] for part in places]
+        allow_open_files(len(parts))
+        with explain_errors(cache_dir):
+            cache = ShardCache(cache_dir, self._kind)
+            found = [cache.find(part) for part in parts]
+            missing = sum(len(part) for part, shard in zip(parts, found, strict=True) if shard is None)
+            with _bar(missing, self._source) as advance:
+                shards = cache.fill(
+                    parts,
+                    found,
+                    lambda index, rows: self._compute(places[index], parts[index], rows, advance),
+                )
+        if missing:
+            self._reader.report(self._source)
+        return shards
+
+    def _digest(self, utterance: Utterance, state: list[int] | None) -> str:
+        """Return the digest of everything that determines an utterance's features; its path is absolute."""
+        path = utterance.path.absolute()
+        content = [self._kind, str(path), utterance.start, utterance.end, utterance.turns, state]
+        return sha256(repr(content).encode()).hexdigest()[:32]
+
+    def _compute(
+        self, part: range, digests: Sequence[str], rows: Sequence[int], advance: Callable[[], None]
+    ) -> Iterator[Row]:
+        """Yield the features of some utterances of a shard."""
+        utterances = [self._utterances[part[row]] for row in rows]
+        for result in self._reader.read(utterances):
+            advance()
+            if isinstance(result, DataError):
+                yield Row(None, None, str(result))
+            else:
+                yield Row(result.frames, result.speech, [result.seconds, result.is_silent])
+        for utterance, row in zip(utterances, rows, strict=True):
+            if self._digest(utterance, file_state(utterance.path)) != digests[row]:
+                raise DataError(
+                    f"{utterance.path}: was changed while it was read. Start again once it is complete."
+                )
 
 
 class _Features(NamedTuple):
@@ -118,30 +181,6 @@ class _Features(NamedTuple):
     speech: np.ndarray | None
     is_silent: bool
     seconds: float
-
-
-def _read_into(writer: StoreWriter, manifest: Manifest, extractor: "Extractor") -> ReadResult:
-    reader = _FeatureReader(extractor)
-    ids: list[str] = []
-    silent: list[str] = []
-    seconds: list[float] = []
-    unreadable: list[tuple[int, str]] = []
-    for place, (utterance, result) in enumerate(zip(manifest, reader.read(manifest), strict=True)):
-        if isinstance(result, DataError):
-            unreadable.append((place, str(result)))
-            continue
-        writer.append(result.frames, result.speech)
-        ids.append(utterance.id)
-        seconds.append(result.seconds)
-        if result.is_silent:
-            silent.append(utterance.id)
-    if not ids:
-        raise _unusable_error(
-            manifest, [(manifest.utterances[place].id, reason) for place, reason in unreadable]
-        )
-    reader.report(manifest.source)
-    store = writer.commit(ids, None, label_names=(), layout="object")
-    return ReadResult(store, {"unreadable": unreadable, "silent": silent, "seconds": seconds})
 
 
 class _FeatureReader:
@@ -155,11 +194,11 @@ class _FeatureReader:
         self._extractor = extractor
         self._files: dict[Path, AudioInfo] = {}
 
-    def read(self, manifest: Manifest) -> Iterator[_Features | DataError]:
+    def read(self, utterances: Sequence[Utterance]) -> Iterator[_Features | DataError]:
         """Yield the features of each utterance, or the error, in order, holding only a few of them."""
         with _one_thread_per_operation() as threads, ThreadPoolExecutor(threads) as pool:
             waiting: deque[Future[_Features | DataError]] = deque()
-            for utterance in _with_bar(manifest.utterances, manifest.source):
+            for utterance in utterances:
                 waiting.append(pool.submit(self._extract_or_error, utterance))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
@@ -272,16 +311,16 @@ def _milliseconds(samples: int, sample_rate: int) -> str:
     return f"{1000 * samples / sample_rate:.1f} ms ({samples} samples at {sample_rate} Hz)"
 
 
-def _with_bar(utterances: Sequence[Utterance], source: str) -> Iterable[Utterance]:
-    """Return the utterances, with a progress bar if there are many and the output is a terminal."""
-    long = len(utterances) > _BAR_FROM_UTTERANCES and sys.stderr.isatty()
-    return _bar(utterances, source) if long else utterances
-
-
-def _bar(utterances: Sequence[Utterance], source: str) -> Iterator[Utterance]:
+@contextmanager
+def _bar(utterances: int, source: str) -> Iterator[Callable[[], None]]:
+    """Show a progress bar if there are many utterances and the output is a terminal; yield what advances it by one."""
+    if utterances <= _BAR_FROM_UTTERANCES or not sys.stderr.isatty():
+        yield lambda: None
+        return
     from rich.console import Console  # imported here, because a start from the cache shows no bar
     from rich.markup import escape
-    from rich.progress import track
+    from rich.progress import Progress
 
-    console = Console(stderr=True)
-    yield from track(utterances, escape(f"Reading {source}"), console=console, transient=True)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(escape(f"Reading {source}"), total=utterances)
+        yield lambda: bar.advance(task)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ser.batch import UtteranceId
 from ser.data.json_fields import Layout
 from ser.models.frontend import SMALLEST_STD
+from ser.shards.joined_array import JoinedArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Store:
     Args:
         ids: Utterance ids, N, in the order of the file or manifest, in their original type.
         audio: Features [sum of T, F] float32 or float16, read-only, mapped from disk, of all M stored utterances,
-            selected or not.
+            selected or not; in one file, or in one for each shard.
         offsets: Offsets [M+1] int64; stored utterance m is `audio[offsets[m] : offsets[m + 1]]`.
         labels: Labels [N, K], numbers or words as in a manifest, in the order of `label_names`; None without labels.
         label_names: Names of the K label fields.
@@ -84,7 +85,7 @@ class Store:
     """
 
     ids: list[UtteranceId]
-    audio: np.ndarray
+    audio: np.ndarray | JoinedArray
     offsets: np.ndarray
     labels: np.ndarray | None
     label_names: tuple[str, ...]

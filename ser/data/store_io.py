@@ -23,6 +23,7 @@ from ser.data.json_fields import Layout
 from ser.data.store import Store, sha256_of
 from ser.errors import DataError
 from ser.files import temporary_folder
+from ser.shards.joined_array import JoinedArray
 
 _FORMAT = b"ser-store 2"
 _SINGLE, _HALF = "audio.f32", "audio.f16"
@@ -154,17 +155,11 @@ class StoreWriter:
             arrays["labels.npy"] = labels.astype(np.int64)
         if self._speech:
             arrays["speech.npy"] = np.concatenate(self._speech)
-        index: dict[str, Any] = {
-            "ids": list(ids),
-            "label_names": list(label_names),
-            "layout": layout,
-            "feature_dim": self._feature_dim,
-        }
+        index = _describe(ids, label_names, layout, self._feature_dim, is_half=self._is_half)
         file = self._folder / _SINGLE
         if self._is_half:
-            index["is_half"] = True
             file = file.rename(self._folder / _HALF)
-        index["fingerprint"] = sha256_of(_FORMAT, json.dumps(index).encode(), *arrays.values())
+        index["fingerprint"] = _fingerprint(index, arrays)
         index["arrays"] = {name: _write_array(self._folder / name, array) for name, array in arrays.items()}
         index["audio"] = _block_checksums(np.memmap(file, mode="r"))
         _write_index(self._folder / "index", index)
@@ -181,6 +176,56 @@ class StoreWriter:
             discard_store(folder)
             self._folder.rename(folder)
         return open_store(folder)
+
+
+def join_stores(stores: Sequence[Store], ids: Sequence[UtteranceId]) -> Store:
+    """Return stores without labels as one, whose fingerprint is that of one store with all utterances.
+
+    Args:
+        stores: Stores with features of one kind, one or more.
+        ids: Ids of all their utterances.
+    """
+    first = stores[0]
+    ends = np.cumsum(np.concatenate([store.lengths for store in stores]), dtype=np.int64)
+    arrays = {
+        "offsets.npy": np.insert(ends, 0, 0),
+        "digests.npy": np.concatenate([store.digests for store in stores if store.digests is not None]),
+    }
+    if first.speech is not None:
+        arrays["speech.npy"] = np.concatenate([store.speech for store in stores if store.speech is not None])
+    parts = [store.audio for store in stores if isinstance(store.audio, np.ndarray)]
+    is_half = first.audio.dtype == np.float16
+    return Store(
+        ids=list(ids),
+        audio=parts[0] if len(parts) == 1 else JoinedArray(parts),
+        offsets=arrays["offsets.npy"],
+        labels=None,
+        label_names=(),
+        layout=first.layout,
+        fingerprint=_fingerprint(
+            _describe(ids, (), first.layout, first.feature_dim, is_half=is_half), arrays
+        ),
+        digests=arrays["digests.npy"],
+        speech=arrays.get("speech.npy"),
+    )
+
+
+def _describe(
+    ids: Sequence[UtteranceId], label_names: Sequence[str], layout: Layout, feature_dim: int, *, is_half: bool
+) -> dict[str, Any]:
+    """Return what the index of a store tells about its content."""
+    index: dict[str, Any] = {
+        "ids": list(ids),
+        "label_names": list(label_names),
+        "layout": layout,
+        "feature_dim": feature_dim,
+    }
+    return index | {"is_half": True} if is_half else index
+
+
+def _fingerprint(index: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of the content, in which digests stand for the features."""
+    return sha256_of(_FORMAT, json.dumps(index).encode(), *arrays.values())
 
 
 def _temporary(parent: Path) -> Path:

@@ -1,4 +1,3 @@
-import json
 import logging
 import subprocess
 import sys
@@ -138,7 +137,7 @@ def test_no_more_than_a_few_utterances_are_read_ahead(manifest: Manifest) -> Non
     many = Manifest(
         tuple(replace(manifest.utterances[0], id=str(number)) for number in range(50)), manifest.source
     )
-    results = feature_store._FeatureReader(Counting()).read(many)
+    results = feature_store._FeatureReader(Counting()).read(many.utterances)
     next(results)
     time.sleep(0.2)
     assert len(started) <= 10
@@ -233,7 +232,8 @@ def test_a_damaged_cache_is_rebuilt(
     manifest: Manifest, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fingerprint = read(manifest, cache).store.fingerprint
-    (cache / fingerprint / "audio.f32").write_bytes(b"")
+    (features,) = cache.glob("*/audio.f32")
+    features.write_bytes(b"")
     assert read(manifest, cache).store.fingerprint == fingerprint
     assert "damaged" in caplog.text
     assert "read again" in caplog.text
@@ -313,12 +313,13 @@ def test_a_mended_recording_is_read(manifest: Manifest, cache: Path) -> None:
 
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 def test_a_manifest_without_one_good_recording_is_an_error(
-    manifest: Manifest, cache: Path, on_error: str
+    manifest: Manifest, cache: Path, on_error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spoil(manifest)
-    with pytest.raises(DataError, match="2 of 2 recordings cannot be used"):
-        read(manifest.select([1, 4]), cache, on_error=on_error)
-    assert not [*cache.iterdir()]
+    for _ in range(2):
+        with pytest.raises(DataError, match="2 of 2 recordings cannot be used"):
+            read(manifest.select([1, 4]), cache, on_error=on_error)
+        forbid_reading(monkeypatch)
 
 
 def test_too_short_an_utterance_says_how_long_it_has_to_be(
@@ -400,9 +401,8 @@ def test_real_corpora_are_read_whole_and_started_from_the_cache(
 
 
 def test_a_note_of_many_files_stays_small(manifest: Manifest, cache: Path) -> None:
-    read(manifest, cache)
-    (note,) = cache.glob("*.json")
-    assert len(json.loads(note.read_text())["state"]) == 64
+    read(Manifest(tuple(replace(manifest.utterances[0], id=str(i)) for i in range(100)), "many"), cache)
+    assert sum(note.stat().st_size for note in cache.glob("*.json")) < 100 * 64
 
 
 def test_a_watched_reading_of_many_shows_a_bar_on_stderr_and_reads_the_same(
