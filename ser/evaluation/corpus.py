@@ -13,9 +13,10 @@ from ser.data.label_map import LabelMap
 from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean, setting
-from ser.evaluation.labels import LeftOut, Translator, translate_labels
+from ser.evaluation.labels import LeftOut, Translation, Translator, translate_labels
 from ser.inference.model_inputs import ModelInput, read_inputs
 from ser.inference.predict import extractor_of, with_target_labels
+from ser.mix.remedies import replace_settings, settings_of
 from ser.splits.assignment import SPLITS, use_validation
 from ser.splits.rules import without_label
 from ser.splits.speaker_normalize import HEAD_STAMPS, STAMPS, group_of, normalize_by_group
@@ -129,23 +130,29 @@ def select_labelled(
     Raises:
         SerError: The corpus cannot be used, or has no label of the models.
     """
-    _refuse_own_maps(corpus)
     manifest = _select_subset(corpus, subset)
-    translator = Translator(target, corpus.label_map, maps)
-    found = translate_labels(manifest, corpus.label, translator)
+    found = _translate(corpus, manifest, target, maps)
     columns = {name: _values(found.manifest, name) for name in by}
     _check_columns(columns, manifest)
     return LabelledUtterances(found.manifest, corpus.label, columns, found.counts, found.left_out)
 
 
-def _refuse_own_maps(corpus: Any) -> None:
-    """Refuse a mix whose corpora have label maps of their own, as one map translates all labels here."""
-    mapped = [name for name, reader in getattr(corpus, "readers", {}).items() if reader.label_map]
-    if mapped:
-        raise ConfigError(
-            f"data.corpora: {mapped[0]} has a label map of its own, and an evaluation translates the labels of all "
-            "corpora by one map. Leave it out, and evaluate it alone."
-        )
+def _translate(corpus: Any, manifest: Manifest, target: Target, maps: Sequence[LabelMap]) -> Translation:
+    """Translate the labels of a corpus; in a mix, the own map of a corpus comes before the common one."""
+    own = {name: each.label_map for name, each in getattr(corpus, "readers", {}).items()}
+    if not any(own.values()):
+        return translate_labels(manifest, corpus.label, Translator(target, corpus.label_map, maps))
+    further = [*([corpus.label_map] if corpus.label_map else []), *maps]
+    parts: dict[str, Translation] = {}
+    for name, mapping in own.items():
+        part = manifest.select(place for place, each in enumerate(manifest) if each.corpus == name)
+        with replace_settings(settings_of(name)):
+            parts[name] = translate_labels(part, corpus.label, Translator(target, mapping, further))
+    return Translation(
+        Manifest(tuple(each for part in parts.values() for each in part.manifest), manifest.source),
+        {f"{name}: {raw}": count for name, part in parts.items() for raw, count in part.counts.items()},
+        [each for part in parts.values() for each in part.left_out],
+    )
 
 
 def _select_subset(corpus: Any, subset: Subset) -> Manifest:

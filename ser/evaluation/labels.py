@@ -208,15 +208,15 @@ def _plain(mapping: LabelMap) -> dict[str, Label | Mapping[str, Label] | None]:
     return {normalize_name(str(raw)): value for raw, value in mapping.items()}
 
 
-def _standard_maps(target: Target) -> Iterator[dict[str, Label | Mapping[str, Label] | None]]:
+def _standard_maps(target: Target) -> Iterator[Mapping[str, Label | Mapping[str, Label] | None]]:
     """Yield the options of `label_map=` that set the label fields of a target with classes, such as quadrant."""
     fields = {*target.label_names}
     if not target.class_names or len(fields) == 1:
         return
     for file in sorted((find_conf(Path(__file__)) / "label_map").glob("*.yaml")):
-        mapping = _plain(read_label_map(file))
-        if all(isinstance(value, Mapping) and {*value} == fields for value in mapping.values()):
-            yield mapping
+        kept = {raw: value for raw, value in _plain(read_label_map(file)).items() if value is not None}
+        if all(isinstance(value, Mapping) and {*value} == fields for value in kept.values()):
+            yield kept
 
 
 def _fields_of(target: Target, index: int) -> dict[str, Label]:

@@ -52,20 +52,14 @@ def score_rows(rows: Sequence[Row]) -> dict[str, float]:
         if predicted == "prediction":
             found |= _score_classes(pairs)
         else:
-            scores = _score_values(pairs) if _are_numbers(pairs) else _score_classes(pairs)
+            has_classes = any(name.startswith(f"p_{label}_") for name in rows[0])  # as the target names them
+            scores = _score_classes(pairs) if has_classes else _score_values(pairs)
             found |= {f"{name}_{label}": value for name, value in scores.items()}
     return found | {"utterances": float(len(rows))}
 
 
 Pairs = Sequence[tuple[str, str]]
 """Label and prediction of utterances."""
-
-
-def _are_numbers(pairs: Pairs) -> bool:
-    try:
-        return all(math.isfinite(float(cell)) for pair in pairs for cell in pair)
-    except ValueError:
-        return False
 
 
 def _score_classes(pairs: Pairs) -> dict[str, float]:

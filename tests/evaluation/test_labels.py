@@ -1,11 +1,13 @@
 """Labels of a corpus as labels of a model."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ser.data.manifest import Label, Manifest, Utterance
 from ser.errors import DataError
+from ser.evaluation.corpus import select_labelled
 from ser.evaluation.labels import Translator, translate_labels
 from ser.targets import Classes, Quadrant, Regression, SoftClasses, Target
 
@@ -124,3 +126,35 @@ def test_a_corpus_without_the_label_field_is_refused() -> None:
 def test_a_corpus_without_values_is_refused() -> None:
     with pytest.raises(DataError, match="no utterance has a label in arousal"):
         translated(manifest_of("anger"), Regression(["arousal"]))
+
+
+def test_the_map_of_a_corpus_of_a_mix_comes_before_the_common_one() -> None:
+    rows = [
+        Utterance(f"{corpus}/{label}", Path("x.wav"), corpus=corpus, labels={"emotion": label})
+        for corpus, labels in {"a": ("anger", "joy"), "b": ("X", "Y", "Z")}.items()
+        for label in labels
+    ]
+    own = {"a": None, "b": {"X": "cross", "Y": "joy", "Z": None}}
+    mix = SimpleNamespace(
+        utterances=lambda: Manifest(tuple(rows), "a + b"),
+        readers={name: SimpleNamespace(label_map=mapping) for name, mapping in own.items()},
+        label="emotion",
+        label_map={"cross": "anger"},
+    )
+    found = select_labelled(mix, EMOTIONS)
+    labels = {each.id: each.labels["emotion"] for each in found.manifest}
+    assert labels == {"a/anger": "anger", "a/joy": "happiness", "b/X": "anger", "b/Y": "happiness"}
+    assert found.counts["b: X"] == ("anger", 1)
+    assert [(each.id, each.reason) for each in found.left_out] == [("b/Z", "dropped by the label map")]
+
+
+def test_a_corpus_of_a_mix_without_a_label_of_the_model_names_its_map() -> None:
+    row = Utterance("b/1", Path("x.wav"), corpus="b", labels={"emotion": "X"})
+    mix = SimpleNamespace(
+        utterances=lambda: Manifest((row,), "b"),
+        readers={"b": SimpleNamespace(label_map={"X": "awe"})},
+        label="emotion",
+        label_map=None,
+    )
+    with pytest.raises(DataError, match=r"data\.settings\.b\.label_map=FILE"):
+        select_labelled(mix, EMOTIONS)

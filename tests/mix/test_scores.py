@@ -68,6 +68,22 @@ def test_classes_named_by_numbers_are_scored_as_classes() -> None:
     assert score_rows(rows) == {"accuracy": 0.5, "uar": 0.5, "majority_floor": 0.5, "utterances": 2.0}
 
 
+def test_numbered_classes_of_one_of_several_tasks_have_a_uar() -> None:
+    rows = [
+        {
+            "grade": label,
+            "arousal": "0.1",
+            "prediction_grade": "1",
+            "p_grade_1": "1",
+            "prediction_arousal": "0.3",
+        }
+        for label in ("1", "2")
+    ]
+    found = score_rows(rows)
+    assert (found["uar_grade"], found["accuracy_grade"]) == (0.5, 0.5)
+    assert "ccc_grade" not in found
+
+
 def test_a_run_of_one_corpus_has_no_scores_of_corpora(tmp_path: Path) -> None:
     assert score_corpora(tmp_path, "test") == {}
     write_predictions(tmp_path, "test", [{"id": "1", "speaker": None, "label": "a", "prediction": "a"}])
