@@ -4,6 +4,7 @@ from ser.corpora.arrays import ArrayCorpus
 from ser.corpora.challenge import ChallengeCorpus
 from ser.corpora.conversation_corpus import ConversationCorpus
 from ser.corpora.conversations import Conversation
+from ser.corpora.imported import ImportedCorpus
 from ser.corpora.pattern import PatternCorpus
 from ser.corpora.recordings import AudioCorpus, FolderCorpus, ManifestCorpus, PublishedCorpus
 from ser.corpora.sewa import SewaCorpus
@@ -20,6 +21,7 @@ __all__ = [
     "Corpus",
     "FolderCorpus",
     "IemocapWordsCorpus",
+    "ImportedCorpus",
     "Manifest",
     "ManifestCorpus",
     "MuseCarCorpus",

@@ -1,0 +1,101 @@
+"""Read databases of audformat, as audb downloads them: db.yaml, and a table for each kind of annotation.
+
+Tables are CSV files, or Parquet files, which pyarrow reads; audformat itself is not needed.
+"""
+
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ser.data.manifest import Utterance
+from ser.errors import DataError
+from ser.files import read_text
+from ser.imports.columns import import_pyarrow, make_utterance, split_named
+
+_log = logging.getLogger(__name__)
+
+Key = tuple[str, float, float | None]
+
+
+def read_audformat(folder: Path, root: Path | None) -> list[Utterance]:
+    """Read all tables of a database about its files and segments; segments have the annotations of their file, too.
+
+    Args:
+        folder: Folder of db.yaml.
+        root: Folder of the media; None for that of db.yaml.
+
+    Raises:
+        DataError: A table is missing, or of a kind that cannot be read.
+    """
+    header = yaml.safe_load(read_text(folder / "db.yaml")) or {}
+    found: dict[Key, dict[str, Any]] = {}
+    clashes = 0
+    for name, table in (header.get("tables") or {}).items():
+        split = (header.get("splits") or {}).get(table.get("split_id") or "", {})
+        for key, columns in _rows(folder, name):
+            own = found.setdefault(key, {})
+            if kind := split_named(split.get("type") or table.get("split_id")):
+                own.setdefault("split", kind)
+            for column, value in columns.items():
+                clashes += own.get(column, value) != value
+                own.setdefault(column, value)
+    if clashes:
+        _log.warning(
+            "%s: %d values differ between tables; those of the first table are kept", folder, clashes
+        )
+    return [*_utterances(found, root or folder)]
+
+
+def _utterances(found: Mapping[Key, Mapping[str, Any]], root: Path) -> Iterator[Utterance]:
+    cut = {file for file, start, end in found if (start, end) != (0.0, None)}
+    for (file, start, end), columns in found.items():
+        is_segment = (start, end) != (0.0, None)
+        if file in cut and not is_segment:
+            continue
+        whole = found.get((file, 0.0, None), {}) if is_segment else {}
+        name = file.rpartition(".")[0] or file
+        name += f"#{start:g}-{'' if end is None else f'{end:g}'}" if is_segment else ""
+        yield make_utterance(name, root / file, {**whole, **columns}, start=start, end=end)
+
+
+def _rows(folder: Path, name: str) -> Iterator[tuple[Key, dict[str, Any]]]:
+    """Yield the file, begin and end of each row of a table, with its other columns."""
+    for row in _read_table(folder, name):
+        file = str(row.pop("file")).replace("\\", "/")
+        start, end = (_seconds(row.pop(time, None)) for time in ("start", "end"))
+        yield (
+            (file, start or 0.0, end),
+            {column: value for column, value in row.items() if value not in (None, "")},
+        )
+
+
+def _read_table(folder: Path, name: str) -> list[dict[str, Any]]:
+    parquet, text = folder / f"db.{name}.parquet", folder / f"db.{name}.csv"
+    if text.is_file():
+        return [*csv.DictReader(io.StringIO(read_text(text), newline=""))]
+    if parquet.is_file():
+        rows: list[dict[str, Any]] = import_pyarrow(str(parquet)).parquet.read_table(parquet).to_pylist()
+        return rows
+    raise DataError(
+        f"{folder}: has no table {name!r} as db.{name}.csv or .parquet. Save it so with audformat: "
+        "db.save(DIR, storage_format='csv')"
+    )
+
+
+def _seconds(value: Any) -> float | None:
+    """Return a time in s: a number, a duration, or text such as `0 days 00:00:01.500000`."""
+    if value is None or value != value or value == "":
+        return None
+    if hasattr(value, "total_seconds"):
+        return float(value.total_seconds())
+    match = re.fullmatch(r"(?:(\d+) days? )?(\d+):(\d+):([\d.]+)", str(value))
+    if match is None:
+        return float(value)
+    days, hours, minutes, seconds = match.groups()
+    return int(days or 0) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(seconds)

@@ -1,0 +1,86 @@
+"""Read data folders of Kaldi: wav.scp, utt2spk, segments, text, and labels in files such as utt2emotion."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ser.data.manifest import Utterance
+from ser.errors import DataError
+from ser.files import read_text
+from ser.imports.columns import make_utterance, split_named
+
+_NO_LABELS = ("utt2spk", "utt2dur", "utt2num_frames", "utt2uniq", "utt2lang")
+
+
+def read_kaldi(folder: Path, root: Path | None) -> list[Utterance]:
+    """Read a folder with wav.scp, or folders such as train, dev and test, each with one.
+
+    Args:
+        folder: The folder.
+        root: Folder that paths in wav.scp are relative to; None for the working directory, as in Kaldi.
+
+    Raises:
+        DataError: A file is malformed, or holds a command instead of a path.
+    """
+    parts = sorted(file.parent for file in folder.rglob("wav.scp"))
+    single = len(parts) == 1
+    return [
+        utterance
+        for part in parts
+        for utterance in _read_part(
+            part,
+            root or Path(),
+            None if single else split_named(part.name),
+            "" if single else f"{part.name}/",
+        )
+    ]
+
+
+def _read_part(folder: Path, root: Path, split: str | None, prefix: str) -> Iterator[Utterance]:
+    recordings = _read_map(folder / "wav.scp")
+    for name, place in recordings.items():
+        if place.endswith("|"):
+            raise DataError(
+                f"{folder / 'wav.scp'}: {name} is the output of a command, which is not run here. Write it to a file, "
+                "such as with wav-copy scp:wav.scp ark,scp:..., and give its path."
+            )
+    columns = {
+        "speaker": _read_map(folder / "utt2spk"),
+        "text": _read_map(folder / "text"),
+        "language": _read_map(folder / "utt2lang"),
+        **{
+            file.name.removeprefix("utt2"): _read_map(file)
+            for file in sorted(folder.glob("utt2*"))
+            if file.name not in _NO_LABELS
+        },
+    }
+    for name, (recording, start, end) in _spans(folder, recordings).items():
+        values = {column: found.get(name) for column, found in columns.items()}
+        path = root / recordings[recording]
+        yield make_utterance(f"{prefix}{name}", path, values, split=split, start=start, end=end)
+
+
+def _spans(folder: Path, recordings: dict[str, str]) -> dict[str, tuple[str, float, float | None]]:
+    """Return recording, begin and end of each utterance: those of `segments`, or else all recordings."""
+    file = folder / "segments"
+    if not file.is_file():
+        return {name: (name, 0.0, None) for name in recordings}
+    spans: dict[str, tuple[str, float, float | None]] = {}
+    for name, rest in _read_map(file).items():
+        try:
+            recording, start, end = rest.split()
+            spans[name] = (recording, float(start), None if float(end) < 0 else float(end))
+        except ValueError as error:
+            raise DataError(
+                f"{file}: {name} has {rest!r}, expected a recording, begin and end in s. Correct it."
+            ) from error
+        if recording not in recordings:
+            raise DataError(f"{file}: {name} is of {recording!r}, which wav.scp lacks. Add it there.")
+    return spans
+
+
+def _read_map(file: Path) -> dict[str, str]:
+    """Read the rest of each line by its first word; empty if there is no such file."""
+    if not file.is_file():
+        return {}
+    lines = (line.split(maxsplit=1) for line in read_text(file).splitlines() if line.strip())
+    return {words[0]: words[1].strip() if len(words) > 1 else "" for words in lines}

@@ -1,0 +1,211 @@
+"""Data that other toolkits wrote, by their own packages where they have one, is read back equal."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser.audio.reader import read_audio
+from ser.corpora import ImportedCorpus, Manifest
+from ser.corpora.imported import detect_format
+from ser.errors import DataError
+from ser.splits import Default
+
+RATE = 8_000
+WAVES = {name: np.random.default_rng(seed).uniform(-0.5, 0.5, RATE) for seed, name in enumerate("abc")}
+SPEAKERS = {"a": "s1", "b": "s2", "c": "s1"}
+EMOTIONS = {"a": "anger", "b": "joy", "c": "anger"}
+
+
+@pytest.fixture
+def audio(tmp_path: Path) -> Path:
+    for name, wave in WAVES.items():
+        (tmp_path / "audio").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "audio" / f"{name}.wav", wave, RATE, subtype="FLOAT")
+    return tmp_path / "audio"
+
+
+def read(path: Path, **settings: object) -> Manifest:
+    corpus = ImportedCorpus(str(path), split=Default(), label="emotion", **settings)  # type: ignore[arg-type]
+    return corpus.utterances()
+
+
+def facts(manifest: Manifest) -> dict[str, tuple[object, ...]]:
+    return {Path(u.id).name: (u.speaker, u.labels.get("emotion"), u.split, u.start, u.end) for u in manifest}
+
+
+def sounds_equal(manifest: Manifest) -> bool:
+    return all(
+        np.allclose(read_audio(u.path, RATE, start=u.start, end=u.end), WAVES[Path(u.id).name], atol=1e-4)
+        for u in manifest
+    )
+
+
+@pytest.mark.parametrize("storage", ["csv", "parquet"])
+def test_a_database_of_audformat_is_joined_from_its_tables(audio: Path, storage: str) -> None:
+    audformat = pytest.importorskip("audformat")
+    db = audformat.Database("mine")
+    db.schemes["emotion"] = audformat.Scheme(labels=["anger", "joy"])
+    db.schemes["speaker"] = audformat.Scheme(labels={"s1": {"gender": "female"}, "s2": {"gender": "male"}})
+    db.schemes["arousal"] = audformat.Scheme("float")
+    db.splits["train"] = audformat.Split("train")
+    db.splits["test"] = audformat.Split("test")
+    for split, names in (("train", "ab"), ("test", "c")):
+        files = audformat.filewise_index([f"{name}.wav" for name in names])
+        table = db[f"emotion.{split}"] = audformat.Table(files, split_id=split)
+        table["emotion"] = audformat.Column(scheme_id="emotion")
+        table["emotion"].set([EMOTIONS[name] for name in names])
+    files = audformat.filewise_index([f"{name}.wav" for name in "abc"])
+    db["files"] = audformat.Table(files)
+    db["files"]["speaker"] = audformat.Column(scheme_id="speaker")
+    db["files"]["speaker"].set([SPEAKERS[name] for name in "abc"])
+    segments = audformat.segmented_index(["c.wav", "c.wav"], [0, 0.25], [0.25, 1.0])
+    db["segments"] = audformat.Table(segments)
+    db["segments"]["arousal"] = audformat.Column(scheme_id="arousal")
+    db["segments"]["arousal"].set([0.5, -0.25])
+    db.save(audio, storage_format=storage)
+    manifest = read(audio)
+    assert facts(manifest) == {
+        "a": ("s1", "anger", "train", 0.0, None),
+        "b": ("s2", "joy", "train", 0.0, None),
+        "c#0-0.25": ("s1", "anger", "test", 0.0, 0.25),
+        "c#0.25-1": ("s1", "anger", "test", 0.25, 1.0),
+    }
+    assert [float(u.labels["arousal"]) for u in manifest if "arousal" in u.labels] == [0.5, -0.25]
+
+
+@pytest.mark.parametrize("kind", ["disk", "parquet"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_dataset_of_hugging_face_is_read_with_its_audio(
+    audio: Path, tmp_path: Path, kind: str, inside: bool
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "audio": {"bytes": datasets.Value("binary"), "path": datasets.Value("string")},
+            "emotion": datasets.ClassLabel(names=["anger", "joy"]),
+            "speaker_id": datasets.Value("string"),
+            "vector": datasets.Sequence(datasets.Value("float32")),
+        }
+    )
+
+    def rows(names: str) -> list[dict[str, object]]:
+        return [
+            {
+                "audio": {
+                    "bytes": (audio / f"{name}.wav").read_bytes() if inside else None,
+                    "path": f"{name}.wav" if inside else str(audio / f"{name}.wav"),
+                },
+                "emotion": ["anger", "joy"].index(EMOTIONS[name]),
+                "speaker_id": SPEAKERS[name],
+                "vector": [1.0, 2.0],
+            }
+            for name in names
+        ]
+
+    saved = datasets.DatasetDict(
+        {
+            split: datasets.Dataset.from_list(rows(names), features=features)
+            for split, names in (("train", "ab"), ("test", "c"))
+        }
+    )
+    folder = tmp_path / "saved"
+    if kind == "disk":
+        saved.save_to_disk(folder)
+    else:
+        folder.mkdir()
+        for split, own in saved.items():
+            own.to_parquet(folder / f"{split}-00000-of-00001.parquet")
+    manifest = read(folder, cache_dir=str(tmp_path / "cache"))
+    assert facts(manifest) == {
+        "a": ("s1", "anger", "train", 0.0, None),
+        "b": ("s2", "joy", "train", 0.0, None),
+        "c": ("s1", "anger", "test", 0.0, None),
+    }
+    assert sounds_equal(manifest)
+    assert all(set(u.labels) == {"emotion"} for u in manifest)
+    assert [u.path for u in read(folder, cache_dir=str(tmp_path / "cache"))] == [u.path for u in manifest]
+
+
+def test_a_folder_of_kaldi_that_lhotse_wrote_is_read(audio: Path, tmp_path: Path) -> None:
+    lhotse = pytest.importorskip("lhotse")
+    kaldi = pytest.importorskip("lhotse.kaldi")
+    recordings = lhotse.RecordingSet.from_recordings(
+        lhotse.Recording.from_file(audio / f"{name}.wav") for name in "abc"
+    )
+    supervisions = lhotse.SupervisionSet.from_segments(
+        lhotse.SupervisionSegment(
+            id=f"{SPEAKERS[name]}-{name}",
+            recording_id=name,
+            start=0.25,
+            duration=0.5,
+            channel=0,
+            text=f"words of {name}",
+            speaker=SPEAKERS[name],
+            language="en",
+        )
+        for name in "abc"
+    )
+    folder = tmp_path / "data" / "dev"
+    folder.mkdir(parents=True)
+    kaldi.export_to_kaldi(recordings, supervisions, folder)
+    lines = [f"{SPEAKERS[name]}-{name} {EMOTIONS[name]}" for name in "abc"]
+    (folder / "utt2emotion").write_text("\n".join(lines) + "\n")
+    manifest = read(tmp_path / "data")
+    assert facts(manifest) == {
+        f"{SPEAKERS[name]}-{name}": (SPEAKERS[name], EMOTIONS[name], None, 0.25, 0.75) for name in "abc"
+    }
+    assert {u.text for u in manifest} == {f"words of {name}" for name in "abc"}
+    first = manifest.utterances[0]
+    expected = WAVES[first.id[-1]][RATE // 4 : 3 * RATE // 4]
+    assert read_audio(first.path, RATE, start=first.start, end=first.end) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_command_in_wav_scp_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text("a sox a.sph -t wav - |\n")
+    with pytest.raises(DataError, match=r"wav\.scp: a is the output of a command, which is not run here"):
+        read(tmp_path)
+
+
+@pytest.mark.usefixtures("audio")
+def test_a_fold_of_emobox_is_read_with_its_splits(tmp_path: Path) -> None:
+    fold = tmp_path / "data" / "mine" / "fold_1"
+    fold.mkdir(parents=True)
+    for split, names in (("train", "ab"), ("test", "c")):
+        lines = [  # as in EmoBox's own files
+            {
+                **{"key": f"mine-{name}", "dataset": "mine", "wav": f"audio/{name}.wav", "type": "raw"},
+                **{"sample_rate": RATE, "num_frame": 8000.0, "task": "category", "length": 1.0},
+                **{"emo": EMOTIONS[name], "channel": 1},
+            }
+            for name in names
+        ]
+        text = "\n".join(map(json.dumps, lines))
+        (fold / f"mine_{split}_fold_1.jsonl").write_text(text + "\n")
+    manifest = read(fold, root=str(tmp_path))
+    assert facts(manifest) == {
+        "mine-a": (None, "anger", "train", 0.0, None),
+        "mine-b": (None, "joy", "train", 0.0, None),
+        "mine-c": (None, "anger", "test", 0.0, None),
+    }
+    assert all(u.path.is_file() for u in manifest)
+
+
+def test_a_folder_of_no_known_layout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds neither db\.yaml \(audformat\), wav\.scp"):
+        detect_format(tmp_path)
+    with pytest.raises(DataError, match=r"nowhere: no such folder or file\. Check data\.path"):
+        detect_format(tmp_path / "nowhere")
+
+
+def test_a_dataset_without_audio_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.table({"text": ["a"], "label": [1]}), content)
+    (tmp_path / "train.parquet").write_bytes(content.getvalue())
+    with pytest.raises(DataError, match=r"has no column of audio, only text, label"):
+        read(tmp_path)
