@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from tests.commands import run
+
+
+def test_features_are_computed_once_and_counted(tmp_path: Path) -> None:
+    for number in range(16):
+        folder = tmp_path / "corpus" / ("anger" if number % 2 else "joy")
+        folder.mkdir(parents=True, exist_ok=True)
+        waveform = np.random.default_rng(number).uniform(-0.3, 0.3, 8_000)
+        soundfile.write(folder / f"{number}.wav", waveform, 16_000)
+    words = ("data=folder", "data.root=corpus", "split=random", "target=classes", "data.cache_dir=features")
+    first = run("ser", "extract", *words, cwd=tmp_path).stdout
+    notes = {path: path.stat().st_mtime_ns for path in (tmp_path / "features").glob("*.json")}
+    assert len(notes) == 1
+    counts = [int(line.split()[1]) for line in first.splitlines() if " utterances, " in line]
+    assert (len(counts), sum(counts)) == (3, 16)
+    assert "Features are in features" in first
+    assert run("ser", "extract", *words, cwd=tmp_path).stdout == first
+    assert {path: path.stat().st_mtime_ns for path in notes} == notes
