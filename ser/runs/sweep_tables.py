@@ -263,7 +263,10 @@ def describe_state(folder: Path, status: Mapping[str, Any]) -> str:
     if status.get("changed"):
         state += f", before {' and '.join(status['changed'])} changed"
     lines = (status.get("error") or "").strip().splitlines()
-    error = next((line.strip() for line in lines if not line.endswith(":")), "")  # not the heading of a list
+    facts = (
+        line for line in lines if ": " in line or not line.endswith(":")
+    )  # not the mere heading of a list
+    error = next(facts, "").strip().rstrip(":")
     return f"{state}: {error}" if error else state
 
 

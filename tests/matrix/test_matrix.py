@@ -113,6 +113,14 @@ def test_a_training_that_failed_is_named_with_its_reason(
     assert {row for row, _ in table(sweep / "matrix.csv")} == {"a", "a+b"}
 
 
+def test_a_fact_before_a_list_is_the_reason(sweep: Path) -> None:
+    record_status(sweep / "b_00", "running", overrides=["data.corpora=[b]", SETS, "seed=0"])
+    error = "DIR: 2 files are not named as in emodb:\n  x.wav\n  y.wav\nMove them out of it."
+    record_status(sweep / "b_00", "failed", error=error, reason="error")
+    (line,) = read_matrix(sweep).describe_missing()
+    assert line == "b: failed: DIR: 2 files are not named as in emodb (b_00)"
+
+
 def test_a_cell_without_predictions_is_named(sweep: Path) -> None:
     predictions_path(sweep / "a_00", "b").unlink()
     assert summarize(sweep) == 1
