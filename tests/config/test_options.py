@@ -53,6 +53,7 @@ def stated(option: str) -> dict[str, Any]:
 
 NEEDED = {
     "data=manifest": ("data.path=data",),
+    "data=import": ("data.path=data",),
     "data=mix": ("data.corpora=[ravdess,emodb]",),
     "data=pattern": ("data.pattern=x",),
     "experiment=finetune": ("model.path=data",),
