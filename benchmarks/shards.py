@@ -10,15 +10,19 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.measure import ROOT, ChildRun, Goal, Options, Result, main, paired_ratio, run_child
 
+if TYPE_CHECKING:
+    from ser.data.manifest import Manifest
+
 UTTERANCES, QUICK = 100_000, 2_000
 KILLS = 10
 _RATE = 8_000
-_IMPORTS = "from benchmarks.shards import build"
+_IMPORTS = "from benchmarks.shards import build, list_recordings\nmanifest = list_recordings(sys.argv[1])"
 
 
 def shards(options: Options) -> Result:
@@ -29,7 +33,8 @@ def shards(options: Options) -> Result:
     for cache in caches:
         shutil.rmtree(cache, ignore_errors=True)
     one, killed = (
-        partial(run_child, _IMPORTS, "build(*arguments)", folder, cache) for cache in (caches[0], caches[2])
+        partial(run_child, _IMPORTS, "build(manifest, arguments[1])", folder, cache)
+        for cache in (caches[0], caches[2])
     )
     alone = one()
     again = one()
@@ -67,18 +72,25 @@ def row(name: str, run: ChildRun) -> list[str]:
     return [name, f"{run.seconds:.2f}", f"{run.peak_mib:.0f}"]
 
 
-def build(folder: str, cache: str) -> None:
-    """Read the features of all recordings of a folder, with one thread."""
+def build(manifest: "Manifest", cache: str) -> None:
+    """Read the features of all recordings, with one thread."""
     import torch
 
     from ser.data.feature_store import read_features
-    from ser.data.manifest import Manifest, Utterance
     from ser.features import LogMel
 
     torch.set_num_threads(1)
-    names = sorted(path.name for path in Path(folder).iterdir())
-    manifest = Manifest(tuple(Utterance(name, Path(folder) / name) for name in names), folder)
     read_features(manifest, LogMel(sample_rate=_RATE, num_mel_bins=26), cache_dir=cache, settings="shards")
+
+
+def list_recordings(folder: str) -> "Manifest":
+    """Return the recordings of a folder as a manifest, after importing what reads them."""
+    import ser.data.feature_store
+    import ser.features  # noqa: F401
+    from ser.data.manifest import Manifest, Utterance
+
+    names = sorted(path.name for path in Path(folder).iterdir())
+    return Manifest(tuple(Utterance(name, Path(folder) / name) for name in names), folder)
 
 
 def recordings(folder: Path, count: int) -> Path:
@@ -101,8 +113,7 @@ def write(path: Path, number: int) -> None:
 
 def start(folder: Path, cache: Path) -> "subprocess.Popen[str]":
     """Start a worker; return when it has imported everything."""
-    code = "import sys, torch, ser.features\nfrom ser.data import feature_store\nfrom benchmarks.shards import build\n"
-    code += "print('ready', flush=True)\nsys.stdin.readline()\nbuild(*sys.argv[1:])"
+    code = f"import sys\n{_IMPORTS}\nprint('ready', flush=True)\nsys.stdin.readline()\nbuild(manifest, sys.argv[2])"
     worker = subprocess.Popen(
         [sys.executable, "-c", code, str(folder), str(cache)],
         cwd=ROOT,
