@@ -33,6 +33,7 @@ def expanded(*words: str) -> list[str]:
 def test_corpora_become_a_sweep_over_trainings_and_test_sets() -> None:
     assert expanded("corpora=[ravdess:ravdess,emodb:emodb]", "model=lstm") == [
         *("data=mix", "experiment_name=matrix", "label_map=quadrant", "target=quadrant"),
+        "trainer.max_epochs=20",
         *("data.folders.ravdess=ravdess", "data.folders.emodb=emodb", "model=lstm"),
         "data.corpora=[ravdess],[emodb],[ravdess,emodb]",
         *('test_sets=["ravdess:ravdess","emodb:emodb"]', "-m"),
