@@ -11,7 +11,7 @@ COMMANDS = {
     "matrix": "train on each of several corpora and on all, and test on each: a table and a heat map",
     "compare": "compare runs and sweeps: 95% intervals, a test for each pair, plots",
     "ensemble": "average finished runs, with weights fitted on validation",
-    "describe": "print speakers, classes and leaks of a corpus, and draw some recordings",
+    "describe": "print speakers, classes, leaks and faults of a corpus, and draw some recordings",
     "extract": "compute the features of a corpus into the cache, in several jobs at once if asked",
     "validate": "check whether the course challenge would accept a file of predictions",
     "align": "find when each word of a transcript is spoken in its recording",

@@ -34,9 +34,7 @@ from ser.errors import ConfigError, SerError
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"
 GROUPS = {path.name for path in CONF.iterdir() if path.is_dir()}
-CONFIGS = {name: name for name in SCHEMAS} | dict.fromkeys(
-    ("describe", "export-challenge", "matrix"), "train"
-)
+CONFIGS = {name: name for name in SCHEMAS} | dict.fromkeys(("export-challenge", "matrix"), "train")
 """Command of ser that takes settings -> its primary config."""
 
 # ---- what a message tells to type ----
@@ -346,13 +344,13 @@ Accepts = Callable[[Any], bool]
 def settings_of(config: str) -> dict[str, list[Accepts]]:
     """Full key -> what takes a value there, in one of the options of the groups that it belongs to."""
     of_train = GROUPS - {"extractor", "hydra"}
-    groups = {"train": of_train, "evaluate": of_train, "serab": {"extractor", "split"}}.get(config, set())
+    groups = dict.fromkeys(("train", "describe", "evaluate"), of_train) | {"serab": {"extractor", "split"}}
     typed: dict[str, list[Accepts]] = {}
     plain: dict[str, list[Any]] = {}
     files = [
-        *([CONF / "train.yaml"] * (config == "evaluate")),
+        *([CONF / "train.yaml"] * (config in ("describe", "evaluate"))),
         CONF / f"{config}.yaml",
-        *(path for group in sorted(groups) for path in (CONF / group).rglob("*.yaml")),
+        *(path for group in sorted(groups.get(config, set())) for path in (CONF / group).rglob("*.yaml")),
     ]
     for path in files:
         text = path.read_text()

@@ -15,6 +15,7 @@ ROOMS = (
         "data",
         "text",
         "splits",
+        "audit",
         "batching",
         "catalogue",
         "imports",

@@ -146,9 +146,7 @@ def compose(words: list[str]) -> None:
     Args:
         words: its name and its arguments.
     """
-    name = {"describe": "train", "export-challenge": "train", "extract": "train", "matrix": "train"}.get(
-        words[0], words[0]
-    )
+    name = dict.fromkeys(("export-challenge", "extract", "matrix"), "train").get(words[0], words[0])
     existing = {
         "predict": ["ckpt", "input"],
         "export": ["ckpt"],

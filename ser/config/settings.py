@@ -210,6 +210,15 @@ class Train(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Describe(Train):
+    """Settings of `ser describe`: those of a training, and its own."""
+
+    output: str | None
+    overwrite: bool
+    audit: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(Train):
     """Settings of `ser evaluate`: those of a training that are about its data, and its own."""
 
@@ -235,6 +244,7 @@ SCHEMAS: dict[str, type[Settings]] = {
     "align": Align,
     "serab": Serab,
     "train": Train,
+    "describe": Describe,
     "evaluate": Evaluate,
 }
 """Primary config -> class of its settings."""

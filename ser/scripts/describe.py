@@ -1,25 +1,34 @@
-"""Describe a corpus before a training.
+"""Describe a corpus before a training: splits, classes, speakers, leaks, and faults of its recordings.
 
 ser describe data=ravdess data.root=DIR
+ser describe data=ravdess data.root=DIR output=table.csv
 """
 
+import logging
+import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 
 from ser.config.main import main
-from ser.config.settings import Train
+from ser.config.settings import Describe, Train
 from ser.data.manifest import Manifest, Utterance
+from ser.errors import ConfigError, setting, shell_word
+from ser.files import short
+from ser.runs import environment
 
 _PICTURED = 5
+_OWN = ("output", "overwrite", "audit")
+"""Settings that a training does not have."""
 
 
-@main("train", help=__doc__)
-def describe(settings: Train) -> None:
-    """Print splits, classes by speaker, labels and leaks; draw some recordings with their features."""
+@main("describe", help=__doc__)
+def describe(settings: Describe) -> None:
+    """Print splits, classes by speaker, labels, leaks and faults of recordings; draw some with their features."""
+    refuse_output(settings)
     from rich.console import Console  # torch and all that: first the config must be right
 
     from ser.data import summary
@@ -27,12 +36,13 @@ def describe(settings: Train) -> None:
 
     splits = setup.read_splits(settings)
     data = setup.make_data(settings, splits)
+    fields = data.target.label_names
     console = Console()
     console.print(summary.table(data.summaries()))
     for name, manifest in splits.manifests.items():
         print(
             f"{name}, by speaker",
-            *by_speaker(manifest, data.target.label_names if data.target.class_names else ()),
+            *by_speaker(manifest, fields if data.target.class_names else ()),
             sep="\n  ",
         )
     for label in splits.facts.labels:
@@ -40,16 +50,126 @@ def describe(settings: Train) -> None:
         print(f"label {label.raw}{of}: {label.utterances} utterances, {label.mapped or 'dropped'}")
     for line in (*splits.facts.remarks, *splits.facts.stamps):
         console.print(line, soft_wrap=True, highlight=False)
-    if splits.manifests:
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        draw(
-            splits.manifests["train"],
-            settings.features,
-            folder / "recordings.png",
-            fields=data.target.label_names,
+    whole = read_manifest(settings)
+    if whole is None:
+        return
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.audit:
+        split_of = {each.id: name for name, own in splits.manifests.items() for each in own}
+        labels = class_labels(whole, fields if data.target.class_names else ())
+        for line in check(whole, labels, split_of, folder):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+    draw(splits.manifests["train"], settings.features, folder / "recordings.png", fields=fields)
+    print(f"Recordings and their features: {short(folder / 'recordings.png')}")
+    if settings.output is not None:
+        print(write_table(Path(settings.output), whole, settings.data.get("label")))
+
+
+def refuse_output(settings: Describe) -> None:
+    """Refuse to replace a table, or to write one that cannot be read back.
+
+    Raises:
+        ConfigError: The file exists, or is no .csv.
+    """
+    if settings.output is None:
+        return
+    path = Path(settings.output)
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"{setting('output', settings.output)}: is no .csv. Set output=table.csv")
+    if path.exists() and not settings.overwrite:
+        raise ConfigError(
+            f"{setting('output', settings.output)}: exists already. Add overwrite=true, or give another file."
         )
-        print(f"Recordings and their features: {folder / 'recordings.png'}")
+
+
+def read_manifest(settings: Train) -> Manifest | None:
+    """Return the utterances of the corpus with their labels after the label map; None if there are no recordings.
+
+    Raises:
+        ConfigError: A table is to be written, but there are no recordings.
+    """
+    from ser.training import setup
+
+    corpus = setup.build_corpus(settings, setup.example_target(settings.target))
+    logging.disable(logging.WARNING)  # the splits were read from it, with the same warnings
+    try:
+        if hasattr(corpus, "labelled"):
+            manifest: Manifest = corpus.labelled()[0]
+            return manifest
+        if hasattr(corpus, "utterances"):
+            recordings: Manifest = corpus.utterances()
+            return recordings
+    finally:
+        logging.disable(logging.NOTSET)
+    if isinstance(settings, Describe) and settings.output is not None:
+        raise ConfigError(
+            f"{setting('output', settings.output)}: these data are files of features, not a table of recordings. "
+            "Leave it out."
+        )
+    return None
+
+
+def class_labels(manifest: Manifest, fields: Sequence[str]) -> list[str | None]:
+    """Return the class of each utterance, for display; None where it has none."""
+    return [
+        "/".join(str(each.labels[field]) for field in fields)
+        if fields and all(field in each.labels for field in fields)
+        else None
+        for each in manifest
+    ]
+
+
+def check(
+    manifest: Manifest, labels: Sequence[str | None], split_of: Mapping[str, str], folder: Path
+) -> Iterator[str]:
+    """Yield lines about faults, duplicates and confounded labels; write them to a folder, too.
+
+    Args:
+        manifest: Manifest of N utterances.
+        labels: Class of each of them [N].
+        split_of: Split of each utterance, by id.
+        folder: Folder for audit.csv and audit.json.
+    """
+    from ser.audit import confounding, report
+    from ser.audit.recordings import audit
+    from ser.runs.tables import print_table
+
+    found = audit(manifest, labels)
+    associations = confounding.associate_all(manifest, labels)
+    report.write_audit(folder, found, associations)
+    minutes = sum(each.measures.seconds for each in found.recordings if each.measures is not None) / 60
+    print_table(f"Audio: {len(manifest)} recordings, {minutes:.1f} minutes", *report.measure_table(found))
+    yield from report.describe_faults(found)
+    yield from report.describe_pairs(found, split_of)
+    yield from map(str, associations)
+    yield f"Measures and faults of each recording: {short(folder / 'audit.csv')}"
+
+
+def write_table(path: Path, manifest: Manifest, label: str | None) -> str:
+    """Write the utterances as a table, and return the command that reads it."""
+    from ser.data.manifest_io import write_manifest
+
+    files = [os.path.abspath(each.path) for each in manifest]  # noqa: PTH100  links are not resolved
+    here = os.path.abspath(path.parent)  # noqa: PTH100
+    shared = os.path.commonpath([here, *files])
+    root = None if shared == here else Path(os.path.commonpath([os.path.dirname(file) for file in files]))  # noqa: PTH120
+    write_manifest(path, manifest, root=root)
+    words = [setting("data.path", path), *([] if root is None else [setting("data.root", root)])]
+    words += [setting("data.label", label)] * (label not in (None, "emotion"))
+    words += map(shell_word, kept_words(environment.typed_command()[1:]))
+    return f"Train on the table: {' '.join([*environment.program_words('train'), 'data=manifest', *words])}"
+
+
+def kept_words(typed: Sequence[str]) -> list[str]:
+    """Return the typed settings that hold for the written table, too: not those of the corpus it was made from."""
+    kept = []
+    for word in typed:
+        key = word.partition("=")[0].lstrip("+~")
+        is_of_corpus = key in ("data", "label_map", *_OWN) or key.startswith("data.")
+        if environment.is_of_run(word) and (key.startswith("data.split.") or not is_of_corpus):
+            kept.append(word)
+    return kept
 
 
 def by_speaker(manifest: Manifest, fields: tuple[str, ...]) -> Iterator[str]:
