@@ -118,42 +118,57 @@ class LastPooling(Pooling):
 
 
 class FunctionalsPooling(Pooling):
-    """Mean, standard deviation and quantiles of each dimension, without parameters.
+    """Mean, standard deviation, quantiles and slope of each dimension, without parameters.
 
     Args:
         in_dim: Number of values of a step, D.
         quantiles: Quantiles, Q of them, 0..1; interpolated between two steps.
+        slopes: Whether to add the slope of a line fitted over time, times the deviation of time: the deviation of the
+            values on that line, with its sign. 0 for one step.
 
     Raises:
         ConfigError: A quantile is not within 0..1.
     """
 
-    def __init__(self, in_dim: int, quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95)) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        quantiles: Sequence[float] = (0.05, 0.25, 0.5, 0.75, 0.95),
+        *,
+        slopes: bool = False,
+    ) -> None:
         super().__init__(in_dim)
         if not all(0 <= quantile <= 1 for quantile in quantiles):
             raise ConfigError(
                 f"pooling.quantiles={[*quantiles]}: expected shares of the steps, 0 to 1. "
                 "Write 0.05 for the fifth percentile."
             )
-        self.out_dim = (2 + len(quantiles)) * in_dim
+        self.slopes = slopes
+        self.out_dim = (2 + len(quantiles) + slopes) * in_dim
         self.register_buffer("quantiles", torch.tensor(quantiles), persistent=False)
 
     quantiles: Tensor
 
     def forward(self, steps: Padded) -> Tensor:
-        """Pool steps [B, T, D] to [B, (2 + Q) * D]."""
+        """Pool steps [B, T, D] to [B, (2 + Q) * D], or [B, (3 + Q) * D] with slopes."""
         mean = masked_mean(steps)
         deviation = masked_mean(steps.with_values((steps.values - mean[:, None]).square())).add(1e-5).sqrt()
-        if not len(self.quantiles):
-            return torch.cat([mean, deviation], -1)
+        parts = [mean, deviation]
+        if len(self.quantiles):
+            parts.append(self._quantiles(steps).flatten(1))
+        if self.slopes:
+            parts.append(_slopes(steps, mean))
+        return torch.cat(parts, -1)
+
+    def _quantiles(self, steps: Padded) -> Tensor:
+        """Compute quantiles [B, Q, D] of steps [B, T, D]."""
         ordered = steps.values.masked_fill(~steps.mask.unsqueeze(-1), torch.inf).sort(1).values
         places = self.quantiles * (steps.lengths[:, None] - 1)  # [B, Q]
         below, above = (
             ordered.gather(1, rounded.long().unsqueeze(-1).expand(-1, -1, self.in_dim))
             for rounded in (places.floor(), places.ceil())
         )
-        quantiles = torch.lerp(below, above, places.frac().unsqueeze(-1))
-        return torch.cat([mean, deviation, quantiles.flatten(1)], -1)
+        return torch.lerp(below, above, places.frac().unsqueeze(-1))
 
 
 class AttentionPooling(Pooling):
@@ -252,6 +267,15 @@ class EveryStep(Pooling):
 def masked_mean(steps: Padded) -> Tensor:
     """Compute the mean over the real steps of [B, T, D]: [B, D]."""
     return (steps.values * steps.mask.unsqueeze(-1)).sum(1) / steps.lengths[:, None]
+
+
+def _slopes(steps: Padded, mean: Tensor) -> Tensor:
+    """Compute the slopes [B, D] of lines fitted to the real steps of [B, T, D], times the deviation of time."""
+    count = steps.lengths[:, None]
+    time = torch.arange(steps.values.shape[1], device=mean.device) - (count - 1) / 2  # [B, T]
+    products = (steps.values - mean[:, None]) * (time * steps.mask).unsqueeze(-1)
+    deviation = ((count.square() - 1) / 12).sqrt()  # of 0, 1, ..., count - 1
+    return products.sum(1) / count / deviation.clamp_min(0.5)  # that of two steps is 0.5
 
 
 def masked_softmax(scores: Tensor, steps: Padded) -> Tensor:

@@ -1,5 +1,6 @@
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -177,6 +178,15 @@ def test_functionals_are_means_deviations_and_quantiles_of_real_steps(audio: Pad
         quantiles = torch.quantile(real, torch.tensor([0.1, 0.5, 1.0]), dim=0)
         expected = torch.cat([real.mean(0), real.var(0, correction=0).add(1e-5).sqrt(), quantiles.flatten()])
         torch.testing.assert_close(row, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_slopes_are_those_of_lines_fitted_to_real_steps(audio: Padded) -> None:
+    garbled = audio.with_values(audio.values.where(audio.mask.unsqueeze(-1), torch.tensor(77.0)))
+    found = FunctionalsPooling(26, [], slopes=True)(garbled)[:, 52:]
+    for row, values, length in zip(found, audio.values, audio.lengths.tolist(), strict=True):
+        time = np.arange(length)
+        lines = np.polyfit(time, values[:length].numpy(), 1)[0] if length > 1 else np.zeros(26)
+        np.testing.assert_allclose(row.numpy(), lines * time.std(), atol=1e-4)
 
 
 def test_quantiles_that_are_no_shares_are_refused() -> None:
