@@ -60,6 +60,9 @@ def describe(settings: Describe) -> None:
         labels = class_labels(whole, fields if data.target.class_names else ())
         for line in check(whole, labels, split_of, folder):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
+    labels = class_labels(whole, fields if data.target.class_names else ())
+    for line in advise(whole, labels):
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     draw(splits.manifests["train"], settings.features, folder / "recordings.png", fields=fields)
     print(f"Recordings and their features: {short(folder / 'recordings.png')}")
     if settings.output is not None:
@@ -144,6 +147,25 @@ def check(
     yield from report.describe_pairs(found, split_of)
     yield from map(str, associations)
     yield f"Measures and faults of each recording: {short(folder / 'audit.csv')}"
+
+
+def advise(manifest: Manifest, labels: Sequence[str | None]) -> list[str]:
+    """Return a line with the command for few speakers, if there are few."""
+    from ser.audit.advice import advise_few_speakers
+
+    words = advise_few_speakers(manifest, labels)
+    if words is None:
+        return []
+    typed = [word.lstrip("+") for word in environment.typed_command()[1:]]
+    kept = [
+        shell_word(word)
+        for word in typed
+        if environment.is_of_run(word)
+        and word.partition("=")[0] not in (*_OWN, "split", "experiment", "model", "pooling", "head.normalize")
+        and not word.startswith("data.split.")
+    ]
+    command = " ".join([*environment.program_words("train"), *words, *kept])
+    return [f"Few speakers: one split says little. Test on each of them with {command}"]
 
 
 def write_table(path: Path, manifest: Manifest, label: str | None) -> str:
