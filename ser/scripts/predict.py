@@ -16,8 +16,18 @@ from ser.config.settings import Predict
 from ser.errors import ConfigError
 
 
+def predict() -> None:
+    """Predict the input, or score the model on the corpus that `data=` names, as `ser evaluate` does."""
+    if any(word.startswith("data=") for word in sys.argv[1:]):
+        from ser.scripts.evaluate import evaluate
+
+        evaluate()
+    else:
+        predict_input()
+
+
 @main("predict", existing_paths=["ckpt", "input", "words", "transcript", "turns"])
-def predict(settings: Predict) -> None:
+def predict_input(settings: Predict) -> None:
     """Predict every utterance of the input, and print the scores if it is labelled."""
     from ser.inference import curves, inputs  # torch takes 1.4 s: first the config must be right
     from ser.inference.mixture import load_mixtures, require_plain

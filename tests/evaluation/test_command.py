@@ -32,7 +32,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_the_test_split_gets_the_scores_of_the_training(folder: Path, recordings: Path) -> None:
     data = ("data=ravdess", f"data.root={recordings}")
-    result = run("ser", "evaluate", "ckpt=RUN", *data, "subset=test", cwd=folder)
+    result = run("predict.py", "ckpt=RUN", *data, "subset=test", cwd=folder)  # does the same
     assert "LEAK" not in result.stdout
     output = folder / "RUN" / "evaluations" / "ravdess_test"
     found = json.loads((output / "metrics.json").read_text())
@@ -63,7 +63,7 @@ def test_a_folder_for_each_class_is_scored_and_leaks_are_named(folder: Path) -> 
     assert trained["test_sets/classes/uar"] == pytest.approx(found["uar"], abs=1e-6)
     assert table(folder / "RUN" / "predictions_classes.csv") == rows
     assert "| classes | UAR | " in (folder / "RUN" / "report.md").read_text()
-    again = run("ser", "evaluate", "ckpt=RUN", "data=folder", "data.root=classes", cwd=folder, code=1)
+    again = run("predict.py", "ckpt=RUN", "data=folder", "data.root=classes", cwd=folder, code=1)
     assert "holds an evaluation already. Add overwrite=true" in again.stderr
 
 
