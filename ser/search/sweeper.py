@@ -55,7 +55,7 @@ class OptunaSweeper(Sweeper):
         sampler: `tpe` or `random`.
         pruner: `median`, `halving` or `none`; see `ser.search.journal.make_pruner`.
         seed: Seed of the sampler.
-        startup_trials: Number of random trials before TPE models them, and before `median` stops any.
+        startup_trials: Number of random trials before TPE models them; `median` stops none of the first half.
         space: Settings to search, by key, in Hydra's grammar; the command line has read them already.
     """
 
@@ -193,7 +193,7 @@ class OptunaSweeper(Sweeper):
             raise failure
 
     def _own_settings(self, job: _Launched, path: Path) -> list[str]:
-        trial = TrialOfJob(str(path), job.trial.number, self.pruner, self.startup_trials)
+        trial = TrialOfJob(str(path), job.trial.number, self.pruner, self.startup_trials // 2)
         return [
             f"hydra.sweep.subdir={hydra_value(job.folder.name)}",
             f"hydra.job.env_set.{TRIAL}={hydra_value(trial.to_text())}",
