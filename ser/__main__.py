@@ -8,7 +8,7 @@ COMMANDS = {
     "train": "train a model, choose the best epoch on validation, score it, write a report",
     "predict": "predict recordings, a stream or a file of the challenge with a trained model",
     "evaluate": "score a trained model on any labelled corpus, folder or table",
-    "matrix": "train on each of several corpora and on all, and test on each: a table and a heat map",
+    "matrix": "train on each of several corpora and on all of them, test on each",
     "compare": "compare runs and sweeps: 95% intervals, a test for each pair, plots",
     "ensemble": "average finished runs, with weights fitted on validation",
     "describe": "print speakers, classes, leaks and faults of a corpus, and draw some recordings",
