@@ -261,8 +261,11 @@ def _command_faults(words: Sequence[str]) -> Iterator[str]:
         if any("=" in word for word in arguments):
             yield f"{shlex.join(words)}: takes no settings"
     else:
+        own = (
+            ("corpora=", "leave_out=") if name == "matrix" else ()
+        )  # which it turns into settings of trainings
         for word in arguments:
-            if not word.startswith("-"):
+            if not word.startswith(("-", *own)):
                 yield from setting_faults(word, [config], may_sweep="-m" in arguments)
 
 
@@ -303,6 +306,7 @@ def _refusal(word: str, override: Override, config: str) -> str | None:
     if key in GROUPS or "/" in key:
         folder = CONF / key
         options = {path.stem for path in folder.glob("*.yaml")} | {"None"}
+        options |= {"joblib"} if key == "hydra/launcher" else set()  # of its own package
         wrong = [str(value) for value in values if str(value) not in options and not _stands_for(value)]
         return f"{word}: {config} has no option {wrong[0]} of the group {key}" if wrong else None
     if key.startswith("hydra."):

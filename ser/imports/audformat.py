@@ -83,8 +83,7 @@ def _read_table(folder: Path, name: str) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = import_pyarrow(str(parquet)).parquet.read_table(parquet).to_pylist()
         return rows
     raise DataError(
-        f"{folder}: has no table {name!r} as db.{name}.csv or .parquet. Save it so with audformat: "
-        "db.save(DIR, storage_format='csv')"
+        f"{folder}: has no table {name!r} as db.{name}.csv or .parquet. Save it as CSV with audformat."
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.data.manifest import Label, Utterance
-from ser.errors import DataError
+from ser.errors import DataError, install_command
 from ser.names import is_missing
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -85,6 +85,6 @@ def import_pyarrow(kind: str) -> Any:
         import pyarrow.parquet
     except ImportError as error:
         raise DataError(
-            f"{kind}: reading Parquet and Arrow files needs pyarrow. Install it: pip install pyarrow"
+            f"{kind}: reading Parquet and Arrow files needs pyarrow. Run: {install_command('parquet')}"
         ) from error
     return pyarrow

@@ -14,6 +14,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from ser.config.main import main
+from ser.config.paths import literal_path
 from ser.config.settings import Describe, Train
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError, setting, shell_word
@@ -158,13 +159,13 @@ def advise(manifest: Manifest, labels: Sequence[str | None]) -> list[str]:
         return []
     typed = [word.lstrip("+") for word in environment.typed_command()[1:]]
     kept = [
-        shell_word(word)
+        shell_word(literal_path(word, is_sweep=False))
         for word in typed
         if environment.is_of_run(word)
         and word.partition("=")[0] not in (*_OWN, "split", "experiment", "model", "pooling", "head.normalize")
         and not word.startswith("data.split.")
     ]
-    command = " ".join([*environment.program_words("train"), *words, *kept])
+    command = " ".join([*environment.program_words("train"), "-m", *words, *kept])
     return [f"Few speakers: one split says little. Test on each of them with {command}"]
 
 

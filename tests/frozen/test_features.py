@@ -143,7 +143,7 @@ def test_a_checkpoint_predicts_without_the_folder(tmp_path: Path, recordings: Pa
         file for file in recordings.rglob("*.wav") if file.stem == str(store.ids[0]).rpartition("/")[2]
     )
     model = ser.load(fitted.run.best)
-    features = model._features(first, "first", None)[0]
+    features = model._features(first, "first", None, model.models[0])[0]
     np.testing.assert_allclose(features, store._frames(0), atol=1e-5, rtol=1e-4)
     assert extractor.weights == trained.features["weights"]
     assert model.predict(first).label in trained.target.class_names

@@ -56,6 +56,7 @@ SETTINGS = {
         "declared_leaks",
         "on_error",
         "cache_dir",
+        "validation",
     ),
     "split",
 }
