@@ -6,7 +6,9 @@ cache once.
 
 import hashlib
 import json
+import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from ser.data.manifest import Utterance
 from ser.errors import DataError
 from ser.files import write_atomic
 from ser.imports.columns import import_pyarrow, make_utterance, split_named
+
+_log = logging.getLogger(__name__)
 
 
 def find_tables(folder: Path) -> list[Path]:
@@ -34,14 +38,20 @@ def read_hugging_face(folder: Path, root: Path | None, cache: Path) -> list[Utte
     Raises:
         DataError: There is no column of audio, or a row has no recording.
     """
-    return [
+    unlabelled: Counter[str] = Counter()
+    found = [
         utterance
         for file in find_tables(folder)
-        for utterance in _read_file(file, folder, root or folder, cache)
+        for utterance in _read_file(file, folder, root or folder, cache, unlabelled=unlabelled)
     ]
+    for column, count in unlabelled.items():
+        _log.warning("%s: %d of %d rows have no label in %r (class -1)", folder, count, len(found), column)
+    return found
 
 
-def _read_file(file: Path, folder: Path, root: Path, cache: Path) -> Iterator[Utterance]:
+def _read_file(
+    file: Path, folder: Path, root: Path, cache: Path, *, unlabelled: Counter[str]
+) -> Iterator[Utterance]:
     pyarrow = import_pyarrow(str(file))
     if file.suffix == ".parquet":
         table = pyarrow.parquet.ParquetFile(file)
@@ -60,6 +70,9 @@ def _read_file(file: Path, folder: Path, root: Path, cache: Path) -> Iterator[Ut
             sound = row.pop(audio)
             name, path = _recording(sound, f"{place}/{number}", root, own)
             columns = {column: _named(features.get(column), value) for column, value in row.items()}
+            unlabelled.update(
+                column for column, value in columns.items() if value is None and row[column] is not None
+            )
             yield make_utterance(str(columns.pop("id", None) or name), path, columns, split=split)
             number += 1
 
@@ -105,9 +118,11 @@ def _recording(sound: Any, name: str, root: Path, own: Path) -> tuple[str, Path]
 
 
 def _named(feature: Any, value: Any) -> Any:
-    """Return the name of a class that is stored as its number."""
+    """Return the name of a class that is stored as its number; None for -1, as in test sets without labels."""
     names = feature.get("names") if isinstance(feature, dict) else None
-    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
+    if not names or not isinstance(value, int) or value >= len(names):
+        return value
+    return None if value < 0 else names[value]
 
 
 def _split(place: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -209,3 +210,16 @@ def test_a_dataset_without_audio_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(content.getvalue())
     with pytest.raises(DataError, match=r"has no column of audio, only text, label"):
         read(tmp_path)
+
+
+def test_class_minus_one_is_no_label_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    feature = {"names": ["anger", "joy"], "_type": "ClassLabel"}
+    described = json.dumps({"info": {"features": {"emotion": feature}}})
+    table = pyarrow.table({"path": ["a.wav", "b.wav", "c.wav"], "emotion": [1, -1, None]})
+    parquet.write_table(table.replace_schema_metadata({"huggingface": described}), tmp_path / "a.parquet")
+    with caplog.at_level(logging.WARNING):
+        manifest = read(tmp_path)
+    assert [u.labels for u in manifest] == [{"emotion": "joy"}, {}, {}]
+    assert "1 of 3 rows have no label in 'emotion' (class -1)" in caplog.text
