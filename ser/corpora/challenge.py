@@ -11,7 +11,7 @@ from ser.config.instantiate import build
 from ser.corpora.challenge_reader import Labels, read_challenge, read_labels
 from ser.data.json_fields import LABEL_NAMES
 from ser.data.store import Store, sha256_of
-from ser.errors import ConfigError
+from ser.errors import ConfigError, DataError
 from ser.features import Extractor
 from ser.splits.base import SplitFacts, Splits
 
@@ -61,7 +61,7 @@ class ChallengeCorpus:
             features: Spec of an extractor, which must make features of the same width.
 
         Raises:
-            ConfigError: The settings need waveforms.
+            ConfigError: The settings need waveforms, or dev.json is merged into train and used otherwise, too.
             DataError: A file is missing, damaged, of the wrong shape or without labels.
         """
         extractor: Extractor = build(features, slot="features")
@@ -75,6 +75,8 @@ class ChallengeCorpus:
                 f"silence={features['silence'].get('mode', 'keep')}: needs recordings, but the challenge's files hold "
                 "frames. Leave it out, or train on recordings: data=folder, data=manifest or a corpus."
             )
+        if self.validation == "none":
+            self._check_merged()
         train = self._read(self.train, width_setting="data.feature_dim")
         feature_dim = self.feature_dim or train.feature_dim
         made = extractor.feature_dim
@@ -87,7 +89,7 @@ class ChallengeCorpus:
         stores = {"train": train}
         if self.validation != "none":
             stores["validation"] = self._read(self.validation, feature_dim=feature_dim)
-        elif (self.root / _VALIDATION).is_file():
+        else:
             stores["train"] = join_stores(
                 train, self._read(_VALIDATION, feature_dim=feature_dim), _VALIDATION
             )
@@ -110,6 +112,21 @@ class ChallengeCorpus:
         if split == "test":
             return self._read_test(name, self.feature_dim, labels="optional")
         return self._read(name, labels="optional")
+
+    def _check_merged(self) -> None:
+        """Check that dev.json, which is merged into train, exists and is used for nothing else."""
+        merged = self.root / _VALIDATION
+        if not merged.is_file():
+            raise DataError(
+                f"{merged}: no such file, but data.validation=none trains on it, too. Put it there, or name a "
+                "validation file with data.validation=FILE"
+            )
+        for key, name in {"train": self.train, "test": self.test}.items():
+            if name is not None and (self.root / name).resolve() == merged.resolve():
+                raise ConfigError(
+                    f"data.{key}={name}: data.validation=none adds this file to train. Name another file, or leave "
+                    "out data.validation=none."
+                )
 
     def _read_test(self, name: str, feature_dim: int | None, labels: Labels = "required") -> Store:
         if self.test_labels is None:

@@ -12,6 +12,7 @@ import pytest
 from ser.config.settings import Train
 from ser.corpora.challenge import ChallengeCorpus
 from ser.data.store import Store
+from ser.errors import ConfigError, DataError
 from ser.features.extractors import CHALLENGE
 from ser.splits.base import SplitFacts, Splits, compare_splits
 from ser.training import setup
@@ -83,3 +84,15 @@ def test_a_run_on_a_copied_split_carries_the_stamp(root: Path) -> None:
     data = setup.make_data(settings, setup.read_splits(settings))
     assert data.facts.stamps == ["LEAK: train and validation share equal audio (12)"]
     assert len(data.facts.leaks) == 1
+
+
+def test_training_on_validation_too_without_dev_json_is_refused(root: Path) -> None:
+    (root / "dev.json").unlink()
+    with pytest.raises(DataError, match=r"dev\.json: no such file, but data\.validation=none trains on it"):
+        splits(root, validation="none")
+
+
+@pytest.mark.parametrize("key", ["train", "test"])
+def test_a_merged_dev_json_that_is_train_or_test_too_is_refused(root: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"data\.{key}=\./dev\.json: data\.validation=none adds this file"):
+        splits(root, validation="none", **{key: "./dev.json"})
