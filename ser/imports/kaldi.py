@@ -1,10 +1,11 @@
 """Read data folders of Kaldi: wav.scp, utt2spk, segments, text, and labels in files such as utt2emotion."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from ser.data.manifest import Utterance
-from ser.errors import DataError
+from ser.errors import DataError, setting
 from ser.files import read_text
 from ser.imports.columns import make_utterance, split_named
 
@@ -14,25 +15,36 @@ _NO_LABELS = ("utt2spk", "utt2dur", "utt2num_frames", "utt2uniq", "utt2lang")
 def read_kaldi(folder: Path, root: Path | None) -> list[Utterance]:
     """Read a folder with wav.scp, or folders such as train, dev and test, each with one.
 
+    Kaldi's own copies are skipped: folders such as split4, for its jobs, and .backup.
+
     Args:
         folder: The folder.
         root: Folder that paths in wav.scp are relative to; None for the working directory, as in Kaldi.
 
     Raises:
-        DataError: A file is malformed, or holds a command instead of a path.
+        DataError: A file is malformed, or holds a command instead of a path, or two folders name the same speech.
     """
-    parts = sorted(file.parent for file in folder.rglob("wav.scp"))
+    parts = sorted(file.parent for file in folder.rglob("wav.scp") if not _is_copy(file.parent, folder))
     single = len(parts) == 1
-    return [
-        utterance
-        for part in parts
-        for utterance in _read_part(
-            part,
-            root or Path(),
-            None if single else split_named(part.name),
-            "" if single else f"{part.name}/",
-        )
-    ]
+    part_of: dict[tuple[Path, float, float | None], Path] = {}
+    found = []
+    for part in parts:
+        split, prefix = (None, "") if single else (split_named(part.name), f"{part.name}/")
+        for utterance in _read_part(part, root or Path(), split, prefix):
+            other = part_of.setdefault((utterance.path, utterance.start, utterance.end), part)
+            if other != part:
+                raise DataError(
+                    f"{part}: {utterance.id} is speech that {other} has, too: {utterance.path}. Give one of these "
+                    f"folders, as in {setting('data.path', str(other))}, or move the copy elsewhere."
+                )
+            found.append(utterance)
+    return found
+
+
+def _is_copy(part: Path, folder: Path) -> bool:
+    """Return whether a folder is Kaldi's own copy of another: split4/1, split4utt/1 or .backup."""
+    names = part.relative_to(folder).parts
+    return any(re.fullmatch(r"split\d+(utt|spk)?|\..+", name) for name in names)
 
 
 def _read_part(folder: Path, root: Path, split: str | None, prefix: str) -> Iterator[Utterance]:

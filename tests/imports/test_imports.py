@@ -171,6 +171,24 @@ def test_a_command_in_wav_scp_is_refused(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def write_scp(*folders: Path) -> None:
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "wav.scp").write_text("u1 audio/u1.wav\n")
+
+
+def test_copies_that_kaldi_made_are_skipped(tmp_path: Path) -> None:
+    train = tmp_path / "train"
+    write_scp(train, train / "split2" / "1", train / "split2utt" / "1", train / ".backup")
+    assert [u.id for u in read(tmp_path)] == ["u1"]
+
+
+def test_speech_in_two_folders_of_kaldi_is_refused(tmp_path: Path) -> None:
+    write_scp(tmp_path / "train", tmp_path / "train_hires")
+    with pytest.raises(DataError, match=r"train_hires/u1 is speech that .*train has, too: audio/u1\.wav"):
+        read(tmp_path)
+
+
 @pytest.mark.usefixtures("audio")
 def test_a_fold_of_emobox_is_read_with_its_splits(tmp_path: Path) -> None:
     fold = tmp_path / "data" / "mine" / "fold_1"
