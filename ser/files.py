@@ -159,16 +159,24 @@ def hold(handle: int) -> bool:
 
 
 def allow_open_files(count: int) -> None:
-    """Raise this process's limit on open files, as far as the system allows it, so that it can map `count` files."""
+    """Raise this process's limit on open files, as far as the system allows it, so that it can map `count` more."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= count + _OTHER_FILES:
+    needed = _count_open_files() + count + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    most = count + _OTHER_FILES if hard == resource.RLIM_INFINITY else min(count + _OTHER_FILES, hard)
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _count_open_files() -> int:
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError:  # no such folder, or no file is left to list it
+        return 0
 
 
 _OTHER_FILES = 512  # libraries, pipes of loader processes, logs

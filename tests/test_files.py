@@ -1,12 +1,13 @@
 import errno
 import os
+import resource
 from pathlib import Path
 
 import pytest
 
 from ser import files
 from ser.errors import DataError
-from ser.files import hold, temporary_folder, write_atomic
+from ser.files import allow_open_files, hold, temporary_folder, write_atomic
 
 
 @pytest.mark.parametrize(
@@ -133,3 +134,14 @@ def test_a_file_taken_for_a_leftover_is_not_held(tmp_path: Path) -> None:
     with leftover(tmp_path).open("wb") as file:
         leftover(tmp_path).unlink()
         assert not hold(file.fileno())
+
+
+def test_open_files_count_in_the_next_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 100_000))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limit: limits.append(limit[0]))
+    allow_open_files(700)
+    with (tmp_path / "a").open("w"), (tmp_path / "b").open("w"):
+        allow_open_files(700)
+    assert limits[1] == limits[0] + 2
+    assert limits[0] > 1212

@@ -5,6 +5,7 @@ note names the store, and a digest of the sizes and times of the files when they
 store and a note for each shard. Everything in the folder can be deleted at any time.
 """
 
+import errno
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 from ser.data.store import Store
 from ser.data.store_io import DamagedStoreError, StoreWriter, discard_store, new_store, open_store
 from ser.errors import DataError
-from ser.files import write_atomic
+from ser.files import REMEDIES, allow_open_files, write_atomic
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ class ShardCache:
         """
         shards = dict(enumerate(found))
         missing = [index for index, shard in shards.items() if shard is None]
-        self._known = self._find_rows({digest for index in missing for digest in parts[index]})
+        self._known = self._find_rows({digest for index in missing for digest in parts[index]}, len(missing))
         for wait in (False, True):
             for index in missing:
                 if shards[index] is None:
@@ -149,13 +150,20 @@ class ShardCache:
         write_atomic(self._note(digests), json.dumps(note))
         return Shard(store, remarks)
 
-    def _find_rows(self, wanted: set[str]) -> dict[str, tuple[Store | None, int, Any]]:
-        """Find utterances in all shards: the store, the row in it, and the remark of each."""
+    def _find_rows(self, wanted: set[str], missing: int) -> dict[str, tuple[Store | None, int, Any]]:
+        """Find utterances in all shards: the store, the row in it, and the remark of each.
+
+        Args:
+            wanted: Digests of the utterances.
+            missing: Number of shards that will be written, and mapped beside those found here.
+        """
         found: dict[str, tuple[Store | None, int, Any]] = {}
-        for path in sorted(self._folder.glob(f"{self._kind}-*.json")) if wanted else ():
-            note = self._read_note(path)
-            if note is None or wanted.isdisjoint(note["digests"]):
-                continue
+        paths = sorted(self._folder.glob(f"{self._kind}-*.json")) if wanted else []
+        notes = [
+            note for note in map(self._read_note, paths) if note and not wanted.isdisjoint(note["digests"])
+        ]
+        allow_open_files(len(notes) + missing)
+        for note in notes:
             store = None if note["fingerprint"] is None else _open(self._folder / note["fingerprint"])
             unusable = {*note["unusable"]}
             rows = accumulate((place not in unusable for place in range(len(note["digests"]))), initial=0)
@@ -173,13 +181,17 @@ class ShardCache:
             note: dict[str, Any] = json.loads(path.read_bytes())
             count = len(note["digests"])
             is_whole = len(note["remarks"]) == count and {"fingerprint", "unusable"} <= note.keys()
-        except (OSError, ValueError, LookupError, TypeError):
+        except (FileNotFoundError, ValueError, LookupError, TypeError):
             return None
         return note if is_whole else None
 
 
 def _open(folder: Path) -> Store | None:
-    """Map a store; None if it is missing or damaged."""
+    """Map a store; None if it is missing or damaged.
+
+    Raises:
+        OSError: It cannot be read now.
+    """
     if not folder.is_dir():
         return None
     try:
@@ -226,16 +238,21 @@ def cached_store(
 
 @contextmanager
 def explain_errors(cache_dir: Path) -> Iterator[None]:
-    """Turn an error of the operating system, where the cache is written, into a message.
+    """Turn an error of the operating system, where the cache is read or written, into a message.
 
     Raises:
-        DataError: The cache cannot be written.
+        DataError: The cache cannot be read or written.
     """
     try:
         yield
     except OSError as error:
+        reason = error.strerror or error
+        if error.errno == errno.EMFILE:
+            raise DataError(
+                f"{cache_dir}: the cache cannot be opened ({reason}). {REMEDIES[errno.EMFILE]}"
+            ) from error
         raise DataError(
-            f"{cache_dir}: the cache cannot be written ({error.strerror or error}). Free some space there, "
+            f"{cache_dir}: the cache cannot be read or written ({reason}). Free some space there, "
             "or choose another folder with data.cache_dir=FOLDER or, before the command, SER_CACHE_DIR=FOLDER"
         ) from error
 
@@ -314,7 +331,7 @@ def _read_cached(path: Path, state: State) -> ReadResult | None:
         if note["state"] != _digest(state) or not folder.is_dir():
             return None
         remarks = note["remarks"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
         return None  # never read, or the note is damaged: the files are read again
     store = _open(folder)
     return None if store is None else ReadResult(store, remarks)

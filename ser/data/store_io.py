@@ -41,6 +41,7 @@ def open_store(folder: Path) -> Store:
 
     Raises:
         DamagedStoreError: A file is missing, incomplete, changed, or of another version of the format.
+        OSError: A file cannot be read now, which is no reason to delete it: too many files are open, for instance.
     """
     try:
         index = _read_index(folder / "index")
@@ -49,7 +50,7 @@ def open_store(folder: Path) -> Store:
         audio = np.memmap(folder / name, dtype=_DTYPES[name], mode="r").view(np.ndarray)
         if _block_checksums(audio) != index["audio"]:
             raise ValueError(f"{name} is not as it was written")
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:
         raise DamagedStoreError(
             f"{folder}: the stored features are damaged ({error}). Delete this folder."
         ) from error

@@ -1,3 +1,4 @@
+import errno
 import json
 import logging
 import os
@@ -187,7 +188,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, cache: Path) -> 
     path = write_file(tmp_path / "long.json", frames=8000)  # 2.5 MB of audio, beyond what is buffered
     with (
         file_size_limit(100_000),
-        pytest.raises(DataError, match=rf"{cache}: the cache cannot be written") as caught,
+        pytest.raises(DataError, match=rf"{cache}: the cache cannot be read or written") as caught,
     ):
         read(path, cache)
     assert "SER_CACHE_DIR=FOLDER" in str(caught.value)
@@ -195,14 +196,14 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, cache: Path) -> 
 
 
 def test_a_disk_that_fills_up_on_closing_is_said_and_leaves_nothing(path: Path, cache: Path) -> None:
-    with file_size_limit(1000), pytest.raises(DataError, match="the cache cannot be written"):
+    with file_size_limit(1000), pytest.raises(DataError, match="the cache cannot be read or written"):
         read(path, cache)
     assert not list(cache.iterdir())
 
 
 def test_a_file_in_place_of_the_cache_is_said(path: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"train\.json/cache: the cache cannot be written \(Not a directory\)"
+        DataError, match=r"train\.json/cache: the cache cannot be read or written \(Not a directory\)"
     ):
         read(path, tmp_path / "train.json" / "cache")
 
@@ -210,7 +211,9 @@ def test_a_file_in_place_of_the_cache_is_said(path: Path, tmp_path: Path) -> Non
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_an_unwritable_cache_is_said(path: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match=r"cannot be written \(Permission denied\).*data\.cache_dir=FOLDER"):
+    with pytest.raises(
+        DataError, match=r"cannot be read or written \(Permission denied\).*data\.cache_dir=FOLDER"
+    ):
         read(path, tmp_path / "cache")
 
 
@@ -300,3 +303,21 @@ def test_a_start_from_the_cache_takes_milliseconds(path: Path, cache: Path) -> N
     started = time.perf_counter()
     read(path, cache)
     assert time.perf_counter() - started < 0.1
+
+
+def test_too_many_open_files_discard_no_store(
+    path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(path, cache)
+    before = sorted(cache.rglob("*"))
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "memmap", fail)
+        with pytest.raises(
+            DataError, match=r"cannot be opened \(Too many open files\)\. Raise the limit on open"
+        ):
+            read(path, cache)
+    assert sorted(cache.rglob("*")) == before
