@@ -150,7 +150,7 @@ class AudioCorpus(ABC):
             seconds = store.lengths * extractor.frame_shift_s
         assignment = self.rule(has_labels=bool(counts)).assign(manifest)
         assignment = use_validation(assignment, self.validation)
-        described = self.split.describe(manifest) if hasattr(self.split, "describe") else ([], [])
+        described = self.split.describe(manifest, assignment) if hasattr(self.split, "describe") else ([], [])
         left_out = unassigned(manifest, assignment)
         found = report_leaks(
             manifest,

@@ -79,17 +79,23 @@ class Published(RandomRule):
         apart = "SPEAKERS ARE IN TRAIN AND TEST of each" if shared else "speakers apart"
         return protocol.folds, f"published ({protocol.source}), {apart}"
 
-    def describe(self, manifest: Manifest) -> tuple[list[str], list[str]]:
-        """Return a remark on the protocol, and a stamp if its grouping is wrong: its splits share speakers."""
+    def describe(self, manifest: Manifest, assignment: Assignment) -> tuple[list[str], list[str]]:
+        """Return a remark on the protocol, and a stamp if its grouping is wrong: its splits share speakers.
+
+        Args:
+            manifest: Utterances.
+            assignment: Their final splits; there is no validation if it is merged into train.
+        """
         protocol = self.chosen
         remark = f"Protocol: fold {self.fold + 1} of {protocol.folds}, as published by {protocol.source}."
-        shared = "test" if self._shares_speakers(manifest, self.fold) else "validation"
-        if shared == "validation" and not protocol.random_validation:
-            return [remark], []
-        stamp = (
-            f"{protocol.source} groups speakers wrongly: train and {shared} share some, as {protocol.fault}"
-        )
-        return [remark], [stamp]
+        speakers = np.array([utterance.speaker or "" for utterance in manifest])
+        of = {name: {*speakers[indices].tolist()} - {""} for name, indices in assignment.items()}
+        for first, second in (("train", "test"), ("validation", "test"), ("train", "validation")):
+            if of.get(first, set()) & of.get(second, set()):
+                return [remark], [
+                    f"{protocol.source} groups speakers wrongly: {first} and {second} share some, as {protocol.fault}"
+                ]
+        return [remark], []
 
     def assign(self, manifest: Manifest) -> Assignment:
         """Hold out the fold, and draw validation from the others, by speaker where the protocol does."""

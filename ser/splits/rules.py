@@ -220,7 +220,10 @@ class Predefined(RandomRule):
                 rule.assign(manifest)["validation"],
                 "at random, so that its scores come out too good",
             )
-        message = "%s: names no validation split: %d of %d utterances of train are drawn for it, %s"
+        message = (
+            "%s: names no validation split: %d of %d utterances of train are drawn for it, %s; with "
+            "data.validation=none, they stay in train"
+        )
         _log.warning(message, manifest.source, len(drawn), len(manifest), how)
         return drawn
 

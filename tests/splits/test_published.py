@@ -11,6 +11,7 @@ from ser.catalogue import CORPORA
 from ser.corpora.published import read_corpus
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError, DataError
+from ser.splits.assignment import use_validation
 from ser.splits.leaks import find_leaks
 from ser.splits.protocols import PROTOCOLS
 from ser.splits.published import Published
@@ -125,7 +126,7 @@ def test_a_session_of_iemocap_is_the_test_split() -> None:
     assert {SESSIONS.utterances[index].group for index in assignment["test"]} == {"04"}
     assert find_leaks(SESSIONS, assignment, None) == []
     assert rule.count_folds(SESSIONS) == (5, "published (sessions), speakers apart")
-    assert rule.describe(SESSIONS)[1] == []
+    assert rule.describe(SESSIONS, assignment)[1] == []
 
 
 def test_superb_shares_speakers_with_validation_and_says_so() -> None:
@@ -134,20 +135,24 @@ def test_superb_shares_speakers_with_validation_and_says_so() -> None:
     assert {SESSIONS.utterances[index].group for index in assignment["test"]} == {"04"}
     leaks = {leak.splits for leak in find_leaks(SESSIONS, assignment, None) if leak.kind == "speaker"}
     assert leaks == {("train", "validation")}
-    stamps = rule.describe(SESSIONS)[1]
+    stamps = rule.describe(SESSIONS, assignment)[1]
     assert stamps == [
         "SUPERB groups speakers wrongly: train and validation share some, as it draws validation from train at random"
     ]
+    assert rule.describe(SESSIONS, use_validation(assignment, "none"))[1] == []
 
 
 def test_serab_splits_iemocap_by_what_is_no_speaker_and_says_so() -> None:
     rule = Published(corpus="iemocap", protocol="serab", label="emotion")
+    assignment = rule.assign(SESSIONS)
     owners = [
         {str(SESSIONS.utterances[index].labels["serab_speaker"]) for index in part}
-        for part in rule.assign(SESSIONS).values()
+        for part in assignment.values()
     ]
     assert sum(map(len, owners)) == len(set().union(*owners)) == 10
-    assert "splits by the wearer of the markers, not by the talker" in rule.describe(SESSIONS)[1][0]
+    assert (
+        "splits by the wearer of the markers, not by the talker" in rule.describe(SESSIONS, assignment)[1][0]
+    )
     assert "SPEAKERS ARE IN TRAIN AND TEST" in rule.count_folds(SESSIONS)[1]
 
 
@@ -163,7 +168,7 @@ def test_published_folds_of_real_corpora_leave_nothing_out(name: str, shared: Pa
         tested.append(assignment["test"])
         kinds = {leak.kind for leak in find_leaks(manifest, assignment, None)}
         assert ("speaker" in kinds) == ("SPEAKERS ARE IN TRAIN AND TEST" in what) == (name == "emodb")
-        assert bool(rule.describe(manifest)[1]) == (name == "emodb")
+        assert bool(rule.describe(manifest, assignment)[1]) == (name == "emodb")
     assert np.array_equal(np.sort(np.concatenate(tested)), np.arange(len(manifest)))
 
 

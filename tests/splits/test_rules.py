@@ -232,7 +232,8 @@ def test_a_missing_validation_split_is_drawn_from_train_by_speaker(
     assert len(found["validation"]) == 2
     assert sorted(found["train"] + found["validation"]) == TEN
     assert (
-        "names no validation split: 12 of 60 utterances of train are drawn for it, by speaker" in caplog.text
+        "names no validation split: 12 of 60 utterances of train are drawn for it, by speaker; with "
+        "data.validation=none, they stay in train" in caplog.text
     )
 
 
