@@ -15,9 +15,10 @@ from ser.evaluation.scores import Evaluation, evaluate_answers
 from ser.evaluation.trained_on import TrainedOn, find_overlap, read_trained_on
 from ser.inference.mixture import Mixture, mixture_scores
 from ser.inference.predict import check_same_target
+from ser.runs.predictions_file import NEW, TRAINING
 from ser.targets.base import Target
 
-_NEW, _TRAINED, _CHOSEN = "new", "trained on", "chose the checkpoint"
+_TRAINED, _CHOSEN = "trained on", "chose the checkpoint"
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,8 @@ def evaluate_corpus(
     overlap = find_overlap(corpus, data, runs)
     if overlap.trained.any() or overlap.chosen.any():
         pairs = zip(overlap.trained.tolist(), overlap.chosen.tolist(), strict=True)
-        seen = [_TRAINED if trained else _CHOSEN if chosen else _NEW for trained, chosen in pairs]
-        corpus = replace(corpus, columns={"training": seen, **corpus.columns})
+        seen = [_TRAINED if trained else _CHOSEN if chosen else NEW for trained, chosen in pairs]
+        corpus = replace(corpus, columns={TRAINING: seen, **corpus.columns})
     answers = mixture_scores(mixtures, corpus.inputs, device=device, max_frames=max_frames)
     found = evaluate_answers(corpus, answers, target)
     if not found.rows:

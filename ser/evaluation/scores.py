@@ -13,7 +13,7 @@ from ser.comparison.intervals import Interval, difference_interval, standard_err
 from ser.comparison.scored import Scored
 from ser.evaluation.corpus import LabelledCorpus
 from ser.evaluation.labels import LeftOut
-from ser.runs.predictions_file import answer_columns
+from ser.runs.predictions_file import TRAINING, answer_columns
 from ser.targets.base import Target
 from ser.targets.labels import encode_labels
 from ser.targets.metrics import Result, numbers
@@ -89,6 +89,8 @@ def evaluate_answers(corpus: LabelledCorpus, answers: Tensor, target: Target) ->
         metrics |= {f"{name}_low": interval.low, f"{name}_high": interval.high}
     ids = [corpus.store.ids[place] for place in places.tolist()]
     columns = map(answer_columns, target.label_columns(targets), target.predictions(answers))
+    training = corpus.columns.get(TRAINING)
+    seen = [{} if training is None else {TRAINING: training[place]} for place in places.tolist()]
     present = [*_present(targets, target)]
     floors = {"uar_floor": 1 / len(present)} if present and "uar" in metrics else {}
     return Evaluation(
@@ -98,8 +100,8 @@ def evaluate_answers(corpus: LabelledCorpus, answers: Tensor, target: Target) ->
         results=results,
         groups=_groups(corpus, places, answers, targets, target),
         rows=[
-            {"id": name, "speaker": speaker, **row}
-            for name, speaker, row in zip(ids, speakers, columns, strict=True)
+            {"id": name, "speaker": speaker, **own, **row}
+            for name, speaker, own, row in zip(ids, speakers, seen, columns, strict=True)
         ],
         left_out=left_out,
         absent=[name for name in target.class_names if name not in present],

@@ -15,7 +15,7 @@ from ser.comparison.scored import Scored
 from ser.comparison.scores import SCORES
 from ser.files import read_text
 from ser.runs.pooled_scores import score_rows
-from ser.runs.predictions_file import predictions_path
+from ser.runs.predictions_file import NEW, TRAINING, predictions_path
 
 Table = Sequence[Mapping[str, str]]
 """Rows of a file of predictions."""
@@ -51,23 +51,32 @@ class Cell:
 def read_table(run_dir: Path, corpus: str, *, part: str) -> Table:
     """Read the predictions of a run for a corpus, with its own ids and speakers; empty if there are none.
 
+    Utterances of a test set on which the run was trained, or its checkpoint chosen, are left out: see `count_seen`.
+
     Args:
         run_dir: Folder of the run.
         corpus: Name of the corpus.
         part: Whether the corpus is a part of the run's test split, or a test set.
     """
-    path = predictions_path(run_dir, "test" if part == TEST_SPLIT else corpus)
-    if not path.is_file():
-        return []
-    rows = [*csv.DictReader(io.StringIO(read_text(path), newline=""))]
+    rows = _read_rows(predictions_path(run_dir, "test" if part == TEST_SPLIT else corpus))
     if part == WHOLE:
-        return rows
+        return [row for row in rows if row.get(TRAINING, NEW) == NEW]
     prefix = f"{corpus}/"
     return [
         {**row, "id": row["id"].removeprefix(prefix), "speaker": row["speaker"].removeprefix(prefix)}
         for row in rows
         if row["id"].startswith(prefix)
     ]
+
+
+def count_seen(run_dir: Path, corpus: str) -> int:
+    """Return the number of utterances of a test set on which a run was trained, or its checkpoint chosen."""
+    rows = _read_rows(predictions_path(run_dir, corpus))
+    return sum(row.get(TRAINING, NEW) != NEW for row in rows)
+
+
+def _read_rows(path: Path) -> list[dict[str, str]]:
+    return [*csv.DictReader(io.StringIO(read_text(path), newline=""))] if path.is_file() else []
 
 
 def select_ids(table: Table, ids: Collection[str]) -> Table:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ser.matrix.cells import TEST_SPLIT, WHOLE, Cell, Table, read_table, score_tables, select_ids
+from ser.matrix.cells import TEST_SPLIT, WHOLE, Cell, Table, count_seen, read_table, score_tables, select_ids
 from ser.runs.sweep import read_statuses
 from ser.runs.sweep_tables import REPEATS, describe_state, overrides_of
 from ser.splits.assignment import SPLITS
@@ -96,6 +96,17 @@ class Matrix:
             table
             for folder in self.rows[number].completed
             if (table := read_table(folder, corpus, part=part))
+        ]
+
+    def describe_seen(self) -> list[str]:
+        """Describe the utterances of whole corpora that are left out, because a training had them."""
+        return [
+            f"{name} on {corpus}: {seen} utterances are left out, as this training was trained on them, or its "
+            "checkpoint was chosen on them: the corpora share recordings."
+            for number, (row, name) in enumerate(zip(self.rows, self.names, strict=True))
+            for corpus in self.columns
+            if self.part(number, corpus) == WHOLE
+            and (seen := max((count_seen(folder, corpus) for folder in row.completed), default=0))
         ]
 
     def describe_missing(self) -> list[str]:

@@ -113,7 +113,7 @@ def describe_parts(matrix: Matrix) -> list[str]:
             f"{', '.join(unknown)}: the speakers are unknown, so intervals take utterances as independent and are too "
             "narrow, and test splits may share speakers with training."
         )
-    return lines
+    return [*lines, *matrix.describe_seen()]
 
 
 def markdown(matrix: Matrix, missing: Sequence[str]) -> str:

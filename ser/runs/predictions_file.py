@@ -13,6 +13,9 @@ from ser.errors import REPEAT_RUN, DataError
 from ser.files import read_text
 from ser.runs.tables import write_csv
 
+TRAINING, NEW = "training", "new"
+"""Column that tells whether a model was trained on an utterance of a further corpus, and its value if it was not."""
+
 
 @dataclass(frozen=True)
 class Predictions:

@@ -22,7 +22,7 @@ from ser.config.corpora import corpus_options, corpus_spec
 from ser.config.main import main
 from ser.config.repeats import expand_repeats
 from ser.config.settings import Train
-from ser.errors import ConfigError, did_you_mean, hydra_value, shell_word
+from ser.errors import ConfigError, did_you_mean, hydra_value, setting, shell_word
 from ser.scripts.train import count_folds, run_training
 from ser.search.sweeper import register
 
@@ -65,11 +65,14 @@ def rewrite(arguments: list[str], app: App) -> list[str]:
     rest = [word for word in arguments if _key(word) not in _OWN]
     _refuse_taken(rest)
     corpora = read_corpora(values["corpora"], values["data.corpora_root"] or values["corpora_root"], rest)
-    trained = combinations([each.name for each in corpora], leave_out=bool(values["leave_out"]))
+    trained = combinations(
+        [each.name for each in corpora], leave_out=_is_set(values["leave_out"], len(corpora))
+    )
     is_single = bool({"--cfg", "-c"} & {*rest})
     lists = [hydra_value(names) for names in (trained[:1] if is_single else trained)]
     typed = {_key(word) for word in rest}
     further = _value_of(rest, "test_sets") or []
+    further = further if isinstance(further, list) else [further]
     sets = [f"{each.name}:{each.place}" for each in corpora] + [str(each) for each in further]
     words = [
         *(word for word in _settings_of(corpora, typed) if _key(word) not in typed),
@@ -78,6 +81,22 @@ def rewrite(arguments: list[str], app: App) -> list[str]:
     ]
     sweep = [] if is_single or {"-m", "--multirun"} & {*words} else ["-m"]
     return expand_repeats([*words, *sweep], app, count_folds)
+
+
+def _is_set(leave_out: Any, corpora: int) -> bool:
+    """Check `leave_out=`, and return whether it is true.
+
+    Raises:
+        ConfigError: It is no truth value, or there are too few corpora.
+    """
+    if leave_out not in (None, True, False):
+        raise ConfigError(f"{setting('leave_out', leave_out)}: is neither true nor false. Give one of them.")
+    if leave_out and corpora < 3:
+        raise ConfigError(
+            "leave_out=true: without one of two corpora, a single one is left, which is a row already. Leave it out, "
+            "or name three corpora."
+        )
+    return bool(leave_out)
 
 
 def _settings_of(corpora: Sequence[Named], typed: Collection[str]) -> list[str]:
@@ -108,7 +127,10 @@ def _value_of(words: Sequence[str], key: str) -> Any:
     if not found:
         return None
     try:
-        return OverridesParser.create().parse_override(found[-1]).value()
+        override = OverridesParser.create().parse_override(found[-1])
+        if override.is_sweep_override():
+            raise ConfigError(f"{shell_word(found[-1])}: is swept, which a matrix cannot do. Give one value.")
+        return override.value()
     except HydraException as error:
         value = found[-1].partition("=")[2]
         items = [item.strip() for item in value.strip("[]").split(",")]
@@ -152,7 +174,8 @@ def read_corpora(given: Any, root: str | None, words: Sequence[str]) -> list[Nam
     for each in found:
         if [other.name for other in found].count(each.name) > 1:
             raise ConfigError(
-                f"corpora: two are called {each.name!r}. Leave one out, or rename its folder or table."
+                f"corpora: two are called {each.name!r}. Leave one out, or call it otherwise, such as OTHER:DIR, with "
+                f"{shell_word(f'data.settings.OTHER={{data:{each.option}}}')}"
             )
         if not Path(each.place).exists():
             raise ConfigError(f"corpora: {each.place} is not there, seen from {Path.cwd()}. Check the path.")

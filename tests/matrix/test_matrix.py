@@ -160,3 +160,14 @@ def test_values_are_scored_by_their_mean_ccc(tmp_path: Path) -> None:
     ]
     assert cell.scores["ccc"] == pytest.approx(np.mean(expected), abs=1e-5)
     assert cell.scores["ccc_low"] < cell.scores["ccc"] < cell.scores["ccc_high"]
+
+
+def test_utterances_of_a_test_set_that_were_trained_on_are_left_out(sweep: Path) -> None:
+    path = predictions_path(sweep / "a_00", "b")
+    rows = [{**row, "training": "trained on" if row["id"] < "3" else "new"} for row in answers("b", 60, 7)]
+    write_rows(path, rows)
+    summarize(sweep)
+    left = sum(row["training"] == "new" for row in rows)
+    assert 0 < left < 60
+    assert table(sweep / "matrix.csv")["a", "b"]["utterances"] == str(left)
+    assert f"a on b: {60 - left} utterances are left out" in (sweep / "matrix.md").read_text()

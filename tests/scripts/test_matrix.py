@@ -61,6 +61,8 @@ def test_seeds_and_further_test_sets_are_added() -> None:
     words = expanded("corpora=[ravdess:ravdess,emodb:emodb]", "seeds=2", "test_sets=[own.csv]")
     assert 'test_sets=["ravdess:ravdess","emodb:emodb",own.csv]' in words
     assert (words.count("-m"), "seed=0,1" in words) == (1, True)
+    words = expanded("corpora=[ravdess:ravdess,emodb:emodb]", "test_sets=emovo:emovo")
+    assert 'test_sets=["ravdess:ravdess","emodb:emodb","emovo:emovo"]' in words
 
 
 def test_leaving_one_out_needs_three_corpora() -> None:
@@ -87,6 +89,9 @@ def test_a_job_of_the_sweep_keeps_its_arguments() -> None:
         (["corpora=[ravdes:ravdess,emodb:emodb]"], "no corpus 'ravdes'. Did you mean 'ravdess'?"),
         (["corpora=[ravdess:gone,emodb:emodb]"], "corpora: gone is not there"),
         (["corpora=[ravdess:ravdess,ravdess:emodb]"], "corpora: two are called 'ravdess'"),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "leave_out=true"], "a single one is left"),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "leave_out=maybe"], "is neither true nor false"),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "test_sets=[a.csv],[b.csv]"], "which a matrix cannot do"),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "data=demo"], "data=demo: a matrix reads several"),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "resume=RUN"], "resume=RUN: goes on with one run"),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "data.corpora=[a]"], "corpora=[...] sets this"),
@@ -115,3 +120,6 @@ def test_a_matrix_is_trained_and_continued(recordings: Path, tmp_path: Path) -> 
     again = run("ser", "matrix", *words, cwd=tmp_path)
     assert again.stdout.count("Skipped, as it finished before") == 3
     assert "mine: the speakers are unknown" in again.stdout
+    assert "ravdess on mine: " in again.stdout
+    assert "utterances are left out, as this training was trained on them" in again.stdout
+    assert all(int(row["utterances"]) < 24 for row in rows[1:3])
