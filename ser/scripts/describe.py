@@ -24,6 +24,8 @@ from ser.runs import environment
 _PICTURED = 5
 _OWN = ("output", "overwrite", "audit")
 """Settings that a training does not have."""
+_ALSO_OF_TABLES = ("data.on_error", "data.cache_dir", "data.validation", "data.declared_leaks")
+"""Settings of a corpus that hold for the table that was written of it, too."""
 
 
 @main("describe", help=__doc__)
@@ -81,6 +83,10 @@ def refuse_output(settings: Describe) -> None:
     path = Path(settings.output)
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{setting('output', settings.output)}: is no .csv. Set output=table.csv")
+    if path.is_dir() or not path.parent.is_dir():
+        raise ConfigError(
+            f"{setting('output', settings.output)}: is a folder, or in a folder that does not exist. Give another file."
+        )
     if path.exists() and not settings.overwrite:
         raise ConfigError(
             f"{setting('output', settings.output)}: exists already. Add overwrite=true, or give another file."
@@ -189,8 +195,9 @@ def kept_words(typed: Sequence[str]) -> list[str]:
     kept = []
     for word in typed:
         key = word.partition("=")[0].lstrip("+~")
+        is_kept = key in _ALSO_OF_TABLES or key.startswith("data.split.")
         is_of_corpus = key in ("data", "label_map", *_OWN) or key.startswith("data.")
-        if environment.is_of_run(word) and (key.startswith("data.split.") or not is_of_corpus):
+        if environment.is_of_run(word) and (is_kept or not is_of_corpus):
             kept.append(word)
     return kept
 
