@@ -149,5 +149,5 @@ class Published(RandomRule):
                 f"fold of {self.corpus}:{first_ten(strangers)}\nUse folds over speakers: folds=5."
             )
         trained = protocol.trained
-        others = {key: _TRAIN if trained is None or key in trained else _UNUSED for key in strangers}
-        return np.array([(fold_of | others)[key] for key in keys.tolist()])
+        fold_of |= {key: _TRAIN if trained is None or key in trained else _UNUSED for key in strangers}
+        return np.array([fold_of[key] for key in keys.tolist()])

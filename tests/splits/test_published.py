@@ -1,6 +1,7 @@
 """Folds and splits of published protocols."""
 
 import hashlib
+import time
 from itertools import product
 from pathlib import Path
 
@@ -118,6 +119,14 @@ def test_what_emobox_leaves_out_of_shemo_is_in_no_split(tmp_path: Path) -> None:
     assert (len(assignment["test"]), sum(map(len, assignment.values()))) == (707, 2838)  # as in its table
     used = {manifest.utterances[place].id for part in assignment.values() for place in part.tolist()}
     assert {utterance.id for utterance in manifest} - used == {"F01A99"}
+
+
+def test_the_time_of_published_folds_does_not_grow_with_the_square_of_utterances() -> None:
+    rule = Published(corpus="crema_d")
+    manifest = Manifest(tuple(Utterance(f"{n}", Path(f"{n}")) for n in range(40_000)), "table.csv")
+    began = time.process_time()
+    assert len(rule._fold_of_each(manifest)) == 40_000
+    assert time.process_time() - began < 5
 
 
 def test_a_session_of_iemocap_is_the_test_split() -> None:
