@@ -51,11 +51,29 @@ class WithinCorpora:
             ConfigError: Corpora have different numbers of folds.
         """
         rules: Mapping[str, Any] = self.rules
-        counts = {name: int(rules[name].count_folds(own)[0]) for name, _, own in self._corpora(manifest)}
+        found: dict[str, tuple[int, str]] = {
+            name: rules[name].count_folds(own) for name, _, own in self._corpora(manifest)
+        }
+        counts = {name: count for name, (count, _) in found.items()}
         if len({*counts.values()}) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise ConfigError(f"folds: the corpora have different numbers of folds ({listed}). Use folds=5.")
-        return min(counts.values()), "each corpus is split by itself"
+        each = "; ".join(f"{name}, {what}" for name, (_, what) in found.items())
+        return min(counts.values()), f"each corpus is split by itself: {each}"
+
+    def describe(self, manifest: Manifest, assignment: Assignment) -> tuple[list[str], list[str]]:
+        """Return the remarks and the stamps of each corpus's rule, with the name of the corpus in front."""
+        remarks, stamps = [], []
+        rules: Mapping[str, Any] = self.rules
+        for name, indices, own in self._corpora(manifest):
+            if hasattr(rules[name], "describe"):
+                parts = {
+                    split: np.flatnonzero(np.isin(indices, chosen)) for split, chosen in assignment.items()
+                }
+                described = rules[name].describe(own, parts)
+                remarks += [f"{name}: {line}" for line in described[0]]
+                stamps += [f"{name}: {line}" for line in described[1]]
+        return remarks, stamps
 
     def suggest_folds(self, manifest: Manifest) -> list[str]:
         """Return the settings of a sweep that tests every speaker once; empty if the corpora differ in them."""

@@ -175,6 +175,9 @@ def test_a_corpus_of_a_mix_is_split_by_its_published_folds(root: Path) -> None:
         own = setup.read_splits(Train.of(check(compose("train", overrides=words))))
     test = {u.speaker for u in splits.manifests["test"] if u.corpus == "ravdess"}
     assert test == {f"ravdess/{u.speaker}" for u in own.manifests["test"]} != set()
+    assert [f"ravdess: {line}" for line in own.facts.remarks if "Protocol: " in line] == [
+        line for line in splits.facts.remarks if "Protocol: " in line
+    ]
 
 
 def test_readers_of_a_resumed_run_follow_a_folder_that_moved(root: Path, tmp_path: Path) -> None:
