@@ -1,5 +1,7 @@
 """Corpus that another toolkit wrote: audformat, Hugging Face, EmoBox or Kaldi."""
 
+import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +12,8 @@ from ser.imports.audformat import read_audformat
 from ser.imports.emobox import is_emobox, read_emobox
 from ser.imports.hugging_face import find_tables, read_hugging_face
 from ser.imports.kaldi import read_kaldi
+
+_log = logging.getLogger(__name__)
 
 Format = Literal["audformat", "huggingface", "emobox", "kaldi"]
 
@@ -40,15 +44,18 @@ class ImportedCorpus(AudioCorpus):
             DataError: The folder is missing, of no known layout, or malformed.
         """
         kind = self.format or detect_format(self.path)
+        dropped: Counter[str] = Counter()
         if kind == "huggingface":
-            found = read_hugging_face(self.path, self.root, Path(self.cache_dir))
+            found = read_hugging_face(self.path, self.root, Path(self.cache_dir), dropped)
         else:
             read = {"audformat": read_audformat, "emobox": read_emobox, "kaldi": read_kaldi}[kind]
-            found = read(self.path, self.root)
+            found = read(self.path, self.root, dropped)
         if not found:
             raise DataError(
                 f"{self.path}: holds no utterances as {kind}. Give another data.path, or data.format."
             )
+        for column, count in dropped.items():
+            _log.warning("%s: %d values of %r are lists or the like, no labels", self.path, count, column)
         manifest = Manifest(tuple(found), str(self.path))
         refuse_duplicates(
             manifest, [str(u.path) for u in manifest], remedy="Give a folder that holds the corpus once."

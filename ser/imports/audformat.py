@@ -7,6 +7,7 @@ import csv
 import io
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ _log = logging.getLogger(__name__)
 Key = tuple[str, float, float | None]
 
 
-def read_audformat(folder: Path, root: Path | None) -> list[Utterance]:
+def read_audformat(folder: Path, root: Path | None, dropped: Counter[str]) -> list[Utterance]:
     """Read all tables of a database about its files and segments; segments have the annotations of their file, too.
 
     Args:
         folder: Folder of db.yaml.
         root: Folder of the media; None for that of db.yaml.
+        dropped: Counts, for each column, values that are no labels.
 
     Raises:
         DataError: A table is missing, or of a kind that cannot be read.
@@ -40,8 +42,9 @@ def read_audformat(folder: Path, root: Path | None) -> list[Utterance]:
         split = (header.get("splits") or {}).get(table.get("split_id") or "", {})
         for key, columns in _rows(folder, name):
             own = found.setdefault(key, {})
-            if kind := split_named(split.get("type") or table.get("split_id")):
-                own.setdefault("split", kind)
+            if word := split.get("type") or table.get("split_id"):
+                kind = split_named(word)
+                own.setdefault("split" if kind else "split_name", kind or table["split_id"])
             for column, value in columns.items():
                 clashes += own.get(column, value) != value
                 own.setdefault(column, value)
@@ -49,10 +52,12 @@ def read_audformat(folder: Path, root: Path | None) -> list[Utterance]:
         _log.warning(
             "%s: %d values differ between tables; those of the first table are kept", folder, clashes
         )
-    return [*_utterances(found, root or folder)]
+    return [*_utterances(found, root or folder, dropped)]
 
 
-def _utterances(found: Mapping[Key, Mapping[str, Any]], root: Path) -> Iterator[Utterance]:
+def _utterances(
+    found: Mapping[Key, Mapping[str, Any]], root: Path, dropped: Counter[str]
+) -> Iterator[Utterance]:
     cut = {file for file, start, end in found if (start, end) != (0.0, None)}
     for (file, start, end), columns in found.items():
         is_segment = (start, end) != (0.0, None)
@@ -61,7 +66,8 @@ def _utterances(found: Mapping[Key, Mapping[str, Any]], root: Path) -> Iterator[
         whole = found.get((file, 0.0, None), {}) if is_segment else {}
         name = file.rpartition(".")[0] or file
         name += f"#{start:g}-{'' if end is None else f'{end:g}'}" if is_segment else ""
-        yield make_utterance(name, root / file, {**whole, **columns}, start=start, end=end)
+        values = {**whole, **columns}
+        yield make_utterance(name, root / file, values, dropped=dropped, start=start, end=end)
 
 
 def _rows(folder: Path, name: str) -> Iterator[tuple[Key, dict[str, Any]]]:

@@ -1,6 +1,9 @@
 """Turn the columns of another toolkit into an utterance of a manifest."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +16,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "group": ("group", "session", "dialogue_id", "dialog_id"),
     "text": ("text", "transcript", "transcription", "sentence"),
     "language": ("language", "lang"),
-    "split": ("split", "split_set", "subset"),
 }
 """Column of a manifest -> names that others give it, in any case."""
+
+_SPLIT_COLUMNS = ("split", "split_set", "subset")
 
 SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("validation", "valid", "val", "dev", "devel", "development"), "validation"
@@ -33,44 +37,53 @@ def make_utterance(
     path: Path,
     columns: Mapping[str, Any],
     *,
+    dropped: Counter[str],
     split: str | None = None,
     start: float = 0.0,
     end: float | None = None,
 ) -> Utterance:
     """Build an utterance; columns that a manifest knows are read by their usual names, the others are label fields.
 
+    A split that is none of ours stays a label field, too: `split_name` if its column is `split`.
+
     Args:
         name: Id of the utterance.
         path: File of the recording.
         columns: Value of each column.
+        dropped: Counts, for each column, lists and other structures, which are no labels.
         split: Our name of its split, if its place tells it.
         start: Begin within the file, in s.
         end: End within the file, in s; None for that of the file.
     """
-    given = {column: _plain(value) for column, value in columns.items()}
-    given = {column: value for column, value in given.items() if value is not None}
-    known: dict[str, Any] = {}
+    given: dict[str, Label] = {}
+    for column, value in columns.items():
+        if (plain := _plain(value)) is not None:
+            given[column] = plain
+        elif isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+            dropped[column] += 1
+    known: dict[str, Any] = {"split": split}
     for ours, names in ALIASES.items():
         used = next((column for column in given if column.lower() in names), None)
         if used is not None:
             known[ours] = str(given.pop(used))
-    own = split_named(known.pop("split", None))
-    return Utterance(
-        id=name, path=path, start=start, end=end, split=split or own, labels=dict(_labels(given)), **known
-    )
+    for column in [column for column in given if column.lower() in _SPLIT_COLUMNS]:
+        if own := split_named(str(given[column])):
+            known["split"] = known["split"] or own
+            del given[column]
+    if "split" in given:
+        given["split_name"] = given.pop("split")
+    return Utterance(id=name, path=path, start=start, end=end, labels=given, **known)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Label | None:
+    """Return a value as a label; None if it is missing, or a list or another structure."""
     if value is None or value != value or (isinstance(value, str) and is_missing(value)):
         return None
-    return value
-
-
-def _labels(columns: Mapping[str, Any]) -> Iterator[tuple[str, Label]]:
-    """Yield the columns that hold one value each; lists and other structures are no labels."""
-    for name, value in columns.items():
-        if isinstance(value, bool | str | int | float):
-            yield name, str(value) if isinstance(value, bool) else value
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, bool | date | time | timedelta):
+        return str(value)
+    return value if isinstance(value, str | int | float) else None
 
 
 def import_pyarrow(kind: str) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,21 +25,22 @@ def is_emobox(file: Path) -> bool:
     return isinstance(first, dict) and {"key", "wav"} <= {*first}
 
 
-def read_emobox(place: Path, root: Path | None) -> list[Utterance]:
+def read_emobox(place: Path, root: Path | None, dropped: Counter[str]) -> list[Utterance]:
     """Read a file, or all files of a fold's folder, whose names tell the split; `emo` becomes `emotion`.
 
     Args:
         place: The file or folder.
         root: Folder that `wav` is relative to, which holds `downloads`; None for the working directory.
+        dropped: Counts, for each column, values that are no labels.
 
     Raises:
         DataError: A line is malformed.
     """
     files = [place] if place.is_file() else sorted(file for file in place.glob("*.jsonl") if is_emobox(file))
-    return [utterance for file in files for utterance in _read_file(file, root or Path())]
+    return [utterance for file in files for utterance in _read_file(file, root or Path(), dropped)]
 
 
-def _read_file(file: Path, root: Path) -> Iterator[Utterance]:
+def _read_file(file: Path, root: Path, dropped: Counter[str]) -> Iterator[Utterance]:
     named = re.search(r"_(train|valid|test)_fold_\d+$", file.stem)
     split = split_named(named[1]) if named else None
     for number, line in enumerate(read_text(file).splitlines(), start=1):
@@ -54,4 +56,4 @@ def _read_file(file: Path, root: Path) -> Iterator[Utterance]:
         labels = {name: value for name, value in fields.items() if name not in _OTHERS}
         if "emo" in labels:
             labels["emotion"] = labels.pop("emo")
-        yield make_utterance(str(key), root / wav, labels, split=split)
+        yield make_utterance(str(key), root / wav, labels, dropped=dropped, split=split)

@@ -27,13 +27,14 @@ def find_tables(folder: Path) -> list[Path]:
     return sorted(file for file in files if not file.name.startswith(("cache-", ".")))
 
 
-def read_hugging_face(folder: Path, root: Path | None, cache: Path) -> list[Utterance]:
+def read_hugging_face(folder: Path, root: Path | None, cache: Path, dropped: Counter[str]) -> list[Utterance]:
     """Read all files of a dataset; folders and names such as train-00000-of-00001 tell the split.
 
     Args:
         folder: Folder of the dataset.
         root: Folder that paths of recordings are relative to, where these are not within the files.
         cache: Folder for recordings that are.
+        dropped: Counts, for each column, values that are no labels.
 
     Raises:
         DataError: There is no column of audio, or a row has no recording.
@@ -42,7 +43,9 @@ def read_hugging_face(folder: Path, root: Path | None, cache: Path) -> list[Utte
     found = [
         utterance
         for file in find_tables(folder)
-        for utterance in _read_file(file, folder, root or folder, cache, unlabelled=unlabelled)
+        for utterance in _read_file(
+            file, folder, root or folder, cache, dropped=dropped, unlabelled=unlabelled
+        )
     ]
     for column, count in unlabelled.items():
         _log.warning("%s: %d of %d rows have no label in %r (class -1)", folder, count, len(found), column)
@@ -50,7 +53,7 @@ def read_hugging_face(folder: Path, root: Path | None, cache: Path) -> list[Utte
 
 
 def _read_file(
-    file: Path, folder: Path, root: Path, cache: Path, *, unlabelled: Counter[str]
+    file: Path, folder: Path, root: Path, cache: Path, *, dropped: Counter[str], unlabelled: Counter[str]
 ) -> Iterator[Utterance]:
     pyarrow = import_pyarrow(str(file))
     if file.suffix == ".parquet":
@@ -73,7 +76,8 @@ def _read_file(
             unlabelled.update(
                 column for column, value in columns.items() if value is None and row[column] is not None
             )
-            yield make_utterance(str(columns.pop("id", None) or name), path, columns, split=split)
+            name = str(columns.pop("id", None) or name)
+            yield make_utterance(name, path, columns, dropped=dropped, split=split)
             number += 1
 
 

@@ -1,6 +1,7 @@
 """Read data folders of Kaldi: wav.scp, utt2spk, segments, text, and labels in files such as utt2emotion."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ser.imports.columns import make_utterance, split_named
 _NO_LABELS = ("utt2spk", "utt2dur", "utt2num_frames", "utt2uniq", "utt2lang")
 
 
-def read_kaldi(folder: Path, root: Path | None) -> list[Utterance]:
+def read_kaldi(folder: Path, root: Path | None, dropped: Counter[str]) -> list[Utterance]:
     """Read a folder with wav.scp, or folders such as train, dev and test, each with one.
 
     Kaldi's own copies are skipped: folders such as split4, for its jobs, and .backup.
@@ -20,6 +21,7 @@ def read_kaldi(folder: Path, root: Path | None) -> list[Utterance]:
     Args:
         folder: The folder.
         root: Folder that paths in wav.scp are relative to; None for the working directory, as in Kaldi.
+        dropped: Counts values that are no labels, of which Kaldi has none.
 
     Raises:
         DataError: A file is malformed, or holds a command instead of a path, or two folders name the same speech.
@@ -30,7 +32,7 @@ def read_kaldi(folder: Path, root: Path | None) -> list[Utterance]:
     found = []
     for part in parts:
         split, prefix = (None, "") if single else (split_named(part.name), f"{part.name}/")
-        for utterance in _read_part(part, root or Path(), split, prefix):
+        for utterance in _read_part(part, root or Path(), split, prefix, dropped=dropped):
             other = part_of.setdefault((utterance.path, utterance.start, utterance.end), part)
             if other != part:
                 raise DataError(
@@ -47,7 +49,9 @@ def _is_copy(part: Path, folder: Path) -> bool:
     return any(re.fullmatch(r"split\d+(utt|spk)?|\..+", name) for name in names)
 
 
-def _read_part(folder: Path, root: Path, split: str | None, prefix: str) -> Iterator[Utterance]:
+def _read_part(
+    folder: Path, root: Path, split: str | None, prefix: str, *, dropped: Counter[str]
+) -> Iterator[Utterance]:
     recordings = _read_map(folder / "wav.scp")
     for name, place in recordings.items():
         if place.endswith("|"):
@@ -68,7 +72,9 @@ def _read_part(folder: Path, root: Path, split: str | None, prefix: str) -> Iter
     for name, (recording, start, end) in _spans(folder, recordings).items():
         values = {column: found.get(name) for column, found in columns.items()}
         path = root / recordings[recording]
-        yield make_utterance(f"{prefix}{name}", path, values, split=split, start=start, end=end)
+        yield make_utterance(
+            f"{prefix}{name}", path, values, dropped=dropped, split=split, start=start, end=end
+        )
 
 
 def _spans(folder: Path, recordings: dict[str, str]) -> dict[str, tuple[str, float, float | None]]:

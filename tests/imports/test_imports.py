@@ -3,6 +3,8 @@
 import io
 import json
 import logging
+from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from ser.audio.reader import read_audio
 from ser.corpora import ImportedCorpus, Manifest
 from ser.corpora.imported import detect_format
 from ser.errors import DataError
+from ser.imports.columns import make_utterance
 from ser.splits import Default
 
 RATE = 8_000
@@ -241,3 +244,18 @@ def test_class_minus_one_is_no_label_and_counted(tmp_path: Path, caplog: pytest.
         manifest = read(tmp_path)
     assert [u.labels for u in manifest] == [{"emotion": "joy"}, {}, {}]
     assert "1 of 3 rows have no label in 'emotion' (class -1)" in caplog.text
+
+
+def test_columns_keep_unknown_splits_as_labels() -> None:
+    columns = {"split": "test2", "subset": "A"}
+    utterance = make_utterance("a", Path("a.wav"), columns, dropped=Counter())
+    assert (utterance.split, utterance.labels) == (None, {"split_name": "test2", "subset": "A"})
+    utterance = make_utterance("a", Path("a.wav"), {"subset": "A", "split": "dev"}, dropped=Counter())
+    assert (utterance.split, utterance.labels) == ("validation", {"subset": "A"})
+
+
+def test_columns_with_lists_are_counted_and_dates_kept() -> None:
+    dropped: Counter[str] = Counter()
+    columns = {"votes": ["joy"], "day": date(2026, 1, 2), "speaker": None}
+    utterance = make_utterance("a", Path("a.wav"), columns, dropped=dropped)
+    assert (dropped, utterance.labels) == ({"votes": 1}, {"day": "2026-01-02"})
