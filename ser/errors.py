@@ -25,6 +25,10 @@ class DataError(SerError):
     """An input or output file that is missing, damaged or of the wrong shape."""
 
 
+class FileAccessError(DataError):
+    """A file that is there but cannot be read now, for its permissions or the disk; its content may be right."""
+
+
 class CheckpointError(SerError):
     """A checkpoint that cannot be read, is not ours, or does not fit the data."""
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from ser.audio import mpeg
 from ser.audio.truncation import refuse_truncated
-from ser.errors import DataError, install_command
+from ser.errors import DataError, FileAccessError, install_command
 
 AUDIO_SUFFIXES = (
     *(
@@ -56,6 +56,7 @@ _EXACT_SEEKS = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUB
 _SEEKABLE = {"AIFF", "AU", "CAF", "FLAC", "NIST", "RF64", "W64", "WAV", "WAVEX"}
 _MP3_RUN_UP_S = 5
 _MP3_LOST_SAMPLES = 6_000  # delay, padding and frames without sound
+_SYSTEM_ERROR = 2  # libsndfile's code of an error of the operating system, SF_ERR_SYSTEM
 _FETCH_AGAIN = "Copy or download it again, or leave it out."
 
 
@@ -129,6 +130,7 @@ def read_audio(path: Path, sample_rate: int, *, start: float = 0.0, end: float |
     Raises:
         DataError: The file is missing, damaged, empty, not audio, or longer than a day; the segment lies outside the
             file; or a sample is not finite.
+        FileAccessError: The file cannot be read now.
     """
     with _open_audio(path) as source:
         first, stop = _segment_samples(source, start, end)
@@ -179,7 +181,10 @@ def _open_audio(path: Path) -> Iterator[_Source]:
         # soundfile cannot encode a name with bytes that are not UTF-8; on Windows, names are text.
         file = _forward_reader()(str(path) if os.name == "nt" else os.fsencode(path))
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a name that ends in .raw
-        raise _no_audio_error(path, head, getattr(error, "error_string", str(error))) from error
+        reason = getattr(error, "error_string", str(error))
+        if getattr(error, "code", None) == _SYSTEM_ERROR:
+            raise _access_error(path, reason) from error
+        raise _no_audio_error(path, head, reason) from error
     try:
         with file:
             _check_sample_rate(path, file)
@@ -189,7 +194,11 @@ def _open_audio(path: Path) -> Iterator[_Source]:
             else:
                 is_known = file.frames < _UNKNOWN_SAMPLES
                 yield _Source(path, file, file.frames if is_known else None, is_exact=is_known)
+    except OSError as error:
+        raise _access_error(path, error.strerror or str(error)) from error
     except soundfile.SoundFileError as error:
+        if getattr(error, "code", None) == _SYSTEM_ERROR:
+            raise _access_error(path, error.error_string) from error
         raise DataError(
             f"{path}: is damaged ({_clean_reason(error.error_string)}). {_FETCH_AGAIN}"
         ) from error
@@ -220,7 +229,8 @@ def _read_head(path: Path) -> bytes:
     """Read the first bytes of a file.
 
     Raises:
-        DataError: The file is missing, unreadable, empty, or not a regular file.
+        DataError: The file is missing, empty, or not a regular file.
+        FileAccessError: It is there, but cannot be read now.
     """
     try:
         mode = path.stat().st_mode
@@ -233,13 +243,18 @@ def _read_head(path: Path) -> bytes:
     except IsADirectoryError as error:
         raise DataError(f"{path}: is a folder, expected an audio file. Give the path of a file.") from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise DataError(f"{path}: cannot be read ({reason}). Check the path and its permissions.") from error
+        raise _access_error(path, error.strerror or str(error)) from error
     except ValueError as error:  # a NUL byte, or a character that has no bytes
         raise DataError(f"{str(path)!r}: is not a valid path ({error}). Correct it.") from error
     if not head:
         raise DataError(f"{path}: is empty (0 bytes). {_FETCH_AGAIN}")
     return head
+
+
+def _access_error(path: Path, reason: str) -> FileAccessError:
+    return FileAccessError(
+        f"{path}: cannot be read ({_clean_reason(reason).lower()}). Check the path and its permissions."
+    )
 
 
 def _suggest_path(path: Path) -> str:

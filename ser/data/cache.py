@@ -48,11 +48,13 @@ class Row(NamedTuple):
         frames: Features [T, F]; None if the utterance cannot be used.
         speech: Whether each frame is speech [T]; None without silence detection.
         remark: Facts about the utterance, as plain values for JSON.
+        is_lasting: Whether a later start may use this row; False after an error that may pass.
     """
 
     frames: np.ndarray | None
     speech: np.ndarray | None
     remark: Any
+    is_lasting: bool = True
 
 
 class Shard(NamedTuple):
@@ -130,10 +132,13 @@ class ShardCache:
         fresh = compute(index, [place for place in range(len(digests)) if place not in known])
         remarks: list[Any] = []
         unusable: list[int] = []
+        passing: list[int] = []
         with new_store(self._folder) as writer:
             for place in range(len(digests)):
                 row = _copy_row(*known[place]) if place in known else next(fresh)
                 remarks.append(row.remark)
+                if not row.is_lasting:
+                    passing.append(place)
                 if row.frames is None:
                     unusable.append(place)
                 else:
@@ -141,13 +146,16 @@ class ShardCache:
             next(fresh, None)  # which checks that no file has changed meanwhile
             ids = [*range(len(digests) - len(unusable))]
             store = writer.commit(ids, None, label_names=(), layout="object") if ids else None
+        lasting = [place for place in range(len(digests)) if place not in passing]
+        noted = [digests[place] for place in lasting]
         note = {
-            "digests": [*digests],
+            "digests": noted,
             "fingerprint": None if store is None else store.fingerprint,
-            "remarks": remarks,
-            "unusable": unusable,
+            "remarks": [remarks[place] for place in lasting],
+            "unusable": [row for row, place in enumerate(lasting) if place in unusable],
         }
-        write_atomic(self._note(digests), json.dumps(note))
+        if noted:  # without `passing`, which a later start reads again
+            write_atomic(self._note(noted), json.dumps(note))
         return Shard(store, remarks)
 
     def _find_rows(self, wanted: set[str], missing: int) -> dict[str, tuple[Store | None, int, Any]]:

@@ -1,6 +1,7 @@
 """Compute the features of a manifest's recordings once, and keep them in shards of a few hundred utterances.
 
-Recordings that cannot be read are noted, too, so that a later start reports the same without opening a file.
+Recordings that are missing or damaged are noted, too, so that a later start reports the same without opening a file.
+One that cannot be read for its permissions or the disk is not: a later start, or another user, tries it again.
 """
 
 import json
@@ -24,7 +25,7 @@ from ser.data.cache import Row, Shard, ShardCache, explain_errors, file_state
 from ser.data.manifest import Manifest, Utterance, first_ten
 from ser.data.store import Store
 from ser.data.store_io import join_stores
-from ser.errors import DataError
+from ser.errors import DataError, FileAccessError
 from ser.features.steps import split_roles
 from ser.files import allow_open_files
 from ser.shards.cuts import cut
@@ -164,7 +165,7 @@ class _ManifestShards:
         for result in self._reader.read(utterances):
             advance()
             if isinstance(result, DataError):
-                yield Row(None, None, str(result))
+                yield Row(None, None, str(result), is_lasting=not isinstance(result, FileAccessError))
             else:
                 yield Row(result.frames, result.speech, [result.seconds, result.is_silent])
         for utterance, row in zip(utterances, rows, strict=True):

@@ -12,7 +12,7 @@ import soxr
 
 from ser.audio import reader
 from ser.audio.reader import AudioInfo, decoder_versions, probe, read_audio
-from ser.errors import DataError
+from ser.errors import DataError, FileAccessError
 
 RATE = 16000
 
@@ -336,3 +336,18 @@ def test_a_name_that_is_no_utf8_is_read(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
     (tmp_path / "a.wav").rename(path)
     assert len(read_audio(path, RATE)) == RATE
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), soundfile.LibsndfileError(2)])
+def test_an_error_of_the_disk_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(100), 16_000)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(reader, "refuse_truncated", fail)
+    with pytest.raises(FileAccessError, match=r"a\.wav: cannot be read \(.*error\)\. Check"):
+        read_audio(path, 16_000)

@@ -1,5 +1,6 @@
 """Features in shards: what a change costs, kills, several processes."""
 
+import errno
 import hashlib
 import json
 import signal
@@ -277,3 +278,26 @@ def test_two_processes_fill_shards_side_by_side(folder: Path, opened: list[str])
     assert 0 < len(opened) < COUNT
     assert read_slowly(folder, "alone") == fingerprint
     assert digest_of(folder.with_name("shared")) == digest_of(folder.with_name("alone"))
+
+
+def test_errors_of_the_disk_are_reported_together_and_tried_again(
+    folder: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = {"007.wav", "031.wav", "059.wav"}
+    (folder / "012.wav").write_bytes(b"not audio")
+    open_file = Path.open
+
+    def fail(path: Path, *given: object, **named: object) -> object:
+        if path.name in bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return open_file(path, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", fail)
+        with pytest.raises(DataError, match="4 of 60 recordings cannot be used") as caught:
+            read(folder)
+    assert all(name in str(caught.value) for name in bad)
+    opened.clear()
+    store = read(folder, on_error="skip")
+    assert (set(opened), len(store)) == (bad, COUNT - 1)
+    assert_as_read_alone(store)
