@@ -77,7 +77,7 @@ def detect_format(path: Path) -> Format:
         return "kaldi"
     if any(map(is_emobox, [path] if path.is_file() else path.glob("*.jsonl"))):
         return "emobox"
-    if path.is_dir() and find_tables(path):
+    if find_tables(path):
         return "huggingface"
     raise DataError(
         f"{path}: holds neither db.yaml (audformat), wav.scp (Kaldi), JSON lines of EmoBox, nor Parquet or Arrow files "

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from ser.data.manifest import Utterance
-from ser.errors import DataError
+from ser.errors import DataError, named_line
 from ser.files import read_text
-from ser.imports.columns import import_pyarrow, make_utterance, split_named
+from ser.imports.columns import import_pyarrow, make_utterance, refuse_damaged_table, split_named
 
 _log = logging.getLogger(__name__)
 
@@ -35,16 +35,13 @@ def read_audformat(folder: Path, root: Path | None, dropped: Counter[str]) -> li
     Raises:
         DataError: A table is missing, or of a kind that cannot be read.
     """
-    header = yaml.safe_load(read_text(folder / "db.yaml")) or {}
     found: dict[Key, dict[str, Any]] = {}
     clashes = 0
-    for name, table in (header.get("tables") or {}).items():
-        split = (header.get("splits") or {}).get(table.get("split_id") or "", {})
+    for name, split in _split_of_each(folder / "db.yaml").items():
         for key, columns in _rows(folder, name):
             own = found.setdefault(key, {})
-            if word := split.get("type") or table.get("split_id"):
-                kind = split_named(word)
-                own.setdefault("split" if kind else "split_name", kind or table["split_id"])
+            for column, value in split.items():
+                own.setdefault(column, value)
             for column, value in columns.items():
                 clashes += own.get(column, value) != value
                 own.setdefault(column, value)
@@ -53,6 +50,24 @@ def read_audformat(folder: Path, root: Path | None, dropped: Counter[str]) -> li
             "%s: %d values differ between tables; those of the first table are kept", folder, clashes
         )
     return [*_utterances(found, root or folder, dropped)]
+
+
+def _split_of_each(file: Path) -> dict[str, dict[str, str]]:
+    """Return the tables that a header names, each with its `split`, or `split_name` if that is none of ours."""
+    tables = {}
+    try:
+        header = yaml.safe_load(read_text(file)) or {}
+        for name, table in (header.get("tables") or {}).items():
+            split_id = (table or {}).get("split_id")
+            split = (header.get("splits") or {}).get(split_id) or {}
+            kind = split_named(split.get("type") or split_id)
+            own = {"split": kind} if kind else {"split_name": str(split_id)} if split_id else {}
+            tables[str(name)] = own
+    except (yaml.YAMLError, RecursionError, AttributeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{file}: is no header of audformat ({named_line(error)}). Save it again with audformat."
+        ) from error
+    return tables
 
 
 def _utterances(
@@ -72,9 +87,20 @@ def _utterances(
 
 def _rows(folder: Path, name: str) -> Iterator[tuple[Key, dict[str, Any]]]:
     """Yield the file, begin and end of each row of a table, with its other columns."""
-    for row in _read_table(folder, name):
+    for number, row in enumerate(_read_table(folder, name), start=1):
+        where = f"{folder}, table {name!r}, row {number}"
+        if not row.get("file") or None in row:
+            raise DataError(
+                f"{where}: has no 'file', or too many cells. Save the table again with audformat."
+            )
         file = str(row.pop("file")).replace("\\", "/")
-        start, end = (_seconds(row.pop(time, None)) for time in ("start", "end"))
+        times = row.pop("start", None), row.pop("end", None)
+        try:
+            start, end = map(_seconds, times)
+        except (ValueError, TypeError) as error:
+            raise DataError(
+                f"{where}: has the times {times[0]} and {times[1]}. Write them as in 0 days 00:00:01.5."
+            ) from error
         yield (
             (file, start or 0.0, end),
             {column: value for column, value in row.items() if value not in (None, "")},
@@ -86,7 +112,9 @@ def _read_table(folder: Path, name: str) -> list[dict[str, Any]]:
     if text.is_file():
         return [*csv.DictReader(io.StringIO(read_text(text), newline=""))]
     if parquet.is_file():
-        rows: list[dict[str, Any]] = import_pyarrow(str(parquet)).parquet.read_table(parquet).to_pylist()
+        pyarrow = import_pyarrow(str(parquet))
+        with refuse_damaged_table(parquet):
+            rows: list[dict[str, Any]] = pyarrow.parquet.read_table(parquet).to_pylist()
         return rows
     raise DataError(
         f"{folder}: has no table {name!r} as db.{name}.csv or .parquet. Save it as CSV with audformat."
@@ -99,8 +127,8 @@ def _seconds(value: Any) -> float | None:
         return None
     if hasattr(value, "total_seconds"):
         return float(value.total_seconds())
-    match = re.fullmatch(r"(?:(\d+) days? )?(\d+):(\d+):([\d.]+)", str(value))
+    match = re.fullmatch(r"(?:(\d+) days? ?)?(?:(\d+):(\d+):([\d.]+))?", str(value))
     if match is None:
         return float(value)
-    days, hours, minutes, seconds = match.groups()
-    return int(days or 0) * 86_400 + int(hours) * 3_600 + int(minutes) * 60 + float(seconds)
+    days, hours, minutes, seconds = (float(number or 0) for number in match.groups())
+    return days * 86_400 + hours * 3_600 + minutes * 60 + seconds

@@ -1,14 +1,15 @@
 """Turn the columns of another toolkit into an utterance of a manifest."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from ser.data.manifest import Label, Utterance
-from ser.errors import DataError, install_command
+from ser.errors import DataError, install_command, named_line
 from ser.names import is_missing
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -84,6 +85,17 @@ def _plain(value: Any) -> Label | None:
     if isinstance(value, bool | date | time | timedelta):
         return str(value)
     return value if isinstance(value, str | int | float) else None
+
+
+@contextmanager
+def refuse_damaged_table(file: Path) -> Iterator[None]:
+    """Raise a DataError where pyarrow cannot read a file."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file}: cannot be read as Parquet or Arrow ({named_line(error)}). Copy it again."
+        ) from error
 
 
 def import_pyarrow(kind: str) -> Any:

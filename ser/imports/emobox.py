@@ -48,12 +48,12 @@ def _read_file(file: Path, root: Path, dropped: Counter[str]) -> Iterator[Uttera
             continue
         try:
             fields = json.loads(line)
-            key, wav = fields["key"], fields["wav"]
+            key, wav = fields["key"], root / fields["wav"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{file}, line {number}: is no object with 'key' and 'wav'. Copy the file again."
+                f"{file}, line {number}: is no object with 'key' and the path 'wav'. Copy the file again."
             ) from error
         labels = {name: value for name, value in fields.items() if name not in _OTHERS}
         if "emo" in labels:
             labels["emotion"] = labels.pop("emo")
-        yield make_utterance(str(key), root / wav, labels, dropped=dropped, split=split)
+        yield make_utterance(str(key), wav, labels, dropped=dropped, split=split)

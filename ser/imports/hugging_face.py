@@ -16,13 +16,15 @@ from typing import Any
 from ser.data.manifest import Utterance
 from ser.errors import DataError
 from ser.files import write_atomic
-from ser.imports.columns import import_pyarrow, make_utterance, split_named
+from ser.imports.columns import import_pyarrow, make_utterance, refuse_damaged_table, split_named
 
 _log = logging.getLogger(__name__)
 
 
 def find_tables(folder: Path) -> list[Path]:
-    """Return the Parquet and Arrow files of a dataset, sorted; indices in a cache of `datasets` are none."""
+    """Return the Parquet and Arrow files of a folder, or a file; indices in a cache of `datasets` are none."""
+    if folder.is_file():
+        return [folder] if folder.suffix in (".parquet", ".arrow") else []
     files = [file for kind in ("*.parquet", "*.arrow") for file in folder.rglob(kind)]
     return sorted(file for file in files if not file.name.startswith(("cache-", ".")))
 
@@ -31,21 +33,20 @@ def read_hugging_face(folder: Path, root: Path | None, cache: Path, dropped: Cou
     """Read all files of a dataset; folders and names such as train-00000-of-00001 tell the split.
 
     Args:
-        folder: Folder of the dataset.
+        folder: Folder of the dataset, or one file.
         root: Folder that paths of recordings are relative to, where these are not within the files.
         cache: Folder for recordings that are.
         dropped: Counts, for each column, values that are no labels.
 
     Raises:
-        DataError: There is no column of audio, or a row has no recording.
+        DataError: A file is damaged or has no column of audio, or a row has no recording.
     """
+    base = folder if folder.is_dir() else folder.parent
     unlabelled: Counter[str] = Counter()
     found = [
         utterance
         for file in find_tables(folder)
-        for utterance in _read_file(
-            file, folder, root or folder, cache, dropped=dropped, unlabelled=unlabelled
-        )
+        for utterance in _read_file(file, base, root or base, cache, dropped=dropped, unlabelled=unlabelled)
     ]
     for column, count in unlabelled.items():
         _log.warning("%s: %d of %d rows have no label in %r (class -1)", folder, count, len(found), column)
@@ -56,29 +57,37 @@ def _read_file(
     file: Path, folder: Path, root: Path, cache: Path, *, dropped: Counter[str], unlabelled: Counter[str]
 ) -> Iterator[Utterance]:
     pyarrow = import_pyarrow(str(file))
-    if file.suffix == ".parquet":
-        table = pyarrow.parquet.ParquetFile(file)
-        schema, batches = table.schema_arrow, table.iter_batches(batch_size=256)
-    else:
-        reader = pyarrow.ipc.open_stream(pyarrow.memory_map(str(file)))
-        schema, batches = reader.schema, reader
+    with refuse_damaged_table(file):
+        if file.suffix == ".parquet":
+            table = pyarrow.parquet.ParquetFile(file)
+            schema, batches = table.schema_arrow, table.iter_batches(batch_size=256)
+        else:
+            reader = pyarrow.ipc.open_stream(pyarrow.memory_map(str(file)))
+            schema, batches = reader.schema, iter(reader)
     features = _features(schema.metadata or {})
     audio = _audio_column(file, schema, features)
     place = file.relative_to(folder).with_suffix("").as_posix()
     split = _split(place)
     own = cache / "imports" / _fingerprint(file)
-    number = 0
-    for batch in batches:
-        for row in batch.to_pylist():
-            sound = row.pop(audio)
-            name, path = _recording(sound, f"{place}/{number}", root, own)
-            columns = {column: _named(features.get(column), value) for column, value in row.items()}
-            unlabelled.update(
-                column for column, value in columns.items() if value is None and row[column] is not None
-            )
-            name = str(columns.pop("id", None) or name)
-            yield make_utterance(name, path, columns, dropped=dropped, split=split)
-            number += 1
+    for number, row in enumerate(_rows(file, batches)):
+        sound = row.pop(audio)
+        name, path = _recording(sound, f"{place}/{number}", root, own)
+        columns = {column: _named(features.get(column), value) for column, value in row.items()}
+        unlabelled.update(
+            column for column, value in columns.items() if value is None and row[column] is not None
+        )
+        name = str(columns.pop("id", None) or name)
+        yield make_utterance(name, path, columns, dropped=dropped, split=split)
+
+
+def _rows(file: Path, batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
+    while True:
+        with refuse_damaged_table(file):
+            batch = next(batches, None)
+            rows = None if batch is None else batch.to_pylist()
+        if rows is None:
+            return
+        yield from rows
 
 
 def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:

@@ -259,3 +259,57 @@ def test_columns_with_lists_are_counted_and_dates_kept() -> None:
     columns = {"votes": ["joy"], "day": date(2026, 1, 2), "speaker": None}
     utterance = make_utterance("a", Path("a.wav"), columns, dropped=dropped)
     assert (dropped, utterance.labels) == ({"votes": 1}, {"day": "2026-01-02"})
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_a_damaged_table_is_refused(tmp_path: Path, name: str) -> None:
+    pytest.importorskip("pyarrow")
+    (tmp_path / name).write_bytes(b"PAR1 damaged PAR1")
+    with pytest.raises(DataError, match=rf"{name}: cannot be read as Parquet or Arrow \(ArrowInvalid: "):
+        read(tmp_path)
+
+
+def test_a_single_parquet_file_is_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"path": ["a.wav"]}), tmp_path / "train.parquet")
+    (only,) = read(tmp_path / "train.parquet")
+    assert (only.id, only.path, only.split) == ("a", tmp_path / "a.wav", "train")
+
+
+@pytest.mark.parametrize(
+    "header", ["- a", "tables: [a]", "tables: {a: b}", "{", "tables: {a: {split_id: []}}"]
+)
+def test_a_malformed_header_of_audformat_is_refused(tmp_path: Path, header: str) -> None:
+    (tmp_path / "db.yaml").write_text(header)
+    with pytest.raises(DataError, match=r"db\.yaml: is no header of audformat"):
+        read(tmp_path)
+
+
+def test_audformat_reads_empty_tables_and_zero_days(tmp_path: Path) -> None:
+    (tmp_path / "db.yaml").write_text("tables: {a: {split_id: x}, b: }\nsplits: {x: }")
+    (tmp_path / "db.a.csv").write_text("file,start,end\na.wav,0 days,0 days 00:00:01.5\n")
+    (tmp_path / "db.b.csv").write_text("file,emotion\n")
+    (only,) = read(tmp_path)
+    assert (only.start, only.end, only.labels) == (0.0, 1.5, {"split_name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("emotion\njoy", "'a', row 1: has no 'file'"),
+        ("file\na.wav,b", "row 1: has no 'file', or too many cells"),
+        ("file,start,end\na.wav,x,1", "row 1: has the times x and 1"),
+    ],
+)
+def test_a_malformed_table_of_audformat_is_refused(tmp_path: Path, table: str, message: str) -> None:
+    (tmp_path / "db.yaml").write_text("tables: {a: {}}")
+    (tmp_path / "db.a.csv").write_text(table)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path)
+
+
+def test_a_wav_of_emobox_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"key": "a", "wav": 5}')
+    with pytest.raises(DataError, match="line 1: is no object with 'key' and the path 'wav'"):
+        read(tmp_path)
