@@ -6,11 +6,32 @@ ser extract -m seed=0,1,2,3 data=ravdess data.root=DIR hydra/launcher=joblib
 The second line starts four jobs, which share the work; the seed only numbers them.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ser.config.main import main
 from ser.config.settings import Train
+from ser.runs.sweep import read_statuses
+from ser.runs.sweep_tables import describe_state
+from ser.runs.tables import print_table
 
 
-@main("train", help=__doc__)
+def summarize(sweep_dir: Path, _: Sequence[str]) -> int:
+    """Print how each job ended, without a ranking, and return the number of jobs that have failed."""
+    statuses = read_statuses(sweep_dir)
+    rows = [
+        (
+            " ".join(status.get("overrides") or []),
+            str(folder.relative_to(sweep_dir)),
+            describe_state(folder, status),
+        )
+        for folder, status in statuses.items()
+    ]
+    print_table(f"{len(rows)} jobs in {sweep_dir}", ("overrides", "folder", "status"), rows)
+    return sum(status["status"] != "completed" for status in statuses.values())
+
+
+@main("train", help=__doc__, summarize=summarize)
 def extract(settings: Train) -> None:
     """Read the corpus as a training does, and print what is in the cache afterwards."""
     from ser.training import setup  # torch and all that: first the config must be right

@@ -1,8 +1,11 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
+from ser.runs.sweep import record_status
+from ser.scripts.extract import summarize
 from tests.commands import run
 
 
@@ -21,3 +24,20 @@ def test_features_are_computed_once_and_counted(tmp_path: Path) -> None:
     assert "Features are in features" in first
     assert run("ser", "extract", *words, cwd=tmp_path).stdout == first
     assert {path: path.stat().st_mtime_ns for path in notes} == notes
+
+
+def test_a_sweep_ends_with_its_jobs_and_no_ranking(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, status in enumerate(("completed", "failed")):
+        (tmp_path / str(number)).mkdir()
+        record_status(tmp_path / str(number), status, overrides=[f"seed={number}"])
+    assert summarize(tmp_path, ["ser", "extract"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert any("seed=0" in line and "completed" in line for line in lines)
+    assert any("seed=1" in line and "failed" in line for line in lines)
+    assert next(line for line in lines if "overrides" in line).split()[1::2] == [
+        "overrides",
+        "folder",
+        "status",
+    ]
