@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 
 from ser.audio.find import find_files
 from ser.audio.reader import AUDIO_SUFFIXES
@@ -91,21 +92,29 @@ def _read_lines(corpus: Corpus, file: Path, rows: dict[str, Row]) -> None:
     label = re.compile(corpus.label_line or "")
     vote = None if corpus.vote_line is None else re.compile(corpus.vote_line)
     row = Row()
-    for line in read_text(file).splitlines():
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if match := label.match(line):
             groups = match.groupdict()
             row = rows[groups.pop("id")] = Row(groups.pop("emotion"))
-            row.numbers = dict(_numbers(groups))
+            row.numbers = dict(_numbers(groups, f"{file}, line {number}"))
         elif vote is not None and (match := vote.match(line)) and match["vote"] in corpus.votes:
             row.votes[corpus.votes[match["vote"]]] += 1
 
 
 def _read_table(corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, Row]) -> None:
-    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), delimiter=table.separator)
+    reader = csv.DictReader(io.StringIO(read_text(file), newline=""), restval="", delimiter=table.separator)
     known = reader.fieldnames or []
     if table.vote is not None and table.vote not in known:
         return  # the layout of another release
-    needed = [table.emotion, table.speaker, table.text, table.split_column, *table.numbers.values()]
+    key_columns = [name for _, name, _, _ in Formatter().parse(table.key)]
+    needed = [
+        *key_columns,
+        table.emotion,
+        table.speaker,
+        table.text,
+        table.split_column,
+        *table.numbers.values(),
+    ]
     absent = [name for name in needed if name is not None and name not in known]
     if absent:
         raise DataError(
@@ -115,12 +124,12 @@ def _read_table(corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, R
     for cells in reader:
         key = _key(table.key.format_map(cells))
         if table.vote is None:
-            rows[key] = _row(table, cells, rows.get(key, Row()).votes)
+            rows[key] = _row(table, cells, rows.get(key, Row()).votes, f"{file}, line {reader.line_num}")
         elif (vote := _vote(table, cells[table.vote])) in corpus.votes:
             rows.setdefault(key, Row()).votes[corpus.votes[vote]] += 1
 
 
-def _row(table: LabelTable, cells: Mapping[str, str], votes: Counter[str]) -> Row:
+def _row(table: LabelTable, cells: Mapping[str, str], votes: Counter[str], where: str) -> Row:
     named = cells.get(table.split_column or "", "").strip()
     speaker = cells.get(table.speaker or "", "").strip()
     return Row(
@@ -128,7 +137,7 @@ def _row(table: LabelTable, cells: Mapping[str, str], votes: Counter[str]) -> Ro
         speaker=None if is_missing(speaker) or speaker.lower() == "unknown" else speaker,
         text=cells.get(table.text or "", "").strip() or None,
         split=table.split if table.split_column is None else table.splits.get(named, f"split {named}"),
-        numbers=dict(_numbers({name: cells[column] for name, column in table.numbers.items()})),
+        numbers=dict(_numbers({name: cells[column] for name, column in table.numbers.items()}, where)),
         votes=votes,
     )
 
@@ -145,8 +154,13 @@ def _vote(table: LabelTable, cell: str) -> str:
     return match[1].strip() if match else ""
 
 
-def _numbers(texts: Mapping[str, str | None]) -> Iterator[tuple[str, float]]:
+def _numbers(texts: Mapping[str, str | None], where: str) -> Iterator[tuple[str, float]]:
     """Yield the numbers; what is empty or NaN is not labelled."""
     for name, text in texts.items():
         if text and not is_missing(text):
-            yield name, float(text)
+            try:
+                yield name, float(text)
+            except ValueError as error:
+                raise DataError(
+                    f"{where}: {name} is {text!r}, expected a number such as 4.5. Correct it, or copy the file again."
+                ) from error

@@ -212,3 +212,33 @@ def test_a_table_without_a_column_names_it(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match=r"labels_consensus\.csv: has no column 'SpkrID', only 'FileName'"):
         read_corpus("msp_podcast", tmp_path)
+
+
+def test_a_table_without_its_key_column_names_it(tmp_path: Path) -> None:
+    tree(tmp_path, *FILES, Labels__labels_consensus_dot_csv="Name,EmoClass\na.wav,N\n")
+    with pytest.raises(DataError, match=r"has no column 'FileName', only 'Name', 'EmoClass'"):
+        read_corpus("msp_podcast", tmp_path)
+
+
+HEAD = ",".join(
+    [
+        "FileName",
+        "EmoClass",
+        "SpkrID",
+        "Split_Set",
+        *next(iter(CORPORA["msp_podcast"].tables)).numbers.values(),
+    ]
+)
+
+
+def test_a_number_with_a_comma_names_its_line(tmp_path: Path) -> None:
+    table = f'{HEAD}\nMSP-PODCAST_0001_0008.wav,N,1,Train,"4,5"\n'
+    tree(tmp_path, *FILES, Labels__labels_consensus_dot_csv=table)
+    with pytest.raises(DataError, match=r"labels_consensus\.csv, line 2: \w+ is '4,5', expected a number"):
+        read_corpus("msp_podcast", tmp_path)
+
+
+def test_a_short_row_has_no_label(tmp_path: Path) -> None:
+    tree(tmp_path, *FILES, Labels__labels_consensus_dot_csv=f"{HEAD}\nMSP-PODCAST_0001_0008.wav\n")
+    with pytest.raises(DataError, match="but no label files"):
+        read_corpus("msp_podcast", tmp_path)
