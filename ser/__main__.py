@@ -12,7 +12,7 @@ COMMANDS = {
     "compare": "compare runs and sweeps: 95% intervals, a test for each pair, plots",
     "ensemble": "average finished runs, with weights fitted on validation",
     "describe": "print speakers, classes, leaks and faults of a corpus, and draw some recordings",
-    "extract": "compute the features of a corpus into the cache, in several jobs at once if asked",
+    "extract": "compute the features of a corpus into the cache, also in several jobs at once",
     "validate": "check whether the course challenge would accept a file of predictions",
     "align": "find when each word of a transcript is spoken in its recording",
     "export": "write a streaming model as ONNX",
