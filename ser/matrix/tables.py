@@ -44,7 +44,9 @@ def summarize(sweep_dir: Path) -> int:
         print(f"Missing: {line}.")
     if missing:
         again = setting("hydra.sweep.dir", str(short(sweep_dir)))
-        print(f"Repeat the command with {again}, which runs again what failed and keeps the rest.")
+        print(
+            f"Repeat the command with {again}, which runs what failed or never started, and keeps the rest."
+        )
     print(f"Matrix: {short(sweep_dir / 'matrix.md')}, matrix.csv" + ", matrix.png" * bool(matrix.cells))
     return len(missing)
 

@@ -53,9 +53,10 @@ def describe(settings: Describe) -> None:
         print(f"label {label.raw}{of}: {label.utterances} utterances, {label.mapped or 'dropped'}")
     for line in (*splits.facts.remarks, *splits.facts.stamps):
         console.print(line, soft_wrap=True, highlight=False)
-    whole = read_manifest(settings)
-    if whole is None:
+    found = read_manifest(settings)
+    if found is None:
         return
+    whole, declared = found
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.audit:
@@ -69,7 +70,8 @@ def describe(settings: Describe) -> None:
     draw(splits.manifests["train"], settings.features, folder / "recordings.png", fields=fields)
     print(f"Recordings and their features: {short(folder / 'recordings.png')}")
     if settings.output is not None:
-        print(write_table(Path(settings.output), whole, settings.data.get("label")))
+        names = (settings.data.get("label") or "emotion",) if len(fields) < 2 else fields
+        print(write_table(Path(settings.output), whole, names, declared=declared))
 
 
 def refuse_output(settings: Describe) -> None:
@@ -83,9 +85,11 @@ def refuse_output(settings: Describe) -> None:
     path = Path(settings.output)
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{setting('output', settings.output)}: is no .csv. Set output=table.csv")
-    if path.is_dir() or not path.parent.is_dir():
+    if path.is_dir():
+        raise ConfigError(f"{setting('output', settings.output)}: is a folder. Give another file.")
+    if not path.parent.is_dir():
         raise ConfigError(
-            f"{setting('output', settings.output)}: is a folder, or in a folder that does not exist. Give another file."
+            f"{setting('output', settings.output)}: its folder does not exist. Make it, or give another file."
         )
     if path.exists() and not settings.overwrite:
         raise ConfigError(
@@ -93,8 +97,10 @@ def refuse_output(settings: Describe) -> None:
         )
 
 
-def read_manifest(settings: Train) -> Manifest | None:
-    """Return the utterances of the corpus with their labels after the label map; None if there are no recordings.
+def read_manifest(settings: Train) -> tuple[Manifest, Sequence[str]] | None:
+    """Return the utterances of the corpus with their labels after the label map, and the leaks that it declares.
+
+    None if there are no recordings.
 
     Raises:
         ConfigError: A table is to be written, but there are no recordings.
@@ -102,14 +108,15 @@ def read_manifest(settings: Train) -> Manifest | None:
     from ser.training import setup
 
     corpus = setup.build_corpus(settings, setup.example_target(settings.target))
+    declared = getattr(corpus, "declared_leaks", ())
     logging.disable(logging.WARNING)  # the splits were read from it, with the same warnings
     try:
         if hasattr(corpus, "labelled"):
             manifest: Manifest = corpus.labelled()[0]
-            return manifest
+            return manifest, declared
         if hasattr(corpus, "utterances"):
             recordings: Manifest = corpus.utterances()
-            return recordings
+            return recordings, declared
     finally:
         logging.disable(logging.NOTSET)
     if isinstance(settings, Describe) and settings.output is not None:
@@ -175,8 +182,17 @@ def advise(manifest: Manifest, labels: Sequence[str | None]) -> list[str]:
     return [f"Few speakers: one split says little. Test on each of them with {command}"]
 
 
-def write_table(path: Path, manifest: Manifest, label: str | None) -> str:
-    """Write the utterances as a table, and return the command that reads it."""
+def write_table(
+    path: Path, manifest: Manifest, labels: Sequence[str], *, declared: Sequence[str] = ()
+) -> str:
+    """Write the utterances as a table, and return the command that reads it.
+
+    Args:
+        path: The table.
+        manifest: The utterances.
+        labels: Label fields of the target.
+        declared: Leaks that the corpus declares.
+    """
     from ser.data.manifest_io import write_manifest
 
     files = [os.path.abspath(each.path) for each in manifest]  # noqa: PTH100  links are not resolved
@@ -185,8 +201,14 @@ def write_table(path: Path, manifest: Manifest, label: str | None) -> str:
     root = None if shared == here else Path(os.path.commonpath([os.path.dirname(file) for file in files]))  # noqa: PTH120
     write_manifest(path, manifest, root=root)
     words = [setting("data.path", path), *([] if root is None else [setting("data.root", root)])]
-    words += [setting("data.label", label)] * (label not in (None, "emotion"))
-    words += map(shell_word, kept_words(environment.typed_command()[1:]))
+    if len(labels) > 1:
+        words.append(setting("data.fields", [*labels]))
+    elif labels[0] != "emotion":
+        words.append(setting("data.label", labels[0]))
+    kept = kept_words(environment.typed_command()[1:])
+    if declared and not any(word.startswith("data.declared_leaks=") for word in kept):
+        words.append(setting("data.declared_leaks", [*declared]))
+    words += map(shell_word, kept)
     return f"Train on the table: {' '.join([*environment.program_words('train'), 'data=manifest', *words])}"
 
 

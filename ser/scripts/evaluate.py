@@ -97,6 +97,10 @@ def choose_output(settings: Evaluate, paths: list[Path], option: str) -> Path:
         run = paths[0] if paths[0].is_dir() else paths[0].parents[1] if is_best else paths[0].parent
         output = run / "evaluations" / name_of(settings, option)
     holds = [name for name in ("metrics.json", "config.yaml") if (output / name).is_file()]
+    if output.suffix in (".csv", ".json"):
+        raise ConfigError(
+            f"{setting('output', output)}: is written as a folder. Give one, such as output=FOLDER"
+        )
     if "config.yaml" in holds:
         raise ConfigError(f"{setting('output', output)}: is the folder of a run. Give another folder.")
     if holds and not settings.overwrite:

@@ -95,8 +95,11 @@ def test_the_written_table_is_read_back_equal(
     segment = Utterance("cut", first.path, start=0.5, end=1.25, speaker="s0", labels={"emotion": "joy"})
     corpus = Manifest((*corpus.utterances, segment), corpus.source)
     path = (tmp_path if inside else tmp_path_factory.mktemp("elsewhere")) / "table.csv"
-    command = write_table(path, corpus, "emotion")
+    command = write_table(path, corpus, ["emotion"])
     assert ("data.root=" in command) is not inside
+    command = write_table(path, corpus, ["valence", "activation"], declared=["text"])
+    assert "data.fields=[valence,activation]" in command.replace("'", "")
+    assert "data.declared_leaks=[text]" in command.replace("'", "")
     back = read_manifest(path, root=None if inside else tmp_path / "audio")
     assert [(u.id, u.speaker, u.labels, u.text, u.start, u.end) for u in back] == [
         (u.id, u.speaker, u.labels, u.text, u.start, u.end) for u in corpus

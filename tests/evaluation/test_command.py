@@ -83,6 +83,7 @@ def test_a_file_of_the_challenge_is_scored(folder: Path, challenge: Path) -> Non
     ("words", "message"),
     [
         (("model=lstm",), "model=lstm: is a setting of trainings"),
+        (("output=x.csv",), "output=x.csv: is written as a folder."),
         (("output=RUN",), "output=RUN: is the folder of a run. Give another folder."),
         (("ckpt=[RUN,RUN]",), "2 checkpoints have no folder in common. Set output=FOLDER."),
         (("by=[sexx]", "output=by"), "by=[sexx]: classes has no such column. Did you mean 'sex'?"),

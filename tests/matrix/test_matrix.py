@@ -108,7 +108,7 @@ def test_a_training_that_failed_is_named_with_its_reason(
     assert summarize(sweep) == 1
     printed = capsys.readouterr().out
     assert "Missing: b: failed: nothing left (b_00)." in printed
-    assert f"hydra.sweep.dir={sweep}, which runs again what failed" in printed
+    assert f"hydra.sweep.dir={sweep}, which runs what failed or never started" in printed
     assert "- b: failed: nothing left (b_00)" in (sweep / "matrix.md").read_text()
     assert {row for row, _ in table(sweep / "matrix.csv")} == {"a", "a+b"}
 
