@@ -244,7 +244,7 @@ def cut_into_windows(
             windows.append(replace(utterance, id=f"{utterance.id}#{number}", start=start, end=end))
         if length <= frames:
             windows.append(utterance)
-    return replace(manifest, utterances=tuple(windows)), store.cut(frames)
+    return Manifest(tuple(windows), manifest.source), store.cut(frames)
 
 
 def speaker_names(manifest: Manifest) -> list[str] | None:
@@ -313,7 +313,7 @@ class FolderCorpus(AudioCorpus):
         if self.speaker is None:
             return manifest
         found = tuple(_with_speaker(utterance, self.speaker) for utterance in manifest)
-        return replace(manifest, utterances=found)
+        return Manifest(found, manifest.source)
 
 
 class ManifestCorpus(AudioCorpus):

@@ -5,7 +5,7 @@ corpus.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ser.errors import DataError, setting
@@ -69,12 +69,10 @@ class Manifest:
     Args:
         utterances: Utterances, N, with unique ids.
         source: File or folder they come from, as the user gave it; for messages.
-        takes_speaker_pattern: Whether data.speaker can find speakers in file names; for messages.
     """
 
     utterances: tuple[Utterance, ...]
     source: str
-    takes_speaker_pattern: bool = False
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -84,7 +82,7 @@ class Manifest:
 
     def select(self, indices: Iterable[int]) -> "Manifest":
         """Select the utterances at these indices, in this order."""
-        return replace(self, utterances=tuple(self.utterances[index] for index in indices))
+        return Manifest(tuple(self.utterances[index] for index in indices), self.source)
 
 
 def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str) -> None:
@@ -110,7 +108,7 @@ def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str)
 
 def speaker_remedy(manifest: Manifest, columns: str) -> str:
     """Return how to add missing speakers, as the beginning of a sentence."""
-    if not manifest.takes_speaker_pattern:
+    if not Path(manifest.source).is_dir():
         return f"Fill in {columns}"
     pattern = setting("data.speaker", "(.+)_[0-9]+")
     return f"Set data.speaker to a pattern of the speaker in file names, as in {pattern} for s1_07.wav"

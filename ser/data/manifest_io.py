@@ -97,7 +97,7 @@ def read_folder(root: str | Path, *, label: str = "label", needs_labels: bool = 
         Utterance(recording_name(place), file, labels={label: place.parts[0]} if len(place.parts) > 1 else {})
         for place, file in zip(inside, files, strict=True)
     )
-    manifest = Manifest(tuple(utterances), str(root), takes_speaker_pattern=True)
+    manifest = Manifest(tuple(utterances), str(root))
     refuse_duplicates(manifest, [str(place) for place in inside], remedy="Rename or remove one of them.")
     return manifest
 
