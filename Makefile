@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install train test test-all lint type format clean
+.PHONY: help install train test test-all docs lint type format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,6 +26,9 @@ test: lint type $(INSTALLED)  ## lint, types, and the tests that take minutes at
 
 test-all: lint type $(INSTALLED)  ## every test that this machine can run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile many
+
+docs: $(INSTALLED)  ## the pages as a site: build/docs/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
 
 lint: $(INSTALLED)  ## style and layout of the code
 	$(BIN)/ruff check .
