@@ -17,7 +17,7 @@ from ser.batch import Padded
 from ser.embeddings.base import SERAB, Embedder
 from ser.errors import CheckpointError, ConfigError, did_you_mean, setting
 from ser.pretrained.audio_ntt import AudioNTT
-from ser.pretrained.log_mel import LogMelNetwork
+from ser.pretrained.log_mel import LogMelNetwork, utterance_moments
 from ser.pretrained.networks import build_for_weights, find_misfit, read_encoder
 
 Statistics = Literal["corpus", "published", "stored", "clip"] | Sequence[float]
@@ -84,7 +84,7 @@ class _LogMelEmbedder(Embedder):
     def encode(self, features: Padded) -> Tensor:
         """Embed log-mels [B, T, 64] to [B, D]."""
         if self.statistics == "clip":
-            mean, std = _moments(features)
+            mean, std = utterance_moments(features)
         elif self.mean.isnan():
             raise RuntimeError("statistics are not known yet: call fit() first")
         else:
@@ -153,16 +153,6 @@ def corpus_statistics(train: Iterable[Tensor]) -> tuple[float, float]:
         )
     mean, std = moments.mean(0).tolist()
     return mean, std
-
-
-def _moments(features: Padded) -> tuple[Tensor, Tensor]:
-    """Compute mean and deviation [B, 1, 1] of the log-mels [B, T, F] of each recording; that of silence is 1."""
-    real, values = features.mask.unsqueeze(-1), features.values.double()
-    count = features.lengths[:, None, None] * values.shape[-1]
-    mean = values.where(real, 0).sum((1, 2), True) / count
-    squares = (values - mean).square().where(real, 0).sum((1, 2), True)
-    std = (squares / count).sqrt()
-    return mean.float(), std.where(std > 0, 1).float()
 
 
 def load_network(path: str | Path) -> LogMelNetwork:

@@ -10,7 +10,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ser.checkpoints import checkpoint
-from ser.errors import CheckpointError
+from ser.errors import CheckpointError, ConfigError
 from ser.export.write import check_folder, written_whole
 from ser.files import write_atomic
 from ser.pretrained.log_mel_input import LogMelInput
@@ -103,6 +103,11 @@ def find_log_mel_encoder(encoder: Any) -> LogMelEncoder | None:
     reader = getattr(encoder, "network", None)
     if not isinstance(reader, LogMelInput):
         return None
+    if reader.mels.statistics == "utterance":
+        raise ConfigError(
+            "format=encoder: a folder of AudioNTT or CvT holds a mean and a deviation of log-mels, and this model "
+            "normalises each utterance by itself. Train with model.statistics=corpus."
+        )
     features = {"_target_": "ser.features.LogMel", **encoder.architecture["extractor"]["features"]}
     return LogMelEncoder(reader.model, features, float(reader.mels.mean), float(reader.mels.std))
 

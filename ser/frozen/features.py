@@ -16,7 +16,7 @@ from ser.features.extractors import Extractor
 from ser.features.framing import Framing
 from ser.frozen.weights import encoder_of, kept_weights, read_weights
 from ser.pretrained.encoder import PretrainedEncoder
-from ser.pretrained.folder import read_architecture
+from ser.pretrained.folder import read_architecture, with_utterance_statistics
 
 Layer = int | Literal["last", "all"]
 Pool = Literal["none", "mean_std"]
@@ -31,7 +31,9 @@ class PretrainedFeatures(Extractor):
         layer: Hidden state: output of the encoder (`last`), one of them (0 is the input of the first transformer
             layer, 1 its output, and so on), or `all` of L, side by side.
         pool: `none` for every step, or `mean_std` for one step: mean and deviation over time of each hidden state.
-        precision: Type in which steps are stored; statistics are always float32.
+        precision: Type in which steps are stored; those of `mean_std` are always float32.
+        statistics: Mean and deviation by which AudioNTT and CvT normalise log-mels: those of their folder (`own`), or
+            of each utterance, which published files need.
         sample_rate: Sample rate in Hz; None for that of the encoder, which is the only one that it takes.
         architecture: Settings of the encoder, which a checkpoint stores; None reads the folder's.
         weights: Digest of the weights, which a checkpoint stores; None reads the folder's.
@@ -48,6 +50,7 @@ class PretrainedFeatures(Extractor):
         layer: Layer = "last",
         pool: Pool = "none",
         precision: Literal["float16", "float32"] = "float16",
+        statistics: Literal["own", "utterance"] = "own",
         sample_rate: int | None = None,
         architecture: Mapping[str, Any] | None = None,
         weights: str | None = None,
@@ -58,11 +61,13 @@ class PretrainedFeatures(Extractor):
             )
         with _named_features():
             known = dict(architecture or read_architecture(str(path)))
+            if statistics == "utterance":
+                known = with_utterance_statistics(known, "features.statistics")
             outline = _outline(json.dumps(known))
         if outline.needs_fit:
             raise ConfigError(
-                f"{setting('features.path', path)}: published weights have no mean and deviation of log-mels, which a "
-                "training computes from its corpus. Give an encoder folder that has them: features.path=FOLDER."
+                f"{setting('features.path', path)}: published weights have no mean and deviation of log-mels. "
+                "Set features.statistics=utterance, or give an encoder folder that has them: features.path=FOLDER."
             )
         rate = int(known["extractor"]["sampling_rate"])
         if sample_rate not in (None, rate):

@@ -12,7 +12,13 @@ from ser.batch import Padded
 from ser.errors import ConfigError
 from ser.hugging_face.folder import Tensors, describe_files, without_mask_vector
 from ser.models.base import Encoder
-from ser.pretrained.folder import find_folder, make_encoder, num_hidden_layers, read_architecture
+from ser.pretrained.folder import (
+    find_folder,
+    make_encoder,
+    num_hidden_layers,
+    read_architecture,
+    with_utterance_statistics,
+)
 from ser.pretrained.log_mel_input import LogMelInput
 from ser.pretrained.lora import add_lora, merge_lora
 from ser.pretrained.masking import TimeMask
@@ -53,7 +59,7 @@ class PretrainedEncoder(Encoder):
             the network's own vector where it was pre-trained with one, else by 0.
         mask_time_length: Number of steps of a masked span.
         statistics: Mean and deviation by which AudioNTT and CvT normalise log-mels: those of their folder (`own`),
-            which published files do not have, or those of the training split (`corpus`).
+            which published files do not have, those of the training split (`corpus`), or of each utterance.
         architecture: Settings of encoder and feature extractor, which a checkpoint stores; None reads the folder's.
 
     Raises:
@@ -79,7 +85,7 @@ class PretrainedEncoder(Encoder):
         checkpoint_gradients: bool = False,
         mask_time_prob: float = 0.0,
         mask_time_length: int = 10,
-        statistics: Literal["own", "corpus"] = "own",
+        statistics: Literal["own", "corpus", "utterance"] = "own",
         architecture: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -96,6 +102,8 @@ class PretrainedEncoder(Encoder):
                     "model.path=null: names no folder. Give one, such as model.path=WHISPER_FOLDER."
                 )
             architecture = read_architecture(path)
+        if statistics == "utterance":
+            architecture = with_utterance_statistics(architecture, "model.statistics")
         self.architecture = json.loads(json.dumps(architecture))
         available = num_hidden_layers(self.architecture)
         num_layers = _count_used_layers(layer, available)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ser.archive import read_archive
-from ser.errors import CheckpointError, first_line, setting
+from ser.errors import CheckpointError, ConfigError, first_line, setting
 from ser.features.extractors import SERAB
 from ser.hugging_face.folder import FAMILIES, count_layers, load_network, make_network, read_settings
 from ser.hugging_face.hub import download
@@ -58,6 +58,24 @@ def read_architecture(path: str) -> dict[str, Any]:
     return read_settings(path, kind)
 
 
+def with_utterance_statistics(architecture: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return the settings of an encoder that normalises log-mels by mean and deviation of each utterance.
+
+    Args:
+        architecture: Settings from `read_architecture`.
+        key: Setting that asks for it, for messages.
+
+    Raises:
+        ConfigError: It is no network of log-mels.
+    """
+    if architecture["config"]["model_type"] not in NETWORKS:
+        raise ConfigError(
+            f"{key}=utterance: is for {' and '.join(NETWORKS)}; other encoders normalise their input themselves. "
+            f"Leave out {key}."
+        )
+    return {**architecture, "extractor": {**architecture["extractor"], "statistics": "utterance"}}
+
+
 def num_hidden_layers(architecture: Mapping[str, Any]) -> int:
     """Return the number of layers whose outputs are hidden states beside the first."""
     config = architecture["config"]
@@ -79,7 +97,8 @@ def make_encoder(architecture: Mapping[str, Any], num_layers: int, path: str | N
     if config["model_type"] in NETWORKS:
         network = build_network(config) if path is None else _read_own(path).network
         features = {"_target_": SERAB["_target_"], **extractor["features"]}
-        return LogMelInput(network, features, mean=extractor.get("mean"), std=extractor.get("std"))
+        mean, std, statistics = (extractor.get(key) for key in ("mean", "std", "statistics"))
+        return LogMelInput(network, features, mean=mean, std=std, statistics=statistics or "own")
     model = make_network(config, num_layers) if path is None else load_network(path, config, num_layers)
     return (Whisper if config["model_type"] == "whisper" else Wav2Vec)(model, extractor)
 

@@ -84,6 +84,16 @@ def real_columns(image: Tensor, lengths: Tensor) -> Tensor:
     return (steps < lengths[:, None])[:, None, None]
 
 
+def utterance_moments(log_mels: Padded) -> tuple[Tensor, Tensor]:
+    """Compute mean and deviation [B, 1, 1] of the log-mels [B, T, F] of each utterance; that of silence is 1."""
+    real, values = log_mels.mask.unsqueeze(-1), log_mels.values.double()
+    count = log_mels.lengths[:, None, None] * values.shape[-1]
+    mean = values.where(real, 0).sum((1, 2), True) / count
+    squares = (values - mean).square().where(real, 0).sum((1, 2), True)
+    std = (squares / count).sqrt()
+    return mean.float(), std.where(std > 0, 1).float()
+
+
 def zero_padding(image: Tensor, lengths: Tensor | None) -> Tensor:
     """Set padding of [B, C, F, T] to 0, so that the next convolution reads zeros there, as if it were alone."""
     return image if lengths is None else image * real_columns(image, lengths)

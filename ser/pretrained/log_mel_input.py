@@ -1,7 +1,7 @@
 """Networks of log-mels that read waveforms: AudioNTT and CvT as encoders to fine-tune."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,28 +11,34 @@ from ser.config.instantiate import build
 from ser.features.extractors import LogMel
 from ser.hugging_face.layers import Mask, RepeatShort
 from ser.precision import KeepsPrecision, in_float32
-from ser.pretrained.log_mel import LogMelNetwork
+from ser.pretrained.log_mel import LogMelNetwork, utterance_moments
+
+MelStatistics = Literal["own", "utterance"]
 
 _SMALLEST_STD = 1e-5  # log-mels of digital silence alone have no deviation
 
 
 class NormalizedLogMels(KeepsPrecision):
-    """Compute log-mels of waveforms, minus a mean and divided by a deviation of the corpus.
+    """Compute log-mels of waveforms, minus a mean and divided by a deviation.
 
     Args:
         features: Spec of the extractor of the log-mels.
         mean: Mean of the log-mels; None if `fit` computes both.
         std: Deviation of the log-mels; None likewise.
+        statistics: Whether these are used (`own`), or mean and deviation of each utterance.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, features: Mapping[str, Any], mean: float | None, std: float | None) -> None:
+    def __init__(
+        self, features: Mapping[str, Any], mean: float | None, std: float | None, statistics: MelStatistics
+    ) -> None:
         super().__init__()
         with torch.device("cpu"):  # not on `meta`, where a checkpoint's model is built first
             self.extractor: LogMel = build(features, slot="features").to_float32()
-        self.needs_fit = mean is None or std is None
+        self.statistics = statistics
+        self.needs_fit = statistics == "own" and (mean is None or std is None)
         self.register_buffer("mean", torch.tensor(torch.nan if mean is None else mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(torch.nan if std is None else std, dtype=torch.float32))
 
@@ -65,7 +71,9 @@ class NormalizedLogMels(KeepsPrecision):
         """Map waveforms [B, samples, 1] to [B, T, F] float32; padding is 0."""
         with in_float32(audio.values.device):
             mels: Padded = self.extractor(audio.with_values(audio.values.float()))
-            return mels.with_values((mels.values - self.mean) / self.std).zeroed()
+            own = (self.mean, self.std)
+            mean, std = utterance_moments(mels) if self.statistics == "utterance" else own
+            return mels.with_values((mels.values - mean) / std).zeroed()
 
 
 class LogMelInput(nn.Module):
@@ -76,14 +84,21 @@ class LogMelInput(nn.Module):
         features: Spec of the extractor of its log-mels.
         mean: Mean of the log-mels; None for that of the training split.
         std: Deviation of the log-mels; None likewise.
+        statistics: See `NormalizedLogMels`.
     """
 
     def __init__(
-        self, model: LogMelNetwork, features: Mapping[str, Any], *, mean: float | None, std: float | None
+        self,
+        model: LogMelNetwork,
+        features: Mapping[str, Any],
+        *,
+        mean: float | None,
+        std: float | None,
+        statistics: MelStatistics = "own",
     ) -> None:
         super().__init__()
         self.model = model
-        self.mels = NormalizedLogMels(features, mean, std)
+        self.mels = NormalizedLogMels(features, mean, std, statistics)
         self.out_dim = model.out_dim
         self.subsampling = model.subsampling * self.mels.extractor.framing.shift
         self.save_memory = False

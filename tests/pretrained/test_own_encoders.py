@@ -11,6 +11,7 @@ from ser.checkpoints.checkpoint import rebuild
 from ser.config.instantiate import build
 from ser.embeddings.byol import BYOLS, corpus_statistics
 from ser.errors import CheckpointError, ConfigError
+from ser.export.encoder import find_log_mel_encoder
 from ser.features.extractors import SERAB
 from ser.frozen import PretrainedFeatures
 from ser.pretrained import AudioNTT, CvT, PretrainedEncoder
@@ -147,11 +148,48 @@ def test_files_without_such_weights_are_refused(weights: str, tmp_path: Path) ->
 
 def test_frozen_features_need_statistics(weights: str, tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"^features.path=\S+: published weights have no mean and deviation"
+        ConfigError,
+        match=r"^features.path=\S+: published weights have no .* Set features.statistics=utterance, or",
     ):
         PretrainedFeatures(path=weights)
     features = PretrainedFeatures(path=write(tmp_path / "own", "cvt"))
     assert features(waveforms(8000, 5000).zeroed()).values.isfinite().all()
+
+
+def test_statistics_of_an_utterance_remove_its_loudness(weights: str) -> None:
+    encoder = PretrainedEncoder(1, path=weights, statistics="utterance").eval()
+    audio = waveforms(16_000, 12_000)
+    mels = build(SERAB, slot="features")(audio)
+    with torch.no_grad():
+        found = encoder(audio)
+        for row, length in enumerate(mels.lengths.tolist()):
+            own = mels.values[row, :length]
+            normal = (own - own.mean()) / own.std(correction=0)
+            expected = encoder.network.model(Padded.collate([normal])).values[0]
+            steps = int(found.lengths[row])
+            torch.testing.assert_close(found.values[row, :steps], expected[:steps], atol=1e-4, rtol=1e-3)
+        quiet = encoder(audio.with_values(0.1 * audio.values))
+    torch.testing.assert_close(quiet.values, found.values, atol=1e-2, rtol=1e-2)
+    assert not encoder.needs_fit
+
+
+def test_frozen_features_take_statistics_of_utterances(weights: str) -> None:
+    features = PretrainedFeatures(path=weights, statistics="utterance")
+    again = PretrainedFeatures(**features.portable({"statistics": "utterance"}))
+    audio = waveforms(8000, 5000).zeroed()
+    torch.testing.assert_close(again(audio).values, features(audio).values)
+    assert features(audio).values.isfinite().all()
+
+
+def test_statistics_of_utterances_are_refused(weights: str) -> None:
+    encoder = PretrainedEncoder(1, path=weights, statistics="utterance")
+    with pytest.raises(ConfigError, match=r"format=encoder: .* Train with model.statistics=corpus\."):
+        find_log_mel_encoder(encoder)
+    known = {"config": {"model_type": "whisper"}, "extractor": {}}
+    with pytest.raises(
+        ConfigError, match=r"^features.statistics=utterance: .* Leave out features.statistics\."
+    ):
+        PretrainedFeatures(path="x", architecture=known, statistics="utterance")
 
 
 def test_published_weights_are_trained_on(recordings: Path, tmp_path: Path, weights: str) -> None:
