@@ -112,7 +112,9 @@ class ShardCache:
         """
         shards = dict(enumerate(found))
         missing = [index for index, shard in shards.items() if shard is None]
-        self._known = self._find_rows({digest for index in missing for digest in parts[index]}, len(missing))
+        wanted = {digest for index in missing for digest in parts[index]}
+        used = {self._note(part) for part, shard in zip(parts, found, strict=True) if shard is not None}
+        self._known = self._find_rows(wanted, len(missing), used)
         for wait in (False, True):
             for index in missing:
                 if shards[index] is None:
@@ -158,15 +160,18 @@ class ShardCache:
             write_atomic(self._note(noted), json.dumps(note))
         return Shard(store, remarks)
 
-    def _find_rows(self, wanted: set[str], missing: int) -> dict[str, tuple[Store | None, int, Any]]:
-        """Find utterances in all shards: the store, the row in it, and the remark of each.
+    def _find_rows(
+        self, wanted: set[str], missing: int, used: set[Path]
+    ) -> dict[str, tuple[Store | None, int, Any]]:
+        """Find utterances in other shards: the store, the row in it, and the remark of each.
 
         Args:
             wanted: Digests of the utterances.
             missing: Number of shards that will be written, and mapped beside those found here.
+            used: Notes of shards that hold other utterances of the same corpus.
         """
         found: dict[str, tuple[Store | None, int, Any]] = {}
-        paths = sorted(self._folder.glob(f"{self._kind}-*.json")) if wanted else []
+        paths = sorted({*self._folder.glob(f"{self._kind}-*.json")} - used) if wanted else []
         notes = [
             note for note in map(self._read_note, paths) if note and not wanted.isdisjoint(note["digests"])
         ]
@@ -318,10 +323,10 @@ def _state(files: Sequence[Path]) -> State:
     return [file_state(path) for path in files]
 
 
-def file_state(path: Path) -> list[int] | None:
+def file_state(path: str | Path) -> list[int] | None:
     """Return size and times of a file, or None if it does not exist."""
     try:
-        stat = path.stat()
+        stat = os.stat(path)  # noqa: PTH116  Path.stat takes twice as long, and a corpus has many files
     except OSError:
         return None
     # Including the change time: `cp -p` and `mv` can bring other content of the same size and modification time.
