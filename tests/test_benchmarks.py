@@ -18,7 +18,7 @@ from ser.corpora.challenge_reader import read_challenge
 from tests.commands import warm_python
 from tests.conftest import REPOSITORY
 
-QUICK = ["ingest", "padding", "features", "lstm"]
+QUICK = ["ingest", "padding", "features", "lstm", "audit"]
 SLOW = ["start", "train", "predict", "streaming", "growth", "alignment"]
 
 
