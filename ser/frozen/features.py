@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -17,9 +18,10 @@ from ser.features.framing import Framing
 from ser.frozen.weights import encoder_of, kept_weights, read_weights
 from ser.pretrained.encoder import PretrainedEncoder
 from ser.pretrained.folder import read_architecture, with_utterance_statistics
+from ser.pretrained.log_mel import pool_steps
 
 Layer = int | Literal["last", "all"]
-Pool = Literal["none", "mean_std"]
+Pool = Literal["none", "mean_std", "mean_max"]
 
 
 class PretrainedFeatures(Extractor):
@@ -30,8 +32,9 @@ class PretrainedFeatures(Extractor):
             weights.
         layer: Hidden state: output of the encoder (`last`), one of them (0 is the input of the first transformer
             layer, 1 its output, and so on), or `all` of L, side by side.
-        pool: `none` for every step, or `mean_std` for one step: mean and deviation over time of each hidden state.
-        precision: Type in which steps are stored; those of `mean_std` are always float32.
+        pool: `none` for every step, or one step for an utterance: mean and deviation over time of each hidden state
+            (`mean_std`), or the mean plus the maximum (`mean_max`), with which AudioNTT is pre-trained.
+        precision: Type in which steps are stored; what `pool` computes is always float32.
         statistics: Mean and deviation by which AudioNTT and CvT normalise log-mels: those of their folder (`own`), or
             of each utterance, which published files need.
         sample_rate: Sample rate in Hz; None for that of the encoder, which is the only one that it takes.
@@ -89,7 +92,8 @@ class PretrainedFeatures(Extractor):
         self.num_states = num_states
         self.architecture = known
         self.layer = layer
-        self.pools_time = pool == "mean_std"
+        self._pool = POOLS.get(pool)
+        self.pools_time = self._pool is not None
         self.stores_half = precision == "float16" and not self.pools_time
         self._path, self._weights = path, weights
         self._num_layers = layer if isinstance(layer, int) else None
@@ -131,8 +135,8 @@ class PretrainedFeatures(Extractor):
         with encoder_of(self.weights, self.architecture, self._num_layers, device) as encoder:
             states, lengths = encoder.hidden_states(waveforms.with_values(waveforms.values.float()))
             chosen = states if self.layer == "all" else states[-1:]
-            if self.pools_time:
-                pooled = [mean_and_deviation(Padded(state, lengths)) for state in chosen]
+            if self._pool is not None:
+                pooled = [self._pool(Padded(state, lengths)) for state in chosen]
                 return Padded(torch.cat(pooled, -1)[:, None], torch.ones_like(lengths))
             return Padded(torch.cat(chosen, -1), lengths).zeroed()
 
@@ -162,6 +166,12 @@ def mean_and_deviation(steps: Padded) -> Tensor:
     mean = values.where(real, 0).sum(1) / count
     squares = (values - mean[:, None]).square().where(real, 0).sum(1)
     return torch.cat([mean, (squares / count).sqrt()], -1).float()
+
+
+POOLS: Mapping[str, Callable[[Padded], Tensor]] = MappingProxyType(
+    {"mean_std": mean_and_deviation, "mean_max": partial(pool_steps, pooling="mean_max")}
+)
+"""Functions that make one step [B, D'] of the steps [B, T, D] of an utterance."""
 
 
 class _Outline:

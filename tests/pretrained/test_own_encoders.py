@@ -181,6 +181,15 @@ def test_frozen_features_take_statistics_of_utterances(weights: str) -> None:
     assert features(audio).values.isfinite().all()
 
 
+def test_mean_plus_maximum_is_that_of_the_embedder(weights: str) -> None:
+    audio, embedder = waveforms(40_000, 16_000).zeroed(), BYOLS(weights, statistics="clip")
+    found = PretrainedFeatures(path=weights, statistics="utterance", pool="mean_max")(audio)
+    with torch.no_grad():
+        for row in range(2):
+            expected = embedder.encode(embedder.extractor(alone(audio, row)))
+            torch.testing.assert_close(found.values[row], expected, atol=1e-4, rtol=1e-3)
+
+
 def test_statistics_of_utterances_are_refused(weights: str) -> None:
     encoder = PretrainedEncoder(1, path=weights, statistics="utterance")
     with pytest.raises(ConfigError, match=r"format=encoder: .* Train with model.statistics=corpus\."):
