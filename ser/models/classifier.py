@@ -17,6 +17,7 @@ from ser.models.pooling import Pooling
 
 _MOMENTUM = 0.05  # of each vector; 20 vectors of a group have two thirds of the weight
 _SMALLEST_VARIANCE = 1e-6
+_LEAST_VARIANCE = 1e-7  # of a running variance beyond its first value, which float32 carries with this error
 
 
 class GroupZScores(nn.Module):
@@ -166,14 +167,25 @@ class Head(nn.Module):
 
 
 class _Norm(nn.BatchNorm1d):
-    """Batch norm that uses its running statistics for a batch of one, which has no variance."""
+    """Batch norm that uses its running statistics for a batch of one, which has no variance.
+
+    A unit that is constant in training is not scaled by its missing variance: on another corpus, where it may vary,
+    it would outweigh all others.
+    """
 
     def forward(self, embedding: Tensor) -> Tensor:
-        if len(embedding) > 1:
+        if self.training and len(embedding) > 1:
             return super().forward(embedding)
         return functional.batch_norm(
-            embedding, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            embedding, self.running_mean, self._variance(), self.weight, self.bias, eps=self.eps
         )
+
+    def _variance(self) -> Tensor:
+        """Return the running variance, 1 for units whose variance was always zero."""
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        start = (1 - (self.momentum or 0.0)) ** self.num_batches_tracked  # what is left of the first value, 1
+        return self.running_var.where((self.running_var - start).abs() > _LEAST_VARIANCE, 1)
 
 
 class Classifier(nn.Module):

@@ -88,3 +88,14 @@ def test_what_no_stream_can_know_is_refused(options: dict[str, Any], words: str)
 def test_an_unknown_alignment_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"frontend\.delta_align=causl: .*Did you mean 'causal'"):
         Frontend(3, delta_align="causl")  # type: ignore[arg-type]
+
+
+def test_feature_constant_in_training_is_not_scaled() -> None:
+    frontend = Frontend(3)
+    train = torch.tensor([0.0, 0.3, 5.0]) * torch.ones(500, 3)
+    train[:, 2] += torch.randn(500)
+    frontend.fit(train.split(100))
+    other = Padded(torch.tensor([[[0.07, 0.3, 7.0]]]), torch.tensor([1]))
+    found = frontend(other).values[0, 0]
+    expected = (7.0 - train[:, 2].mean()) / train[:, 2].std(correction=0)
+    torch.testing.assert_close(found, torch.tensor([0.07, 0.0, float(expected)]), atol=1e-4, rtol=1e-4)
