@@ -1,7 +1,10 @@
 """Every command of the README runs, on small data; every command of the other pages composes."""
 
+import argparse
+import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -160,6 +163,45 @@ def compose(words: list[str]) -> None:
     read_command(expand_repeats(arguments, app, lambda _: Folds(1, "the first")), app)
 
 
+WITHOUT_HYDRA = ("validate", "serab-compare", "ensemble", "compare")
+
+
+def parse(words: list[str]) -> None:
+    """Parse the arguments of a command that is not of Hydra, up to where it would read files."""
+    script = importlib.import_module(f"ser.scripts.{words[0].replace('-', '_')}")
+
+    class ParsedError(Exception):
+        pass
+
+    def stop(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+        assert PARSE(parser, arguments)
+        raise ParsedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        with pytest.raises(ParsedError):
+            getattr(script, words[0].replace("-", "_"))(words[1:])
+
+
+PARSE = argparse.ArgumentParser.parse_args
+
+
+def check_other_program(words: list[str]) -> None:
+    """Check the command of a program of others: its targets, extras and modules exist."""
+    if words[0] == "make":
+        assert f"\n{words[1]}:" in (REPOSITORY / "Makefile").read_text()
+    elif words[0] == "pip":
+        extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"][
+            "optional-dependencies"
+        ]
+        (named,) = re.findall(r"\[(.*)\]", words[-1])
+        assert {*named.split(",")} <= {*extras}
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2])
+    else:
+        assert words[0] in ("tensorboard", "mlflow", "wandb"), words
+
+
 @pytest.mark.parametrize("command", OTHERS.values(), ids=[*OTHERS])
 def test_commands_of_the_pages_compose(command: str, places: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(places)
@@ -170,19 +212,38 @@ def test_commands_of_the_pages_compose(command: str, places: Path, monkeypatch: 
     elif script := next((word for word in words if word in ("train.py", "predict.py")), None):
         words = [script.removesuffix(".py"), *words[words.index(script) + 1 :]]
     else:
-        assert words[0] in ("pip", "make", "tensorboard", "mlflow", "wandb") or words[:2] == [
-            "python",
-            "-m",
-        ], command
+        check_other_program(words)
         return
-    if (
-        words[0] in ("validate", "serab-compare", "ensemble", "compare")
-        or "--config-dir" in words
-        or "mypackage" in command
-    ):
+    if words[0] in WITHOUT_HYDRA:
+        parse(words)
+        return
+    if "--config-dir" in words or "mypackage" in command:
         return  # test_extending runs those of a user's own package
     for job in jobs_of([word for word in words if word != "resume=RUN"]):
         compose(job)
+
+
+def test_blocks_of_code_are_in_a_language_that_a_test_reads() -> None:
+    """Blocks without a language show files or output; python and yaml are run by the tests of these pages."""
+    found: dict[str, set[str]] = {}
+    for page in PAGES:
+        for language in re.findall(r"^```(\w+)$", page.read_text(), re.MULTILINE):
+            found.setdefault(language, set()).add(page.name)
+    assert {*found} == {"sh", "python", "yaml"}
+    in_inference = {"README.md", "python.md", "streaming.md"}
+    assert found["python"] == {*in_inference, "frozen.md", "extending.md", "serab.md"}
+    assert found["yaml"] == {"extending.md", "serab.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_output_that_a_page_shows_is_printed(page: Path, tmp_path: Path) -> None:
+    """Of blocks that begin with `$ command`; `...` stands for anything."""
+    for block in re.findall(r"^```\n\$ (.*?)```", page.read_text(), re.DOTALL | re.MULTILINE):
+        command, expected = block.split("\n", 1)
+        words = shlex.split(command)
+        assert words[0] == "python"
+        printed = run(words[1], *words[2:], cwd=tmp_path, code=1).stderr
+        assert re.fullmatch(re.escape(expected).replace(r"\.\.\.", ".*"), printed)
 
 
 @pytest.mark.parametrize("row", SETTINGS)

@@ -12,6 +12,7 @@ from ser.errors import CheckpointError, ConfigError, DataError
 from ser.pretrained.audio_ntt import AudioNTT
 from ser.pretrained.cvt import CvT
 from ser.pretrained.networks import LogMelEncoder, write_encoder
+from tests.commands import documented
 from tests.embeddings.test_embeddings import SERAB, save_checkpoint, save_transformer, speech
 
 
@@ -121,3 +122,12 @@ def test_audio_of_one_dimension_is_refused(tmp_path: Path) -> None:
         get_scene_embeddings(clips(0)[0], model)
     with pytest.raises(DataError, match="has less than one sample"):
         get_timestamp_embeddings(clips(0), model, 400, 0)
+
+
+def test_the_code_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_byol(tmp_path / "ENCODER")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {"audio": clips(0, 1)}
+    exec(documented("frozen.md", "python"), found)
+    assert found["scenes"].shape == (2, found["model"].scene_embedding_size)
+    assert found["steps"].shape == (*found["times_ms"].shape, found["model"].timestamp_embedding_size)

@@ -16,6 +16,7 @@ from ser.checkpoints import checkpoint
 from ser.errors import CheckpointError, ConfigError, DataError, SerError
 from tests.commands import run
 from tests.conftest import REPOSITORY
+from tests.inference import test_curves
 from tests.inference.test_stream import FRAMES, MODELS, RATE, UTTERANCES, spec_of_features, speech_like
 
 soundfile = pytest.importorskip("soundfile")
@@ -289,6 +290,8 @@ def test_the_code_of_a_page_runs(
     assert blocks
     (tmp_path / "RUN").symlink_to(trained)
     (tmp_path / "speech.wav").symlink_to(next(iter(waveforms)))
+    (tmp_path / "x.wav").symlink_to([*waveforms][-1])  # 2 s
+    test_curves.write_run(tmp_path / "CONVERSATIONS")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"microphone": np.array_split(speech_like(1.0).numpy(), 5)}
     for block in blocks:
