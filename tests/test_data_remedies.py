@@ -135,6 +135,11 @@ def test_a_table_without_validation_is_read(table: Table) -> None:
     assert len(speakers["validation"]) == 1
 
 
+def test_a_pattern_without_speakers_is_told_of_its_group(recordings: Path) -> None:
+    words = ["data=pattern", f"data.root={recordings}", *FEATURES, "data.pattern='..-..-(?P<emotion>..)-.*'"]
+    assert "Write (?P<speaker>...) around the speaker in data.pattern, or" in refused(words)
+
+
 @pytest.mark.usefixtures("table")
 def test_data_speaker_is_typed_for_a_folder(recordings: Path, tmp_path: Path) -> None:
     for number in (1, 2, 3):

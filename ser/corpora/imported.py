@@ -56,7 +56,8 @@ class ImportedCorpus(AudioCorpus):
             )
         for column, count in dropped.items():
             _log.warning("%s: %d values of %r are lists or the like, no labels", self.path, count, column)
-        manifest = Manifest(tuple(found), str(self.path))
+        remedy = "Write the speaker of each utterance into the file utt2spk" if kind == "kaldi" else None
+        manifest = Manifest(tuple(found), str(self.path), remedy)
         refuse_duplicates(
             manifest, [str(u.path) for u in manifest], remedy="Give a folder that holds the corpus once."
         )

@@ -62,7 +62,8 @@ class PatternCorpus(AudioCorpus):
                 others.append(name)
             else:
                 found.append(utterance)
-        manifest = Manifest(tuple(found), str(self.root))
+        remedy = "Write (?P<speaker>...) around the speaker in data.pattern"
+        manifest = Manifest(tuple(found), str(self.root), remedy)
         if not found:
             what = (
                 f"matches none of {len(others)} recordings:{first_ten(others)}\n"

@@ -30,7 +30,7 @@ from ser.data.label_map import (
 from ser.data.manifest import Manifest, Utterance, speaker_remedy
 from ser.data.manifest_io import read_folder, read_manifest
 from ser.data.store import Store
-from ser.errors import ConfigError
+from ser.errors import ConfigError, setting
 from ser.features.extractors import Extractor
 from ser.names import normalize_name
 from ser.splits.assignment import Validation, describe_left_out, unassigned, use_validation
@@ -244,7 +244,7 @@ def cut_into_windows(
             windows.append(replace(utterance, id=f"{utterance.id}#{number}", start=start, end=end))
         if length <= frames:
             windows.append(utterance)
-    return Manifest(tuple(windows), manifest.source), store.cut(frames)
+    return replace(manifest, utterances=tuple(windows)), store.cut(frames)
 
 
 def speaker_names(manifest: Manifest) -> list[str] | None:
@@ -311,9 +311,12 @@ class FolderCorpus(AudioCorpus):
         """Read the utterances from the folders."""
         manifest = read_folder(self.root, label=self.label, needs_labels=self.needs_labels)
         if self.speaker is None:
-            return manifest
-        found = tuple(_with_speaker(utterance, self.speaker) for utterance in manifest)
-        return Manifest(found, manifest.source)
+            pattern = setting("data.speaker", "(.+)_[0-9]+")
+            remedy = (
+                f"Set data.speaker to a pattern of the speaker in file names, as in {pattern} for s1_07.wav"
+            )
+            return replace(manifest, speaker_remedy=remedy)
+        return replace(manifest, utterances=tuple(_with_speaker(each, self.speaker) for each in manifest))
 
 
 class ManifestCorpus(AudioCorpus):

@@ -82,7 +82,7 @@ def map_labels(manifest: Manifest, field: str, mapping: LabelMap | None) -> tupl
             f"{manifest.source}: the label map of '{field}' drops all utterances. Map some labels."
         )
     table = [LabelCount(raw, _describe_target(targets[raw], field), counts[raw]) for raw in sorted(targets)]
-    return Manifest(kept, manifest.source), table
+    return replace(manifest, utterances=kept), table
 
 
 def read_label_map(path: str | Path) -> LabelMap:

@@ -5,10 +5,10 @@ corpus.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ser.errors import DataError, setting
+from ser.errors import DataError
 from ser.names import normalize_name
 
 Label = str | int | float
@@ -69,10 +69,12 @@ class Manifest:
     Args:
         utterances: Utterances, N, with unique ids.
         source: File or folder they come from, as the user gave it; for messages.
+        speaker_remedy: How to name missing speakers, as the beginning of a sentence; None to fill in a column.
     """
 
     utterances: tuple[Utterance, ...]
     source: str
+    speaker_remedy: str | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -82,7 +84,7 @@ class Manifest:
 
     def select(self, indices: Iterable[int]) -> "Manifest":
         """Select the utterances at these indices, in this order."""
-        return Manifest(tuple(self.utterances[index] for index in indices), self.source)
+        return replace(self, utterances=tuple(self.utterances[index] for index in indices))
 
 
 def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str) -> None:
@@ -108,10 +110,7 @@ def refuse_duplicates(manifest: Manifest, places: Sequence[str], *, remedy: str)
 
 def speaker_remedy(manifest: Manifest, columns: str) -> str:
     """Return how to add missing speakers, as the beginning of a sentence."""
-    if not Path(manifest.source).is_dir():
-        return f"Fill in {columns}"
-    pattern = setting("data.speaker", "(.+)_[0-9]+")
-    return f"Set data.speaker to a pattern of the speaker in file names, as in {pattern} for s1_07.wav"
+    return manifest.speaker_remedy or f"Fill in {columns}"
 
 
 def first_ten(items: Sequence[object]) -> str:

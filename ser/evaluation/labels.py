@@ -155,7 +155,7 @@ def translate_labels(manifest: Manifest, label: str, translator: Translator) -> 
         raise _nothing_in_common(manifest, source, raws, target)
     shown = {raw: None if isinstance(new, str) else _describe(new, translator) for raw, new in found.items()}
     counts = {raw: (shown[raw], count) for raw, count in sorted(Counter(raws).items()) if raw}
-    return Translation(Manifest(tuple(kept), manifest.source), counts, left_out)
+    return Translation(replace(manifest, utterances=tuple(kept)), counts, left_out)
 
 
 def _add_values(manifest: Manifest, label: str, translator: Translator) -> Manifest:
@@ -165,7 +165,7 @@ def _add_values(manifest: Manifest, label: str, translator: Translator) -> Manif
         new = translator.translate(_label_of(utterance, label))
         added = {} if isinstance(new, str) else new
         found.append(replace(utterance, labels={**added, **utterance.labels}))
-    return Manifest(tuple(found), manifest.source)
+    return replace(manifest, utterances=tuple(found))
 
 
 def _read_fields(manifest: Manifest, fields: Sequence[str]) -> Translation:

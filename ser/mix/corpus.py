@@ -68,7 +68,7 @@ class MixedCorpus(AudioCorpus):
         self.labels = labels
         for reader in self.readers.values():
             reader.needs_labels = self.needs_labels
-        self.sources = dict.fromkeys(names, "")
+        self.sources: dict[str, Manifest] = {}
         self.split: Any = WithinCorpora(
             {name: each.split for name, each in self.readers.items()}, self.sources
         )
@@ -106,7 +106,7 @@ class MixedCorpus(AudioCorpus):
         for name, reader in self.readers.items():
             with replace_settings(settings_of(name)):
                 manifest = reader.utterances()
-            self.sources[name] = manifest.source
+            self.sources[name] = manifest.select([])
             own = {utterance.path.resolve() for utterance in manifest}
             if twice := sorted(path for path in own if path in owners):
                 raise DataError(
@@ -114,10 +114,8 @@ class MixedCorpus(AudioCorpus):
                     f"{twice[0]}. Name one of them, or give them different folders with data.folders.{name}=DIR"
                 )
             owners |= dict.fromkeys(own, name)
-            manifests[name] = Manifest(
-                tuple(self._with_corpus(name, utterance, reader.label) for utterance in manifest),
-                manifest.source,
-            )
+            own_names = tuple(self._with_corpus(name, utterance, reader.label) for utterance in manifest)
+            manifests[name] = replace(manifest, utterances=own_names)
         return manifests
 
     def _with_corpus(self, name: str, utterance: Utterance, label: str) -> Utterance:
@@ -156,7 +154,7 @@ class MixedCorpus(AudioCorpus):
         shared = shared_classes(counts)
         self._notes += describe_dropped(counts, shared)
         kept = {
-            name: Manifest(tuple(u for u in manifest if class_of(u, fields) in shared), manifest.source)
+            name: replace(manifest, utterances=tuple(u for u in manifest if class_of(u, fields) in shared))
             for name, manifest in manifests.items()
         }
         return kept, shared

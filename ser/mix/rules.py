@@ -20,11 +20,11 @@ class WithinCorpora:
 
     Args:
         rules: Rule of each corpus, by its name.
-        sources: Folder or file of each corpus, for messages.
+        sources: Manifest of each corpus without utterances, for messages.
     """
 
     rules: Mapping[str, Rule]
-    sources: Mapping[str, str]
+    sources: Mapping[str, Manifest]
 
     @property
     def window_frames(self) -> int | None:
@@ -90,7 +90,7 @@ class WithinCorpora:
             indices = np.flatnonzero(names == name)
             if len(indices):
                 own = tuple(_without_corpus(each) for each in manifest.select(indices.tolist()))
-                yield name, indices, Manifest(own, self.sources[name])
+                yield name, indices, replace(self.sources[name], utterances=own)
 
 
 PREFIXED = ("speaker", "group", "text")

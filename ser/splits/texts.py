@@ -72,4 +72,4 @@ def _with_plain_texts(manifest: Manifest) -> Manifest:
             f"{manifest.source}: {len(bare)} of {len(manifest)} utterances have no text:{first_ten(bare)}\n"
             "Fill in the column 'text', or keep only speakers apart with split=speaker."
         )
-    return Manifest(tuple(plain), manifest.source)
+    return replace(manifest, utterances=tuple(plain))

@@ -186,6 +186,21 @@ def test_copies_that_kaldi_made_are_skipped(tmp_path: Path) -> None:
     assert [u.id for u in read(tmp_path)] == ["u1"]
 
 
+def test_missing_speakers_of_kaldi_are_written_into_its_file(tmp_path: Path) -> None:
+    write_scp(tmp_path / "train")
+    with pytest.raises(DataError, match="Write the speaker of each utterance into the file utt2spk, or"):
+        Default().assign(read(tmp_path))
+    (tmp_path / "train" / "utt2spk").write_text("u1 s1\n")
+    assert [u.speaker for u in read(tmp_path)] == ["s1"]
+
+
+def test_missing_speakers_of_columns_are_filled_in(tmp_path: Path) -> None:
+    row = {"key": "u1", "wav": "u1.wav", "emo": "Angry"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="Fill in 'speaker', 'group' or 'split', or"):
+        Default().assign(read(tmp_path / "train.jsonl"))
+
+
 def test_speech_in_two_folders_of_kaldi_is_refused(tmp_path: Path) -> None:
     write_scp(tmp_path / "train", tmp_path / "train_hires")
     with pytest.raises(DataError, match=r"train_hires/u1 is speech that .*train has, too: audio/u1\.wav"):

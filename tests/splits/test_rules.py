@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -256,12 +257,10 @@ def test_a_missing_validation_split_is_drawn_at_random_without_speakers(
     assert "at random, so that its scores come out too good" in caplog.text
 
 
-def test_folder_corpora_are_told_of_data_speaker(tmp_path: Path) -> None:
-    manifest = Manifest(manifest_of(None).utterances, str(tmp_path))
+def test_missing_speakers_are_named_as_the_corpus_advises() -> None:
+    manifest = replace(manifest_of(None), speaker_remedy="Write utt2spk")
     for rule in (Default(), SpeakerDisjoint()):
-        with pytest.raises(
-            DataError, match=r"Set data\.speaker to .* as in 'data\.speaker=\"\(\.\+\)_\[0-9\]\+\"' for"
-        ):
+        with pytest.raises(DataError, match=r"[.\n ]Write utt2spk, or"):
             rule.assign(manifest)
 
 
