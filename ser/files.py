@@ -209,6 +209,11 @@ def read_text(path: Path) -> str:
     return text
 
 
+def is_table(path: str | Path) -> bool:
+    """Return whether a path is that of a table of recordings, by its suffix."""
+    return Path(path).suffix.lower() in (".csv", ".jsonl")
+
+
 def short(path: Path) -> Path:
     """Return a path as a user would type it: relative if it lies below the working folder."""
     path, here = path.absolute(), Path.cwd()

@@ -14,13 +14,13 @@ from ser.errors import ConfigError, DataError, SerError, did_you_mean, first_lin
 from ser.evaluation.corpus import select_labelled
 from ser.evaluation.evaluate import build_reader, evaluate_corpus
 from ser.evaluation.report import score_table
+from ser.files import is_table
 from ser.inference.mixture import load_mixtures
 from ser.inference.predict import choose_device
 from ser.runs.predictions_file import predictions_path, write_rows
 from ser.splits.speaker_normalize import group_of
 from ser.targets.base import Target
 
-_TABLES = (".csv", ".jsonl")
 _SPLIT = {"_target_": "ser.splits.Default", "label": None}
 """Rule for splits that a reader asks for; test sets are scored whole."""
 _TAKEN = ("train", "validation", "test")
@@ -96,7 +96,7 @@ def _split_name(text: str, data: Mapping[str, Any]) -> tuple[str, str, str]:
         ConfigError: There is no such corpus, folder or table.
     """
     name, colon, place = text.partition(":")
-    if Path(text).suffix.lower() in _TABLES and not _own_settings(name, data):
+    if is_table(text) and not _own_settings(name, data):
         name, place = "manifest", text
     elif not colon or not place:
         raise ConfigError(

@@ -16,8 +16,9 @@ from ser.corpora.published import read_corpus
 from ser.data.manifest import Manifest, Utterance, refuse_duplicates
 from ser.data.manifest_io import read_manifest
 from ser.errors import ConfigError, DataError, SerError, setting
+from ser.files import is_table
 
-_TABLES, _ARRAY = (".csv", ".jsonl"), ".npy"
+_ARRAY = ".npy"
 _SAME = 1e-3  # windows that begin within this share of a hop are the same
 _MOST_WINDOWS = 1_000_000
 
@@ -26,10 +27,9 @@ _log = logging.getLogger(__name__)
 
 def are_recordings(path: Path) -> bool:
     """Return whether a path is recordings or waveforms; a file of features may have any other name and content."""
-    known = (*AUDIO_SUFFIXES, *_TABLES, _ARRAY)
-    return (
-        path.is_dir() or path.suffix.lower() in known or (path.suffix.lower() != ".json" and is_audio(path))
-    )
+    suffix = path.suffix.lower()
+    is_known = path.is_dir() or is_table(path) or suffix in (*AUDIO_SUFFIXES, _ARRAY)
+    return is_known or (suffix != ".json" and is_audio(path))
 
 
 def is_array(path: Path) -> bool:
@@ -140,7 +140,7 @@ def refuse_unfit(settings: Predict, kind: Kind, model: Path, *, over_time: bool)
 
 def is_single(path: Path) -> bool:
     """Return whether a path is one recording, and no folder or manifest."""
-    return not path.is_dir() and not _is_table(path)
+    return not path.is_dir() and not is_table(path)
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def find_recordings(
             recording.
         DataError: There is no recording, or an id occurs twice.
     """
-    if root is not None and not any(_is_table(path) for path in paths):
+    if root is not None and not any(is_table(path) for path in paths):
         raise ConfigError(
             f"root={root}: is the folder that the paths in a manifest are relative to, but no input is one. "
             "Leave root out."
@@ -205,12 +205,8 @@ def find_recordings(
     return manifest
 
 
-def _is_table(path: Path) -> bool:
-    return path.suffix.lower() in _TABLES
-
-
 def _find_path(path: Path, root: str | Path | None) -> Manifest:
-    if _is_table(path):
+    if is_table(path):
         return read_manifest(path, root=root)
     if path.is_file():
         return Manifest((Utterance(recording_name(Path(path.name)), path),), str(path))
@@ -228,7 +224,7 @@ def _find_path(path: Path, root: str | Path | None) -> Manifest:
 
 def _prefix_ids(manifest: Manifest, path: Path) -> Manifest:
     """Prefix the ids of utterances with the path in which they were found."""
-    if path.is_file() and not _is_table(path):
+    if path.is_file() and not is_table(path):
         return Manifest((replace(manifest.utterances[0], id=recording_name(path)),), manifest.source)
     named = tuple(replace(utterance, id=f"{path.as_posix()}/{utterance.id}") for utterance in manifest)
     return Manifest(named, manifest.source)
