@@ -1,5 +1,6 @@
 """Trainings of a sweep as the rows of a matrix, with a column for each corpus that they are tested on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,6 +126,21 @@ class Matrix:
                 if (lacking := len(row.completed) - len(self.tables(number, corpus)))
             ]
         return lines
+
+    def describe_unstarted(self, planned: Mapping[tuple[str, ...], int]) -> list[str]:
+        """Describe the trainings that never started.
+
+        Args:
+            planned: Number of trainings on each set of corpora that there should be.
+        """
+        started: Counter[tuple[str, ...]] = Counter()
+        for row in self.rows:
+            started[row.trained_on] += len(row.jobs)
+        return [
+            f"{'+'.join(corpora)}: {count - started[corpora]} of {count} trainings never started"
+            for corpora, count in planned.items()
+            if started[corpora] < count
+        ]
 
     def _tested_ids(self, corpus: str) -> set[str]:
         numbers = [number for number, row in enumerate(self.rows) if corpus in row.trained_on]

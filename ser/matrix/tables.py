@@ -21,17 +21,18 @@ _OTHERS = "mean of others"
 Cells = Mapping[tuple[int, str], Cell]
 
 
-def summarize(sweep_dir: Path) -> int:
+def summarize(sweep_dir: Path, planned: Mapping[tuple[str, ...], int]) -> int:
     """Write matrix.csv, matrix.md and matrix.png into the folder of a sweep, and print the main table.
 
     Args:
         sweep_dir: Folder of all jobs.
+        planned: Number of trainings on each set of corpora that there should be.
 
     Returns:
         Number of cells and trainings that failed.
     """
     matrix = read_matrix(sweep_dir)
-    missing = matrix.describe_missing()
+    missing = [*matrix.describe_missing(), *matrix.describe_unstarted(planned)]
     write_csv(sweep_dir / "matrix.csv", *_details(matrix))
     write_atomic(sweep_dir / "matrix.md", markdown(matrix, missing))
     if matrix.cells:

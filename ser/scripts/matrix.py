@@ -9,6 +9,7 @@ Labels are quadrants, or those of label_map= and target=; each training has 20 e
 experiment= is given. All other settings are those of `ser train`.
 """
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from ser.config.command_line import App
 from ser.config.corpora import corpus_options, corpus_spec
@@ -23,10 +25,10 @@ from ser.config.main import main
 from ser.config.repeats import expand_repeats
 from ser.config.settings import Train
 from ser.errors import ConfigError, did_you_mean, hydra_value, setting, shell_word
+from ser.files import is_table
 from ser.scripts.train import count_folds, run_training
 from ser.search.sweeper import register
 
-_TABLES = (".csv", ".jsonl")
 _OWN = ("corpora", "corpora_root", "data.corpora_root", "leave_out")
 _TAKEN = {
     "data.corpora": "corpora=[...] sets this",
@@ -48,7 +50,23 @@ def summarize(sweep_dir: Path, _: Sequence[str]) -> int:
     """Print and write the matrix of a sweep; return the number of trainings and cells that failed."""
     from ser.matrix import tables  # numpy and plots: first the config must be right
 
-    return tables.summarize(sweep_dir)
+    return tables.summarize(sweep_dir, planned_trainings(sweep_dir))
+
+
+def planned_trainings(sweep_dir: Path) -> dict[tuple[str, ...], int]:
+    """Return the number of trainings on each set of corpora that the last command in a folder has planned."""
+    path = sweep_dir / "multirun.yaml"
+    if not path.is_file():  # Hydra has not begun
+        return {}
+    config: Any = OmegaConf.load(path)
+    parser = OverridesParser.create()
+    swept = [
+        each for each in map(parser.parse_override, config.hydra.overrides.task) if each.is_sweep_override()
+    ]
+    values = {str(each.key_or_group): [*each.sweep_string_iterator()] for each in swept}
+    corpora = values.pop("data.corpora", [])
+    repeats = math.prod(map(len, values.values()))
+    return {tuple(names.strip("[]").split(",")): repeats for names in corpora}
 
 
 def rewrite(arguments: list[str], app: App) -> list[str]:
@@ -182,7 +200,7 @@ def read_corpora(given: Any, root: str | None, words: Sequence[str]) -> list[Nam
 
 def _read_corpus(text: str, root: str | None, words: Sequence[str]) -> Named:
     option, _, place = text.partition(":")
-    if Path(text).suffix.lower() in _TABLES:
+    if is_table(text):
         option, place = "manifest", text
     described = next((word for word in words if _key(word) == f"data.settings.{option}"), None)
     if described:

@@ -58,7 +58,7 @@ def table(path: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def test_cells_have_the_scores_of_scikit_learn(sweep: Path) -> None:
-    assert summarize(sweep) == 0
+    assert summarize(sweep, {}) == 0
     found = table(sweep / "matrix.csv")
     assert [*found] == [(row, column) for row in ("a", "b", "a+b") for column in "ab"]
     for (row, column), cell in found.items():
@@ -76,7 +76,7 @@ def test_cells_have_the_scores_of_scikit_learn(sweep: Path) -> None:
 
 
 def test_a_column_is_also_scored_on_the_same_utterances(sweep: Path) -> None:
-    summarize(sweep)
+    summarize(sweep, {})
     found = table(sweep / "matrix.csv")
     rows = answers("b", 60, 7)[:15]  # those of the test split of b
     truth, predicted = [each["label"] for each in rows], [each["prediction"] for each in rows]
@@ -87,7 +87,7 @@ def test_a_column_is_also_scored_on_the_same_utterances(sweep: Path) -> None:
 
 def test_seeds_of_a_row_are_averaged_by_utterance(sweep: Path) -> None:
     write_job(sweep, "a", seed=1)
-    summarize(sweep)
+    summarize(sweep, {})
     cell = table(sweep / "matrix.csv")["a", "b"]
     right = [[row["label"] == row["prediction"] for row in answers("b", 60, seed)] for seed in (7, 8)]
     assert (cell["jobs"], cell["utterances"]) == ("2", "60")
@@ -105,12 +105,22 @@ def test_a_training_that_failed_is_named_with_its_reason(
     words = ["data.corpora=[b]", SETS, "seed=0"]
     record_status(sweep / "b_00", "running", overrides=words)
     record_status(sweep / "b_00", "failed", error="nothing left", reason="error")
-    assert summarize(sweep) == 1
+    assert summarize(sweep, {}) == 1
     printed = capsys.readouterr().out
     assert "Missing: b: failed: nothing left (b_00)." in printed
     assert f"hydra.sweep.dir={sweep}, which runs what failed or never started" in printed
     assert "- b: failed: nothing left (b_00)" in (sweep / "matrix.md").read_text()
     assert {row for row, _ in table(sweep / "matrix.csv")} == {"a", "a+b"}
+
+
+def test_trainings_that_never_started_are_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = {("a",): 1, ("b",): 3, ("c",): 2}
+    assert summarize(sweep, planned) == 2
+    printed = capsys.readouterr().out
+    assert (
+        "Missing: b: 2 of 3 trainings never started.\nMissing: c: 2 of 2 trainings never started." in printed
+    )
+    assert "- c: 2 of 2 trainings never started" in (sweep / "matrix.md").read_text()
 
 
 def test_a_fact_before_a_list_is_the_reason(sweep: Path) -> None:
@@ -123,7 +133,7 @@ def test_a_fact_before_a_list_is_the_reason(sweep: Path) -> None:
 
 def test_a_cell_without_predictions_is_named(sweep: Path) -> None:
     predictions_path(sweep / "a_00", "b").unlink()
-    assert summarize(sweep) == 1
+    assert summarize(sweep, {}) == 1
     lines = read_matrix(sweep).describe_missing()
     assert lines[0].startswith("a on b: 1 of 1 finished trainings have no predictions")
 
@@ -166,7 +176,7 @@ def test_utterances_of_a_test_set_that_were_trained_on_are_left_out(sweep: Path)
     path = predictions_path(sweep / "a_00", "b")
     rows = [{**row, "training": "trained on" if row["id"] < "3" else "new"} for row in answers("b", 60, 7)]
     write_rows(path, rows)
-    summarize(sweep)
+    summarize(sweep, {})
     left = sum(row["training"] == "new" for row in rows)
     assert 0 < left < 60
     assert table(sweep / "matrix.csv")["a", "b"]["utterances"] == str(left)

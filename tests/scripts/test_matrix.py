@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from ser.config.command_line import App
 from ser.config.settings import Train
 from ser.errors import ConfigError
-from ser.scripts.matrix import combinations, rewrite
+from ser.scripts.matrix import combinations, planned_trainings, rewrite
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
 
@@ -101,6 +102,18 @@ def test_words_that_make_no_matrix_are_refused(words: list[str], message: str) -
     with pytest.raises(ConfigError) as caught:
         expanded(*words)
     assert message in str(caught.value)
+
+
+def test_the_trainings_of_a_sweep_are_counted_by_their_corpora(tmp_path: Path) -> None:
+    words = [
+        "++data=mix",
+        "data.corpora=[a],[b],[a,b]",
+        "seed=0,1",
+        "test_sets=[a:A,b:B]",
+        "optimizer.lr=0.1",
+    ]
+    OmegaConf.save({"hydra": {"overrides": {"task": words}}}, tmp_path / "multirun.yaml")
+    assert planned_trainings(tmp_path) == {("a",): 2, ("b",): 2, ("a", "b"): 2}
 
 
 def test_a_matrix_is_trained_and_continued(recordings: Path, tmp_path: Path) -> None:
