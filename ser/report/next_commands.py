@@ -22,7 +22,12 @@ def next_commands(report: RunReport) -> list[tuple[str, list[str]]]:
     words = ["words=FILE"] * (report.takes_words and is_over_time)
     live = ("Stream a recording", [*program_words("predict"), *best, "input=FILE", "stream=true"])
     grid = {"optimizer.lr": "1e-3,3e-4"} | ({"seed": "0,1,2"} if has_own_model else {"model": "cnn,lstm"})
-    kept = [shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in grid]
+    varied_keys = (
+        {*grid} if report.monitor else {*grid, "data.validation"}
+    )  # settings are chosen on validation
+    kept = [
+        shell_word(word) for key, word in zip(keys, report.overrides, strict=True) if key not in varied_keys
+    ]
     unsplit = [
         shell_word(word)
         for key, word in zip(keys, report.overrides, strict=True)

@@ -369,6 +369,15 @@ def test_the_suggested_sweep_repeats_all_settings_but_the_varied(report: RunRepo
     assert sweep[2:] == ["-m", "model=lstm", *map(shlex.quote, kept), "optimizer.lr=1e-3,3e-4", "seed=0,1,2"]
 
 
+def test_the_suggested_sweep_has_a_validation_split(report: RunReport) -> None:
+    words = ["data=challenge", "data.validation=none"]
+    other = dataclasses.replace(report, overrides=words, monitor=None, best_epoch=None)
+    _, _, (_, sweep) = next_commands(other)
+    assert sweep[2:] == ["-m", "data=challenge", "optimizer.lr=1e-3,3e-4", "model=cnn,lstm"]
+    _, _, (_, sweep) = next_commands(dataclasses.replace(report, overrides=["data.validation=dev_2.json"]))
+    assert sweep[2:4] == ["-m", "data.validation=dev_2.json"]
+
+
 def test_a_run_outside_logs_is_watched_where_it_is(tmp_path: Path, report: RunReport) -> None:
     report = dataclasses.replace(report, watch=[tensorboard_command(tmp_path / "my runs")])
     _, watch, _ = (typed(command) for _, command in next_commands(report))
