@@ -9,15 +9,19 @@ The second line starts four jobs, which share the work; the seed only numbers th
 from collections.abc import Sequence
 from pathlib import Path
 
-from ser.config.main import main
+from ser.config.main import job_folder, main
 from ser.config.settings import Train
+from ser.files import read_text, write_atomic
 from ser.runs.sweep import read_statuses
 from ser.runs.sweep_tables import describe_state
 from ser.runs.tables import print_table
 
+COUNTS = "features.txt"
+"""File in the folder of a job with what it printed, as a launcher sends that to a log."""
+
 
 def summarize(sweep_dir: Path, _: Sequence[str]) -> int:
-    """Print how each job ended, without a ranking, and return the number of jobs that have failed."""
+    """Print how each job ended and what is in the cache; return the number of jobs that have failed."""
     statuses = read_statuses(sweep_dir)
     rows = [
         (
@@ -28,6 +32,8 @@ def summarize(sweep_dir: Path, _: Sequence[str]) -> int:
         for folder, status in statuses.items()
     ]
     print_table(f"{len(rows)} jobs in {sweep_dir}", ("overrides", "folder", "status"), rows)
+    found = [read_text(path) for folder in statuses if (path := folder / COUNTS).is_file()]
+    print("".join(dict.fromkeys(found)), end="")  # once for all jobs that share the work
     return sum(status["status"] != "completed" for status in statuses.values())
 
 
@@ -37,10 +43,14 @@ def extract(settings: Train) -> None:
     from ser.training import setup  # torch and all that: first the config must be right
 
     splits = setup.read_splits(settings)
-    for name, store in splits.stores.items():
-        values = store.feature_dim
-        print(f"{name}: {len(store)} utterances, {store.lengths.sum()} frames of {values} values")
+    lines = [
+        f"{name}: {len(store)} utterances, {store.lengths.sum()} frames of {store.feature_dim} values"
+        for name, store in splits.stores.items()
+    ]
     if skipped := splits.facts.skipped:
-        print(f"{len(skipped)} recordings cannot be used")
+        lines.append(f"Recordings that cannot be used: {len(skipped)}")
     if folder := settings.data.get("cache_dir"):
-        print(f"Features are in {folder}")
+        lines.append(f"Features are in {folder}")
+    text = "".join(f"{line}\n" for line in lines)
+    print(text, end="")
+    write_atomic(job_folder()[0] / COUNTS, text)

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from ser.runs.sweep import record_status
-from ser.scripts.extract import summarize
+from ser.scripts.extract import COUNTS, summarize
 from tests.commands import run
 
 
@@ -22,6 +22,8 @@ def test_features_are_computed_once_and_counted(tmp_path: Path) -> None:
     counts = [int(line.split()[1]) for line in first.splitlines() if " utterances, " in line]
     assert (len(counts), sum(counts)) == (3, 16)
     assert "Features are in features" in first
+    (kept,) = tmp_path.rglob(COUNTS)
+    assert kept.read_text() in first
     assert run("ser", "extract", *words, cwd=tmp_path).stdout == first
     assert {path: path.stat().st_mtime_ns for path in notes} == notes
 
@@ -32,8 +34,10 @@ def test_a_sweep_ends_with_its_jobs_and_no_ranking(
     for number, status in enumerate(("completed", "failed")):
         (tmp_path / str(number)).mkdir()
         record_status(tmp_path / str(number), status, overrides=[f"seed={number}"])
+        (tmp_path / str(number) / COUNTS).write_text("train: 8 utterances, 80 frames of 40 values\n")
     assert summarize(tmp_path, ["ser", "extract"]) == 1
     lines = capsys.readouterr().out.splitlines()
+    assert lines.count("train: 8 utterances, 80 frames of 40 values") == 1
     assert any("seed=0" in line and "completed" in line for line in lines)
     assert any("seed=1" in line and "failed" in line for line in lines)
     assert next(line for line in lines if "overrides" in line).split()[1::2] == [
