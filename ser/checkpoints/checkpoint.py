@@ -222,6 +222,11 @@ def find(path: str | Path) -> list[Path]:
     run = RunFolder(path)
     members = [RunFolder(folder) for folder in sorted(path.glob("member_*"), key=lambda p: (len(p.name), p))]
     found = [folder.best for folder in (run, *members) if folder.best.is_file()]
+    if not found and (encoder := path / "encoder").is_dir():
+        raise CheckpointError(
+            f"{path}: is a pre-training, whose encoder predicts nothing by itself. Train a model on it, with "
+            f"experiment=finetune {setting('model.path', str(encoder))}, and give the folder of that run."
+        )
     if not found:
         raise CheckpointError(
             f"{path}: this folder holds no checkpoints/best.ckpt, nor members that do. Give a checkpoint, or the "

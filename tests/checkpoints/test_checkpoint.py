@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import resource
 import tracemalloc
 import zipfile
@@ -281,6 +282,13 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
         CheckpointError, match=r"holds no checkpoints/best\.ckpt.*Give a checkpoint, or the folder"
     ):
         checkpoint.find(tmp_path)
+
+
+def test_a_pre_training_is_answered_with_the_training_on_its_encoder(tmp_path: Path) -> None:
+    (tmp_path / "RUN" / "encoder").mkdir(parents=True)
+    words = f"experiment=finetune model.path={tmp_path}/RUN/encoder, and give"
+    with pytest.raises(CheckpointError, match=f"is a pre-training, .* with {re.escape(words)}"):
+        checkpoint.find(tmp_path / "RUN")
 
 
 @pytest.mark.parametrize("kind", [torch.int64, torch.complex64, torch.bool])
