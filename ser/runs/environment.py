@@ -202,6 +202,17 @@ def program() -> list[str]:
     return [*_program] or ["python", sys.argv[0]]
 
 
+def as_options(words: Sequence[str] | None, *names: str) -> list[str]:
+    """Return the arguments of a command with settings such as `output=FOLDER`, as Hydra takes them, as options.
+
+    Args:
+        words: Arguments; None for those that were typed.
+        names: Names of the options.
+    """
+    typed = sys.argv[1:] if words is None else words
+    return [f"--{word}" if word.partition("=")[0] in names and "=" in word else word for word in typed]
+
+
 def program_words(name: str | None = None) -> list[str]:
     """Return the words that call this program, or another command of ours in the same way, quoted for bash.
 

@@ -1,6 +1,6 @@
 """Compare runs on the same items: a table with 95% intervals, a test for each pair, plots.
 
-ser compare RUN SWEEP ...
+ser compare RUN SWEEP ... output=FOLDER
 """
 
 import argparse
@@ -16,6 +16,7 @@ from ser.comparison.tables import entry_table
 from ser.comparison.wording import describe_notes, describe_pair
 from ser.comparison.write import write_comparison
 from ser.errors import SerError
+from ser.runs.environment import as_options
 from ser.runs.tables import print_table
 
 _MOST_PRINTED = 15
@@ -30,7 +31,7 @@ def compare(arguments: Sequence[str] | None = None) -> int:
         "--metric", default="accuracy", help=f"{' or '.join(SCORES)}: sorts rows, tests pairs"
     )
     parser.add_argument("--output", type=Path, default=Path("logs/comparison"), help="gets tables and plots")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(as_options(arguments, "split", "metric", "output"))
     try:
         found = find_runs(given.runs, given.split)
         comparison = compare_rows(group_runs(found.runs), split=given.split, metric=given.metric)

@@ -1,6 +1,6 @@
 """Average finished runs of classes, with weights fitted on validation; `ser predict ckpt=FOLDER` uses them.
 
-ser ensemble RUN RUN ... --output FOLDER
+ser ensemble RUN RUN ... output=FOLDER
 """
 
 import argparse
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ser.errors import ConfigError, SerError, setting
+from ser.runs.environment import as_options
 
 
 def ensemble(arguments: Sequence[str] | None = None) -> int:
@@ -21,7 +22,7 @@ def ensemble(arguments: Sequence[str] | None = None) -> int:
         "--output", type=Path, required=True, help="folder to write, for `ser predict ckpt=FOLDER`"
     )
     parser.add_argument("--equal", action="store_true", help="equal weights, instead of fitted ones")
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(as_options(arguments, "output"))
     try:
         _combine(given.run, given.output, fitted=not given.equal)
     except SerError as error:

@@ -338,7 +338,7 @@ def test_the_command_writes_tables_pages_and_plots(
     assert all(row["seeds"] == "2" and row["parameters"] == "1234" for row in rows)
     pairs = read_csv(tmp_path / "out" / "pairs.csv")
     assert (len(pairs), pairs[0]["speakers"]) == (1, "12")
-    assert script.compare(["sweep/0", "--output", "out"]) == 0
+    assert script.compare(["sweep/0", "output=out"]) == 0
     assert not (tmp_path / "out" / "jobs.png").exists()
     assert "| row |" in (tmp_path / "out" / "comparison.md").read_text()
 
