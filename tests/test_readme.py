@@ -112,6 +112,53 @@ def test_the_command_on_a_corpus_runs(folder: Path, roots: dict[str, Path]) -> N
 
 
 @pytest.fixture(scope="module")
+def folder_of_recordings(folder: Path, recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a run that was trained on recordings, and single ones."""
+    cwd = tmp_path_factory.mktemp("recordings_of_pages")
+    run("train.py", "data=ravdess", f"data.root={recordings}", *TINY, "hydra.run.dir=RUN", cwd=cwd)
+    for name in ("a.wav", "speech.wav"):
+        (cwd / name).symlink_to(next(recordings.rglob("*.wav")))
+    for name in ("table.csv", *(emotion.name for emotion in recordings.iterdir())):
+        (cwd / name).symlink_to(folder / name)
+    return cwd
+
+
+CHEAP = re.compile(
+    r"data=(ravdess|folder|manifest|challenge)|data\.(root=DIR|path=table\.csv|label=emotion|validation=none)"
+    r"|ckpt=RUN(/checkpoints/best\.ckpt)?|input=(DIR|FILE|a\.wav|speech\.wav|table\.csv)|output=[a-z]+\.(csv|json)"
+    r"|label_map=\w+|target=(quadrant|regression)|split=random|corpus=ravdess|subset=validation|audit=false"
+    r"|model=(lstm|transformer)|optimizer\.lr=1e-3|trainer\.devices=1|calibrate=true|min_probability=0\.6"
+)
+"""Words of the commands that run within seconds on the small data of the tests."""
+PROGRAMS = ("python train.py", "python predict.py", "ser describe", "ser evaluate", "ser extract")
+
+
+def is_cheap(command: str) -> bool:
+    program, words = " ".join(command.split()[:2]), shlex.split(command)[2:]
+    return program in PROGRAMS and words != [] and all(CHEAP.fullmatch(word) for word in words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", sorted({*filter(is_cheap, OTHERS.values())}))
+def test_cheap_commands_of_the_pages_run(
+    command: str, folder: Path, folder_of_recordings: Path, roots: dict[str, Path]
+) -> None:
+    is_of_challenge = "data=challenge" in command or "input=FILE" in command
+    words = typed(command, roots)
+    number = re.sub(r"\W+", "_", command)
+    if "train.py" in command:
+        words += [
+            "debug=fast",
+            "batching.max_utterances=8",
+            "trainer.enable_progress_bar=false",
+            "test=false",
+        ]
+    words.append("overwrite=true" if "predict.py" in command else f"hydra.run.dir=pages/{number}")
+    script = ["ser", command.split()[1]] if command.startswith("ser ") else [command.split()[1]]
+    run(*script, *words, cwd=folder if is_of_challenge else folder_of_recordings)
+
+
+@pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with everything that a page names, all of it empty."""
     folder = tmp_path_factory.mktemp("pages")
