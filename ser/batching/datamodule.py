@@ -17,6 +17,7 @@ from ser.batching.samplers import BucketLoader, BucketSampler, EvaluationSampler
 from ser.batching.stateful_sampler import StatefulSampler
 from ser.config.settings import Batching
 from ser.data.class_labels import select_labelled
+from ser.data.manifest import Manifest
 from ser.data.store import Store
 from ser.data.summary import SplitSummary, summarize
 from ser.errors import ConfigError
@@ -61,6 +62,8 @@ class SpeechData(L.LightningDataModule):
         """Speaker of each utterance by its id, for each split; without those that are unknown."""
         self.corpora: Mapping[str, Mapping[UtteranceId, str]] = {}
         """Corpus of each utterance by its id, for each split; empty if there is but one."""
+        self.manifests: Mapping[str, Manifest] = {}
+        """Manifest of each split, for those who look for recordings; empty if only features are known."""
         if batching.overfit is not None:
             train = stores["train"]
             few = train.select(np.arange(min(batching.overfit, len(train))))

@@ -16,7 +16,8 @@ from ser.errors import REPEAT_RUN, ConfigError, DataError, advise_init, setting
 from ser.runs.run_folder import RunFolder
 
 FREE = (
-    *("resume", "experiment_name", "logger", "test", "test_sets", "trust", "sweep", "batching.num_workers"),
+    *("resume", "experiment_name", "logger", "test", "test_sets", "trust", "sweep", "report"),
+    "batching.num_workers",
     *("trainer.accelerator", "trainer.max_time", "trainer.profiler", "trainer.log_every_n_steps"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("callbacks.last", "callbacks.learning_rate", "callbacks.pictures", "callbacks.loss_curve"),

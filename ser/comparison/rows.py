@@ -21,6 +21,7 @@ _NO_RESULT = (
         "experiment_name",
         "trust",
         "sweep",
+        "report",
         "logger",
         "test_sets",
         "data.cache_dir",

@@ -170,6 +170,14 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class HtmlReport:
+    """What report.html of a run holds: what each means stands in conf/train.yaml."""
+
+    html: bool = True
+    audio: bool = True
+
+
+@dataclass(frozen=True)
 class Train(Settings):
     """Settings of `ser train` and of the commands that read its data."""
 
@@ -202,6 +210,7 @@ class Train(Settings):
     pretraining: Spec | None = None
     test_sets: str | list[str] = ()  # type: ignore[assignment]  # no default of a dataclass may be a list
     sweep: Sweep = Sweep()
+    report: HtmlReport = HtmlReport()
 
     @property
     def has_validation(self) -> bool:

@@ -103,7 +103,7 @@ def summarize(
 
 def table(summaries: Sequence[SplitSummary]) -> Table:
     """Return the splits side by side, as a table for the console."""
-    header, *rows = _cells(summaries)
+    header, *rows = summary_rows(summaries)
     grid = Table(box=box.SIMPLE_HEAD, title="Splits", title_justify="left", title_style="bold")
     grid.add_column(header[0])
     for name in header[1:]:
@@ -115,11 +115,11 @@ def table(summaries: Sequence[SplitSummary]) -> Table:
 
 def markdown(summaries: Sequence[SplitSummary]) -> str:
     """Return the splits side by side, as a table in Markdown."""
-    header, *rows = _cells(summaries)
+    header, *rows = summary_rows(summaries)
     return format_markdown(header, rows)
 
 
-def _cells(summaries: Sequence[SplitSummary]) -> list[list[str]]:
+def summary_rows(summaries: Sequence[SplitSummary]) -> list[list[str]]:
     """Return one column per split: there are few splits, but may be many classes."""
     rows = [
         ["", *(split.name for split in summaries)],

@@ -10,7 +10,8 @@ from ser.evaluation.corpus import LabelledCorpus
 from ser.evaluation.scores import Evaluation, Group
 from ser.files import short, write_atomic
 from ser.report import figures
-from ser.report.report import METRICS, NUMBERS, write_metrics
+from ser.report.report import write_metrics
+from ser.report.score_table import METRICS, NUMBERS
 from ser.report.sections import section_of
 from ser.runs.predictions_file import write_rows
 from ser.runs.tables import format_markdown, write_csv

@@ -19,32 +19,21 @@ from ser.report import figures, plots
 from ser.report.caveats import describe_caveats
 from ser.report.facts import RunReport
 from ser.report.next_commands import fold_command, next_commands
+from ser.report.score_table import (
+    describe_choice,
+    format_duration,
+    headline_metric,
+    metric_title,
+    metrics_of,
+    scored_splits,
+    show_score,
+    tabulate_fields,
+    tabulate_scores,
+)
 from ser.report.sections import Section, section_of
 from ser.runs.run_folder import FACTS_FILE
 from ser.runs.tables import format_markdown
-from ser.splits.assignment import SPLITS
-from ser.targets.metrics import Result
 
-METRICS = {
-    "accuracy": "accuracy",
-    "majority_floor": "majority floor",
-    "uar": "UAR",
-    "macro_f1": "macro-F1",
-    "valence_accuracy": "valence accuracy",
-    "activation_accuracy": "activation accuracy",
-    "ccc": "CCC",
-    "pcc": "PCC",
-    "mse": "MSE",
-    "mse_floor": "MSE of the training mean",
-    "mae": "MAE",
-    "mae_floor": "MAE of the training mean",
-    "file_accuracy": "accuracy of whole utterances",
-    "file_uar": "UAR of whole utterances",
-    "loss": "loss",
-}
-"""Titles of the metrics of a split, in the order of every table."""
-NUMBERS = ("ccc", "ccc_floor", "pcc", "mse", "mse_floor", "mae", "mae_floor", "loss")
-"""Metrics that are not percentages."""
 PICTURES = {
     "Training": {
         "loss_curve.png": "Loss against optimiser steps",
@@ -85,9 +74,9 @@ def write_report(run_dir: Path, report: RunReport) -> None:
     if counts := _labelled(report.splits):
         figures.save(plots.class_shares(counts), run_dir / "classes.png")
     if report.curves and report.best_epoch is not None:
-        headline_metric = _headline_metric(report)
+        metric = headline_metric(report)
         curves = plots.learning_curves(
-            report.curves, best_epoch=report.best_epoch, metric=headline_metric, title=_title(headline_metric)
+            report.curves, best_epoch=report.best_epoch, metric=metric, title=metric_title(metric)
         )
         figures.save(curves, run_dir / "curves.png")
     write_atomic(run_dir / "report.md", markdown(run_dir, report))
@@ -97,9 +86,9 @@ def markdown(run_dir: Path, report: RunReport) -> str:
     """Return the text of report.md, which refers to the plots beside it."""
     blocks = [f"# {report.title}"]
     blocks += [f"> **Note:** {stamp}" for stamp in report.stamps]
-    header, *rows = _score_cells(report)
+    header, *rows = tabulate_scores(report)
     blocks += [*_headlines(report), "## Scores", format_markdown(header, rows)]
-    if "train" in _scored_splits(report):
+    if "train" in scored_splits(report):
         blocks.append("The scores of train were computed during the training, on augmented utterances.")
     for split, corpora in report.corpora.items():
         header, *rows = score_cells(corpora)
@@ -111,7 +100,7 @@ def markdown(run_dir: Path, report: RunReport) -> str:
     for split, results in report.results.items():
         for result in results:
             section = section_of(result)
-            blocks += section.blocks(split, _picture_name(section, split), _metrics_of(report, split, result))
+            blocks += section.blocks(split, _picture_name(section, split), metrics_of(report, split, result))
     if report.calibration:
         blocks += ["## Calibration", *report.calibration, *_pictures(run_dir, "Calibration")]
     blocks += ["## Data", summary.markdown(report.splits)]
@@ -167,8 +156,8 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
     Print it with `soft_wrap=True`, so that a path longer than the terminal's width can be copied.
     """
     facts = Table.grid(padding=(0, 2, 0, 1), pad_edge=True)
-    facts.add_row("best epoch", _choice(report))
-    facts.add_row("duration", _duration(report.duration_s))
+    facts.add_row("best epoch", describe_choice(report))
+    facts.add_row("duration", format_duration(report.duration_s))
     facts.add_row("run folder", Text(str(short(run_dir))))
     for stamp in report.stamps:
         facts.add_row("note", Text(stamp, style="yellow"))
@@ -200,34 +189,20 @@ def _headlines(report: RunReport) -> list[str]:
     """Return the headlines of the splits other than train, the test split first."""
     unscored = "**Nothing was scored**: there is neither validation nor a labelled test split."
     lines = [unscored] * (not report.results)
-    for split in reversed([split for split in _scored_splits(report) if split != "train"]):
+    for split in reversed([split for split in scored_splits(report) if split != "train"]):
         bits = " (valence and activation both right)" * (f"{split}/valence_accuracy" in report.metrics)
         for result in report.results.get(split, ()):
-            metrics, task = _metrics_of(report, split, result), f"{result.name} " * bool(result.name)
+            metrics, task = metrics_of(report, split, result), f"{result.name} " * bool(result.name)
             if result.headline not in metrics:
                 lines.append(f"**{split.capitalize()} {task}{result.title} undefined**.")
                 continue
-            value, floor = (_shown(metrics.get(name, 0.0), name) for name in (result.headline, result.floor))
+            value, floor = (
+                show_score(metrics.get(name, 0.0), name) for name in (result.headline, result.floor)
+            )
             lines.append(
                 f"**{split.capitalize()} {task}{result.title} {value}**{bits}, {result.floor_title} {floor}."
             )
     return lines
-
-
-def _metrics_of(report: RunReport, split: str, result: Result) -> dict[str, float]:
-    """Select the metrics of a task in a split, by their names within the task."""
-    prefix = f"{split}/{result.name}/" if result.name else f"{split}/"
-    return {
-        name.removeprefix(prefix): value for name, value in report.metrics.items() if name.startswith(prefix)
-    }
-
-
-def _headline_metric(report: RunReport) -> str:
-    """Return the name, within a split, of the main metric of the main task."""
-    if not report.headline_results:
-        return "loss"
-    main = report.headline_results[0]
-    return f"{main.name}/{main.headline}" if main.name else main.headline
 
 
 def _picture_name(section: Section, split: str) -> str:
@@ -244,8 +219,8 @@ def _markdown_run(report: RunReport) -> str:
     facts = {
         "command": f"`{report.command}`",
         "seed": str(report.seed),
-        "duration": _duration(report.duration_s),
-        "best epoch": _choice(report),
+        "duration": format_duration(report.duration_s),
+        "best epoch": describe_choice(report),
         "parameters": f"{report.num_parameters:,}",
         "checkpoint": f"`{short(report.checkpoint)}`",
     }
@@ -253,74 +228,14 @@ def _markdown_run(report: RunReport) -> str:
 
 
 def _score_table(report: RunReport) -> Table:
-    (corner, *splits), *rows = _score_cells(report)
+    (corner, *splits), *rows = tabulate_scores(report)
     table = Table(corner, box=box.SIMPLE_HEAD)
     for split in splits:
         table.add_column(split, justify="right")
-    for row in [*rows, *_field_cells(report)]:
-        table.add_row(*row, style="bold" if row[0] == _title(_headline_metric(report)) else None)
+    for row in [*rows, *tabulate_fields(report)]:
+        table.add_row(*row, style="bold" if row[0] == metric_title(headline_metric(report)) else None)
     return table
-
-
-def _score_cells(report: RunReport) -> list[list[str]]:
-    """Return one column per split, and one row per metric that any split has."""
-    splits = _scored_splits(report)
-    rows = [["", *splits]]
-    tasks = dict.fromkeys(result.name for results in report.results.values() for result in results)
-    prefixes = dict.fromkeys([*(f"{task}/" * bool(task) for task in tasks), ""])
-    for name in (f"{prefix}{metric}" for prefix in prefixes for metric in METRICS):
-        values = [report.metrics.get(f"{split}/{name}") for split in splits]
-        if any(value is not None for value in values):
-            rows.append([_title(name), *("-" if value is None else _shown(value, name) for value in values)])
-    return rows
-
-
-def _field_cells(report: RunReport) -> list[list[str]]:
-    """Return one row per label field, of tasks that have several: its headline metric in each split."""
-    rows: dict[str, list[str]] = {}
-    splits = _scored_splits(report)
-    for result in (result for results in report.results.values() for result in results):
-        fields = getattr(result, "fields", ())
-        for field in fields if len(fields) > 1 else ():
-            prefix = f"{result.name}/" if result.name else ""
-            values = [report.metrics.get(f"{split}/{prefix}{result.headline}_{field}") for split in splits]
-            title = f"{_title(prefix + result.headline)} of {field}"
-            rows[title] = ["-" if value is None else _shown(value, result.headline) for value in values]
-    return [[title, *cells] for title, cells in rows.items()]
-
-
-def _scored_splits(report: RunReport) -> list[str]:
-    headline = _headline_metric(report)
-    return [split for split in SPLITS if split in report.results or f"{split}/{headline}" in report.metrics]
-
-
-def _title(name: str) -> str:
-    """Return the title of a metric, after the name of its task if it has one."""
-    task, _, metric = name.rpartition("/")
-    return f"{task}: {METRICS[metric]}" if task else METRICS[metric]
-
-
-def _shown(value: float, name: str) -> str:
-    return f"{value:.3f}" if name.rpartition("/")[2] in NUMBERS else f"{value:.1%}"
-
-
-def _choice(report: RunReport) -> str:
-    if report.monitor is None:
-        return f"{report.best_epoch} of {report.epochs}, the last one, as there is no validation split"
-    which = {"max": "highest", "min": "lowest"}[report.mode]
-    if report.best_epoch is None:
-        return f"of each member, chosen by its {which} {report.monitor}"
-    return f"{report.best_epoch} of {report.epochs}, chosen by the {which} {report.monitor}"
 
 
 def _labelled(splits: Sequence[SplitSummary]) -> dict[str, dict[str, int]]:
     return {split.name: split.class_counts for split in splits if split.class_counts is not None}
-
-
-def _duration(seconds: float) -> str:
-    """Format a duration, such as `1 h 4 min`, `4 min 12 s` or `7 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -54,7 +54,7 @@ class ClassSection:
         of_task = f" ({task})" if task else ""
         return [
             f"## Classes of {split}{of_task}",
-            _markdown_classes(counts, names),
+            format_markdown(*class_table(counts, names)),
             "Rows are true, columns predicted:",
             _markdown_confusion(counts, names),
             f"![Confusion matrix of {split}{of_task}]({picture})",
@@ -80,6 +80,20 @@ class ValueSection:
 
     def blocks(self, split: str, picture: str, metrics: Mapping[str, float]) -> list[str]:
         """Return the table of the fields and the picture."""
+        of_task = f" ({self.result.name})" if self.result.name else ""
+        return [
+            f"## Values of {split}{of_task}",
+            format_markdown(*self.table(metrics)),
+            "The floor of CCC and PCC is 0: a constant answer agrees with nothing.",
+            f"![Prediction against truth of {split}{of_task}]({picture})",
+        ]
+
+    def table(self, metrics: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
+        """Return header and rows: the scores of each field, and those of an answer without any input.
+
+        Args:
+            metrics: Name within the task -> value, of this split.
+        """
         rows = []
         for place, field in enumerate(self.result.fields):
             found = self._measures(place)
@@ -100,13 +114,7 @@ class ValueSection:
             "MAE of the training mean",
             "labelled",
         ]
-        of_task = f" ({self.result.name})" if self.result.name else ""
-        return [
-            f"## Values of {split}{of_task}",
-            format_markdown(header, rows),
-            "The floor of CCC and PCC is 0: a constant answer agrees with nothing.",
-            f"![Prediction against truth of {split}{of_task}]({picture})",
-        ]
+        return header, rows
 
     def _measures(self, place: int) -> dict[str, float]:
         """Compute the scores of a field; empty if nothing is labelled."""
@@ -128,8 +136,8 @@ def section_of(result: Any) -> Section:
     return SECTIONS[result.kind](result)  # type: ignore[call-arg]
 
 
-def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
-    """Format recall, precision, F1 and support of each class; a dash for a division by zero."""
+def class_table(counts: np.ndarray, class_names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows: recall, precision, F1 and support of each class; a dash for a division by zero."""
     matrix = torch.as_tensor(counts)
     f1 = 2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))
     scores = torch.stack([recall(matrix), precision(matrix), f1], 1).tolist()
@@ -137,7 +145,7 @@ def _markdown_classes(counts: np.ndarray, class_names: Sequence[str]) -> str:
         [name, *("-" if math.isnan(score) else f"{score:.1%}" for score in triple), str(support)]
         for name, triple, support in zip(class_names, scores, counts.sum(1).tolist(), strict=True)
     ]
-    return format_markdown(["class", "recall", "precision", "F1", "support"], rows)
+    return ["class", "recall", "precision", "F1", "support"], rows
 
 
 def _markdown_confusion(counts: np.ndarray, class_names: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ Mode = Literal["max", "min"]
 TRIAL = "SER_TRIAL"
 """Environment variable that holds the trial of a job, in a search."""
 _LOCK = ".job.lock"
-_NO_IDENTITY = ("resume", "experiment_name", "trust", "sweep", "logger")
+_NO_IDENTITY = ("resume", "experiment_name", "trust", "sweep", "report", "logger")
 """Settings that change no result of a job."""
 
 

@@ -16,7 +16,7 @@ from ser.runs import environment
 
 _READ = ("data", "split", "label_map", "trust", "ckpt", "output", "overwrite", "subset", "by", "calibrate")
 """Settings and nodes that this command reads; the others of a training come from the checkpoint."""
-_ALSO_READ = ("device", "max_frames")
+_ALSO_READ = ("device", "max_frames", "report")
 
 
 @main("evaluate", existing_paths=["ckpt"])

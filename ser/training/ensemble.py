@@ -158,6 +158,6 @@ def _write_report(
         mode=settings.mode,
         checkpoint=run.path,
     )
-    evaluation.print_report(run, content)
+    evaluation.print_report(settings, run, content, data)
     typed = typed_settings(settings.config, content.overrides)
     write_scores(build_trackers(settings, run.path), content.metrics, typed, step=0)

@@ -18,6 +18,10 @@ from ser.config.settings import Train, names_of
 from ser.curves import PostProcessing, fit_match
 from ser.errors import ConfigError
 from ser.evaluation.test_sets import TestSet, check_test_sets, read_test_sets, score_test_sets
+from ser.features.extractors import Extractor
+from ser.html_report.embeddings import Plane
+from ser.html_report.material import Material
+from ser.html_report.run_page import write_run_page
 from ser.mix.scores import flat_scores, score_corpora
 from ser.report import report
 from ser.report.facts import RunReport
@@ -25,6 +29,7 @@ from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.targets.metrics import Result
 from ser.trackers.run_trackers import typed_settings, watch_commands, write_scores
+from ser.training.plot_callbacks import Embeddings
 from ser.training.setup import logged_names
 from ser.training.task import Task
 from ser.training.trainer import best_checkpoint
@@ -187,7 +192,8 @@ def write_report(
         checkpoint=run.best,
         curves=task.curves,
     )
-    print_report(run, content)
+    plane = next((each.plane for each in trainer.callbacks if isinstance(each, Embeddings)), None)
+    print_report(settings, run, content, data, plane)
     typed = typed_settings(settings.config, content.overrides)
     write_scores(trainer.loggers, content.metrics, typed, step=trainer.global_step)
 
@@ -239,7 +245,35 @@ def collect_facts(
     )
 
 
-def print_report(run: RunFolder, content: RunReport) -> None:
-    """Write the files of a report, and print its closing table."""
+def print_report(
+    settings: Train, run: RunFolder, content: RunReport, data: SpeechData, plane: Plane | None = None
+) -> None:
+    """Write the files of a report, and print its closing table.
+
+    Args:
+        settings: Settings of the run.
+        run: Folder of the run.
+        content: Content of the report.
+        data: Data of the run.
+        plane: Embeddings of the headline split; None for none.
+    """
     report.write_report(run.path, content)
+    if settings.report.html:
+        write_run_page(run, content, material_of(settings, data, content), plane)
     Console().print(report.closing_table(run.path, content), soft_wrap=True)
+
+
+def material_of(settings: Train, data: SpeechData, content: RunReport) -> Material | None:
+    """Return recordings and features of the headline split, for report.html; None if nothing was scored."""
+    split = content.headline_split
+    if split not in content.results:
+        return None
+    extractor: Extractor = build(settings.features, slot="features")
+    is_raw = data.extractor is not None
+    return Material(
+        store=data.datasets[split].store,
+        step_s=1 / extractor.sample_rate if is_raw else extractor.frame_shift_s,
+        is_waveform=is_raw or extractor.is_waveform,
+        recordings={each.id: each for each in data.manifests.get(split, ())},
+        has_audio=settings.report.audio,
+    )

@@ -7,13 +7,13 @@ import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ser.batch import Batch
 from ser.batching.bucketing import plan_evaluation
 from ser.batching.samplers import BatchIndices
 from ser.errors import ConfigError
 from ser.files import write_atomic
+from ser.html_report.embeddings import Plane, principal_components, project
 from ser.report import plots, sound_plots
 from ser.report.model_summary import (
     Part,
@@ -200,6 +200,65 @@ class OutputSpace(EvaluationCallback):
             tracker.add_points(f"{split}/logits", logits, [names[index] for index in labels])
 
 
+class Embeddings(EvaluationCallback):
+    """Keep what the head reads of the utterances of the last scored split, in two dimensions, for report.html.
+
+    A model that answers each frame has a vector for each; the mean over an utterance is kept. Of large splits, every
+    n-th utterance is kept.
+
+    Args:
+        most: Maximum number of utterances.
+    """
+
+    while_fitting = False
+
+    def __init__(self, most: int = 2000) -> None:
+        super().__init__()
+        self.most = most
+        self.plane: Plane | None = None
+        """Embeddings of the last scored split; None before, or if the model is compiled, which calls no hooks."""
+        self._vectors: Tensor | None = None
+        self._hook: Any = None
+        self._kept: set[Any] = set()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Watch the head."""
+        if trainer.state.fn == "validate":
+            self._watch(trainer, task_of(pl_module), "validation")
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Watch the head."""
+        self._watch(trainer, task_of(pl_module), "test")
+
+    def collect(self, task: Task, logits: Tensor, batch: Batch) -> None:
+        """Add the vector of each utterance that is kept."""
+        vectors, self._vectors = self._vectors, None
+        if vectors is None:
+            return
+        if task.model.pooling.resolution == "frame":
+            parts = vectors.split(batch.audio.lengths.tolist())
+            vectors = torch.stack([part.mean(0) for part in parts])
+        rows = zip(batch.ids, vectors.float().cpu(), strict=True)
+        self.rows += [(name, vector.numpy()) for name, vector in rows if name in self._kept]
+
+    def summarize(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        """Project the vectors."""
+        self._hook.remove()
+        found = self.take_rows(trainer, split)
+        if found and trainer.is_global_zero:
+            ids, vectors = zip(*dict(found).items(), strict=True)
+            total = len(data_of(trainer).datasets[split])
+            self.plane = project([*map(str, ids)], torch.from_numpy(np.stack(vectors)), total=total)
+
+    def _watch(self, trainer: L.Trainer, task: Task, split: str) -> None:
+        ids = data_of(trainer).datasets[split].store.ids
+        self._kept = {*ids[:: -(-len(ids) // self.most)]}
+        self._hook = task.model.head.register_forward_pre_hook(self._keep)
+
+    def _keep(self, head: Any, inputs: tuple[Any, ...]) -> None:
+        self._vectors = inputs[0].detach()
+
+
 class WaveformPictures(L.Callback):
     """Plot some training recordings: waveforms.png; no plot if the data holds features.
 
@@ -262,32 +321,6 @@ class Architecture(L.Callback):
         save_picture(trainer, picture, "architecture.png", tag="architecture")
         for tracker in trackers_of(trainer):
             tracker.add_text("model", text)
-
-
-def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
-    """Compute the first two principal components of points, and the share of the variance that each explains.
-
-    The sign of a component is arbitrary: here, the first of its large loadings is positive. Missing components, of
-    points in one dimension or of fewer than three points, are zeros.
-
-    Args:
-        points: Points [N, K].
-
-    Returns:
-        Projected points [N, 2] float64, and two shares in 0..1.
-    """
-    centred = points.double() - points.double().mean(0)
-    _, scales, axes = torch.linalg.svd(centred, full_matrices=False)
-    sizes = axes.abs()
-    large = sizes > 0.9 * sizes.amax(
-        1, keepdim=True
-    )  # otherwise rounding would choose among nearly equal loadings
-    first = large.int().argmax(1, keepdim=True)
-    axes = axes * axes.gather(1, first).sign()
-    variances = scales**2
-    shares = functional.pad(variances / variances.sum().clamp_min(1e-300), (0, 2))[:2].tolist()
-    projected = functional.pad(centred @ axes.T, (0, 2))[:, :2]
-    return projected, (shares[0], shares[1])
 
 
 def _box(part: Part) -> tuple[str, str, str, str]:

@@ -183,6 +183,7 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
     }
     data.facts = replace(splits.facts, speech=speech, target=spec)
     known = {name: splits.manifests[source] for name, source in sources.items() if source in splits.manifests}
+    data.manifests = known
     for column in ("speaker", "corpus"):
         named = {
             name: {each.id: getattr(each, column) for each in manifest if getattr(each, column) is not None}

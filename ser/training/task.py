@@ -105,8 +105,10 @@ class Task(L.LightningModule):
         self.watch = LossWatch(is_scaled=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
 
     def on_train_epoch_start(self) -> None:
-        """Prepare the encoder, and start the clock of the throughput."""
+        """Prepare the encoder, note the learning rate, and start the clock of the throughput."""
         self.model.encoder.begin_epoch(self.current_epoch)
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.curves.setdefault("train/lr", {})[self.current_epoch + 1] = float(rate)
         self.epoch_started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:

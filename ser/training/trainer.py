@@ -24,6 +24,7 @@ from ser.runs import ranks
 from ser.runs.run_folder import RunFolder
 from ser.trackers.run_trackers import build_trackers, chosen_trackers
 from ser.training.divergence import diverged
+from ser.training.plot_callbacks import Embeddings
 from ser.training.recording_callbacks import PredictionFiles
 from ser.training.task import Task
 
@@ -47,7 +48,7 @@ def build_trainer(settings: Train) -> L.Trainer:
     ):
         callbacks.append(Progress())
     if settings.pretraining is None:
-        callbacks.append(PredictionFiles())
+        callbacks += [PredictionFiles(), *[Embeddings()] * settings.report.html]
     plugins: list[Any] = [WholeCheckpoints(settings.optimizer.get("lr"))]
     if not ranks.is_shared(settings.trainer):
         # Without it, the variables of a scheduler would make this process one of several.

@@ -1,0 +1,26 @@
+"""Compress short recordings for a page."""
+
+import io
+
+import numpy as np
+
+from ser.audio.reader import libraries
+
+RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+"""Sample rates of MP3, in Hz."""
+
+
+def encode_mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
+    """Compress a waveform [samples] in -1..1 as MP3, which all browsers play; louder samples are clipped.
+
+    Args:
+        waveform: The waveform.
+        sample_rate: Sample rate in Hz, one of RATES.
+
+    Raises:
+        DataError: soundfile is not installed.
+    """
+    soundfile, _ = libraries()
+    content = io.BytesIO()
+    soundfile.write(content, np.clip(waveform, -1, 1), sample_rate, format="MP3")
+    return content.getvalue()

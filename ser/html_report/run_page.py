@@ -1,0 +1,233 @@
+"""Write report.html of a run: one file that needs no network, beside report.md."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ser.comparison.intervals import Interval
+from ser.html_report import training
+from ser.html_report.answers import Answers, ClassAnswers, read_answers
+from ser.html_report.elements import Cell, Element, Page, Picture, Section, Table, Text
+from ser.html_report.embeddings import Plane, embedding_section
+from ser.html_report.material import Material
+from ser.html_report.page import FILE, has_audio, write_page
+from ser.html_report.scores import (
+    calibration_section,
+    confusion,
+    found_intervals,
+    group_sections,
+    scatter,
+    score_cell,
+)
+from ser.html_report.wrong_answers import curve_section, wrong_sections
+from ser.mix.scores import score_cells
+from ser.report.caveats import describe_caveats
+from ser.report.facts import RunReport
+from ser.report.score_table import (
+    METRICS,
+    metric_title,
+    metrics_of,
+    scored_splits,
+    show_score,
+    tabulate_fields,
+)
+from ser.report.sections import section_of
+from ser.runs.predictions_file import predictions_path
+from ser.runs.run_folder import RunFolder
+
+_FLOORS = {"accuracy": "majority_floor", "mse": "mse_floor", "mae": "mae_floor"}
+_PICTURES = {
+    "loss_curve.png": "Loss against optimiser steps",
+    "architecture.png": "The model, from input to logits",
+    "waveforms.png": "Waveforms of some training recordings",
+    "probabilities_0.png": "Probabilities over time of a recording, and the decision so far",
+}
+"""Pictures of callbacks that the page shows, too, with their titles."""
+
+
+def write_run_page(run: RunFolder, report: RunReport, material: Material | None, plane: Plane | None) -> Path:
+    """Write report.html of a run, from its report and the files in its folder.
+
+    Args:
+        run: Folder of the run.
+        report: Content of the report.
+        material: Recordings and features of the headline split; None if nothing was scored.
+        plane: Embeddings of that split; None for none.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        DataError: A file cannot be read or written.
+    """
+    split = report.headline_split
+    path = predictions_path(run.path, split)
+    answers = read_answers(path) if path.is_file() else Answers((), (), is_over_time=False)
+    found = found_intervals(answers)
+    sections = [
+        _scores(report, answers, found),
+        Section("What these scores do not show", [Text(" ".join(describe_caveats(report)))]),
+        *_results(report),
+        *_answers(run, report, answers, material, plane),
+        *training.training_section(report),
+        *_pictures(run.path),
+        training.data_section(
+            report, training.read_json(run.path / "splits.json"), _step_s(report, material)
+        ),
+        training.leak_section(report.leaks, _leak_remarks(run.path)),
+        training.origin_section(run),
+        training.next_section(report),
+    ]
+    page = Page(
+        report.title,
+        [*_headlines(report, found)],
+        sections,
+        stamps=report.stamps,
+        has_audio=has_audio(sections),
+    )
+    write_page(run.path / FILE, page)
+    return run.path / FILE
+
+
+def _headlines(report: RunReport, found: Mapping[str, Interval]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and explanation of the headline of each task, of the headline split first."""
+    split = report.headline_split
+    others = [other for other in report.results if other != split]
+    for name in [split, *others] if report.results else []:
+        for result in report.results[name]:
+            metrics = metrics_of(report, name, result)
+            if result.headline not in metrics:
+                continue
+            value, floor = (
+                show_score(metrics.get(each, 0.0), each) for each in (result.headline, result.floor)
+            )
+            prefix = f"{result.name}/" if result.name else ""
+            interval = found.get(f"{prefix}{result.headline}") if name == split else None
+            explained = f"{result.floor_title} {floor}"
+            if interval:
+                low, high = (show_score(end, result.headline) for end in interval)
+                explained = f"95%: {low} to {high}; {explained}"
+            yield f"{name} {result.name} {result.title}".replace("  ", " "), value, explained
+
+
+def _scores(report: RunReport, answers: Answers, found: Mapping[str, Interval]) -> Section:
+    """Return the scores of each split, with intervals and floors for the headline split."""
+    splits = scored_splits(report)
+    shown = report.headline_split
+    tasks = dict.fromkeys(result.name for results in report.results.values() for result in results)
+    rows: list[list[Cell]] = []
+    for prefix in dict.fromkeys([*(f"{task}/" * bool(task) for task in tasks), ""]):
+        for metric in METRICS:
+            name = f"{prefix}{metric}"
+            values = [report.metrics.get(f"{split}/{name}") for split in splits]
+            if all(value is None for value in values):
+                continue
+            cells = ["-" if value is None else show_score(value, name) for value in values]
+            value, interval = report.metrics.get(f"{shown}/{name}"), found.get(name)
+            floor = report.metrics.get(f"{shown}/{prefix}{_FLOORS.get(metric)}")
+            ends = [show_score(end, name) for end in interval or ()]
+            has_range = metric in ("accuracy", "uar", "macro_f1", "ccc", "file_accuracy", "file_uar")
+            text = f"{ends[0]} to {ends[1]}" if ends else ""
+            drawn = score_cell(text, value if has_range else None, interval, floor)
+            rows.append([metric_title(name), *cells, drawn])
+    rows += [[*cells, _field_interval(cells[0], found)] for cells in tabulate_fields(report)]
+    elements: list[Element] = []
+    if rows:
+        of = f"95% interval of {shown}" if found else shown
+        elements.append(Table("Scores of each split", ["", *splits, of], rows))
+    elements += [*map(Text, _explain(answers, found))]
+    if "train" in splits:
+        elements.append(
+            Text("The scores of train were computed during the training, on augmented utterances.")
+        )
+    for split, corpora in report.corpora.items():
+        header, *cells = score_cells(corpora)
+        elements.append(Table(f"Corpora of {split}", header, cells))
+    if report.test_sets:
+        elements.append(Table("Test sets", report.test_sets[0], report.test_sets[1:]))
+    nothing = "Nothing was scored: there is neither validation nor a labelled test split."
+    return Section("Scores", elements, "" if report.results else nothing)
+
+
+def _field_interval(title: str, found: Mapping[str, Interval]) -> str:
+    """Return the interval of the CCC of a field, from the title of its row."""
+    interval = found.get(f"ccc_{title.removeprefix('CCC of ')}")
+    return f"{interval.low:.3f} to {interval.high:.3f}" if interval and not math.isnan(interval.low) else ""
+
+
+def _explain(answers: Answers, found: Mapping[str, Interval]) -> list[str]:
+    """Explain the intervals, or why there are none."""
+    if answers.main is None:
+        return []
+    if not found:
+        return ["There is no interval: it needs two speakers, or both right and wrong answers."]
+    if None in answers.main.speakers:
+        return [
+            "The speakers are unknown, so the interval takes utterances as independent, and is too narrow."
+        ]
+    line = "On the line from 0 to 1: the score, its interval, and the floor as a mark." * isinstance(
+        answers.main, ClassAnswers
+    )
+    return [
+        f"The interval is for other speakers like the {len({*answers.main.speakers})} of this split. {line}".strip()
+    ]
+
+
+def _results(report: RunReport) -> list[Section]:
+    """Return confusion matrices, or predictions against truth, of each task; the headline split first."""
+    splits = sorted(report.results, key=lambda split: split != report.headline_split)
+    sections = []
+    for split in splits:
+        for result in report.results[split]:
+            title = f"{split} ({result.name})" if result.name else split
+            if result.kind == "classes":
+                classes = result  # type: ignore[assignment]
+                elements = confusion(classes.counts, classes.class_names, title)  # type: ignore[attr-defined]
+                sections.append(Section(f"Classes of {title}", elements))
+            else:
+                section = section_of(result)
+                header, rows = section.table(metrics_of(report, split, result))  # type: ignore[attr-defined]
+                table = Table(f"Scores of each field of {title}", header, rows)
+                sections.append(Section(f"Values of {title}", [table, scatter(result)]))
+    return sections
+
+
+def _answers(
+    run: RunFolder, report: RunReport, answers: Answers, material: Material | None, plane: Plane | None
+) -> list[Section]:
+    """Return the sections about single answers of the headline split."""
+    if material is None or answers.main is None:
+        return []
+    step_s = _step_s(report, material)
+    temperature = training.read_json(run.path / "calibration.json").get("temperature")
+    main = answers.classes[0] if answers.classes else None
+    return [
+        *group_sections(answers, material.seconds if step_s else None),
+        *calibration_section(main, temperature, report.calibration),
+        *wrong_sections(answers, material),
+        *curve_section(answers, material.step_s),
+        *embedding_section(plane, answers.main, report.unit),
+    ]
+
+
+def _step_s(report: RunReport, material: Material | None) -> float | None:
+    """Return the duration of a step; None where all utterances have one step, which says nothing of their length."""
+    if material is None or all((lengths == 1).all() for lengths in report.lengths.values()):
+        return None
+    return material.step_s
+
+
+def _leak_remarks(folder: Path) -> Sequence[str]:
+    """Return the lines about leaks that the console showed, from splits.json."""
+    remarks = training.read_json(folder / "splits.json").get("remarks", [])
+    return [remark for remark in remarks if "leak" in remark.lower()]
+
+
+def _pictures(folder: Path) -> list[Section]:
+    """Return the pictures of callbacks that are in the folder."""
+    found = [
+        Picture((folder / name).read_bytes(), title)
+        for name, title in _PICTURES.items()
+        if (folder / name).is_file()
+    ]
+    return [Section("More pictures", found)]

@@ -1,0 +1,228 @@
+"""Sections about scores: a table with intervals, confusion matrices, groups of utterances, calibration."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ser.calibration.measures import BINS, accuracy_by_coverage
+from ser.calibration.temperature import apply_temperature
+from ser.comparison.intervals import Interval
+from ser.html_report.answers import Answers, ClassAnswers, ValueAnswers
+from ser.html_report.elements import Cell, Chart, Charts, Element, Mark, Range, Section, Share, Table, Text
+from ser.html_report.svg import Axis, Plot, percent, thin
+from ser.report.sections import class_table
+
+MOST_ROWS = 30
+"""Most rows of a table of groups; the others are counted."""
+_MOST_CLASSES = 25  # of a confusion matrix; of more classes, a list of the most frequent confusions is shown
+_MOST_CONFUSIONS = 30
+_MOST_POINTS = 600
+_LEAST = 10  # utterances of a group of lengths
+_FIFTHS = 5
+_SHARES = ("0%", "25%", "50%", "75%", "100%")
+
+
+def found_intervals(answers: Answers) -> dict[str, Interval]:
+    """Return the intervals over speakers by the names of scores within a split, such as `uar` or `ccc_arousal`."""
+    found: dict[str, Interval] = {}
+    for task in answers.classes:
+        prefix = f"{task.task}/" if task.task else ""
+        found |= {f"{prefix}{name}": interval for name, interval in task.intervals().items()}
+    for field in answers.values:
+        if interval := field.interval():
+            found[f"ccc_{field.field}"] = interval
+    if len(answers.values) == 1 and f"ccc_{answers.values[0].field}" in found:
+        found["ccc"] = found[f"ccc_{answers.values[0].field}"]
+    return found
+
+
+def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> list[Element]:
+    """Return the confusion matrix as a table, and the scores of each class."""
+    head, rows = class_table(counts, names)
+    scores = Table(f"Classes of {title}", head, [_with_bars(row) for row in rows])
+    if len(names) > _MOST_CLASSES:
+        return [scores, _frequent_confusions(counts, names)]
+    totals = np.maximum(counts.sum(1), 1)
+    cells: list[list[Cell]] = [
+        [name, *(Share(str(count), count / total, "heat") for count in row)]
+        for name, row, total in zip(names, counts.tolist(), totals.tolist(), strict=True)
+    ]
+    matrix = Table(
+        f"Confusion of {title}: rows are true classes, columns predicted ones; the colour is the share of the row",
+        ["true \\ predicted", *names],
+        cells,
+        is_matrix=True,
+    )
+    return [matrix, scores]
+
+
+def _with_bars(row: Sequence[str]) -> list[Cell]:
+    """Draw a bar behind each percentage of a row."""
+    name, *cells, count = row
+    return [
+        name,
+        *(Share(cell, float(cell[:-1]) / 100) if cell.endswith("%") else cell for cell in cells),
+        count,
+    ]
+
+
+def _frequent_confusions(counts: np.ndarray, names: Sequence[str]) -> Table:
+    wrong = counts * ~np.eye(len(counts), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS]
+    pairs = [divmod(place, len(counts)) for place in order.tolist()]
+    rows = [
+        [names[true], names[taken], str(wrong[true, taken])] for true, taken in pairs if wrong[true, taken]
+    ]
+    return Table(
+        f"The most frequent confusions of {len(names)} classes", ["true", "predicted", "utterances"], rows
+    )
+
+
+def scatter(result: Any) -> Charts:
+    """Return predictions against truth, a chart for each field."""
+    charts = []
+    for place, field in enumerate(result.fields):
+        known = ~np.isnan(result.truth[:, place])
+        pairs = np.stack([result.truth[known, place], result.predicted[known, place]], 1)
+        if not len(pairs):
+            continue
+        shown = thin(pairs, _MOST_POINTS)
+        axes = [Axis.around(f"{name} {field}", pairs.ravel().tolist()) for name in ("true", "predicted")]
+        plot = Plot(axes[0], axes[1], height=360)
+        plot.line([(axes[0].low, axes[1].low), (axes[0].high, axes[1].high)], "faint", dash=True)
+        plot.points([*map(tuple, shown.tolist())], 0, opacity=0.6, radius=2.6)
+        some = (
+            f"{len(shown):,} of {len(pairs):,} answers"
+            if len(shown) < len(pairs)
+            else f"{len(pairs):,} answers"
+        )
+        charts.append(
+            Chart(
+                field,
+                plot.render(f"Predictions of {field} against truth"),
+                note=f"{some}; on the line, both are equal.",
+            )
+        )
+    return Charts(charts)
+
+
+def group_sections(answers: Answers, seconds: Callable[[str], float] | None) -> list[Section]:
+    """Return the scores by speaker and by length of the main task.
+
+    Args:
+        answers: Answers to the split.
+        seconds: Returns the duration of an utterance in s; None if it is unknown.
+    """
+    tasks: list[ClassAnswers | ValueAnswers] = [*answers.classes[:1], *answers.values]
+    by_speaker = [table for task in tasks if (table := _by_speaker(task, answers.is_over_time))]
+    by_length = [
+        table
+        for task in tasks
+        if seconds and not answers.is_over_time and (table := _by_length(task, seconds))
+    ]
+    return [Section("By speaker", by_speaker), Section("By length", by_length)]
+
+
+def _name(task: ClassAnswers | ValueAnswers) -> str:
+    name = task.task if isinstance(task, ClassAnswers) else task.field
+    return f" of {name}" if name else ""
+
+
+def _by_speaker(task: ClassAnswers | ValueAnswers, is_over_time: bool) -> Table | None:
+    """Return the scores of each speaker, the lowest first; None for fewer than two, or unknown ones."""
+    if None in task.speakers or len({*task.speakers}) < 2:
+        return None
+    speakers = np.array([*map(str, task.speakers)])
+    groups = {name: np.flatnonzero(speakers == name) for name in np.unique(speakers).tolist()}
+    scored = [(task.scores(rows), name, rows) for name, rows in groups.items()]
+    scored.sort(key=lambda each: next(iter(each[0].values())))
+    rows = [[name, *_cells(scores), f"{len(places):,}"] for scores, name, places in scored[:MOST_ROWS]]
+    more = len(scored) - MOST_ROWS
+    rest = f"; {more} speakers with higher scores are left out" if more > 0 else ""
+    head = ["speaker", *scored[0][0], "steps" if is_over_time else "utterances"]
+    return Table(f"Scores{_name(task)} by speaker, the lowest first{rest}", head, rows)
+
+
+def _by_length(task: ClassAnswers | ValueAnswers, seconds: Callable[[str], float]) -> Table | None:
+    """Return the scores of fifths of the utterances by length; None if all are equally long, or there are few."""
+    lengths = np.array([seconds(name) for name in task.ids])
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _FIFTHS + 1)).round(3))
+    if len(edges) < 3 or len(lengths) < _LEAST * _FIFTHS:
+        return None
+    groups = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, len(edges) - 2)
+    rows: list[list[Cell]] = []
+    for place in np.unique(groups).tolist():
+        own = np.flatnonzero(groups == place)
+        rows.append(
+            [f"{edges[place]:.2f} to {edges[place + 1]:.2f} s", *_cells(task.scores(own)), f"{len(own):,}"]
+        )
+    head = ["length", *task.scores(np.arange(len(lengths))), "utterances"]
+    return Table(f"Scores{_name(task)} by length", head, rows)
+
+
+def _cells(scores: Mapping[str, float]) -> list[Cell]:
+    """Format scores: shares as percentages with a bar, others as numbers."""
+    return [
+        Share(f"{value:.1%}", value) if name in ("accuracy", "UAR") else f"{value:.3f}"
+        for name, value in scores.items()
+    ]
+
+
+def calibration_section(
+    task: ClassAnswers | None, temperature: float | None, sentences: Sequence[str]
+) -> list[Section]:
+    """Return reliability and accuracy by coverage of the main task; none if there is no temperature.
+
+    Args:
+        task: Answers of the main task.
+        temperature: Temperature that was fitted on validation.
+        sentences: What the report says about it.
+    """
+    if task is None or temperature is None:
+        return []
+    scaled = apply_temperature(task.probabilities, temperature)
+    ticks: dict[str, Any] = {"ticks": (0, 0.25, 0.5, 0.75, 1), "form": percent}
+    reliability = Plot(
+        Axis("probability of the predicted class", 0, 1, **ticks), Axis("accuracy", 0, 1, **ticks)
+    )
+    reliability.line([(0, 0), (1, 1)], "faint", dash=True)
+    for color, probabilities in ((0, task.probabilities), (1, scaled)):
+        points = _reliability(probabilities, task.labels)
+        reliability.line(points, color)
+        reliability.points(points, color)
+    accuracies = accuracy_by_coverage(scaled, task.labels)
+    curve = thin(np.stack([np.arange(1, len(accuracies) + 1) / len(accuracies), accuracies], 1), 200)
+    coverage = Plot(
+        Axis("share of utterances that are answered", 0, 1, **ticks), Axis("accuracy", 0, 1, **ticks)
+    )
+    coverage.level(float(accuracies[-1]))
+    coverage.line([*map(tuple, curve.tolist())], 1)
+    legend = [Mark("as trained", 0), Mark("scaled", 1), Mark("calibrated", "faint", "dash")]
+    covered = [
+        Mark("the most confident answers", 1),
+        Mark(f"all answers: {accuracies[-1]:.1%}", "faint", "dash"),
+    ]
+    charts = [
+        Chart("Reliability", reliability.render("Accuracy by probability"), legend),
+        Chart("Accuracy by coverage", coverage.render("Accuracy of the most confident answers"), covered),
+    ]
+    return [Section("Calibration", [*map(Text, sentences), Charts(charts)])]
+
+
+def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[float, float]]:
+    """Return mean confidence and accuracy of each bin that holds answers."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [
+        (float(confidence[bins == each].mean()), float(right[bins == each].mean()))
+        for each in np.unique(bins)
+    ]
+
+
+def score_cell(text: str, value: float | None, interval: Interval | None, floor: float | None) -> Cell:
+    """Return a score of 0..1 as a cell that draws it with its interval and floor; others as text."""
+    if value is None or not 0 <= value <= 1:
+        return text
+    low, high = interval or (None, None)
+    return Range(text, value, low, high, floor if floor is None or 0 <= floor <= 1 else None)

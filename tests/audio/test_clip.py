@@ -1,0 +1,27 @@
+"""Recordings compressed for a page."""
+
+import io
+
+import numpy as np
+import pytest
+
+from ser.audio.clip import RATES, encode_mp3
+
+soundfile = pytest.importorskip("soundfile")
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_tone_keeps_its_pitch_and_level(rate: int) -> None:
+    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+    content = encode_mp3(wave.astype(np.float32), rate)
+    heard, own_rate = soundfile.read(io.BytesIO(content))
+    assert own_rate == rate
+    middle = heard[len(heard) // 4 : 3 * len(heard) // 4]
+    pitch = np.abs(np.fft.rfft(middle * np.hanning(len(middle)))).argmax() * rate / len(middle)
+    assert pitch == pytest.approx(440, abs=4)
+    assert np.sqrt(np.mean(middle**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.1)
+
+
+def test_a_second_takes_a_few_kilobytes() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    assert 1_000 < len(encode_mp3(noise, 16_000)) < 8_000
