@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ser.audio.reader import probe
+from ser.batch import UtteranceId
 from ser.checkpoints.checkpoint import Trained
 from ser.data.label_map import LabelMap
 from ser.data.manifest import Manifest, Utterance
@@ -42,6 +43,7 @@ class LabelledCorpus:
         remarks: Facts about the recordings.
         stamps: Warnings that every report must show.
         inputs: What each model reads of these utterances.
+        recordings: Where the recording of each utterance is, by id; empty if only features are known.
     """
 
     source: str
@@ -54,6 +56,7 @@ class LabelledCorpus:
     remarks: Sequence[str] = ()
     stamps: Sequence[str] = ()
     inputs: Sequence[ModelInput] = ()
+    recordings: Mapping[UtteranceId, Utterance] = field(default_factory=dict)
 
 
 def read_labelled(
@@ -228,6 +231,7 @@ def _compute_features(
             for remark in _describe_rates(read, rate)
         ],
         stamps=_normalization_stamps(models),
+        recordings={each.id: each for each in read},
     )
 
 

@@ -183,7 +183,14 @@ def _translation(corpus: LabelledCorpus) -> list[str]:
 
 
 def _groups(column: str, groups: Sequence[Group]) -> list[str]:
-    shown = groups[:_MOST_ROWS]
+    _, head, rows = group_table(column, groups)
+    more = len(groups) - len(rows)
+    rest = [f"[groups.csv](groups.csv) has {more} more."] * bool(more)
+    return [f"## By {column}", format_markdown(head, rows), *rest]
+
+
+def group_table(column: str, groups: Sequence[Group]) -> tuple[str, list[str], list[list[str]]]:
+    """Return a sentence on what is shown, the header and the rows of a table of groups, at most 40."""
     names = _shown_metrics(groups[0].metrics)
     rows = [
         [
@@ -195,11 +202,12 @@ def _groups(column: str, groups: Sequence[Group]) -> list[str]:
                 for name in names
             ),
         ]
-        for each in shown
+        for each in groups[:_MOST_ROWS]
     ]
     head = [column, "utterances", *["speakers"] * (column != "speaker"), *(_title(name) for name in names)]
-    rest = [f"[groups.csv](groups.csv) has {len(groups) - len(shown)} more."] * (len(groups) > len(shown))
-    return [f"## By {column}", format_markdown(head, rows), *rest]
+    more = len(groups) - len(rows)
+    rest = f"; groups.csv has {more} more" if more else ""
+    return f"Scores by {column}{rest}", head, rows
 
 
 def _shown_metrics(metrics: Mapping[str, float]) -> list[str]:

@@ -13,10 +13,9 @@ from ser.html_report.material import Material
 from ser.html_report.page import FILE, has_audio, write_page
 from ser.html_report.scores import (
     calibration_section,
-    confusion,
     found_intervals,
     group_sections,
-    scatter,
+    result_section,
     score_cell,
 )
 from ser.html_report.wrong_answers import curve_section, wrong_sections
@@ -31,7 +30,6 @@ from ser.report.score_table import (
     show_score,
     tabulate_fields,
 )
-from ser.report.sections import section_of
 from ser.runs.predictions_file import predictions_path
 from ser.runs.run_folder import RunFolder
 
@@ -179,16 +177,7 @@ def _results(report: RunReport) -> list[Section]:
     sections = []
     for split in splits:
         for result in report.results[split]:
-            title = f"{split} ({result.name})" if result.name else split
-            if result.kind == "classes":
-                classes = result  # type: ignore[assignment]
-                elements = confusion(classes.counts, classes.class_names, title)  # type: ignore[attr-defined]
-                sections.append(Section(f"Classes of {title}", elements))
-            else:
-                section = section_of(result)
-                header, rows = section.table(metrics_of(report, split, result))  # type: ignore[attr-defined]
-                table = Table(f"Scores of each field of {title}", header, rows)
-                sections.append(Section(f"Values of {title}", [table, scatter(result)]))
+            sections.append(result_section(result, split, metrics_of(report, split, result)))
     return sections
 
 

@@ -11,7 +11,7 @@ from ser.comparison.intervals import Interval
 from ser.html_report.answers import Answers, ClassAnswers, ValueAnswers
 from ser.html_report.elements import Cell, Chart, Charts, Element, Mark, Range, Section, Share, Table, Text
 from ser.html_report.svg import Axis, Plot, percent, thin
-from ser.report.sections import class_table
+from ser.report.sections import ValueSection, class_table
 
 MOST_ROWS = 30
 """Most rows of a table of groups; the others are counted."""
@@ -35,6 +35,23 @@ def found_intervals(answers: Answers) -> dict[str, Interval]:
     if len(answers.values) == 1 and f"ccc_{answers.values[0].field}" in found:
         found["ccc"] = found[f"ccc_{answers.values[0].field}"]
     return found
+
+
+def result_section(result: Any, split: str, metrics: Mapping[str, float]) -> Section:
+    """Return the section of a result: the confusion of classes, or predictions of values against truth.
+
+    Args:
+        result: Result of a task in a split.
+        split: Name of the split.
+        metrics: Name within the task -> value, of this split.
+    """
+    title = f"{split} ({result.name})" if result.name else split
+    if result.kind == "classes":
+        return Section(f"Classes of {title}", confusion(result.counts, result.class_names, title))
+    header, rows = ValueSection(result).table(metrics)
+    return Section(
+        f"Values of {title}", [Table(f"Scores of each field of {title}", header, rows), scatter(result)]
+    )
 
 
 def confusion(counts: np.ndarray, names: Sequence[str], title: str) -> list[Element]:

@@ -16,7 +16,7 @@ SHAPES = ("circle", "triangle", "square", "cross")
 COLORS = 12
 """Number of colours of the page, `--c0` to `--c11`."""
 _WIDTH, _HEIGHT = 420, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 12, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 18, 12, 42
 _RADIUS = 3.2
 _STEPS = (1, 2, 2.5, 5, 10)
 _LETTER = 6.6  # mean width of a character of 12 px

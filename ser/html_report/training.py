@@ -32,7 +32,7 @@ def training_section(report: RunReport) -> list[Section]:
     charts = []
     if report.best_epoch is not None:
         charts = [
-            _curve(report, "loss", "Loss", None),
+            _curve(report, "loss", "loss", None),
             *[_curve(report, metric, metric_title(metric), _floor(report))] * (metric != "loss"),
         ]
     if LEARNING_RATE in curves:
@@ -117,31 +117,11 @@ def data_section(report: RunReport, facts: Mapping[str, Any], step_s: float | No
     """
     header, *rows = summary_rows(report.splits)
     elements: list[Element] = [Table("Splits", header, rows)]
-    if counts := {split.name: split.class_counts for split in report.splits if split.class_counts}:
-        elements.append(_class_shares(counts))
     if step_s is not None:
         elements.append(Charts([_lengths(report.lengths, step_s)]))
     elements += _labels(facts.get("labels", []))
     elements += _left_out(facts)
     return Section("Data", elements)
-
-
-def _class_shares(counts: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return the share of each class in each split."""
-    names = dict.fromkeys(name for own in counts.values() for name in own)
-    totals = {split: max(sum(own.values()), 1) for split, own in counts.items()}
-    largest = max(count / totals[split] for split, own in counts.items() for count in own.values()) or 1
-    rows = [
-        [
-            name,
-            *(
-                Share(f"{own.get(name, 0) / totals[split]:.1%}", own.get(name, 0) / totals[split] / largest)
-                for split, own in counts.items()
-            ),
-        ]
-        for name in names
-    ]
-    return Table("Shares of the classes; the largest bar is the majority floor", ["class", *counts], rows)
 
 
 def _lengths(lengths: Mapping[str, np.ndarray], step_s: float) -> Chart:

@@ -30,6 +30,7 @@ def evaluate(settings: Evaluate) -> None:
 
     from ser.evaluation.evaluate import evaluate_corpus  # torch takes 1.4 s: first the config must be right
     from ser.evaluation.report import ReportFacts, score_table, write_evaluation
+    from ser.html_report.evaluation_page import write_evaluation_page
     from ser.inference.mixture import load_mixtures
     from ser.inference.predict import choose_device, require_classes
     from ser.runs.tables import print_table
@@ -61,6 +62,8 @@ def evaluate(settings: Evaluate) -> None:
     )
     make_folder(output)
     write_evaluation(output, scored.evaluation, scored.corpus, facts)
+    if settings.report.html:
+        write_evaluation_page(output, scored, facts, has_audio=settings.report.audio)
     print_table(facts.title, *score_table(scored.evaluation))
     print(*describe_evaluation(scored), f"Report: {short(output / 'report.md')}", sep="\n")
 

@@ -41,7 +41,7 @@ def test_points_lie_where_the_axes_say() -> None:
     plot.points([(0, 0), (10, 1)], 2, titles=["<low>", "high"])
     drawn = plot.render("points & titles")
     centres = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)
-    assert centres == [("50.0", "228.0"), ("408.0", "12.0")]
+    assert centres == [("60.0", "228.0"), ("402.0", "12.0")]
     assert "&lt;low&gt;" in drawn
     assert 'aria-label="points &amp; titles"' in drawn
     assert ">100%</text>" in drawn

@@ -1,0 +1,147 @@
+"""Write report.html of an evaluation of `ser evaluate`, beside its report.md."""
+
+from pathlib import Path
+
+from ser.config.instantiate import build
+from ser.evaluation.corpus import LabelledCorpus
+from ser.evaluation.evaluate import Scored
+from ser.evaluation.report import (
+    ReportFacts,
+    describe_left_out,
+    describe_scored,
+    group_table,
+    score_table,
+    show_interval,
+)
+from ser.evaluation.scores import Evaluation
+from ser.features.extractors import Extractor
+from ser.files import short
+from ser.html_report.answers import read_answers
+from ser.html_report.elements import Cell, Code, Element, Page, Section, Table, Text
+from ser.html_report.material import Material
+from ser.html_report.page import FILE, write_page
+from ser.html_report.page import has_audio as holds_audio
+from ser.html_report.scores import group_sections, result_section, score_cell
+from ser.html_report.wrong_answers import wrong_sections
+
+
+def write_evaluation_page(folder: Path, scored: Scored, facts: ReportFacts, *, has_audio: bool) -> Path:
+    """Write report.html of an evaluation, from its scores and predictions.csv in the folder.
+
+    Args:
+        folder: Folder of the evaluation.
+        scored: Scores of the corpus.
+        facts: What a report says beside them.
+        has_audio: Whether the page may hold recordings.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        DataError: A file cannot be read or written.
+    """
+    found, corpus = scored.evaluation, scored.corpus
+    answers = read_answers(folder / "predictions.csv")
+    material = material_of(corpus, has_audio=has_audio)
+    by_length = [each for each in group_sections(answers, material.seconds) if each.title == "By length"]
+    sections = [
+        _scores(found),
+        _labels(corpus),
+        *(result_section(result, facts.name, _own_metrics(found, result.name)) for result in found.results),
+        *(
+            Section(f"By {column}", [Table(*group_table(column, groups))])
+            for column, groups in found.groups.items()
+        ),
+        *(by_length if (corpus.store.lengths > 1).any() else []),
+        *wrong_sections(answers, material),
+        _left_out(found),
+        _origin(scored, facts),
+    ]
+    page = Page(
+        facts.title, _headlines(found), sections, stamps=facts.stamps, has_audio=holds_audio(sections)
+    )
+    write_page(folder / FILE, page)
+    return folder / FILE
+
+
+def material_of(corpus: LabelledCorpus, *, has_audio: bool) -> Material:
+    """Return recordings and features of a corpus."""
+    given = corpus.inputs[0]
+    extractor: Extractor = build(given.models[0].features, slot="features")
+    is_raw = given.to_features is not None
+    return Material(
+        store=corpus.store,
+        step_s=1 / extractor.sample_rate if is_raw else extractor.frame_shift_s,
+        is_waveform=is_raw or extractor.is_waveform,
+        recordings=corpus.recordings,
+        has_audio=has_audio,
+    )
+
+
+def _own_metrics(found: Evaluation, task: str) -> dict[str, float]:
+    prefix = f"{task}/" if task else ""
+    return {
+        name.removeprefix(prefix): value for name, value in found.metrics.items() if name.startswith(prefix)
+    }
+
+
+def _headlines(found: Evaluation) -> list[tuple[str, str, str]]:
+    """Return the headline of each task with its interval and floor."""
+    _, rows = score_table(found)
+    shown = []
+    for result in found.results:
+        title = f"{result.name}/{result.title}" if result.name else result.title
+        for name, value, interval, floor in rows:
+            if name == title:
+                notes = [f"95%: {interval}"] * bool(interval) + [f"floor {floor}"] * bool(floor)
+                shown.append((name, value, "; ".join(notes)))
+    return shown
+
+
+def _scores(found: Evaluation) -> Section:
+    """Return the scores with their intervals and floors."""
+    header, rows = score_table(found)
+    cells: list[list[Cell]] = []
+    for name, value, interval, floor in rows:
+        share = float(value[:-1]) / 100 if value.endswith("%") else None
+        ends = next(
+            (
+                each
+                for key, each in found.intervals.items()
+                if show_interval(each, key.rpartition("/")[2]) == interval
+            ),
+            None,
+        )
+        bottom = float(floor[:-1]) / 100 if floor.endswith("%") else None
+        cells.append([name, value, floor, score_cell(interval, share, ends, bottom)])
+    head = [header[0], header[1], header[3], header[2]]
+    return Section("Scores", [Table("Scores", head, cells), Text(" ".join(describe_scored(found)))])
+
+
+def _labels(corpus: LabelledCorpus) -> Section:
+    """Return which labels of the corpus are which classes of the model."""
+    rows = [[raw, new or "left out", f"{count:,}"] for raw, (new, count) in corpus.counts.items()]
+    head = ["label of the corpus", "class of the model", "utterances"]
+    return Section(
+        "Labels", [Table("Labels of the corpus and classes of the model", head, rows)] if rows else []
+    )
+
+
+def _left_out(found: Evaluation) -> Section:
+    """Count the utterances that are left out by reason."""
+    rows = [[reason, label, f"{count:,}", first] for reason, label, count, first in describe_left_out(found)]
+    title = f"{len(found.left_out):,} utterances are left out; left_out.csv has all of them"
+    return Section(
+        "Left out", [Table(title, ["reason", "label", "utterances", "first"], rows)] if rows else []
+    )
+
+
+def _origin(scored: Scored, facts: ReportFacts) -> Section:
+    """Return the command, the corpus and the models."""
+    models = [[f"model {place}", str(short(path))] for place, path in enumerate(facts.checkpoints, start=1)]
+    elements: list[Element] = [
+        Code(facts.command),
+        *map(Text, facts.remarks),
+        Table("Data and models", ["", ""], [["corpus", str(scored.corpus.source)], *models]),
+    ]
+    return Section("Data and models", elements)
