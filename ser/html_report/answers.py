@@ -102,6 +102,14 @@ class ValueAnswers:
         whole = self.scores(np.arange(len(self.truth)))["CCC"]
         return intervals.difference_interval(whole, float(intervals.standard_error(without)), len(without))
 
+    def mean_over_steps(self) -> "ValueAnswers":
+        """Return the mean label and the mean prediction of each utterance."""
+        ids, firsts, groups = np.unique(np.array(self.ids), return_index=True, return_inverse=True)
+        counts = np.bincount(groups)
+        truth, predicted = (np.bincount(groups, values) / counts for values in (self.truth, self.predicted))
+        speakers = [self.speakers[place] for place in firsts.tolist()]
+        return ValueAnswers(self.field, ids.tolist(), speakers, truth, predicted, np.zeros(len(ids)))
+
 
 @dataclass(frozen=True)
 class Answers:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ser.comparison.intervals import Interval
 from ser.html_report import training
-from ser.html_report.answers import Answers, ClassAnswers, read_answers
+from ser.html_report.answers import Answers, ClassAnswers, ValueAnswers, read_answers
 from ser.html_report.elements import Cell, Element, Page, Picture, Section, Table, Text
 from ser.html_report.embeddings import Plane, embedding_section
 from ser.html_report.material import Material
@@ -139,8 +139,8 @@ def _scores(report: RunReport, answers: Answers, found: Mapping[str, Interval]) 
             Text("The scores of train were computed during the training, on augmented utterances.")
         )
     for split, corpora in report.corpora.items():
-        header, *cells = score_cells(corpora)
-        elements.append(Table(f"Corpora of {split}", header, cells))
+        header, *scores = score_cells(corpora)
+        elements.append(Table(f"Corpora of {split}", header, scores))
     if report.test_sets:
         elements.append(Table("Test sets", report.test_sets[0], report.test_sets[1:]))
     nothing = "Nothing was scored: there is neither validation nor a labelled test split."
@@ -190,12 +190,13 @@ def _answers(
     step_s = _step_s(report, material)
     temperature = training.read_json(run.path / "calibration.json").get("temperature")
     main = answers.classes[0] if answers.classes else None
+    shown = answers.main.mean_over_steps() if isinstance(answers.main, ValueAnswers) else answers.main
     return [
         *group_sections(answers, material.seconds if step_s else None),
         *calibration_section(main, temperature, report.calibration),
         *wrong_sections(answers, material),
         *curve_section(answers, material.step_s),
-        *embedding_section(plane, answers.main, report.unit),
+        *embedding_section(plane, shown, report.unit),
     ]
 
 

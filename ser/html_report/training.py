@@ -9,15 +9,16 @@ import numpy as np
 
 from ser.data.summary import summary_rows
 from ser.files import short
-from ser.html_report.elements import Chart, Charts, Code, Element, Mark, Section, Share, Table, Text
+from ser.html_report.elements import Cell, Chart, Charts, Code, Element, Mark, Section, Table, Text
 from ser.html_report.svg import Axis, Plot, percent
 from ser.report.facts import RunReport
 from ser.report.next_commands import fold_command, next_commands
 from ser.report.score_table import describe_choice, format_duration, headline_metric, metric_title, show_score
 from ser.runs.run_folder import RunFolder
-from ser.splits.leaks import KINDS, Leak
+from ser.splits.leaks import Leak
 
 _BINS = 24
+_LOG_FROM = 8  # longest utterance by the shortest one
 _MOST_SKIPPED = 20
 LEARNING_RATE = "train/lr"
 """Name of the curve of the learning rate."""
@@ -125,15 +126,17 @@ def data_section(report: RunReport, facts: Mapping[str, Any], step_s: float | No
 
 
 def _lengths(lengths: Mapping[str, np.ndarray], step_s: float) -> Chart:
-    """Draw a histogram of the lengths of each split on a logarithmic axis."""
+    """Draw a histogram of the lengths of each split, on a logarithmic axis if they differ much."""
     seconds = {split: own * step_s for split, own in lengths.items()}
     every = np.concatenate([*seconds.values()])
     low, high = float(every.min()), max(float(every.max()), float(every.min()) * 1.1)
-    edges = np.geomspace(low * 0.999, high * 1.001, _BINS + 1)
+    is_log = high > _LOG_FROM * low
+    space = np.geomspace if is_log else np.linspace
+    edges = space(low * 0.999, high * 1.001, _BINS + 1)
     shares = {split: np.histogram(own, edges)[0] / len(own) for split, own in seconds.items()}
     top = max(float(own.max()) for own in shares.values()) * 1.05
     plot = Plot(
-        Axis("seconds", edges[0], edges[-1], is_log=True), Axis("share of the split", 0, top, form=percent)
+        Axis("seconds", edges[0], edges[-1], is_log=is_log), Axis("share of the split", 0, top, form=percent)
     )
     legend = []
     for place, (split, own) in enumerate(shares.items()):
@@ -148,7 +151,9 @@ def _labels(labels: Sequence[Mapping[str, Any]]) -> list[Table]:
     if all(each.get("raw") == each.get("mapped") for each in labels):
         return []
     keys = [*labels[0]]
-    rows = [["left out" if each.get(key) is None else str(each[key]) for key in keys] for each in labels]
+    rows: list[list[Cell]] = [
+        ["left out" if each.get(key) is None else str(each[key]) for key in keys] for each in labels
+    ]
     return [Table("Labels of the corpus", keys, rows)]
 
 
@@ -156,7 +161,7 @@ def _left_out(facts: Mapping[str, Any]) -> list[Element]:
     """Count the utterances that could not be read and those that are in no split."""
     found: list[Element] = []
     if skipped := facts.get("skipped"):
-        rows = [[str(each["id"]), str(each["reason"])] for each in skipped[:_MOST_SKIPPED]]
+        rows: list[list[Cell]] = [[str(each["id"]), str(each["reason"])] for each in skipped[:_MOST_SKIPPED]]
         some = f", the first {_MOST_SKIPPED} of them" if len(skipped) > _MOST_SKIPPED else ""
         found.append(Table(f"{len(skipped)} utterances could not be read{some}", ["id", "reason"], rows))
     if unused := facts.get("left_out"):
@@ -169,27 +174,10 @@ def leak_section(leaks: Sequence[Leak] | None, remarks: Sequence[str]) -> Sectio
 
     Args:
         leaks: Leaks between splits; None if they could not be searched for.
-        remarks: Lines of the console about the data.
+        remarks: Lines of the console about leaks, which also tell the declared ones.
     """
-    if leaks is None:
-        return Section("Leaks", [Text("It is not known whether the splits share speakers or recordings.")])
-    elements: list[Element] = [*map(Text, remarks)]
-    if leaks:
-        rows = [
-            [
-                f"{leak.splits[0]} and {leak.splits[1]}",
-                KINDS[leak.kind],
-                f"{leak.shared:,}",
-                Share(f"{leak.touched:,} of {leak.total:,}", leak.share),
-                ", ".join(map(str, leak.examples)),
-            ]
-            for leak in leaks
-        ]
-        head = ["splits", "share", "number", "utterances of the second split", "examples"]
-        elements.append(Table("What two splits share", head, rows))
-    elif not remarks:
-        elements.append(Text("No two splits share speakers or recordings, as far as they are known."))
-    return Section("Leaks", elements)
+    unknown = "It is not known whether the splits share speakers or recordings."
+    return Section("Leaks", [*map(Text, remarks)] or [Text(unknown)] * (leaks is None))
 
 
 def origin_section(run: RunFolder) -> Section:

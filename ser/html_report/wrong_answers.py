@@ -70,7 +70,7 @@ def _clip(
     if name not in material.places:
         return Clip(name, title, facts, shares, note="Its features are not at hand.")
     shown = show(material, name)
-    facts.append(("length", f"{material.seconds(name):.2f} s"))
+    facts.append(("length", f"{material.seconds(name):.2f}\u00a0s"))
     return Clip(name, title, facts, shares, shown.picture, shown.audio, shown.note)
 
 

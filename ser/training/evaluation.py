@@ -192,7 +192,8 @@ def write_report(
         checkpoint=run.best,
         curves=task.curves,
     )
-    plane = next((each.plane for each in trainer.callbacks if isinstance(each, Embeddings)), None)
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    plane = next((each.plane for each in callbacks if isinstance(each, Embeddings)), None)
     print_report(settings, run, content, data, plane)
     typed = typed_settings(settings.config, content.overrides)
     write_scores(trainer.loggers, content.metrics, typed, step=trainer.global_step)

@@ -236,7 +236,7 @@ class Embeddings(EvaluationCallback):
         if vectors is None:
             return
         if task.model.pooling.resolution == "frame":
-            parts = vectors.split(batch.audio.lengths.tolist())
+            parts = torch.split(vectors, batch.audio.lengths.tolist())
             vectors = torch.stack([part.mean(0) for part in parts])
         rows = zip(batch.ids, vectors.float().cpu(), strict=True)
         self.rows += [(name, vector.numpy()) for name, vector in rows if name in self._kept]

@@ -81,7 +81,11 @@ def make_report(
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     """The folder of a run."""
-    facts = {"skipped": [{"id": EVIL, "reason": "no such file"}], "left_out": ["a", "b"], "remarks": []}
+    facts = {
+        "skipped": [{"id": EVIL, "reason": "no such file"}],
+        "left_out": ["a", "b"],
+        "remarks": [f"LEAK: train and test share {EVIL}"],
+    }
     (tmp_path / "splits.json").write_text(json.dumps(facts))
     environment = {
         "command": f"python train.py '{EVIL}'",

@@ -69,3 +69,11 @@ def test_the_score_of_values_is_that_of_torchmetrics() -> None:
     interval = field.interval()
     assert interval is not None
     assert interval.low < expected < interval.high
+
+
+def test_steps_are_averaged_over_each_utterance() -> None:
+    ids, speakers = ["b", "b", "a"], ["s", "s", None]
+    truth, predicted = np.array([1.0, 3.0, 5.0]), np.array([0.0, 1.0, 2.0])
+    found = ValueAnswers("arousal", ids, speakers, truth, predicted, np.array([0, 1, 0])).mean_over_steps()
+    assert (found.ids, found.speakers) == (["a", "b"], [None, "s"])
+    assert (found.truth.tolist(), found.predicted.tolist()) == ([5.0, 2.0], [2.0, 0.5])
