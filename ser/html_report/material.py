@@ -70,13 +70,16 @@ class Material:
         return self._steps(name, round(LONGEST_S * rate))[:, 0], rate
 
     def picture(self, name: str) -> Picture | None:
-        """Return a picture of the features of an utterance; None if it has one step."""
+        """Return a picture of the features of an utterance, each scaled over time; None if it has one step."""
         steps = self._steps(name, int(self.store.lengths[self.places[name]]))
         if len(steps) < 2 or steps.shape[1] < 2:
             return None
         every = -(-len(steps) // _MOST_COLUMNS)
-        size = f"{len(steps):,} steps of {steps.shape[1]} values"
-        return Picture(draw(steps[::every]), f"Features of {name}, from left to right over time: {size}.")
+        scaled = (steps - steps.mean(0)) / np.maximum(
+            steps.std(0), 1e-6
+        )  # else loud bands would hide the others
+        size = f"{len(steps):,} steps of {steps.shape[1]} values, each scaled over time"
+        return Picture(draw(scaled[::every]), f"Features of {name}, from left to right over time: {size}.")
 
     def _steps(self, name: str, most: int) -> np.ndarray:
         """Return the first steps [T, F] of an utterance in the store."""

@@ -37,7 +37,7 @@ def training_section(report: RunReport) -> list[Section]:
             *[_curve(report, metric, metric_title(metric), _floor(report))] * (metric != "loss"),
         ]
     if LEARNING_RATE in curves:
-        plot = _plot(curves[LEARNING_RATE], "learning rate", curves[LEARNING_RATE].values(), is_share=False)
+        plot = _plot(curves[LEARNING_RATE], "", curves[LEARNING_RATE].values(), is_share=False)
         plot.line(_points(curves[LEARNING_RATE]), 4)
         charts.append(Chart("Learning rate at the start of an epoch", plot.render("Learning rate by epoch")))
     facts = Table(
