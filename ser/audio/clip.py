@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from ser.audio.reader import libraries
+from ser.errors import DataError, install_command
 
 RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 """Sample rates of MP3, in Hz."""
@@ -20,7 +20,12 @@ def encode_mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
     Raises:
         DataError: soundfile is not installed.
     """
-    soundfile, _ = libraries()
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
+        raise DataError(
+            f"MP3: the package that writes recordings cannot be imported ({error}). Run: {install_command('audio')}"
+        ) from error
     content = io.BytesIO()
     soundfile.write(content, np.clip(waveform, -1, 1), sample_rate, format="MP3")
     return content.getvalue()

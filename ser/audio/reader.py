@@ -112,7 +112,7 @@ def is_audio(path: Path) -> bool:
         with _open_audio(path):
             return True
     except DataError:
-        libraries()  # raises if they are missing, which is not a property of the file
+        _libraries()  # raises if they are missing, which is not a property of the file
         return False
 
 
@@ -152,14 +152,14 @@ def decoder_versions() -> str:
     Raises:
         DataError: They are not installed.
     """
-    soundfile, soxr = libraries()
+    soundfile, soxr = _libraries()
     return (
         f"soundfile {soundfile.__version__}, libsndfile {soundfile.__libsndfile_version__}, "
         f"soxr {soxr.__version__}"
     )
 
 
-def libraries() -> tuple[ModuleType, ModuleType]:
+def _libraries() -> tuple[ModuleType, ModuleType]:
     """Import soundfile and soxr, only when needed, as training from features needs neither."""
     try:
         import soundfile
@@ -175,7 +175,7 @@ def libraries() -> tuple[ModuleType, ModuleType]:
 @contextmanager
 def _open_audio(path: Path) -> Iterator[_Source]:
     """Open a file, and turn all errors into messages to the user."""
-    soundfile, _ = libraries()
+    soundfile, _ = _libraries()
     head = _read_head(path)
     try:
         # soundfile cannot encode a name with bytes that are not UTF-8; on Windows, names are text.
@@ -221,7 +221,7 @@ def _open_mpeg(path: Path, file: Any) -> Iterator[_Source]:
 @lru_cache(maxsize=1)
 def _forward_reader() -> Any:
     """Create a SoundFile class that never seeks backwards, which some formats cannot do."""
-    soundfile, _ = libraries()
+    soundfile, _ = _libraries()
     return type("ForwardFile", (soundfile.SoundFile,), {"seekable": lambda _: False})
 
 
@@ -410,7 +410,7 @@ def resample(waveform: np.ndarray, source: int, target: int) -> np.ndarray:
 
 def _resample(blocks: Iterable[np.ndarray], source: int, target: int) -> Iterator[np.ndarray]:
     """Resample blocks to another rate in Hz, with bit-identical results to resampling in one piece."""
-    _, soxr = libraries()
+    _, soxr = _libraries()
     stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality="HQ")
     for block in blocks:
         yield stream.resample_chunk(block)

@@ -1,11 +1,13 @@
 """Recordings compressed for a page."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
 
 from ser.audio.clip import RATES, encode_mp3
+from ser.errors import DataError
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -25,3 +27,9 @@ def test_a_tone_keeps_its_pitch_and_level(rate: int) -> None:
 def test_a_second_takes_a_few_kilobytes() -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     assert 1_000 < len(encode_mp3(noise, 16_000)) < 8_000
+
+
+def test_without_soundfile_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    with pytest.raises(DataError, match=r"cannot be imported .* Run: .*pip install"):
+        encode_mp3(np.zeros(100, dtype=np.float32), 16_000)
