@@ -15,7 +15,7 @@ COMMANDS = {
     "extract": "compute the features of a corpus into the cache, also in several jobs at once",
     "validate": "check whether the course challenge would accept a file of predictions",
     "align": "find when each word of a transcript is spoken in its recording",
-    "export": "write a streaming model as ONNX",
+    "export": "write a model as ONNX, with a model card",
     "export-challenge": "write recordings as the course challenge's JSON files",
     "embed": "write embeddings of recordings, by an encoder that was trained before",
     "serab": "score frozen embeddings on the corpora of the SERAB benchmark",

@@ -20,6 +20,7 @@ from torch.nn.modules import module as registration
 
 from ser.archive import read_archive
 from ser.calibration.members import read_members
+from ser.checkpoints.bundle import is_bundle, read_bundle
 from ser.config.instantiate import build, find_class
 from ser.config.old_names import with_current_names
 from ser.errors import (
@@ -207,7 +208,7 @@ def _limit_parts(number: int) -> Iterator[None]:
 
 
 def find(path: str | Path) -> list[Path]:
-    """Find the checkpoints of a path: itself, or the best of a run, or of all members of an ensemble.
+    """Find the checkpoints of a path: itself, or an exported folder; or the best of a run, or of an ensemble's members.
 
     An ensemble is a run that trained several members, or a folder that `ser ensemble` wrote.
 
@@ -215,7 +216,7 @@ def find(path: str | Path) -> list[Path]:
         CheckpointError: A folder holds none.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not path.is_dir() or is_bundle(path):
         return [path]
     if others := read_members(path):
         return [RunFolder(each.run).best for each in others]
@@ -257,7 +258,7 @@ def find_one(path: str | Path, key: str) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Read the containers of a checkpoint, and check that its weights are finite.
+    """Read the containers of a checkpoint or of an exported folder, and check that its weights are finite.
 
     Raises:
         CheckpointError: See `load`, except for errors that appear when the model is built.
@@ -267,8 +268,13 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: no such checkpoint. Give the path of a best.ckpt or last.ckpt, "
             "such as logs/EXPERIMENT/TIME/checkpoints/best.ckpt."
         )
-    checkpoint = read_archive(
-        path, remedy="Use a checkpoint that a training wrote: copy it again, or take the other one beside it."
+    checkpoint = (
+        read_bundle(path)
+        if is_bundle(path)
+        else read_archive(
+            path,
+            remedy="Use a checkpoint that a training wrote: copy it again, or take the other one beside it.",
+        )
     )
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("ser"), dict):
         raise CheckpointError(

@@ -77,6 +77,8 @@ class Export(Settings):
     ckpt: str
     output: str
     format: Literal["onnx", "encoder"]
+    takes: Literal["auto", "waveform", "frames"]
+    quantize: Literal["none", "int8"]
     overwrite: bool
     trust: str | list[str]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +34,8 @@ class ChallengeCorpus:
 
     stamps: tuple[str, ...] = ()
     """Warnings that every report must show."""
+    holds_frames: ClassVar[bool] = True
+    """Whether the data are frames of features, and no recordings."""
 
     def __init__(
         self,

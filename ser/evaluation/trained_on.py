@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ser.checkpoints.bundle import is_bundle, read_config
 from ser.config.old_names import with_current_names
 from ser.data.label_map import LabelMap, read_label_map
 from ser.errors import DataError
@@ -77,9 +78,14 @@ def _with_corpus(names: Iterable[object], data: Mapping[str, Any]) -> dict[objec
 def read_trained_on(checkpoint: Path) -> TrainedOn | None:
     """Read what the run of a checkpoint was trained on; None if the checkpoint lies in no folder of a run.
 
+    An exported folder holds the utterances of its run, and the settings of the corpus.
+
     Raises:
         DataError: A file of the run is damaged.
     """
+    if is_bundle(checkpoint):
+        known = read_utterances(checkpoint)
+        return TrainedOn(checkpoint, read_config(checkpoint).get("data") or {}, known) if known else None
     run = RunFolder(checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint.parent)
     if not run.config.is_file():
         return None

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ser.errors import ConfigError
 from ser.export.step import Step, tensors_of_state
+from ser.export.whole import Features, Whole
 
 _OPSET = 18  # the version that torch writes without conversion, which the oldest possible runtime can read
 
@@ -47,6 +49,61 @@ def save_step(step: Step, feature_dim: int, path: Path) -> None:
         ) from error
     assert program is not None  # None only if a file is named
     onnx.save(add_frame_loop(program.model_proto, step), path)
+
+
+def save_whole(graph: Whole | Features, example: tuple[Tensor, Tensor], path: Path) -> None:
+    """Write a graph of whole recordings, in batches of any number and length.
+
+    Args:
+        graph: The model, or its features alone.
+        example: Values [B, N] or [B, T, F] of several recordings, and their lengths [B].
+        path: The file.
+
+    Raises:
+        ConfigError: An operation cannot be exported.
+    """
+    import onnx
+
+    any_size = torch.export.Dim.DYNAMIC
+    try:
+        with _silence_exporter(), torch.no_grad():
+            traced = torch.export.export(
+                graph.eval(),
+                example,
+                dynamic_shapes=({0: any_size, 1: any_size}, {0: any_size}),
+                strict=False,
+            )
+            program = torch.onnx.export(
+                traced,
+                (),
+                dynamo=True,
+                opset_version=_OPSET,
+                verbose=False,
+                input_names=[graph.takes, "lengths"],
+                output_names=[*graph.output_names],
+            )
+    except Exception as error:  # torch fails in many ways where it cannot trace
+        raise ConfigError(
+            f"ckpt: this model cannot be written as ONNX ({_reason(error)}). Use the run itself, with "
+            "`ser predict`, or export it with another model."
+        ) from error
+    assert program is not None  # None only if a file is named
+    proto = program.model_proto
+    proto.graph.ClearField("value_info")  # shapes of the example's own lengths are among them
+    for node in proto.graph.node:
+        node.ClearField("metadata_props")  # source lines with their paths
+    onnx.save(proto, path)
+
+
+def save_int8(source: Path, path: Path) -> None:
+    """Write a file with weights of 8 bits; features stay as they are.
+
+    Convolutions take unsigned weights in onnxruntime.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _silence_exporter():
+        quantize_dynamic(source, path, weight_type=QuantType.QUInt8, per_channel=False)
 
 
 def _reason(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Write a bundle completely or not at all."""
+"""Write the step of a streaming model, and any folder completely or not at all."""
 
 import json
 import math
@@ -42,7 +42,7 @@ def write(trained: Trained, output: Path, *, overwrite: bool = False) -> float:
     check_folder(output, overwrite=overwrite)
     step = Step(trained)
     with written_whole(output) as temporary:
-        found = _write_files(temporary, trained, step)
+        found = write_step(temporary, trained, step)
     return found
 
 
@@ -62,8 +62,12 @@ def written_whole(output: Path) -> Iterator[Path]:
         raise DataError(f"{output}: cannot be written ({reason}). Give another output.") from error
 
 
-def _write_files(folder: Path, trained: Trained, step: Step) -> float:
-    """Write both files, if the exported step agrees with the model."""
+def write_step(folder: Path, trained: Trained, step: Step) -> float:
+    """Write both files, if the exported step agrees with the model; return the largest difference.
+
+    Raises:
+        ConfigError: It does not.
+    """
     description = describe(trained, step)
     save_step(step, trained.feature_dim, folder / STEP)
     found = max_difference(folder / STEP, description, step)

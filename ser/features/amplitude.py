@@ -12,7 +12,7 @@ from ser.batch import Padded
 Normalize = Literal["none", "peak", "rms", "zscore", "minmax"]
 
 _SAMPLES_AT_A_TIME = 1 << 18  # 2 MB of float64, whatever the length of the audio
-_SMALLEST_SCALE = (
+SMALLEST_SCALE = (
     1e-7  # 20 dB below the last bit of 24: a softer signal is silence, which scaling would amplify to noise
 )
 
@@ -28,7 +28,7 @@ def normalize_amplitude(
         dtype: Type of the computation; float32 on a device without float64.
     """
     origin, scale = _offset_and_scale(waveforms, normalize, dtype)
-    scale = scale.where(scale > _SMALLEST_SCALE, 1.0)
+    scale = scale.where(scale > SMALLEST_SCALE, 1.0)
     values = torch.empty_like(waveforms.values)
     for place, block, real in _iterate_blocks(waveforms, dtype):
         values[:, place, 0] = ((block - origin) / scale).where(real, 0).to(values.dtype)

@@ -388,13 +388,17 @@ class LogMel(Extractor):
         quantity = "energy" if self.power == 2 else "magnitude"
         return {"natural": f"ln {quantity}", "log10": f"log10 {quantity}", "decibel": "dB"}[self.log]
 
-    def _energies(self, block: Tensor) -> Tensor:
-        """Compute mel energies [..., num_mel_bins] of frames [..., samples]."""
+    def spectrum(self, block: Tensor) -> Tensor:
+        """Compute power or magnitude spectra [..., fft_length // 2 + 1] of frames [..., samples]."""
         if self.remove_mean:
             block = subtract_mean(block)
         if self.frame_preemphasis:
             block = apply_preemphasis(block, self.frame_preemphasis)
-        energies: Tensor = compute_spectrum(block * self.taper, self.fft_length, self.power) @ self.filters
+        return compute_spectrum(block * self.taper, self.fft_length, self.power)
+
+    def _energies(self, block: Tensor) -> Tensor:
+        """Compute mel energies [..., num_mel_bins] of frames [..., samples]."""
+        energies: Tensor = self.spectrum(block) @ self.filters
         return energies
 
     def transform_logarithms(self, block: Tensor) -> Tensor:

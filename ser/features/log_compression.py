@@ -70,7 +70,7 @@ class Logarithm:
         if self.top_db is None:
             return blocks
         held = [*blocks]
-        peak = torch.full((len(lengths), 1, 1), -math.inf, device=lengths.device)
+        peak = torch.full((lengths.shape[0], 1, 1), -math.inf, device=lengths.device)
         first = 0
         for block in held:
             steps = torch.arange(first, first + block.shape[1], device=lengths.device)

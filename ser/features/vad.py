@@ -25,7 +25,7 @@ Mode = Literal["keep", "remove", "mute", "mask", "class"]
 FRAME_LENGTH_S, FRAME_SHIFT_S = 0.025, 0.010
 _BLOCK = 4096  # frames, 41 s, that are computed in float64 at a time, so that hours need little memory
 _STEPS_AT_A_TIME = 1 << 18  # steps of another framing, which may be samples: 2 MB of indices
-_ROUNDING = 1e-12  # share of a frame's mean square: a smaller variance is rounding, and the frame is constant
+ROUNDING = 1e-12  # share of a frame's mean square: a smaller variance is rounding, and the frame is constant
 _SAMPLES = Framing(1, 1)
 _Places = TypeVar("_Places", int, Tensor)
 
@@ -88,7 +88,7 @@ class SilenceDetector(nn.Module):
         steps = self.framing.num_frames(waveforms.lengths)
         energies = _frame_energies(waveforms, int(steps.max()), self.framing, self.precise)
         real = torch.arange(energies.shape[1], device=steps.device) < steps[:, None]
-        return Padded(self.smoothing(self._exceeds_thresholds(energies * real), real).unsqueeze(-1), steps)
+        return Padded(self.smoothing(self.exceeds_thresholds(energies * real), real).unsqueeze(-1), steps)
 
     def speech_at_steps(self, frames: Padded, framing: Framing, steps: Padded) -> Tensor:
         """Transfer the decisions of frames to the steps of another framing: [B, T] bool.
@@ -136,11 +136,11 @@ class SilenceDetector(nn.Module):
         ]
 
     def _is_sound(self, mean: float, power: float) -> bool:
-        """Apply the thresholds to a frame's mean and mean square, with the rounding of `_exceeds_thresholds`."""
+        """Apply the thresholds to a frame's mean and mean square, with the rounding of `exceeds_thresholds`."""
         energy = power - mean * mean
-        return energy > _ROUNDING * power and energy > self._lowest
+        return energy > ROUNDING * power and energy > self._lowest
 
-    def _exceeds_thresholds(self, energies: Tensor) -> Tensor:
+    def exceeds_thresholds(self, energies: Tensor) -> Tensor:
         """Compare energies [B, N] with the thresholds: [B, N] bool."""
         sound = energies > self._lowest
         if self.relative_db is not None:
@@ -250,7 +250,7 @@ def _frame_energies(
             real = torch.arange(length, device=samples.device) < count[..., None]
             centred = (block.unfold(1, length, shift) - mean[..., None]).where(real, 0)
             energy = centred.square().sum(-1) / count
-        blocks.append(energy.where(energy > _ROUNDING * power, 0))
+        blocks.append(energy.where(energy > ROUNDING * power, 0))
     return torch.cat(blocks, dim=1)
 
 

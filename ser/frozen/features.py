@@ -92,18 +92,18 @@ class PretrainedFeatures(Extractor):
         self.num_states = num_states
         self.architecture = known
         self.layer = layer
-        self._pool = POOLS.get(pool)
-        self.pools_time = self._pool is not None
+        self.pool = POOLS.get(pool)
+        self.pools_time = self.pool is not None
         self.stores_half = precision == "float16" and not self.pools_time
         self._path, self._weights = path, weights
-        self._num_layers = layer if isinstance(layer, int) else None
+        self.num_layers = layer if isinstance(layer, int) else None
 
     @property
     def weights(self) -> str:
         """Return the digest of the weights, which are read where they were not yet."""
         if self._weights is None:
             with _named_features():
-                self._weights = read_weights(str(self._path), self.architecture, self._num_layers)
+                self._weights = read_weights(str(self._path), self.architecture, self.num_layers)
         return self._weights
 
     def portable(self, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,11 +132,11 @@ class PretrainedFeatures(Extractor):
     def extract(self, waveforms: Padded) -> Padded:
         """Compute hidden states [B, T, L * D], or their statistics [B, 1, L * 2 * D], of waveforms [B, samples, 1]."""
         device = waveforms.values.device
-        with encoder_of(self.weights, self.architecture, self._num_layers, device) as encoder:
+        with encoder_of(self.weights, self.architecture, self.num_layers, device) as encoder:
             states, lengths = encoder.hidden_states(waveforms.with_values(waveforms.values.float()))
             chosen = states if self.layer == "all" else states[-1:]
-            if self._pool is not None:
-                pooled = [self._pool(Padded(state, lengths)) for state in chosen]
+            if self.pool is not None:
+                pooled = [self.pool(Padded(state, lengths)) for state in chosen]
                 return Padded(torch.cat(pooled, -1)[:, None], torch.ones_like(lengths))
             return Padded(torch.cat(chosen, -1), lengths).zeroed()
 

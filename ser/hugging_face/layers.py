@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.utils.checkpoint import checkpoint
 
 from ser.batch import Padded
@@ -50,6 +51,8 @@ class RepeatShort:
 
     def __call__(self, audio: Padded) -> Padded:
         """Return waveforms [B, samples, 1] of which each has enough samples."""
+        if is_exporting():  # a graph has no condition on a length; repeating a long one changes nothing
+            return repeat_short(audio, self.shortest)
         length = int(audio.lengths.min())
         if length >= self.shortest:
             return audio

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional
 
 from ser.batch import Padded
@@ -67,7 +68,8 @@ class Whisper(nn.Module):
             logs = energies.clamp_min(_FLOOR).log10()
             logs = (torch.maximum(logs, logs.amax((1, 2), keepdim=True) - _RANGE) + 4) / 4
         lengths = -(-audio.lengths // self.hop)
-        return Padded(logs[..., : int(lengths.max())].transpose(1, 2), lengths)
+        count = -(-audio.values.shape[1] // self.hop) if is_exporting() else int(lengths.max())
+        return Padded(logs[..., :count].transpose(1, 2), lengths)
 
     def forward(
         self, audio: Padded, *, norm_last: bool, mask: Mask | None = None

@@ -119,7 +119,7 @@ def check_batch_size(chunk: Tensor, remembered: Tensor) -> None:
     Raises:
         DataError: chunk [B, ...] and remembered [B', ...] have different batch sizes.
     """
-    if len(chunk) != len(remembered):
+    if chunk.shape[0] != remembered.shape[0]:
         raise DataError(
             f"stream: a chunk of {len(chunk)} streams, but a state of {len(remembered)}. Give each batch of streams "
             f"the state that it left, or begin with initial_state({len(chunk)})."
@@ -128,4 +128,4 @@ def check_batch_size(chunk: Tensor, remembered: Tensor) -> None:
 
 def no_steps(chunk: Tensor, dim: int) -> Tensor:
     """Return an empty tensor [B, 0, dim] with the type and device of a chunk [B, ...]."""
-    return torch.empty(len(chunk), 0, dim, dtype=chunk.dtype, device=chunk.device)
+    return torch.empty(chunk.shape[0], 0, dim, dtype=chunk.dtype, device=chunk.device)

@@ -57,7 +57,7 @@ class CausalCNNEncoder(Encoder):
 
     def forward(self, audio: Padded) -> Padded:
         """Encode [B, T, F] to [B, T, channels]."""
-        steps, _ = self.step(audio.values, self.initial_state(len(audio.values)))
+        steps, _ = self.step(audio.values, self.initial_state(audio.values.shape[0]))
         return audio.with_values(steps)
 
     def initial_state(self, batch_size: int) -> State:

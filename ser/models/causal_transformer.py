@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional
 
 from ser.batch import Padded
@@ -68,8 +69,11 @@ class CausalTransformerEncoder(Encoder):
 
     def forward(self, audio: Padded) -> Padded:
         """Encode [B, T, F] to [B, T, model_dim]."""
-        steps, _ = self.step(audio.values, self.initial_state(len(audio.values)))
-        return audio.with_values(steps)
+        values, count = audio.values, audio.values.shape[1]
+        if is_exporting():  # a graph has one way for all lengths, that of more steps than the context has
+            values = functional.pad(values, (0, 0, 0, self.left_context + 1))
+        steps, _ = self.step(values, self.initial_state(values.shape[0]))
+        return audio.with_values(steps[:, :count])
 
     def initial_state(self, batch_size: int) -> State:
         """Return the number of earlier steps [B], up to L, and for each layer their keys and values [B, L, 2 * D].

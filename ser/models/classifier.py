@@ -177,10 +177,10 @@ class _Norm(nn.BatchNorm1d):
         if self.training and len(embedding) > 1:
             return super().forward(embedding)
         return functional.batch_norm(
-            embedding, self.running_mean, self._variance(), self.weight, self.bias, eps=self.eps
+            embedding, self.running_mean, self.variance(), self.weight, self.bias, eps=self.eps
         )
 
-    def _variance(self) -> Tensor:
+    def variance(self) -> Tensor:
         """Return the running variance, 1 for units whose variance was always zero."""
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

@@ -219,8 +219,8 @@ def deltas(audio: Padded, *, align: Align = "centered") -> Padded:
     last = (audio.lengths - 1)[:, None]
     slope = torch.zeros_like(audio.values)
     for n in range(1, _REACH + 1):
-        ahead = torch.minimum((middle + n).clamp_min(0).expand(len(last), -1), last)
-        behind = torch.minimum((middle - n).clamp_min(0).expand(len(last), -1), last)
+        ahead = torch.minimum((middle + n).clamp_min(0).expand(last.shape[0], -1), last)
+        behind = torch.minimum((middle - n).clamp_min(0).expand(last.shape[0], -1), last)
         slope = slope + n * (_take(audio.values, ahead) - _take(audio.values, behind))
     return audio.with_values(slope / _NORM)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.utils.checkpoint import checkpoint
 
 from ser.batch import Padded
@@ -180,6 +181,9 @@ class SemanticEncoder(Encoder):
         """Yield first and last step, so that each block but the last ends where a step of the CNN does."""
         aligned = PooledWaveCNN.subsampling // math.gcd(self.audio_dim or 1, PooledWaveCNN.subsampling)
         size = aligned * -(-_BLOCK_STEPS // aligned)
+        if is_exporting():  # a graph has no loop over blocks of a number that it does not know
+            yield 0, num_steps
+            return
         for start in range(0, num_steps, size):
             yield start, min(start + size, num_steps)
 
@@ -196,7 +200,7 @@ class SemanticEncoder(Encoder):
         ends = (lengths * self.audio_dim - first).clamp(0, last - first)
         waves = self.cnn(Padded(samples, ends)).values
         flat = waves[:, 1 if start else 0 :].flatten(1)[:, : (stop - start) * self.audio_dim]
-        fused = self.fusion(flat.view(len(flat), stop - start, self.audio_dim), text)
+        fused = self.fusion(flat.view(flat.shape[0], stop - start, self.audio_dim), text)
         return fused
 
 

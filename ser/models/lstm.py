@@ -52,7 +52,7 @@ class LSTMEncoder(Encoder):
         self.bidirectional = bidirectional
         directions = 2 if bidirectional else 1
         self.out_dim = units[-1] * directions
-        layer = _BothWays if bidirectional else _Forwards
+        layer = BothWays if bidirectional else Forwards
         widths = [in_dim * subsampling, *(directions * width for width in units[:-1])]
         self.layers = nn.ModuleList(layer(cell, width, own) for width, own in zip(widths, units, strict=True))
         self.dropout = nn.Dropout(dropout)
@@ -103,8 +103,8 @@ class LSTMEncoder(Encoder):
         # The output of a single step is also the state of the last layer; the copy protects it from changes.
         return chunk.clone() if chunk.shape[1] == 1 else chunk, (waiting, tuple(after))
 
-    def _forwards(self) -> "list[_Forwards]":
-        return [layer for layer in self.layers if isinstance(layer, _Forwards)]
+    def _forwards(self) -> "list[Forwards]":
+        return [layer for layer in self.layers if isinstance(layer, Forwards)]
 
     def finish(self, state: State) -> Tensor:
         """Encode the frames that still wait to be joined, padded with zeros, to [B, m, hidden_dim]."""
@@ -115,7 +115,7 @@ class LSTMEncoder(Encoder):
         return self.step(missing, state)[0]
 
 
-class _Forwards(nn.Module):
+class Forwards(nn.Module):
     """One causal recurrent layer."""
 
     def __init__(self, cell: str, in_dim: int, hidden_dim: int) -> None:
@@ -144,7 +144,7 @@ class _Forwards(nn.Module):
         return steps, tuple(part[0] for part in after)
 
 
-class _BothWays(nn.Module):
+class BothWays(nn.Module):
     """Two causal recurrent layers, one of them on reversed sequences."""
 
     def __init__(self, cell: str, in_dim: int, hidden_dim: int) -> None:
@@ -177,7 +177,7 @@ def join_steps(steps: Padded, count: int) -> Padded:
     values = steps.zeroed().values
     missing = -values.shape[1] % count
     values = nn.functional.pad(values, (0, 0, 0, missing))
-    return Padded(values.reshape(len(values), values.shape[1] // count, -1), -(-steps.lengths // count))
+    return Padded(values.reshape(values.shape[0], values.shape[1] // count, -1), -(-steps.lengths // count))
 
 
 def _recurrent(cell: str, in_dim: int, hidden_dim: int) -> nn.LSTM | nn.GRU:

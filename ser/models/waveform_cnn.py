@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 from torch.nn import functional
 
 from ser.batch import Padded
@@ -61,8 +62,9 @@ class WaveformCNNEncoder(Encoder):
 
     def forward(self, audio: Padded) -> Padded:
         """Encode [B, T, F] to [B, ceil(T / subsampling), channels[-1]], where T includes repetitions."""
-        shortest = int(audio.lengths.min())
-        if shortest < self.receptive_field:
+        if is_exporting():
+            audio = repeat_short(audio, self.receptive_field)
+        elif (shortest := int(audio.lengths.min())) < self.receptive_field:
             self._warn(shortest)
             audio = repeat_short(audio, self.receptive_field)
         steps = Padded(audio.zeroed().values.transpose(1, 2), audio.lengths)
@@ -178,7 +180,9 @@ class _Stage(nn.Module):
 def repeat_short(audio: Padded, shortest: int) -> Padded:
     """Repeat sequences [B, T, F] of fewer than `shortest` steps from their start until they have `shortest`."""
     lengths = audio.lengths.clamp_min(shortest)
-    steps = torch.arange(int(lengths.max()), device=audio.values.device)
+    traced: Any = torch.sym_max  # without types
+    longest = traced(audio.values.shape[1], shortest) if is_exporting() else int(lengths.max())
+    steps = torch.arange(longest, device=audio.values.device)
     sources = (steps % audio.lengths[:, None]).where(steps < lengths[:, None], 0)
     values = audio.values.gather(1, sources.unsqueeze(-1).expand(-1, -1, audio.values.shape[2]))
     return Padded(values, lengths)

@@ -186,4 +186,4 @@ class _Attention(nn.Module):
 
     def _split(self, image: Tensor) -> Tensor:
         """Split [B, H * D, F, T] into heads [B, H, F * T, D]."""
-        return image.reshape(len(image), self.heads, _HEAD_DIM, -1).transpose(2, 3)
+        return image.reshape(image.shape[0], self.heads, _HEAD_DIM, -1).transpose(2, 3)

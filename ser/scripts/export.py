@@ -1,9 +1,10 @@
-"""Write a model that can stream as step.onnx and meta.json, or an encoder alone as model.safetensors.
+"""Write a model as a folder that needs neither this project nor torch, or an encoder alone as model.safetensors.
 
 ser export ckpt=RUN output=DIR
 """
 
 from pathlib import Path
+from typing import Any
 
 from ser.config.main import main
 from ser.config.settings import Export
@@ -11,7 +12,7 @@ from ser.config.settings import Export
 
 @main("export")
 def export(settings: Export) -> None:
-    """Write the folder; with ONNX, print the largest difference between onnxruntime and torch."""
+    """Write the folder, and print what is in it."""
     from ser.checkpoints import checkpoint  # torch takes 1.4 s: first the config must be right
 
     output = Path(settings.output)
@@ -22,8 +23,25 @@ def export(settings: Export) -> None:
         files = write_encoder_of(source, output, overwrite=settings.overwrite)
         print(f"{output}: written; the encoder of {source} is in {', '.join(files)}.")
         return
-    from ser.export.write import write
+    from ser.export.bundle import write_bundle
 
     found = checkpoint.find_one(settings.ckpt, "ckpt")
-    difference = write(checkpoint.load(found), output, overwrite=settings.overwrite)
-    print(f"{output}: written; onnxruntime differs from torch by {difference:.1e} at most.")
+    bundle = write_bundle(
+        found, output, takes=settings.takes, quantize=settings.quantize, overwrite=settings.overwrite
+    )
+    print(*describe_bundle(output, bundle), sep="\n")
+
+
+def describe_bundle(output: Path, bundle: Any) -> list[str]:
+    """Return the lines for the console: files with their sizes, differences, and the command that tries the folder."""
+    files = ", ".join(f"{name} ({size / 1e6:.2f} MB)" for name, size in bundle.sizes.items())
+    lines = [
+        f"{output}: written: {files}.",
+        f"onnxruntime differs from torch by {bundle.onnx['largest_difference']:.1e} at most.",
+    ]
+    if "int8_difference" in bundle.onnx:
+        lines.append(
+            f"Answers of the weights of 8 bits differ by {bundle.onnx['int8_difference']:.1e} at most, on noise."
+        )
+    example = "speech.wav" if bundle.onnx["reads_recordings"] else "frames.json"
+    return [*lines, *bundle.remarks, f"Try it: python {output}/predict.py {example}"]

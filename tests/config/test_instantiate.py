@@ -55,7 +55,7 @@ def test_build_makes_nested_targets_first():
         "ser.models.lstm.Padded",
         "ser.models.lstm.torch.load",
         "ser.models.lstm.LSTMEncoder.__init__",
-        "ser.models.lstm._Forwards",
+        "ser.models.lstm.Forwards",
         "ser.models..lstm.LSTMEncoder",
         "LSTMEncoder",
         "",

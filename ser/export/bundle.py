@@ -1,0 +1,240 @@
+"""Write a whole model as a folder that needs neither this project nor torch."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ser.checkpoints import checkpoint
+from ser.checkpoints.bundle import CONFIG, FORMAT, WEIGHTS, digest, is_bundle, without_tensors
+from ser.checkpoints.checkpoint import Trained
+from ser.config.instantiate import build
+from ser.errors import ConfigError, SerError, setting
+from ser.export.compare import (
+    answers_in_onnx,
+    example_recordings,
+    padded_batch,
+    whole_difference,
+)
+from ser.export.model_card import model_card
+from ser.export.onnx_export import save_int8, save_whole
+from ser.export.run_facts import RunFacts, read_facts, run_of
+from ser.export.step import Step
+from ser.export.whole import Features, Input, Whole, refuse_groups
+from ser.export.write import META, STEP, TOLERANCE, check_folder, check_packages, write_step, written_whole
+from ser.features.steps import StepExtractor
+from ser.files import write_atomic
+from ser.runs.environment import version
+from ser.splits.utterances_file import FILE as UTTERANCES
+from ser.targets.base import Target
+
+MODEL, INT8, FEATURES, PREDICT, CARD = (
+    *("model.onnx", "model_int8.onnx", "features.onnx"),
+    *("predict.py", "README.md"),
+)
+FILES = (CONFIG, WEIGHTS, MODEL, INT8, FEATURES, STEP, META, PREDICT, CARD, UTTERANCES)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written.
+
+    Args:
+        sizes: Size of each file in bytes.
+        onnx: Facts about the graphs, as in config.json.
+        remarks: Sentences about what is not in the folder.
+    """
+
+    sizes: Mapping[str, int]
+    onnx: Mapping[str, Any]
+    remarks: tuple[str, ...]
+
+
+def write_bundle(
+    source: Path,
+    output: Path,
+    *,
+    takes: Literal["auto", "waveform", "frames"] = "auto",
+    quantize: Literal["none", "int8"] = "none",
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a model as model.onnx and model.safetensors, with what describes them, completely or not at all.
+
+    Args:
+        source: Checkpoint, in the folder of its run, which the model card describes.
+        output: The folder.
+        takes: What model.onnx takes: waveforms, or frames of features; auto = waveforms where the model was trained on
+            recordings and ONNX can hold its features.
+        quantize: `int8` also writes model_int8.onnx, with weights of 8 bits, which predict.py then uses.
+        overwrite: Whether an existing bundle may be replaced.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read.
+        ConfigError: The model cannot be exported, or its answers differ from those of torch.
+        DataError: The folder exists, or cannot be written.
+    """
+    if is_bundle(source):
+        raise ConfigError(
+            f"{setting('ckpt', source)}: is an exported model already. Give the folder of its run."
+        )
+    check_packages()
+    check_folder(output, overwrite=overwrite, files=FILES)
+    content = checkpoint.read(source)
+    trained = checkpoint.rebuild(content, source)
+    refuse_groups(trained)
+    facts = read_facts(source)
+    chosen = _choose_input(trained, facts) if takes == "auto" else takes
+    _check_input(trained, chosen)
+    with written_whole(output) as folder:
+        onnx = _write_graphs(folder, trained, chosen, with_int8=quantize == "int8")
+        remarks = _write_step(folder, trained)
+        config = _describe(content, trained, facts, onnx, remarks)
+        _write_weights(folder, content, config)
+        if (utterances := run_of(source).path / UTTERANCES).is_file():
+            shutil.copy(utterances, folder / UTTERANCES)
+        shutil.copy(Path(__file__).with_name("standalone.py"), folder / PREDICT)
+        config["files"] = {path.name: digest(path) for path in sorted(folder.iterdir())}
+        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        write_atomic(folder / CARD, model_card(config, facts, sizes))
+        write_atomic(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+    return Bundle(sizes, onnx, remarks)
+
+
+def _choose_input(trained: Trained, facts: RunFacts) -> Input:
+    """Return what a graph of the model takes."""
+    extractor = build(trained.features, slot="features")
+    is_other = trained.words is not None or extractor.feature_dim != trained.feature_dim
+    return "frames" if is_other or facts.holds_frames or isinstance(extractor, StepExtractor) else "waveform"
+
+
+def _check_input(trained: Trained, takes: Input) -> None:
+    """Refuse waveforms for a model whose frames cannot be computed from them alone.
+
+    Raises:
+        ConfigError: It reads words, or was trained on frames of another width than its features have.
+    """
+    if takes == "waveform" and not _reads_recordings(trained):
+        reason = (
+            "reads words beside the audio" if trained.words else "was trained on frames that were given to it"
+        )
+        raise ConfigError(f"takes=waveform: {trained.path} {reason}. Set takes=frames.")
+
+
+def _reads_recordings(trained: Trained) -> bool:
+    extractor = build(trained.features, slot="features")
+    return trained.words is None and bool(extractor.feature_dim == trained.feature_dim)
+
+
+def _write_graphs(folder: Path, trained: Trained, takes: Input, *, with_int8: bool) -> dict[str, Any]:
+    """Write model.onnx, features.onnx for a model of frames, model_int8.onnx; return facts about them.
+
+    Raises:
+        ConfigError: An operation cannot be exported, or answers differ from torch.
+    """
+    recordings = example_recordings(trained, takes)
+    batch = padded_batch([each.repeat(3, *[1] * (each.ndim - 1)) for each in recordings[1:]])
+    save_whole(Whole(trained, takes), batch, folder / MODEL)
+    found = whole_difference(trained, folder / MODEL, recordings, takes)
+    if not found <= TOLERANCE:  # also refuses NaN
+        raise ConfigError(
+            f"{setting('ckpt', trained.path)}: {type(trained.model.encoder).__name__} has other outputs in {MODEL} "
+            f"than in torch, by {found:.1e}, where {TOLERANCE:.0e} is allowed; nothing was written. Use the run "
+            "itself, with `ser predict`."
+        )
+    extractor = build(trained.features, slot="features")
+    has_features = takes == "frames" and _reads_recordings(trained) and _save_features(folder, trained)
+    shape = [] if takes == "waveform" else [trained.feature_dim]
+    facts: dict[str, Any] = {
+        "model": MODEL,
+        **({"features": FEATURES} if has_features else {}),
+        "inputs": {"model": takes, **({"features": "waveform"} if has_features else {})},
+        "shape": shape,
+        "takes": f"samples [N] of one channel at {extractor.sample_rate} Hz"
+        if takes == "waveform"
+        else f"frames [T, {trained.feature_dim}] of features",
+        "min_samples": extractor.min_samples,
+        "reads_recordings": takes == "waveform" or has_features,
+        "largest_difference": found,
+    }
+    if with_int8:
+        save_int8(folder / MODEL, folder / INT8)
+        exact, rounded = (
+            answers_in_onnx(folder / name, recordings, together=False) for name in (MODEL, INT8)
+        )
+        facts |= {"model": INT8, "int8_difference": float((exact - rounded).abs().max())}
+    return facts
+
+
+def _save_features(folder: Path, trained: Trained) -> bool:
+    """Write features.onnx; return whether these features have a graph."""
+    try:
+        graph = Features(trained)
+    except ConfigError:
+        return False
+    save_whole(graph, padded_batch(example_recordings(trained, "waveform")[1:]), folder / FEATURES)
+    return True
+
+
+def _write_step(folder: Path, trained: Trained) -> tuple[str, ...]:
+    """Write step.onnx of a model that can stream; return why there is none otherwise."""
+    try:
+        step = Step(trained)
+    except SerError as error:
+        return (f"There is no step.onnx for streams: {str(error).split('. ')[0]}.",)
+    write_step(folder, trained, step)
+    return ()
+
+
+def _write_weights(folder: Path, content: Mapping[str, Any], config: dict[str, Any]) -> None:
+    """Write model.safetensors, and put the description of the checkpoint into config."""
+    tensors: dict[str, Tensor] = {}
+    config["description"] = without_tensors(content["ser"], "ser", tensors)
+    tensors |= {name: own for name, own in content["state_dict"].items() if name.startswith("model.")}
+    plain = {name: own.detach().cpu().clone().contiguous() for name, own in tensors.items()}
+    save_file(plain, folder / WEIGHTS, {"format": "pt"})
+
+
+def _describe(
+    content: Mapping[str, Any],
+    trained: Trained,
+    facts: RunFacts,
+    onnx: Mapping[str, Any],
+    remarks: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return config.json without the description and the files."""
+    extractor = build(trained.features, slot="features")
+    packages = ("ser-lightning", "torch", "onnx", "onnxruntime")
+    return {
+        "ser_bundle": FORMAT,
+        "name": str(facts.config.get("experiment_name") or "speech") + "-" + _option(content["ser"]["model"]),
+        "labels": list(map(str, trained.target.class_names)),
+        "answers": answer_names(trained.target),
+        "sample_rate": extractor.sample_rate,
+        "onnx": dict(onnx),
+        "features": dict(trained.features),
+        "frontend": dict(trained.frontend),
+        "versions": {name: version(name) for name in packages},
+        "data": dict(facts.data),
+        "remarks": list(remarks),
+    }
+
+
+def _option(model: Mapping[str, Any]) -> str:
+    return str(model["_target_"]).rpartition(".")[2].removesuffix("Encoder").lower()
+
+
+def answer_names(target: Target) -> list[str]:
+    """Return the name of each answer: of a class, or of the column that `ser predict` writes."""
+    width = target.scores(torch.zeros(1, target.out_dim)).shape[-1]
+    if len(target.class_names) == width:
+        return [str(name) for name in target.class_names]
+    probe = torch.arange(1, width + 1) / 1024  # exact in every float
+    (columns,) = target.predictions(probe[None])
+    name_of = {value: name.removeprefix("p_") for name, value in columns.items() if isinstance(value, float)}
+    return [name_of.get(value, f"answer_{place}") for place, value in enumerate(probe.tolist())]

@@ -1,0 +1,182 @@
+"""Write README.md of a bundle: a model card, with the block of metadata that the Hugging Face hub reads."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from ser.export.run_facts import RunFacts
+from ser.runs.tables import format_markdown
+
+_UNKNOWN = "The checkpoint is not in the folder of its run, so that this is not known."
+
+
+def model_card(config: Mapping[str, Any], facts: RunFacts, sizes: Mapping[str, int]) -> str:
+    """Return the text of the card.
+
+    Args:
+        config: Content of config.json.
+        facts: What the run tells.
+        sizes: Size of each file in bytes.
+    """
+    parts = [
+        f"# {config['name']}",
+        f"A model of speech that answers {_answers(config)}. It takes {config['onnx']['takes']}. Trained with "
+        "ser, exported as ONNX.",
+        _use(config),
+        *_data(facts),
+        *_scores(config, facts),
+        "## Intended use",
+        "Research on emotion and other properties of speech, on recordings like those of the training data. It is not "
+        "made for decisions about people, such as on employment, education, credit, health or law enforcement; in the "
+        "European Union, emotion recognition at work and in education is prohibited.",
+        *_limits(config, facts),
+        *_files(config, facts, sizes),
+    ]
+    return f"---\n{_metadata(config, facts)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+def _answers(config: Mapping[str, Any]) -> str:
+    names = ", ".join(f"`{name}`" for name in config["answers"])
+    return f"with the probabilities of {names}" if config["labels"] else f"with the values {names}"
+
+
+def _metadata(config: Mapping[str, Any], facts: RunFacts) -> str:
+    """Return the block of YAML that the hub reads."""
+    results = [
+        {"type": name, "value": round(value, 4), "name": name} for name, value in _headline(facts).items()
+    ]
+    content: dict[str, Any] = {
+        "license": "other",
+        "license_name": "see-the-data",
+        "library_name": "onnx",
+        "pipeline_tag": "audio-classification",
+        "tags": ["speech-emotion-recognition", "speech", "onnx", "ser-lightning"],
+    }
+    if languages := sorted({corpus.language for corpus in facts.corpora}):
+        content["language"] = languages
+    if results:
+        dataset = {"name": _name_of_data(facts), "type": _name_of_data(facts), "split": facts.split}
+        task = {"type": "audio-classification", "name": "Speech emotion recognition"}
+        entry = {"task": task, "dataset": dataset, "metrics": results}
+        content["model-index"] = [{"name": str(config["name"]), "results": [entry]}]
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _name_of_data(facts: RunFacts) -> str:
+    return ", ".join(corpus.title for corpus in facts.corpora) or str(
+        facts.config.get("experiment_name") or "own data"
+    )
+
+
+def _headline(facts: RunFacts) -> dict[str, float]:
+    """Return the finite metrics of the scored split, without those of each class and without floors."""
+    prefix = f"{facts.split}/"
+    own = {
+        name.removeprefix(prefix): value for name, value in facts.metrics.items() if name.startswith(prefix)
+    }
+    return {
+        name: value
+        for name, value in own.items()
+        if "/" not in name and "recall_" not in name and "floor" not in name and math.isfinite(value)
+    }
+
+
+def _use(config: Mapping[str, Any]) -> str:
+    files = "speech.wav" if config["sample_rate"] and config["onnx"]["reads_recordings"] else "frames.json"
+    lines = [
+        "## Use",
+        "```sh",
+        "pip install onnxruntime numpy soundfile",
+        f"python predict.py {files}",
+        "```",
+        "",
+        "or, with ser installed, in Python:",
+        "",
+        "```python",
+        "import ser",
+        "",
+        'model = ser.load("FOLDER")',
+        "```",
+    ]
+    return "\n".join(lines)
+
+
+def _data(facts: RunFacts) -> Iterator[str]:
+    yield "## Data"
+    if not facts.splits:
+        yield _UNKNOWN
+        return
+    head = ["split", "utterances", "speakers", "minutes", "majority", "SHA-256"]
+    rows = [
+        [
+            split.get("name"),
+            split.get("utterances"),
+            _or_unknown(split.get("speakers")),
+            _or_unknown(split.get("minutes")),
+            _share(split.get("majority_floor")),
+            f"`{str(facts.fingerprints.get(str(split.get('name')), 'unknown'))[:16]}`",
+        ]
+        for split in facts.splits
+    ]
+    yield format_markdown(head, [[str(cell) for cell in row] for row in rows])
+    for corpus in facts.corpora:
+        yield (
+            f"[{corpus.title}]({corpus.url}), {corpus.speakers} speakers; its licence: {corpus.licence}. The licence "
+            "of a corpus may restrict what models of it may be used for."
+        )
+    if not facts.corpora:
+        yield "The catalogue of ser does not know these data, so that their licence is not known here."
+
+
+def _scores(config: Mapping[str, Any], facts: RunFacts) -> Iterator[str]:
+    yield "## Scores"
+    headline = _headline(facts)
+    if not headline:
+        yield _UNKNOWN
+        return
+    rows = []
+    for name, value in headline.items():
+        interval = facts.intervals.get(name)
+        is_share = bool(config["labels"]) and name != "loss"
+        text = "" if interval is None or math.isnan(interval.low) else " to ".join(map(_share, interval))
+        rows.append([name, _share(value) if is_share else f"{value:.3f}", text])
+    yield format_markdown([facts.split, "score", "95% interval"], rows)
+    floor = facts.metrics.get(f"{facts.split}/majority_floor")
+    if floor is not None:
+        yield f"Always answering the most frequent class has an accuracy of {floor:.1%}, the floor."
+    if facts.intervals:
+        yield "Intervals are about new speakers, or about new utterances where speakers are unknown."
+
+
+def _limits(config: Mapping[str, Any], facts: RunFacts) -> Iterator[str]:
+    yield "## Limits"
+    if facts.caveats:
+        yield facts.caveats
+    yield (
+        "Labels are those of actors or raters, not what somebody felt. Other languages, accents, ages, rooms, "
+        "microphones and codecs than those of the data were not tried."
+    )
+    yield from config["remarks"]
+
+
+def _files(config: Mapping[str, Any], facts: RunFacts, sizes: Mapping[str, int]) -> Iterator[str]:
+    yield "## Files"
+    yield format_markdown(["file", "bytes"], [[f"`{name}`", f"{size:,}"] for name, size in sizes.items()])
+    yield (
+        f"onnxruntime differs from torch by {config['onnx']['largest_difference']:.1e} at most, at four lengths, alone "
+        "and in a padded batch."
+    )
+    if "int8_difference" in config["onnx"]:
+        yield f"With weights of 8 bits, answers differ by up to {config['onnx']['int8_difference']:.3f}."
+    if facts.command:
+        yield f"Trained by `{facts.command}`, commit {facts.commit or 'unknown'}."
+
+
+def _or_unknown(value: object) -> object:
+    return "unknown" if value is None else value
+
+
+def _share(value: Any) -> str:
+    return "" if value is None else f"{value:.1%}"

@@ -1,0 +1,135 @@
+"""A whole model as one graph: waveforms or frames of several recordings, with their lengths, to answers."""
+
+import copy
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ser.batch import Padded
+from ser.checkpoints.checkpoint import Trained
+from ser.config.instantiate import build
+from ser.curves import PostProcessing
+from ser.errors import ConfigError, setting
+from ser.export.features_graph import FeaturesGraph, replace_extractors
+from ser.export.recurrent_graph import replace_recurrent
+
+Input = Literal["waveform", "frames"]
+
+
+class Features(nn.Module):
+    """Map waveforms to the frames that a model takes, [B, T, F], and their numbers [B].
+
+    Args:
+        trained: A model whose frames can be computed from waveforms.
+
+    Raises:
+        ConfigError: The features have no graph.
+    """
+
+    takes: Input = "waveform"
+    output_names = ("frames", "num_frames")
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__()
+        self.features = FeaturesGraph(build(trained.features, slot="features"))
+
+    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Map waveforms [B, N] float32 with their lengths [B] int64."""
+        frames, _ = self.features(Padded(values.unsqueeze(-1), lengths))
+        return frames.values, frames.lengths
+
+
+class Whole(nn.Module):
+    """Map recordings to what `ser predict` answers: probabilities or values [B, A].
+
+    Models that answer every frame have a second output, the answers of the frames [B, T, A], and a third, the number
+    of frames of each recording [B].
+
+    Args:
+        trained: The model.
+        takes: `waveform` for samples [B, N]; `frames` for features [B, T, F] as the model was trained on.
+
+    Raises:
+        ConfigError: An answer depends on other recordings, or the features have no graph.
+    """
+
+    def __init__(self, trained: Trained, takes: Input) -> None:
+        super().__init__()
+        refuse_groups(trained)
+        self.post = _post_processing(trained)
+        self.takes = takes
+        self.features = (
+            FeaturesGraph(build(trained.features, slot="features")) if takes == "waveform" else None
+        )
+        self.model = copy.deepcopy(trained.model)
+        self.target = trained.target
+        replace_extractors(self.model)
+        replace_recurrent(self.model)
+        self.model.head.layers[0] = _plain_norm(self.model.head.layers[0])
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Return the names of the outputs."""
+        quantity = "probabilities" if self.target.class_names else "values"
+        return (quantity, f"frame_{quantity}", "num_frames") if self.answers_frames else (quantity,)
+
+    @property
+    def answers_frames(self) -> bool:
+        """Return whether the model answers every frame."""
+        return self.model.pooling.resolution == "frame"
+
+    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, ...]:
+        """Map waveforms [B, N] or frames [B, T, F] float32, with their numbers of samples or frames [B] int64."""
+        speech: Tensor | None = None
+        if self.features is None:
+            audio = Padded(values, lengths)
+        else:
+            audio, speech = self.features(Padded(values.unsqueeze(-1), lengths))
+        if not self.answers_frames:
+            return (self.target.scores(self.model(audio)),)
+        steps = self.model.encoder(self.model.frontend(audio))
+        logits = self.model.head.step(steps.values)
+        answers, real = self.post(self.target.scores(logits)), steps.mask
+        heard = self.target.is_speech(logits, real if speech is None else speech) & real
+        kept = answers.double().where(heard.unsqueeze(-1), 0).sum(1) / heard.sum(1, keepdim=True)
+        return kept.float(), answers * real.unsqueeze(-1), steps.lengths
+
+
+def refuse_groups(trained: Trained) -> None:
+    """Refuse models whose answer for a recording depends on others.
+
+    Raises:
+        ConfigError: Features or pooled vectors are normalised by speaker or corpus.
+    """
+    by_frontend = trained.model.frontend.normalize
+    for key, group in (("frontend.normalize", by_frontend), ("head.normalize", trained.model.head.group)):
+        if group in ("speaker", "corpus"):
+            remedy = "frontend.normalize=global" if key.startswith("front") else "head.normalize=batch"
+            raise ConfigError(
+                f"{setting('ckpt', trained.path)}: was trained with {key}={group}, so that an answer depends on all "
+                f"recordings of a {group}, and an exported model sees one. Train with {remedy}."
+            )
+
+
+def _plain_norm(norm: Any) -> nn.Module:
+    """Return a batch norm with the variances that the head uses, in place of how it finds them."""
+    if isinstance(norm, nn.Identity):
+        return norm
+    plain = nn.BatchNorm1d(norm.num_features, norm.eps)
+    plain.load_state_dict(norm.state_dict() | {"running_var": norm.variance()})
+    return plain
+
+
+def _post_processing(trained: Trained) -> PostProcessing:
+    """Return what is done with the answers of frames: they may be scaled and moved.
+
+    Raises:
+        ConfigError: They are smoothed or delayed over time.
+    """
+    post: PostProcessing = getattr(trained.target, "post", PostProcessing())
+    if post.smoothing_s or post.delay_s:
+        raise ConfigError(
+            f"{setting('ckpt', trained.path)}: its values over time are {post}, which an exported model does not do. "
+            "Train with target.smoothing_s=0 target.delay_s=0"
+        )
+    return post

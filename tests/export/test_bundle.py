@@ -1,0 +1,272 @@
+"""Exported folders: they answer as the run does, without torch and with it, and say where they come from."""
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import ser
+from ser.checkpoints import checkpoint
+from ser.checkpoints.bundle import digest, is_bundle
+from ser.errors import CheckpointError, ConfigError, DataError
+from ser.evaluation.trained_on import read_trained_on
+from ser.export.bundle import CARD, FEATURES, INT8, MODEL, PREDICT, Bundle, answer_names, write_bundle
+from ser.export.compare import example_recordings, whole_difference
+from ser.export.run_facts import read_facts
+from ser.targets import Regression
+from tests.export.runs import noise, save_run
+from tests.models.test_padding import OF_WORDS, options
+from tests.pretrained.tiny import save
+
+soundfile = pytest.importorskip("soundfile")
+SMALL = ("model=cnn", "model.channels=[4,6]", "model.time_strides=[2,1]", "frontend.delta_scale=0")
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the challenge, whose features can be computed from recordings, too."""
+    folder = tmp_path_factory.mktemp("run")
+    return save_run(folder, "data=challenge", f"data.root={folder}", *SMALL)
+
+
+@pytest.fixture(scope="module")
+def written(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Bundle]:
+    output = tmp_path_factory.mktemp("exported") / "model"
+    return output, write_bundle(source, output, quantize="int8")
+
+
+@pytest.fixture
+def folder(written: tuple[Path, Bundle], tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    shutil.copytree(written[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+@pytest.fixture(scope="module")
+def of_recordings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of recordings with a GRU in both directions, and its folder."""
+    place = tmp_path_factory.mktemp("recordings")
+    settings = ("data=ravdess", f"data.root={place}", "features.num_mel_bins=16", "frontend.delta_scale=0")
+    layers = ("model=lstm", "model.cell=gru", "model.hidden_dim=6", "model.num_layers=1", "pooling=mean")
+    run = save_run(
+        place / "run", *settings, *layers, "target.class_names=[anger,calm]", "target.field=emotion"
+    )
+    write_bundle(run, place / "model")
+    return run, place / "model"
+
+
+def predict(folder: Path, *files: Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(folder / PREDICT), *map(str, files)], capture_output=True, text=True, timeout=60
+    )
+
+
+def write_frames(path: Path, frames: np.ndarray) -> Path:
+    path.write_text(
+        json.dumps({"one": {"features": frames.tolist()}, "two": {"features": frames[:5].tolist()}})
+    )
+    return path
+
+
+def test_a_bundle_of_frames_agrees_with_the_run(written, source, tmp_path):
+    folder, bundle = written
+    assert 0 < bundle.onnx["largest_difference"] < TOLERANCE
+    frames = torch.randn(40, 26).numpy() * 3 + 8
+    found = predict(folder, write_frames(tmp_path / "frames.json", frames))
+    lines = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [line["id"] for line in lines] == ["one", "two"], found.stderr
+    for line, own in zip(lines, (frames, frames[:5]), strict=True):
+        expected = ser.load(source).predict(own)
+        assert line["label"] == expected.label
+        assert line["answers"] == pytest.approx(dict(expected.probabilities), abs=TOLERANCE)
+
+
+def test_a_bundle_of_frames_takes_recordings_where_it_can(written, source, tmp_path):
+    (samples,) = noise(12_000)
+    soundfile.write(tmp_path / "a.wav", samples.numpy(), 16_000, subtype="FLOAT")
+    line = json.loads(predict(written[0], tmp_path / "a.wav").stdout)
+    expected = ser.load(source).predict(tmp_path / "a.wav")
+    assert line["answers"] == pytest.approx(dict(expected.probabilities), abs=TOLERANCE)
+
+
+def test_a_bundle_of_recordings_agrees_with_the_run_at_any_rate(of_recordings, tmp_path):
+    run, folder = of_recordings
+    (samples,) = noise(32_000)
+    for rate, tolerance in ((16_000, TOLERANCE), (44_100, 0.02), (8_000, 0.02)):
+        low = np.fft.irfft(np.fft.rfft(samples.numpy())[:5_000], len(samples))  # no sound near half a rate
+        soundfile.write(tmp_path / "a.wav", low, rate, subtype="FLOAT")
+        line = json.loads(predict(folder, tmp_path / "a.wav").stdout)
+        expected = ser.load(run).predict(tmp_path / "a.wav")
+        assert line["answers"] == pytest.approx(dict(expected.probabilities), abs=tolerance)
+
+
+def test_predict_py_refuses_what_the_model_does_not_take(of_recordings, written, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16_000)
+    found = predict(of_recordings[1], tmp_path / "a.wav")
+    assert (found.returncode, "has 100 samples, needs" in found.stderr) == (1, True)
+    found = predict(written[0], write_frames(tmp_path / "f.json", np.zeros((9, 5))))
+    assert (found.returncode, "expected frames [T, 26] of features" in found.stderr) == (1, True)
+
+
+def test_predict_py_is_short_and_needs_three_packages(written):
+    text = (written[0] / PREDICT).read_text()
+    assert len(text.splitlines()) <= 60
+    tree = ast.parse(text)
+    named = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    named |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert named - {*sys.stdlib_module_names} == {"numpy", "onnxruntime", "soundfile"}
+
+
+def test_weights_of_8_bits_are_smaller_and_answer_nearly_the_same(written):
+    _, bundle = written
+    assert bundle.onnx["model"] == INT8
+    assert bundle.sizes[INT8] < bundle.sizes[MODEL]
+    assert 0 < bundle.onnx["int8_difference"] < 0.2
+
+
+def test_load_reads_a_bundle_with_the_numbers_of_the_run(written, source):
+    frames = torch.randn(30, 26).numpy() + 8
+    own, other = (ser.load(path).predict(frames) for path in (source, written[0]))
+    assert own == other
+    assert "model" in repr(ser.load(written[0]))
+
+
+def test_a_bundle_knows_what_it_was_trained_on(written, source):
+    own, other = read_trained_on(source), read_trained_on(written[0])
+    assert own is not None
+    assert other is not None
+    assert other.known["train"].digests == own.known["train"].digests == {"01" * 16}
+    assert other.data["root"] == own.data["root"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", MODEL, PREDICT, "utterances.csv"])
+def test_a_missing_or_changed_file_is_named(folder, name):
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=rf"{name}: has changed since the export"):
+        ser.load(folder)
+    (folder / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"{name}: is missing. Export it again"):
+        ser.load(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"ser_bundle": 9, "files": {}}'])
+def test_a_damaged_config_is_named(folder, text):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"config.json: (is not of an exported model|has format 9)"):
+        ser.load(folder)
+
+
+def test_the_card_is_read_by_the_hub_and_may_be_edited(folder):
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard.load(folder / CARD)
+    (result,) = [each for each in card.data.eval_results if each.metric_type == "accuracy"]
+    assert (result.metric_value, result.dataset_split) == (0.75, "test")
+    assert card.data.pipeline_tag == "audio-classification"
+    for text in (
+        "| accuracy | 75.0% | ",
+        "## Limits\n\nMuch.",
+        f"`{'ab' * 8}`",
+        "accuracy of 50.0%, the floor",
+    ):
+        assert text in card.text
+    (folder / CARD).write_text("my own words")
+    assert ser.load(folder).labels
+
+
+def test_the_card_names_the_licence_of_a_published_corpus(of_recordings):
+    text = (of_recordings[1] / CARD).read_text()
+    assert "its licence: CC BY-NC-SA 4.0" in text
+    assert yaml.safe_load(text.split("---")[1])["language"] == ["en"]
+
+
+def test_facts_are_empty_without_a_run_and_damage_is_named(source, tmp_path):
+    shutil.copy(source, tmp_path / "best.ckpt")
+    assert read_facts(tmp_path / "best.ckpt").metrics == {}
+    (tmp_path / "config.yaml").write_text("data: {}")
+    (tmp_path / "metrics.json").write_text("[")
+    with pytest.raises(DataError, match="a file of this run is damaged"):
+        read_facts(tmp_path / "best.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("frontend.normalize=speaker", r"depends on all recordings of a speaker.*frontend.normalize=global"),
+        ("head.normalize=corpus", r"depends on all recordings of a corpus.*head.normalize=batch"),
+    ],
+)
+def test_answers_that_depend_on_other_recordings_are_refused(setting, message, tmp_path):
+    run = save_run(tmp_path / "run", *SMALL, setting)
+    with pytest.raises(ConfigError, match=message):
+        write_bundle(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_is_not_exported_again(written, tmp_path):
+    assert is_bundle(written[0])
+    with pytest.raises(ConfigError, match="is an exported model already"):
+        write_bundle(written[0], tmp_path / "out")
+
+
+def test_waveforms_for_a_model_of_other_frames_are_refused(tmp_path):
+    run = save_run(tmp_path / "run", *SMALL, feature_dim=10)
+    with pytest.raises(ConfigError, match=r"takes=waveform: .* was trained on frames .* Set takes=frames"):
+        write_bundle(run, tmp_path / "out", takes="waveform")
+
+
+def test_values_have_the_names_of_their_fields():
+    assert answer_names(Regression(["arousal", "valence"])) == ["arousal", "valence"]
+
+
+def test_every_file_is_listed_with_its_digest(written):
+    config = json.loads((written[0] / "config.json").read_text())
+    assert {*config["files"]} == {path.name for path in written[0].iterdir()} - {CARD, "config.json"}
+    assert config["files"][FEATURES] == digest(written[0] / FEATURES)
+
+
+STREAMING = ("causal_cnn", "causal_transformer", "gru_stream", "gru_tiny", "lstm_stream")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", options("model"))
+def test_every_model_agrees_with_torch(model: str, tmp_path: Path) -> None:
+    settings: tuple[str, ...] = ("features=log_mel",)
+    if model.startswith("waveform"):
+        settings = ("features=waveform",)
+    elif model in OF_WORDS:
+        settings = OF_WORDS[model]
+    elif model == "layer_mix":
+        path = save(tmp_path / "encoder", "wav2vec2_layer")
+        settings = ("features=pretrained", f"features.path={path}", "features.layer=all")
+    if model in STREAMING:
+        settings += ("frontend.delta_scale=0", "pooling=mean")
+    _check(
+        save_run(tmp_path / "run", *settings, f"model={model}"), tmp_path / "out", streams=model in STREAMING
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["wav2vec2_group", "hubert_layer", "wavlm_layer", "data2vec", "whisper"])
+def test_every_pretrained_encoder_agrees_with_torch(family: str, tmp_path: Path) -> None:
+    path = save(tmp_path / "encoder", family)
+    _check(save_run(tmp_path / "run", "model=pretrained", f"model.path={path}"), tmp_path / "out")
+
+
+def _check(run: Path, output: Path, *, streams: bool = False) -> None:
+    """Export a run, and compare other recordings than the export itself has compared."""
+    bundle = write_bundle(run, output)
+    assert ("step.onnx" in bundle.sizes) is streams
+    trained = checkpoint.load(run)
+    takes = bundle.onnx["inputs"]["model"]
+    recordings = [each.flip(0) for each in example_recordings(trained, takes)]
+    assert bundle.onnx["largest_difference"] < TOLERANCE
+    assert whole_difference(trained, output / MODEL, recordings, takes) < TOLERANCE
