@@ -96,14 +96,19 @@ def save_whole(graph: Whole | Features, example: tuple[Tensor, Tensor], path: Pa
 
 
 def save_int8(source: Path, path: Path) -> None:
-    """Write a file with weights of 8 bits; features stay as they are.
+    """Write a file with weights of 8 bits; what computes features stays as it is, as their logarithms need all digits.
 
     Convolutions take unsigned weights in onnxruntime.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    nodes = onnx.load(source).graph.node
+    of_features = [
+        node.name for node in nodes if any(name.endswith(("filters", "transform")) for name in node.input)
+    ]
     with _silence_exporter():
-        quantize_dynamic(source, path, weight_type=QuantType.QUInt8, per_channel=False)
+        quantize_dynamic(source, path, weight_type=QuantType.QUInt8, nodes_to_exclude=of_features)
 
 
 def _reason(error: BaseException) -> str:
