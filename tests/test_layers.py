@@ -50,7 +50,7 @@ ONLY = {
         *("html_report/material.py", "report", "search/plots.py", "serab/heat_map.py"),
     },
     "jinja2": {"html_report"},
-    "soundfile": {"audio"},
+    "soundfile": {"audio", "export/standalone.py"},
     "soxr": {"audio"},
     "pyarrow": {"imports", "scripts"},
     "opensmile": {"embeddings"},
