@@ -145,6 +145,7 @@ EXTRAS = {
     "search": ("optuna>=4,<6",),
     "mlflow": ("mlflow>=3",),
     "wandb": ("wandb>=0.20",),
+    "serve": ("starlette>=1", "uvicorn>=0.50", "websockets>=15", "python-multipart>=0.0.20"),
     "onnx": ("onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"),
     "joblib": ("hydra-joblib-launcher>=1.2",),
     "submitit": ("hydra-submitit-launcher>=1.2", "submitit>=1.5"),

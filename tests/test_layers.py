@@ -26,7 +26,7 @@ ROOMS = (
         "report",
     ),
     *("trackers", "comparison", "calibration", "checkpoints", "inference", "evaluation", "html_report"),
-    *("embeddings", "export", "training", "pretraining", "search", "serab", "matrix", "scripts"),
+    *("embeddings", "export", "training", "pretraining", "search", "serab", "matrix", "server", "scripts"),
 )
 """Folders of the package, lowest first; "" is its root. A room imports from itself and from those before it."""
 LARGEST_ROOM = 12
@@ -63,6 +63,8 @@ ONLY = {
     "onnx": {"export"},
     "onnxruntime": {"export"},
     "onnxscript": {"export"},
+    "starlette": {"server"},
+    "uvicorn": {"server"},
 }
 """Libraries that stay in few rooms, so that the centre is plain torch."""
 

@@ -201,6 +201,7 @@ def compose(words: list[str]) -> None:
         "predict": ["ckpt", "input"],
         "export": ["ckpt"],
         "evaluate": ["ckpt"],
+        "serve": ["ckpt"],
         "align": ["audio", "transcript"],
         "serab": ["corpora_root"],
     }.get(name, [])
@@ -246,7 +247,7 @@ def check_other_program(words: list[str]) -> None:
     elif words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(words[2])
     else:
-        assert words[0] in ("tensorboard", "mlflow", "wandb"), words
+        assert words[0] in ("curl", "tensorboard", "mlflow", "wandb"), words
 
 
 @pytest.mark.parametrize("command", OTHERS.values(), ids=[*OTHERS])
@@ -278,7 +279,7 @@ def test_blocks_of_code_are_in_a_language_that_a_test_reads() -> None:
             found.setdefault(language, set()).add(page.name)
     assert {*found} == {"sh", "python", "yaml"}
     in_inference = {"README.md", "python.md", "streaming.md"}
-    assert found["python"] == {*in_inference, "frozen.md", "extending.md", "serab.md"}
+    assert found["python"] == {*in_inference, "frozen.md", "extending.md", "serab.md", "serve.md"}
     assert found["yaml"] == {"extending.md", "serab.md"}
 
 

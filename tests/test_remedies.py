@@ -59,8 +59,8 @@ _SET = re.compile(r"(?<![\w.{}/<+-])([a-z_]+(?:\.[a-z_]+)*)=(?![=<>])([a-z_0-9]*
 _DOTTED = re.compile(
     rf"(?<![\w.{{}}/-])((?:{'|'.join({*GROUPS, 'head', 'frontend'})})(?:\.[a-z_]+)+)(?![\w(/])"
 )
-NO_SETTINGS = {"_target_", "feature_dim", "processes", "utterances", "model.safetensors", "leave_out"}
-"""Keys of a YAML node, of a checkpoint, and of our own functions; a file; a word of `ser matrix`."""
+NO_SETTINGS = {"file", "_target_", "feature_dim", "processes", "utterances", "model.safetensors", "leave_out"}
+"""Keys of a YAML node, of a checkpoint, of our own functions; a file; a word of `ser matrix`; a field of a form."""
 
 
 def options(group: str) -> list[str]:

@@ -251,6 +251,10 @@ def _end_after_checks(arguments: Sequence[str]) -> None:
         ),
     }
     name = Path(arguments[2 if arguments[0] == "-m" else 0]).stem
+    if name == "serve":
+        import ser.server.run
+
+        modules["serve"] = ((ser.server.run, "serve"),)
     places = modules.get(name, ()) if "-m" not in arguments[1:] else ()
     for module, function in places or ((ser.config.main, "_run"),):
         setattr(module, function, end)

@@ -71,6 +71,27 @@ class Predict(Settings):
 
 
 @dataclass(frozen=True)
+class Serve(Settings):
+    """Settings of `ser serve`."""
+
+    ckpt: str | list[str]
+    host: str
+    port: int
+    names: str | list[str]
+    window_s: float
+    hop_s: float
+    max_mb: float
+    max_duration_s: float
+    timeout_s: float
+    max_requests: int
+    max_streams: int
+    max_stream_s: float
+    calibrate: bool
+    device: str
+    trust: str | list[str]
+
+
+@dataclass(frozen=True)
 class Export(Settings):
     """Settings of `ser export`."""
 
@@ -250,6 +271,7 @@ def names_of(value: str | list[str]) -> list[str]:
 
 SCHEMAS: dict[str, type[Settings]] = {
     "predict": Predict,
+    "serve": Serve,
     "export": Export,
     "embed": Embed,
     "align": Align,

@@ -1,0 +1,1 @@
+"""Serve a trained model: a page, POST /predict and a WebSocket of decisions."""
