@@ -55,6 +55,7 @@ def test_a_run_leaves_what_it_promises(finished: Path) -> None:
         "calibration.json",
         "calibration.png",
         "report.md",
+        "report.html",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "confusion_validation.png",

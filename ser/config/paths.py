@@ -32,6 +32,8 @@ _PATHS = {
     ),
 }
 """Last parts of the keys that are files or folders; those in _NEW need not exist."""
+_NO_PATHS = {"report.audio"}
+"""Full keys with such a last part that are no paths."""
 _HOME = re.compile(r"(^|[\[,])~(?=[/,\]]|$)")  # at the beginning of a value, or of an item of a list
 _NOT_ON_RESUME = re.compile(r"-m|--multirun|hydra\.(mode|run\.dir|sweep\.\w+)=.*")
 
@@ -47,7 +49,7 @@ def literal_path(word: str, *, is_sweep: bool) -> str:
     leaf = re.split(r"[./]", key)[-1]
     if key.lstrip("+") == "data.pattern" and value != "null" and value[:1] not in ("'", '"'):
         return f"{key}={hydra_value(value)}"  # a regular expression is never Hydra's grammar
-    if leaf not in _PATHS or value in ("", "null"):
+    if leaf not in _PATHS or key.lstrip("+") in _NO_PATHS or value in ("", "null"):
         return word
     value = _expand_home(value)
     if exists(value) and not (is_sweep and "," in value):

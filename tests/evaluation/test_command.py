@@ -40,6 +40,11 @@ def test_the_test_split_gets_the_scores_of_the_training(folder: Path, recordings
     for name in ("accuracy", "uar", "macro_f1", "valence_accuracy"):
         assert found[name] == pytest.approx(trained[f"test/{name}"], abs=1e-6)
     assert (output / "confusion.png").is_file()
+    for place in (output, folder / "RUN"):
+        page = (place / "report.html").read_text()
+        assert "The most confident wrong answers" in page
+        assert "<audio " in page
+    assert "Embeddings</h2>" in page  # of the run
     own, other = table(output / "predictions.csv"), table(folder / "RUN" / "predictions_test.csv")
     assert {row["id"]: row["prediction"] for row in own} == {row["id"]: row["prediction"] for row in other}
 
@@ -68,9 +73,12 @@ def test_a_folder_for_each_class_is_scored_and_leaks_are_named(folder: Path) -> 
 
 
 def test_a_file_of_the_challenge_is_scored(folder: Path, challenge: Path) -> None:
-    run("train.py", "data=challenge", f"data.root={challenge}", *ONCE, "hydra.run.dir=CHA", cwd=folder)
+    words = ("data=challenge", f"data.root={challenge}", *ONCE, "report.html=false")
+    run("train.py", *words, "hydra.run.dir=CHA", cwd=folder)
+    assert not (folder / "CHA" / "report.html").exists()
     words = ("data=challenge", f"data.root={challenge}", "output=cha")
-    result = run("ser", "evaluate", "ckpt=CHA", *words, cwd=folder)
+    result = run("ser", "evaluate", "ckpt=CHA", *words, "report.audio=false", cwd=folder)
+    assert "<audio " not in (folder / "cha" / "report.html").read_text()
     found = json.loads((folder / "cha" / "metrics.json").read_text())
     assert (found["utterances"], found["trained_on"]) == (96, 64)
     assert "trained on 64 of the 96 utterances, the first is 'train/0'" in result.stdout

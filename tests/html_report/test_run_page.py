@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ser.config.paths import literal_path
 from ser.data.manifest import Utterance
 from ser.html_report.run_page import write_run_page
 from ser.html_report.scores import confusion
@@ -174,6 +175,11 @@ def test_without_audio_there_are_spectrograms_alone(of_classes: Case) -> None:
     assert page.all("audio") == []
     assert "contains recordings of people" not in "".join(node.text for node in page.all("header"))
     assert all(node.given["alt"].startswith("Spectrogram of") for node in page.all("img"))  # type: ignore[union-attr]
+
+
+def test_the_setting_that_leaves_recordings_out_is_no_path() -> None:
+    assert literal_path("report.audio=false", is_sweep=False) == "report.audio=false"
+    assert literal_path("audio=1.5", is_sweep=False) == 'audio="1.5"'  # a file of `ser align`
 
 
 def test_a_recording_that_is_gone_is_named(of_classes: Case, tmp_path: Path) -> None:
