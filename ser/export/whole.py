@@ -112,11 +112,11 @@ def refuse_groups(trained: Trained) -> None:
 
 
 def _plain_norm(norm: Any) -> nn.Module:
-    """Return a batch norm with the variances that the head uses, in place of how it finds them."""
+    """Return a batch norm as it is in evaluation, without the branch for a batch of one, which does the same there."""
     if isinstance(norm, nn.Identity):
         return norm
     plain = nn.BatchNorm1d(norm.num_features, norm.eps)
-    plain.load_state_dict(norm.state_dict() | {"running_var": norm.variance()})
+    plain.load_state_dict(norm.state_dict())
     return plain
 
 

@@ -17,7 +17,6 @@ from ser.models.pooling import Pooling
 
 _MOMENTUM = 0.05  # of each vector; 20 vectors of a group have two thirds of the weight
 _SMALLEST_VARIANCE = 1e-6
-_LEAST_VARIANCE = 1e-7  # of a running variance beyond its first value, which float32 carries with this error
 
 
 class GroupZScores(nn.Module):
@@ -111,7 +110,7 @@ class Head(nn.Module):
         out_dim: Number of logits, set by the target.
         dropout: Dropout before the logits, 0..1.
         hidden_dims: Sizes of hidden ReLU layers.
-        normalize: `batch` to normalise the embedding by batch norm, or `none`; `speaker` and `corpus` first make
+        normalize: `batch` to normalise the embedding by batch norm, or `none`; `speaker` and `corpus` make
             z-scores with the statistics of the speaker's or corpus's recordings, see GroupZScores.
         activation: `tanh` for outputs in -1..1, or `none`.
     """
@@ -129,7 +128,9 @@ class Head(nn.Module):
         super().__init__()
         widths = [in_dim, *hidden_dims]
         hidden = [layer for ends in pairwise(widths) for layer in (nn.Linear(*ends), nn.ReLU())]
-        norm = nn.Identity() if normalize == "none" else _Norm(in_dim)
+        # After z-scores by group, a batch norm would magnify units that are constant in training by its missing
+        # variance, as soon as they vary in another corpus.
+        norm = _Norm(in_dim) if normalize == "batch" else nn.Identity()
         self.group: Literal["speaker", "corpus"] | None = (
             normalize if normalize == "speaker" or normalize == "corpus" else None
         )
@@ -167,25 +168,14 @@ class Head(nn.Module):
 
 
 class _Norm(nn.BatchNorm1d):
-    """Batch norm that uses its running statistics for a batch of one, which has no variance.
-
-    A unit that is constant in training is not scaled by its missing variance: on another corpus, where it may vary,
-    it would outweigh all others.
-    """
+    """Batch norm that uses its running statistics for a batch of one, which has no variance."""
 
     def forward(self, embedding: Tensor) -> Tensor:
-        if self.training and len(embedding) > 1:
+        if len(embedding) > 1:
             return super().forward(embedding)
         return functional.batch_norm(
-            embedding, self.running_mean, self.variance(), self.weight, self.bias, eps=self.eps
+            embedding, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
         )
-
-    def variance(self) -> Tensor:
-        """Return the running variance, 1 for units whose variance was always zero."""
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        start = (1 - (self.momentum or 0.0)) ** self.num_batches_tracked  # what is left of the first value, 1
-        return self.running_var.where((self.running_var - start).abs() > _LEAST_VARIANCE, 1)
 
 
 class Classifier(nn.Module):

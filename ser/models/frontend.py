@@ -14,6 +14,7 @@ Align = Literal["centered", "causal"]
 
 SMALLEST_STD = 1e-5  # a constant feature would divide by zero; its normalised value is then 0
 _CONSTANT = 1e-6  # of the mean; sums in float64 leave a smaller deviation than this to a constant feature
+_LARGEST_STD = 1e12  # finite, as averages of weights are taken
 _REACH = 2  # steps on each side of the middle one, for the slope
 _NORM = 2 * sum(n * n for n in range(1, _REACH + 1))
 
@@ -58,11 +59,11 @@ class GlobalNormalizer(Normalizer):
             squares = squares + chunk.square().sum(0)
         mean = total / count
         std = (squares / count - mean.square()).clamp_min(0).sqrt()
-        # What does not vary in training, such as a dead unit of a frozen encoder, may vary elsewhere: unscaled, it
-        # cannot outweigh everything else there.
+        # What does not vary in training, such as a dead unit of a frozen encoder, may vary elsewhere, where it would
+        # outweigh everything else: it becomes 0.
         is_constant = std <= _CONSTANT * mean.abs()
         self.mean.copy_(mean)
-        self.std.copy_(std.clamp_min(SMALLEST_STD).where(~is_constant, 1))
+        self.std.copy_(std.clamp_min(SMALLEST_STD).where(~is_constant, _LARGEST_STD))
 
     def normalize_steps(self, values: Tensor) -> Tensor:
         """Normalise steps [..., F]."""
