@@ -19,7 +19,11 @@ from ser.errors import ConfigError
 from tests.conftest import REPOSITORY
 
 GOLDEN = REPOSITORY / "tests" / "golden" / "configs"
-NEEDED = {"finetune": ["model.path=DIR"], "frozen": ["features.path=DIR"]}
+NEEDED = {
+    "finetune": ["model.path=DIR"],
+    "frozen": ["features.path=DIR"],
+    "cross_corpus": ["features.path=DIR"],
+}
 """Settings that a file leaves to the user."""
 CASES = {
     "train": ("train", []),

@@ -58,6 +58,7 @@ NEEDED = {
     "data=pattern": ("data.pattern=x",),
     "experiment=finetune": ("model.path=data",),
     "experiment=frozen": ("features.path=data",),
+    "experiment=cross_corpus": ("features.path=data",),
     "features=pretrained": ("features.path=data",),
     "model=pretrained": ("model.path=data",),
     "words=file": ("data.words.path=data",),
