@@ -195,22 +195,27 @@ function followPlayer() {
 
 async function speak() {
   if (live) {
-    await stopSpeaking();
+    if (live.microphone) await stopSpeaking();
     return;
   }
   forgive();
   asked += 1;
-  element("speak").disabled = true;
   const pieces = [];
-  live = { stream: null, microphone: null, sent: 0 };
+  const own = { stream: null, microphone: null, sent: 0 };
+  live = own;
+  // The button is not disabled meanwhile: that would take the focus from who uses the keyboard.
+  say("Opening the microphone …");
   try {
-    live.microphone = await openMicrophone((piece) => takePiece(piece, pieces));
+    own.microphone = await openMicrophone((piece) => takePiece(piece, own, pieces));
   } catch (error) {
+    if (own !== live) return;
     live = null;
     complain(error.message);
     return;
-  } finally {
-    element("speak").disabled = false;
+  }
+  if (own !== live) {  // stopped before it was open
+    await own.microphone.close();
+    return;
   }
   element("player").hidden = true;
   element("player").pause();
@@ -224,15 +229,15 @@ async function speak() {
   }
 }
 
-function takePiece(piece, pieces) {
-  if (!live) return;
-  live.sent += piece.length;
-  if (live.stream) {
-    live.stream.send(piece.buffer);
+function takePiece(piece, own, pieces) {
+  if (own !== live) return;
+  own.sent += piece.length;
+  if (own.stream) {
+    own.stream.send(piece.buffer);
   } else {
     pieces.push(piece);
-    const seconds = live.microphone ? live.sent / live.microphone.sampleRate : 0;
-    if (live.pieces && seconds > model.limits.max_duration_s - 1) stopSpeaking();
+    const seconds = own.microphone ? own.sent / own.microphone.sampleRate : 0;
+    if (own.pieces && seconds > model.limits.max_duration_s - 1) stopSpeaking();
   }
 }
 
@@ -249,10 +254,11 @@ function startStream(pieces) {
   element("results").hidden = false;
   showDecision(null, null, "listening …");
   const { sampleRate } = live.microphone;
-  const own = live;
+  const [own, picture] = [live, shown];
   const settings = { sample_rate: sampleRate, format: "float32", spectrogram: true };
   own.stream = openStream(settings, {
-    onMessage: (message) => takeAnswers(message, sampleRate),
+    // What still comes of an earlier stream is not of this one.
+    onMessage: (message) => { if (picture === shown) takeAnswers(message, sampleRate); },
     onClose: (code, reason) => {
       if (own === live) stopSpeaking();
       if (code !== 1000 && element("error").hidden) complain(`The stream has ended (${reason || `code ${code}`}). Press Speak to open another.`);
@@ -306,6 +312,10 @@ async function stopSpeaking() {
   live = null;
   element("speak").setAttribute("aria-pressed", "false");
   element("speak").textContent = "Speak";
+  if (!own.microphone) {
+    say("");
+    return;
+  }
   await own.microphone.close();
   if (own.stream) own.stream.end();
   else if (own.pieces?.length) await takeFile(toWav(own.pieces, own.microphone.sampleRate));
