@@ -61,6 +61,7 @@ def test_a_file_and_the_microphone_are_heard(server: tuple[str, str, Any], tmp_p
         page.evaluate("document.getElementById('speak').focus()")
         page.press("Enter", 13, "\r")
         page.wait("document.getElementById('speak').textContent === 'Stop'")
+        assert page.evaluate("document.activeElement.id") == "speak"
         if kind == "curves":
             time.sleep(1)
         else:
@@ -107,6 +108,27 @@ def test_without_a_microphone_files_are_taken(models: dict[str, ServedModel], tm
         page.choose("#file", wavs[0])
         page.wait("document.getElementById('status').textContent === '0.wav'")
         assert page.evaluate("document.getElementById('error').hidden")
+        assert page.complaints == []
+
+
+def test_a_file_ends_a_microphone_that_opens(models: dict[str, ServedModel], tmp_path: Path) -> None:
+    wav = tmp_path / "speech.wav"
+    wav.write_bytes(to_wav(waveform_of(1), subtype="PCM_16"))
+    with served(models["windows"]) as (address, _), browse(tmp_path / "browser") as page:
+        opened(page, f"http://{address}")
+        page.evaluate(
+            "(() => { const { stream } = new AudioContext().createMediaStreamDestination();"
+            "window.track = stream.getAudioTracks()[0]; const asked = new Promise((allow) => window.allow ="
+            "() => allow(stream)); navigator.mediaDevices.getUserMedia = () => asked; })()"
+        )
+        page.evaluate("document.getElementById('speak').click()")
+        page.wait("/Opening the microphone/.test(document.getElementById('status').textContent)")
+        page.choose("#file", wav)
+        page.wait("document.getElementById('status').textContent === 'speech.wav'")
+        page.evaluate("window.allow()")
+        page.wait("window.track.readyState === 'ended'")
+        assert page.text("#speak") == "Speak"
+        assert page.text("#status") == "speech.wav"
         assert page.complaints == []
 
 
