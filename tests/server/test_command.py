@@ -4,12 +4,14 @@ import json
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from ser.errors import ConfigError
+from ser.scripts.serve import serve
 from ser.server.plane import plane_of
 from ser.server.run import describe_address, open_socket
 from ser.targets import Classes, MultiTask, Quadrant, Regression
@@ -23,6 +25,7 @@ def test_a_port_in_use_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
         done = run("ser", "serve", f"ckpt={runs['frames']}", f"port={port}", cwd=tmp_path, code=1)
     assert done.stderr.startswith(f"port={port}: another program listens there on 127.0.0.1.")
     assert "port=0" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -32,16 +35,21 @@ def test_a_port_in_use_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
         (["max_mb=0"], "max_mb=0: expected more than 0"),
         (["port=70000"], "port=70000: expected 0 to 65535"),
         (["host=192.0.2.1"], "host=192.0.2.1: is no address of this machine"),
-        (["ckpt=none"], "none"),
+        (["ckpt=none"], "ckpt=none: "),
     ],
 )
 def test_bad_settings_are_refused(
-    words: list[str], message: str, runs: dict[str, Path], tmp_path: Path
+    words: list[str],
+    message: str,
+    runs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = words if words[0].startswith("ckpt") else [f"ckpt={runs['frames']}", *words]
-    done = run("ser", "serve", *given, cwd=tmp_path, code=1)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setattr(sys, "argv", ["ser", f"ckpt={runs['frames']}", *words])
+    with pytest.raises(SystemExit) as ended:
+        serve()
+    assert ended.value.code == 1
+    assert message in capsys.readouterr().err
 
 
 def test_a_name_that_is_no_host_is_refused() -> None:
@@ -106,5 +114,8 @@ def test_the_plane_of_values_is_in_deviations_of_the_labels() -> None:
 
 
 def test_several_tasks_have_no_plane() -> None:
-    task = {"_target_": "ser.targets.Classes", "class_names": ["a", "b"], "field": "x"}
-    assert plane_of(MultiTask({"x": task, "y": task | {"field": "y"}}), ["x_a", "x_b", "y_a", "y_b"]) is None
+    emotion = Classes(["anger", "neutral"], "emotion")
+    affect = Regression(["arousal", "valence"], mean=[4, 3], std=[1, 1])
+    target = MultiTask({"emotion": {"target": emotion}, "affect": {"target": affect}})
+    assert plane_of(target, target.logit_names) is None
+    assert plane_of(target, target.label_names) is None
