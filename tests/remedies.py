@@ -270,8 +270,10 @@ def _command_faults(words: Sequence[str]) -> Iterator[str]:
 
 
 def config_of(name: str) -> str | None:
-    """The primary config of a command of ser, or of a script."""
-    return CONFIGS.get(Path(name).stem)
+    """The primary config of a command of ser, or of a script; predict.py of an exported model is none of them."""
+    path = Path(name)
+    is_of_export = path.suffix == ".py" and path.parent not in (Path(), REPOSITORY)
+    return None if is_of_export else CONFIGS.get(path.stem)
 
 
 @functools.cache

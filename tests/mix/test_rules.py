@@ -29,7 +29,9 @@ def mixed(protocol: str) -> tuple[WithinCorpora, Manifest]:
         for corpus in rules
         for take in range(10)
     ]
-    return WithinCorpora(rules, dict.fromkeys(rules, "table.csv")), Manifest(tuple(utterances), "mix")
+    return WithinCorpora(rules, dict.fromkeys(rules, Manifest((), "table.csv"))), Manifest(
+        tuple(utterances), "mix"
+    )
 
 
 def test_remarks_and_stamps_of_a_protocol_in_a_mix_name_its_corpus() -> None:
