@@ -106,7 +106,8 @@ def find_log_mel_encoder(encoder: Any) -> LogMelEncoder | None:
     if reader.mels.statistics == "utterance":
         raise ConfigError(
             "format=encoder: a folder of AudioNTT or CvT holds a mean and a deviation of log-mels, and this model "
-            "normalises each utterance by itself. Train with model.statistics=corpus."
+            "normalises each utterance by itself. Export the whole model with format=onnx, or train one with "
+            "model.statistics=corpus."
         )
     features = {"_target_": "ser.features.LogMel", **encoder.architecture["extractor"]["features"]}
     return LogMelEncoder(reader.model, features, float(reader.mels.mean), float(reader.mels.std))

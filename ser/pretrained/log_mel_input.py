@@ -38,7 +38,9 @@ class NormalizedLogMels(KeepsPrecision):
         with torch.device("cpu"):  # not on `meta`, where a checkpoint's model is built first
             self.extractor: LogMel = build(features, slot="features").to_float32()
         self.statistics = statistics
-        self.needs_fit = statistics == "own" and (mean is None or std is None)
+        if statistics == "utterance":
+            mean, std = 0.0, 1.0  # unused, but every weight of a checkpoint must be finite
+        self.needs_fit = mean is None or std is None
         self.register_buffer("mean", torch.tensor(torch.nan if mean is None else mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(torch.nan if std is None else std, dtype=torch.float32))
 

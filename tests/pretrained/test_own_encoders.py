@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ser.batch import Padded
-from ser.checkpoints.checkpoint import rebuild
+from ser.checkpoints.checkpoint import non_finite, rebuild
 from ser.config.instantiate import build
 from ser.embeddings.byol import BYOLS, corpus_statistics
 from ser.errors import CheckpointError, ConfigError
@@ -188,6 +188,13 @@ def test_mean_plus_maximum_is_that_of_the_embedder(weights: str) -> None:
         for row in range(2):
             expected = embedder.encode(embedder.extractor(alone(audio, row)))
             torch.testing.assert_close(found.values[row], expected, atol=1e-4, rtol=1e-3)
+
+
+def test_statistics_of_utterances_are_trained_with(recordings: Path, tmp_path: Path, weights: str) -> None:
+    pytest.importorskip("soundfile")
+    words = ("model=pretrained", f"model.path={weights}", "model.statistics=utterance", "pooling=mean")
+    fitted = fit(recordings, tmp_path / "run", *words, data="ravdess")
+    assert non_finite(fitted.task.state_dict()) == []
 
 
 def test_statistics_of_utterances_are_refused(weights: str) -> None:
