@@ -148,7 +148,7 @@ class PooledWaveCNN(nn.Module):
             padded = functional.pad(values, (before, kernel - 1 - before))
             # In place, and the ReLU after pooling, which gives the same: the largest tensor exists once.
             convolved = convolution(padded).masked_fill_(_beyond(values, lengths), -torch.inf)
-            values = self.dropout(functional.max_pool1d(convolved, pool, ceil_mode=True).relu())
+            values = self.dropout(_max_pool(convolved, pool).relu())
             lengths = -(-lengths // pool)
         return Padded(values.transpose(1, 2), lengths)
 
@@ -165,7 +165,6 @@ class _Stage(nn.Module):
         self.pad = nn.ConstantPad1d((before, kernel + max(-before, 0)), 0.0)
         self.convolution = nn.Conv1d(in_channels, channels, kernel, stride, bias=False)
         self.norm = nn.BatchNorm1d(channels)
-        self.pooling = nn.MaxPool1d(pool, ceil_mode=True)
         self.dropout = nn.Dropout1d(dropout)
 
     def forward(self, steps: Padded) -> Padded:
@@ -174,7 +173,7 @@ class _Stage(nn.Module):
         values = self.norm(values).relu() * _mask(
             values, lengths
         )  # never negative, so that max pooling may include zeros
-        return Padded(self.dropout(self.pooling(values)), -(-lengths // self.pool))
+        return Padded(self.dropout(_max_pool(values, self.pool)), -(-lengths // self.pool))
 
 
 def repeat_short(audio: Padded, shortest: int) -> Padded:
@@ -186,6 +185,13 @@ def repeat_short(audio: Padded, shortest: int) -> Padded:
     sources = (steps % audio.lengths[:, None]).where(steps < lengths[:, None], 0)
     values = audio.values.gather(1, sources.unsqueeze(-1).expand(-1, -1, audio.values.shape[2]))
     return Padded(values, lengths)
+
+
+def _max_pool(values: Tensor, size: int) -> Tensor:
+    """Pool [B, C, T] to [B, C, ceil(T / size)]."""
+    if is_exporting():  # max_pool1d gives a graph the length of its example
+        return functional.max_pool2d(values, (1, size), ceil_mode=True)
+    return functional.max_pool1d(values, size, ceil_mode=True)
 
 
 def _beyond(values: Tensor, lengths: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ def save_run(folder: Path, *overrides: str, feature_dim: int | None = None) -> P
         torch.manual_seed(1)
         description = describe(config, feature_dim=width)
         model = unsettled(assemble(description)[0])
+        description["model"] = dict(model.encoder.portable(description["model"]))
         model.frontend.fit([torch.randn(60, width) * 3 - 5])
         with torch.no_grad():
             model.head.output.weight.mul_(20)  # so that answers depend on the recording

@@ -239,17 +239,25 @@ def test_every_file_is_listed_with_its_digest(written):
 STREAMING = ("causal_cnn", "causal_transformer", "gru_stream", "gru_tiny", "lstm_stream")
 
 
+OF_RECORDINGS = (
+    "data=ravdess",
+    "data.root=DIR",
+    "target.class_names=[anger,calm,joy]",
+    "target.field=emotion",
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", options("model"))
 def test_every_model_agrees_with_torch(model: str, tmp_path: Path) -> None:
     settings: tuple[str, ...] = ("features=log_mel",)
     if model.startswith("waveform"):
-        settings = ("features=waveform",)
+        settings = OF_RECORDINGS
     elif model in OF_WORDS:
         settings = OF_WORDS[model]
     elif model == "layer_mix":
         path = save(tmp_path / "encoder", "wav2vec2_layer")
-        settings = ("features=pretrained", f"features.path={path}", "features.layer=all")
+        settings = (*OF_RECORDINGS, "features=pretrained", f"features.path={path}", "features.layer=all")
     if model in STREAMING:
         settings += ("frontend.delta_scale=0", "pooling=mean")
     _check(
@@ -261,7 +269,8 @@ def test_every_model_agrees_with_torch(model: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["wav2vec2_group", "hubert_layer", "wavlm_layer", "data2vec", "whisper"])
 def test_every_pretrained_encoder_agrees_with_torch(family: str, tmp_path: Path) -> None:
     path = save(tmp_path / "encoder", family)
-    _check(save_run(tmp_path / "run", "model=pretrained", f"model.path={path}"), tmp_path / "out")
+    run = save_run(tmp_path / "run", *OF_RECORDINGS, "model=pretrained", f"model.path={path}")
+    _check(run, tmp_path / "out")
 
 
 def _check(run: Path, output: Path, *, streams: bool = False) -> None:

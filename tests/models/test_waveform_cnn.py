@@ -12,7 +12,7 @@ from ser.config.instantiate import build
 from ser.models.classifier import Classifier, Head
 from ser.models.frontend import Frontend
 from ser.models.pooling import AttentiveStatisticsPooling, MeanPooling, Pooling
-from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder, repeat_short
+from ser.models.waveform_cnn import WaveformCNNEncoder, WaveformCNNLSTMEncoder, _max_pool, repeat_short
 from tests.commands import REPOSITORY
 from tests.conftest import alone
 
@@ -121,3 +121,18 @@ def test_there_are_as_many_steps_as_lengths_say_also_where_samples_are_passed_ov
     for samples in range(300, 300 + 2 * stride):
         steps = encoder(Padded(torch.randn(1, samples, 1), torch.tensor([samples])))
         assert steps.values.shape[1] == int(steps.lengths)
+
+
+def test_max_pooling_can_be_exported_for_any_length():
+    class Pool(nn.Module):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return _max_pool(values, 5)
+
+    any_size = torch.export.Dim.DYNAMIC
+    shapes = ({0: any_size, 2: any_size},)
+    graph = torch.export.export(Pool(), (torch.randn(2, 3, 52),), dynamic_shapes=shapes).module()
+    for length in (6, 50, 51):
+        values = torch.randn(4, 3, length)
+        expected = torch.stack([part.amax(-1) for part in values.split(5, dim=-1)], -1)
+        assert torch.equal(graph(values), expected)
+        assert torch.equal(_max_pool(values, 5), expected)
