@@ -199,7 +199,7 @@ def test_statistics_of_utterances_are_trained_with(recordings: Path, tmp_path: P
 
 def test_statistics_of_utterances_are_refused(weights: str) -> None:
     encoder = PretrainedEncoder(1, path=weights, statistics="utterance")
-    with pytest.raises(ConfigError, match=r"format=encoder: .* Train with model.statistics=corpus\."):
+    with pytest.raises(ConfigError, match=r"format=encoder: .* or train one with model.statistics=corpus\."):
         find_log_mel_encoder(encoder)
     known = {"config": {"model_type": "whisper"}, "extractor": {}}
     with pytest.raises(
