@@ -26,10 +26,11 @@ from ser.export.model_card import model_card
 from ser.export.onnx_export import save_int8, save_whole
 from ser.export.run_facts import RunFacts, read_facts, run_of
 from ser.export.step import Step
-from ser.export.whole import Features, Input, Whole, refuse_groups
+from ser.export.whole import SEES_ONE, Features, Input, Whole
 from ser.export.write import META, STEP, TOLERANCE, check_folder, check_packages, write_step, written_whole
 from ser.features.steps import StepExtractor
 from ser.files import write_atomic
+from ser.inference.head_statistics import refuse_groups
 from ser.runs.environment import version
 from ser.splits.utterances_file import FILE as UTTERANCES
 from ser.targets.base import Target
@@ -87,7 +88,7 @@ def write_bundle(
     check_folder(output, overwrite=overwrite, files=FILES)
     content = checkpoint.read(source)
     trained = checkpoint.rebuild(content, source)
-    refuse_groups(trained)
+    refuse_groups(trained, SEES_ONE)
     facts = read_facts(source)
     chosen = _choose_input(trained, facts) if takes == "auto" else takes
     _check_input(trained, chosen)

@@ -12,8 +12,10 @@ from ser.curves import PostProcessing
 from ser.errors import ConfigError, setting
 from ser.export.features_graph import FeaturesGraph, replace_extractors
 from ser.export.recurrent_graph import replace_recurrent
+from ser.inference.head_statistics import refuse_groups
 
 Input = Literal["waveform", "frames"]
+SEES_ONE = "an exported model sees one"
 
 
 class Features(nn.Module):
@@ -55,7 +57,7 @@ class Whole(nn.Module):
 
     def __init__(self, trained: Trained, takes: Input) -> None:
         super().__init__()
-        refuse_groups(trained)
+        refuse_groups(trained, SEES_ONE)
         self.post = _post_processing(trained)
         self.takes = takes
         self.features = (
@@ -93,22 +95,6 @@ class Whole(nn.Module):
         heard = self.target.is_speech(logits, real if speech is None else speech) & real
         kept = answers.double().where(heard.unsqueeze(-1), 0).sum(1) / heard.sum(1, keepdim=True)
         return kept.float(), answers * real.unsqueeze(-1), steps.lengths
-
-
-def refuse_groups(trained: Trained) -> None:
-    """Refuse models whose answer for a recording depends on others.
-
-    Raises:
-        ConfigError: Features or pooled vectors are normalised by speaker or corpus.
-    """
-    by_frontend = trained.model.frontend.normalize
-    for key, group in (("frontend.normalize", by_frontend), ("head.normalize", trained.model.head.group)):
-        if group in ("speaker", "corpus"):
-            remedy = "frontend.normalize=global" if key.startswith("front") else "head.normalize=batch"
-            raise ConfigError(
-                f"{setting('ckpt', trained.path)}: was trained with {key}={group}, so that an answer depends on all "
-                f"recordings of a {group}, and an exported model sees one. Train with {remedy}."
-            )
 
 
 def _plain_norm(norm: Any) -> nn.Module:

@@ -1,11 +1,14 @@
-"""Compute the statistics by which a head normalises pooled vectors, in a pass over all recordings."""
+"""Models that normalise by speaker or corpus: the statistics of pooled vectors, in a pass over all recordings."""
 
 import torch
 
 from ser.batching.dataset import UtteranceDataset
 from ser.batching.samplers import EvaluationSampler
+from ser.checkpoints.checkpoint import Trained
+from ser.errors import ConfigError, setting
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.models.classifier import Classifier
+from ser.splits.speaker_normalize import group_of
 
 
 @torch.no_grad()
@@ -17,7 +20,7 @@ def fit_head(
     device: torch.device,
     max_frames: int,
     max_utterances: int,
-) -> int | None:
+) -> list[int]:
     """Set the statistics of the groups of a dataset; it does nothing for heads that need none.
 
     Args:
@@ -29,10 +32,10 @@ def fit_head(
         max_utterances: Maximum number of utterances in a batch.
 
     Returns:
-        Number of recordings of the smallest group; None if no statistics are needed.
+        Number of recordings of each group; empty if no statistics are needed.
     """
     if model.head.by_group is None:
-        return None
+        return []
     vectors, groups = [], []
     for draw in EvaluationSampler(dataset.lengths, max_frames=max_frames, max_utterances=max_utterances):
         batch = dataset[draw].to(device)
@@ -42,4 +45,25 @@ def fit_head(
     together = torch.cat(groups)
     model.head.by_group.fit(torch.cat(vectors), together)
     counts = torch.bincount(together)
-    return int(counts[counts > 0].min())
+    return [int(count) for count in counts[counts > 0]]
+
+
+def refuse_groups(trained: Trained, reason: str) -> None:
+    """Refuse models whose answer for a recording depends on others.
+
+    Args:
+        trained: The model.
+        reason: Why the others are not known, a clause for the message.
+
+    Raises:
+        ConfigError: Features or pooled vectors are normalised by speaker or corpus.
+    """
+    for key, group, remedy in (
+        ("frontend.normalize", group_of(trained.frontend), "global"),
+        ("head.normalize", trained.model.head.group, "batch"),
+    ):
+        if group is not None:
+            raise ConfigError(
+                f"{setting('ckpt', trained.path)}: was trained with {key}={group}, so that an answer depends on all "
+                f"recordings of a {group}, and {reason}. Train with {key}={remedy}."
+            )

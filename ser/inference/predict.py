@@ -86,7 +86,8 @@ def class_scores(
 
     Raises:
         CheckpointError: The outputs of a model are not finite.
-        DataError: The features have another width than those of a model.
+        DataError: The features have another width than those of a model, or its head normalises by groups of which
+            each has one recording.
         ConfigError: The models predict different things.
     """
     to_features = (to_features or OnTheFlyFeatures()).to(device)
@@ -101,18 +102,20 @@ def class_scores(
     scores = torch.zeros(len(store), width)
     limits = {"max_frames": max_frames, "max_utterances": max_utterances}
     for trained in models:
-        smallest = fit_head(trained.model, dataset, to_features, device=device, **limits)
-        if smallest is not None and trained is models[0]:
+        sizes = fit_head(trained.model, dataset, to_features, device=device, **limits)
+        if sizes and max(sizes) == 1:
+            raise _lone_error(trained)
+        if sizes and trained is models[0]:
             _log.warning(
                 "pooled vectors are normalised by the statistics of each %s in these %d recordings, so that each "
                 "answer depends on the others (transductive)",
                 *(trained.model.head.group, len(store)),
             )
-        if smallest is not None and smallest < _FEW_RECORDINGS:
+        if sizes and min(sizes) < _FEW_RECORDINGS:
             _log.warning(
                 "%s: its head normalises by %s, and the smallest has %d recordings here, too few for statistics: give "
                 "all recordings of it at once",
-                *(trained.path, trained.model.head.group, smallest),
+                *(trained.path, trained.model.head.group, min(sizes)),
             )
     for draw in EvaluationSampler(dataset.lengths, **limits):
         batch: Batch = to_features.with_speech(dataset[draw].to(device))
@@ -122,6 +125,14 @@ def class_scores(
             )
             scores[draw.indices] += weight * answer.cpu()
     return scores
+
+
+def _lone_error(trained: Trained) -> DataError:
+    group = trained.model.head.group
+    return DataError(
+        f"head.normalize={group}: one recording has no statistics, and {trained.path} would answer the same to each. "
+        f"Give all recordings of the {group} at once, or train with head.normalize=batch."
+    )
 
 
 def frames_per_batch(device: torch.device, *, are_waveforms: bool) -> int:

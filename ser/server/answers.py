@@ -17,6 +17,7 @@ from ser.audio.reader import probe, read_audio
 from ser.errors import ConfigError, DataError, SerError
 from ser.inference import curves
 from ser.inference.api import Prediction, Predictor
+from ser.inference.head_statistics import refuse_groups
 from ser.inference.stream import Decision, Stream
 from ser.server.limits import Limits, RequestError
 from ser.server.plane import plane_of
@@ -40,10 +41,12 @@ class ServedModel:
         hop_s: Seconds from one window to the next.
 
     Raises:
-        SerError: The model cannot predict a waveform.
+        SerError: The model cannot predict a waveform, or needs others beside it.
     """
 
     def __init__(self, predictor: Predictor, limits: Limits, *, window_s: float, hop_s: float) -> None:
+        for trained in predictor.models:
+            refuse_groups(trained, "a server hears one at a time")
         self.predictor = predictor
         self.limits = limits
         self.window_s = window_s

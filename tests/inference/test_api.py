@@ -106,6 +106,21 @@ def test_an_ensemble_averages_as_predict_does(
     np.testing.assert_allclose(probabilities([found])[0], probabilities(alone).mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_recording_of_a_corpus_has_no_statistics(
+    count: int, waveforms: dict[Path, np.ndarray], tmp_path: Path
+) -> None:
+    head = {"_target_": "ser.models.Head", "normalize": "corpus"}
+    model = ser.load(write_run(tmp_path / "RUN", head=head))
+    files = [*waveforms][:count]
+    if count == 1:
+        with pytest.raises(DataError, match=r"head\.normalize=corpus: one recording .* Give all recordings"):
+            model.predict(files[0])
+    else:
+        first, second = probabilities(model.predict(files))
+        assert np.abs(first - second).max() > 1e-3
+
+
 @pytest.mark.parametrize("kind", ["numpy", "float64", "torch"])
 def test_samples_get_the_answer_of_their_file(
     kind: str, trained: Path, waveforms: dict[Path, np.ndarray]

@@ -10,13 +10,17 @@ from urllib.request import urlopen
 
 import pytest
 
+import ser
 from ser.errors import ConfigError
 from ser.scripts.serve import serve
+from ser.server.answers import ServedModel
+from ser.server.limits import Limits
 from ser.server.plane import plane_of
 from ser.server.run import describe_address, open_socket
 from ser.targets import Classes, MultiTask, Quadrant, Regression
 from tests.commands import environment, run, warm_python
 from tests.conftest import REPOSITORY
+from tests.inference.test_api import write_run
 
 
 def test_a_port_in_use_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -50,6 +54,17 @@ def test_bad_settings_are_refused(
         serve()
     assert ended.value.code == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["head", "frontend"])
+@pytest.mark.parametrize("group", ["corpus", "speaker"])
+def test_a_model_that_needs_other_recordings_is_refused(key: str, group: str, tmp_path: Path) -> None:
+    part = {"_target_": f"ser.models.{key.title()}", "normalize": group}
+    predictor = ser.load(write_run(tmp_path / "RUN", **{key: part}))
+    with pytest.raises(
+        ConfigError, match=rf"{key}\.normalize={group}, .* one at a time\. Train with {key}\."
+    ):
+        ServedModel(predictor, Limits(), window_s=2, hop_s=1)
 
 
 def test_a_name_that_is_no_host_is_refused() -> None:
