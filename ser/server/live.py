@@ -59,7 +59,11 @@ class Session:
         return self._process(self._resampler.push(samples))
 
     def finish(self) -> dict[str, Any]:
-        """Return the last message of the stream."""
+        """Return the last message of the stream.
+
+        Raises:
+            DataError: The stream is too short for an answer.
+        """
         rest = self._resampler.push(np.empty(0, dtype=np.float32), last=True)
         message = self._process(rest)
         last = self._answers.finish()
@@ -145,9 +149,16 @@ class WindowAnswers:
         return self._describe(windows, begin)
 
     def finish(self) -> dict[str, Any]:
-        """See `Answers`."""
+        """See `Answers`.
+
+        Raises:
+            DataError: The stream is shorter than one frame.
+        """
         windows = [self.kept] if not self.start and len(self.kept) else []
-        return self._describe(windows, 0)
+        try:
+            return self._describe(windows, 0)
+        except DataError as error:
+            raise DataError(str(error).replace("item 0:", "the stream:", 1)) from error
 
     def _starts(self) -> range:
         """Return the first samples of the windows that are complete."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,16 +86,25 @@ class StreamSocket:
             chunks, last = await self._next_chunks(settings)
             samples = _decode(b"".join(chunks), settings.format)
             self._check_length(session)
-            try:
-                if chunks:
-                    await self._send(await self.work.step(session.push, samples))
-            except SerError as error:
-                raise RequestError(422, str(error)) from error
+            if chunks:
+                await self._send(await self._step(session.push, samples))
             if isinstance(last, Exception):
                 raise last
             if last is None:
-                await self._send(await self.work.step(session.finish))
+                await self._send(await self._step(session.finish))
                 return
+
+    async def _step(self, function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+        """Compute the next message.
+
+        Raises:
+            RequestError: The samples cannot be used, or are too few.
+        """
+        try:
+            answer: dict[str, Any] = await self.work.step(function, *arguments)
+            return answer
+        except SerError as error:
+            raise RequestError(422, str(error)) from error
 
     async def _next_chunks(self, settings: _Settings) -> tuple[list[bytes], bytes | Exception | None]:
         """Return the messages that wait, and the last thing read: an error, or None for the end of the stream.
@@ -175,7 +185,7 @@ def _read_settings(message: dict[str, Any]) -> _Settings:
             400,
             f"sample_rate is {_short(rate)}, expected {lowest} to {highest} Hz. Send settings such as {_EXAMPLE}.",
         )
-    if kind not in FORMATS:
+    if not isinstance(kind, str) or kind not in FORMATS:
         raise RequestError(400, f"format is {_short(kind)}. Choose one of: {', '.join(FORMATS)}.")
     return _Settings(rate, kind, given.get("spectrogram") is True)
 

@@ -119,6 +119,20 @@ def test_a_stream_shorter_than_a_window_gets_one_answer(models: dict[str, Served
     np.testing.assert_allclose(found[-1]["so_far"], [*expected.values()], atol=1e-4)
 
 
+def test_a_stream_shorter_than_a_frame_ends_with_a_reason(models: dict[str, ServedModel]) -> None:
+    with client_of(models["windows"]) as client, client.websocket_connect(URL) as socket:
+        socket.send_json(FLOATS)
+        socket.send_bytes(bytes(40))
+        socket.send_json({"end": True})
+        found = [socket.receive_json()["type"], socket.receive_json()["type"]]
+        message = socket.receive_json()
+        with pytest.raises(WebSocketDisconnect) as ended:
+            socket.receive_json()
+    assert (found, ended.value.code) == (["ready", "answers"], 1003)
+    assert message["type"] == "error"
+    assert message["error"].startswith("the stream: 1.2 ms (10 samples at 8000 Hz) are too short")
+
+
 def test_streams_side_by_side_do_not_mix(models: dict[str, ServedModel]) -> None:
     waveforms = [waveform_of(0.6, seed) for seed in range(4)]
     found: list[list[Any]] = [[] for _ in waveforms]
@@ -145,6 +159,8 @@ REFUSED: dict[str, tuple[list[str | bytes], int, str]] = {
     "no_rate": (["{}"], 1003, "sample_rate is null"),
     "one_hertz": (['{"sample_rate": 1}'], 1003, "sample_rate is 1, expected 1000 to 1000000 Hz"),
     "a_format": (['{"sample_rate": 8000, "format": "mp3"}'], 1003, 'format is "mp3"'),
+    "a_list_of_formats": (['{"sample_rate": 8000, "format": ["int16"]}'], 1003, 'format is ["int16"]'),
+    "an_object": (['{"sample_rate": 8000, "format": {}}'], 1003, "format is {}"),
     "half_a_sample": ([json.dumps(FLOATS), b"12345"], 1003, "ends within a sample"),
     "not_finite": ([json.dumps(FLOATS), b"\xff" * 8], 1003, "is NaN or infinite"),
     "other_text": ([json.dumps(FLOATS), '{"end": false}'], 1003, "a text message is none of the stream"),
