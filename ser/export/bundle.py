@@ -15,7 +15,7 @@ from ser.checkpoints import checkpoint
 from ser.checkpoints.bundle import CONFIG, FORMAT, WEIGHTS, digest, is_bundle, without_tensors
 from ser.checkpoints.checkpoint import Trained
 from ser.config.instantiate import build
-from ser.errors import ConfigError, SerError, setting
+from ser.errors import ConfigError, SerError, first_line, setting
 from ser.export.compare import (
     answers_in_onnx,
     example_recordings,
@@ -141,7 +141,15 @@ def _write_graphs(folder: Path, trained: Trained, takes: Input, *, with_int8: bo
     recordings = example_recordings(trained, takes)
     batch = padded_batch([each.repeat(3, *[1] * (each.ndim - 1)) for each in recordings[1:]])
     save_whole(Whole(trained, takes), batch, folder / MODEL)
-    found = whole_difference(trained, folder / MODEL, recordings, takes)
+    try:
+        found = whole_difference(trained, folder / MODEL, recordings, takes)
+    except SerError:
+        raise
+    except Exception as error:  # onnxruntime has errors of its own
+        raise ConfigError(
+            f"{setting('ckpt', trained.path)}: onnxruntime cannot run {type(trained.model.encoder).__name__} "
+            f"({first_line(error)}); nothing was written. Use the run itself, with `ser predict`."
+        ) from error
     if not found <= TOLERANCE:  # also refuses NaN
         raise ConfigError(
             f"{setting('ckpt', trained.path)}: {type(trained.model.encoder).__name__} has other outputs in {MODEL} "

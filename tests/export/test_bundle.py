@@ -17,6 +17,7 @@ from ser.checkpoints import checkpoint
 from ser.checkpoints.bundle import digest, is_bundle
 from ser.errors import CheckpointError, ConfigError, DataError
 from ser.evaluation.trained_on import read_trained_on
+from ser.export import bundle
 from ser.export.bundle import CARD, FEATURES, INT8, MODEL, PREDICT, Bundle, answer_names, write_bundle
 from ser.export.compare import answers_in_onnx, example_recordings, whole_difference
 from ser.export.onnx_export import save_int8
@@ -224,6 +225,19 @@ def test_waveforms_for_a_model_of_other_frames_are_refused(tmp_path):
     run = save_run(tmp_path / "run", *SMALL, feature_dim=10)
     with pytest.raises(ConfigError, match=r"takes=waveform: .* was trained on frames .* Set takes=frames"):
         write_bundle(run, tmp_path / "out", takes="waveform")
+
+
+def test_an_error_of_onnxruntime_is_named(source, tmp_path, monkeypatch):
+    def fail(*_: object) -> float:
+        raise RuntimeError("Conv node: Invalid input shape: {0}")
+
+    monkeypatch.setattr(bundle, "save_whole", lambda *_: None)
+    monkeypatch.setattr(bundle, "whole_difference", fail)
+    with pytest.raises(
+        ConfigError, match=r"onnxruntime cannot run CNNEncoder .*Invalid input shape.*`ser predict`"
+    ):
+        write_bundle(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_values_have_the_names_of_their_fields():
