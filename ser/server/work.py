@@ -94,7 +94,13 @@ class Work:
             return function(check_time)
 
         future = loop.run_in_executor(self._of_recordings, run)
-        future.add_done_callback(lambda _: end())
+
+        def finish(done: asyncio.Future[Any]) -> None:
+            end()
+            if not done.cancelled():
+                done.exception()  # nobody waits for that of a late answer, which asyncio would report
+
+        future.add_done_callback(finish)
         try:
             return await asyncio.wait_for(asyncio.shield(future), self.limits.timeout_s)
         except TimeoutError:
