@@ -38,6 +38,7 @@ def test_a_port_in_use_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
         (["hop_s=3"], "hop_s=3: is more than window_s=2"),
         (["max_mb=0"], "max_mb=0: expected more than 0"),
         (["port=70000"], "port=70000: expected 0 to 65535"),
+        (["host=a..b"], "host=a..b: is no address of this machine"),
         (["host=192.0.2.1"], "host=192.0.2.1: is no address of this machine"),
         (["ckpt=none"], "ckpt=none: "),
     ],
