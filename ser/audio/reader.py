@@ -96,14 +96,18 @@ class _Source(NamedTuple):
     is_exact: bool
 
 
-def probe(path: Path) -> AudioInfo:
+def probe(path: Path, *, most_s: float | None = None) -> AudioInfo:
     """Read sample rate, channels and length of a file; it is decoded only if its header has no length.
+
+    Args:
+        path: Path of the file.
+        most_s: Seconds that are decoded then, and counted as its length; None for the whole file.
 
     Raises:
         DataError: The file is missing, or is not audio that libsndfile can read.
     """
     with _open_audio(path) as source:
-        return _info(source)
+        return _info(source, most_s)
 
 
 def is_audio(path: Path) -> bool:
@@ -292,21 +296,22 @@ def _check_sample_rate(path: Path, file: Any) -> None:
         )
 
 
-def _info(source: _Source) -> AudioInfo:
-    samples = _count_samples(source) if source.samples is None else source.samples
+def _info(source: _Source, most_s: float | None = None) -> AudioInfo:
+    samples = _count_samples(source, most_s) if source.samples is None else source.samples
     return AudioInfo(source.file.samplerate, source.file.channels, samples)
 
 
-def _count_samples(source: _Source) -> int:
+def _count_samples(source: _Source, most_s: float | None) -> int:
     state = source.path.stat()
-    return _decoded_samples(source.path, state.st_size, state.st_mtime_ns)
+    most = None if most_s is None else round(most_s * source.file.samplerate)
+    return _decoded_samples(source.path, state.st_size, state.st_mtime_ns, most)
 
 
 @lru_cache(maxsize=4096)
-def _decoded_samples(path: Path, _size: int, _changed_ns: int) -> int:
-    """Count the samples of a file by decoding it."""
+def _decoded_samples(path: Path, _size: int, _changed_ns: int, most: int | None) -> int:
+    """Count the samples of a file by decoding it, up to `most`."""
     with _open_audio(path) as source:
-        return sum(map(len, _mono_blocks(source, 0, None)))
+        return sum(map(len, _mono_blocks(source, 0, most)))
 
 
 def _segment_samples(source: _Source, start: float, end: float | None) -> tuple[int, int | None]:

@@ -144,14 +144,14 @@ class ServedModel:
     def _check_audio(self, path: Path, name: str) -> float:
         """Return the duration of a file in s, if it is audio and short enough."""
         try:
-            duration_s = probe(path).duration_s
+            duration_s = probe(path, most_s=self.limits.max_duration_s + 1).duration_s
         except DataError as error:
             raise RequestError(415, _rename(error, path, name)) from error
         if duration_s > self.limits.max_duration_s:
             raise RequestError(
                 413,
-                f"{name}: lasts {duration_s:.0f} s, and this server takes {self.limits.max_duration_s:g} s at most. "
-                "Cut it into shorter files.",
+                f"{name}: lasts {duration_s:.0f} s or more, and this server takes {self.limits.max_duration_s:g} s "
+                "at most. Cut it into shorter files.",
             )
         return duration_s
 

@@ -9,11 +9,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from starlette.testclient import TestClient
 
 from ser.errors import DataError
@@ -115,6 +117,16 @@ def one_hertz() -> bytes:
     return bytes(content)
 
 
+def long_flac() -> bytes:
+    """A file of 400 s whose header has no length."""
+    content = BytesIO()
+    soundfile.write(content, np.zeros(400 * 1000, np.float32), 1000, format="FLAC")
+    data = bytearray(content.getvalue())
+    data[21] &= 0xF0  # 36 bits of STREAMINFO
+    data[22:26] = bytes(4)
+    return bytes(data)
+
+
 BAD: dict[str, tuple[bytes, int, str]] = {
     "text": (b"dear model, how am I?\n" * 20, 415, "is text, not audio"),
     "one_hertz": (one_hertz(), 415, "claims a sample rate of 1 Hz"),
@@ -123,6 +135,7 @@ BAD: dict[str, tuple[bytes, int, str]] = {
     "cut_off": (to_wav(waveform_of(1))[:2000], 422, "is cut off"),
     "no_sample": (to_wav(np.empty(0, np.float32)), 422, "has 0 samples"),
     "not_finite": (to_wav(np.full(4000, np.nan, np.float32)), 422, "NaN"),
+    "unknown_length": (long_flac(), 413, "lasts 301 s or more"),
     "too_long": (to_wav(np.zeros(301 * 1000, np.float32), 1000, "PCM_U8"), 413, "lasts 301 s"),
 }
 
