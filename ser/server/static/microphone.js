@@ -52,22 +52,23 @@ export function openStream(settings, { onMessage, onClose }) {
   return { send, end: () => send(JSON.stringify({ end: true })), close: () => socket.close() };
 }
 
-/** Return a WAV file of pieces of samples, in 32-bit floats. */
+/** Return a WAV file of pieces of samples, in integers of 16 bits. */
 export function toWav(pieces, sampleRate) {
-  const size = 4 * pieces.reduce((sum, piece) => sum + piece.length, 0);
+  const size = 2 * pieces.reduce((sum, piece) => sum + piece.length, 0);
   const header = new DataView(new ArrayBuffer(44));
   const text = (at, word) => [...word].forEach((letter, index) => header.setUint8(at + index, letter.charCodeAt(0)));
   text(0, "RIFF");
   header.setUint32(4, 36 + size, true);
   text(8, "WAVEfmt ");
   header.setUint32(16, 16, true);
-  header.setUint16(20, 3, true);
+  header.setUint16(20, 1, true);
   header.setUint16(22, 1, true);
   header.setUint32(24, sampleRate, true);
-  header.setUint32(28, 4 * sampleRate, true);
-  header.setUint16(32, 4, true);
-  header.setUint16(34, 32, true);
+  header.setUint32(28, 2 * sampleRate, true);
+  header.setUint16(32, 2, true);
+  header.setUint16(34, 16, true);
   text(36, "data");
   header.setUint32(40, size, true);
-  return new File([header, ...pieces], "microphone.wav", { type: "audio/wav" });
+  const integers = pieces.map((piece) => Int16Array.from(piece, (value) => Math.max(-32768, Math.min(32767, Math.round(32768 * value)))));
+  return new File([header, ...integers], "microphone.wav", { type: "audio/wav" });
 }

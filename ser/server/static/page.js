@@ -237,8 +237,13 @@ function takePiece(piece, own, pieces) {
   } else {
     pieces.push(piece);
     const seconds = own.microphone ? own.sent / own.microphone.sampleRate : 0;
-    if (own.pieces && seconds > model.limits.max_duration_s - 1) stopSpeaking();
+    if (own.pieces && seconds > longestOf(own.microphone)) stopSpeaking();
   }
+}
+
+/** Return how many seconds a recording may have, which is sent as a WAV of 16 bits. */
+function longestOf({ sampleRate }) {
+  return Math.min(model.limits.max_duration_s, model.limits.max_mb * 1e6 / (2 * sampleRate)) - 1;
 }
 
 function startStream(pieces) {
