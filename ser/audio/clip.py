@@ -18,7 +18,7 @@ def encode_mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
         sample_rate: Sample rate in Hz, one of RATES.
 
     Raises:
-        DataError: soundfile is not installed.
+        DataError: soundfile is not installed, or its libsndfile cannot write MP3.
     """
     try:
         import soundfile
@@ -27,5 +27,11 @@ def encode_mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
             f"MP3: the package that writes recordings cannot be imported ({error}). Run: {install_command('audio')}"
         ) from error
     content = io.BytesIO()
-    soundfile.write(content, np.clip(waveform, -1, 1), sample_rate, format="MP3")
+    try:
+        soundfile.write(content, np.clip(waveform, -1, 1), sample_rate, format="MP3")
+    except soundfile.SoundFileError as error:
+        raise DataError(
+            f"MP3: libsndfile {soundfile.__libsndfile_version__} cannot write it ({error}). Set report.audio=false, or "
+            "update libsndfile to 1.1."
+        ) from error
     return content.getvalue()

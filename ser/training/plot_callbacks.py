@@ -212,7 +212,7 @@ class Embeddings(EvaluationCallback):
 
     while_fitting = False
 
-    def __init__(self, most: int = 2000) -> None:
+    def __init__(self, most: int = 800) -> None:
         super().__init__()
         self.most = most
         self.plane: Plane | None = None

@@ -33,3 +33,14 @@ def test_without_soundfile_the_message_says_how_to_install_it(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "soundfile", None)
     with pytest.raises(DataError, match=r"cannot be imported .* Run: .*pip install"):
         encode_mp3(np.zeros(100, dtype=np.float32), 16_000)
+
+
+def test_a_library_without_mp3_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise soundfile.LibsndfileError(3, prefix="Error opening: ")
+
+    monkeypatch.setattr(soundfile, "write", fail)
+    with pytest.raises(
+        DataError, match=r"^MP3: libsndfile \S+ cannot write it .* Set report.audio=false, or"
+    ):
+        encode_mp3(np.zeros(100, dtype=np.float32), 16_000)
