@@ -27,7 +27,16 @@ from ser.export.onnx_export import save_int8, save_whole
 from ser.export.run_facts import RunFacts, read_facts, run_of
 from ser.export.step import Step
 from ser.export.whole import SEES_ONE, Features, Input, Whole
-from ser.export.write import META, STEP, TOLERANCE, check_folder, check_packages, write_step, written_whole
+from ser.export.write import (
+    MARKS,
+    META,
+    STEP,
+    TOLERANCE,
+    check_folder,
+    check_packages,
+    write_step,
+    written_whole,
+)
 from ser.features.steps import StepExtractor
 from ser.files import write_atomic
 from ser.inference.head_statistics import refuse_groups
@@ -85,7 +94,7 @@ def write_bundle(
             f"{setting('ckpt', source)}: is an exported model already. Give the folder of its run."
         )
     check_packages()
-    check_folder(output, overwrite=overwrite, files=FILES)
+    check_folder(output, overwrite=overwrite, files=FILES, marks={CONFIG: "ser_bundle", **MARKS})
     content = checkpoint.read(source)
     trained = checkpoint.rebuild(content, source)
     refuse_groups(trained, SEES_ONE)

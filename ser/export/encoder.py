@@ -21,6 +21,8 @@ WEIGHTS, CONFIG, PREPROCESSOR, PUBLISHED = (
     *("model.safetensors", "config.json", "preprocessor_config.json"),
     "encoder.pth",
 )
+MARK = "ser_encoder"
+"""Key of config.json by which a folder that may be replaced is known; programs ignore keys that they do not know."""
 _PREFIX = "model.encoder."
 
 
@@ -46,13 +48,14 @@ def write_encoder_of(source: Path, output: Path, *, overwrite: bool = False) -> 
     Args:
         source: Checkpoint of a training or pre-training.
         output: The folder.
-        overwrite: Whether an existing folder of such files may be replaced.
+        overwrite: Whether an existing folder that this has written may be replaced.
 
     Raises:
         CheckpointError: The checkpoint cannot be read.
         DataError: The folder exists, or cannot be written.
     """
-    check_folder(output, overwrite=overwrite, files=(WEIGHTS, CONFIG, PREPROCESSOR, PUBLISHED))
+    files = (WEIGHTS, CONFIG, PREPROCESSOR, PUBLISHED)
+    check_folder(output, overwrite=overwrite, files=files, marks={CONFIG: MARK})
     content = checkpoint.read(source)
     encoder: Any = None
     if "pretraining" in content["ser"]:
@@ -65,13 +68,15 @@ def write_encoder_of(source: Path, output: Path, *, overwrite: bool = False) -> 
             write_encoder(folder, of_log_mels)
             weights = {name: tensor.clone() for name, tensor in of_log_mels.network.state_dict().items()}
             torch.save(weights, folder / PUBLISHED)
-        elif files := getattr(encoder, "files", lambda: None)():
-            config, preprocessor, tensors = files
+        elif of_transformers := getattr(encoder, "files", lambda: None)():
+            config, preprocessor, tensors = of_transformers
             _write_plain(folder, tensors, config)
             write_atomic(folder / PREPROCESSOR, json.dumps(preprocessor, indent=2) + "\n")
         else:
             described = {key: content["ser"][key] for key in ("features", "frontend", "model", "feature_dim")}
             _write_plain(folder, encoder.state_dict(), {"model_type": "ser", **described})
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        write_atomic(folder / CONFIG, json.dumps({**config, MARK: 1}, indent=2) + "\n")
         return sorted(path.name for path in folder.iterdir())
 
 

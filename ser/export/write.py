@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ser.runs.environment import version
 
 FORMAT = 1
 STEP, META = "step.onnx", "meta.json"
+MARKS = {META: "states"}
 TOLERANCE = 1e-4
 """Largest allowed difference between onnxruntime and torch, in probabilities and in states."""
 
@@ -99,13 +100,20 @@ def check_packages() -> None:
         ) from error
 
 
-def check_folder(output: Path, *, overwrite: bool, files: Collection[str] = (STEP, META)) -> None:
+def check_folder(
+    output: Path,
+    *,
+    overwrite: bool,
+    files: Collection[str] = (STEP, META),
+    marks: Mapping[str, str] = MARKS,
+) -> None:
     """Refuse a path to which no bundle can be written.
 
     Args:
         output: The folder.
-        overwrite: Whether an existing bundle may be replaced.
+        overwrite: Whether an existing bundle, or an empty folder, may be replaced.
         files: Names of the files of a bundle.
+        marks: A JSON file of bundles -> a key in it that no other program writes.
 
     Raises:
         DataError: It exists and `overwrite` is false, it is not a bundle, or its parent folder is missing.
@@ -118,10 +126,21 @@ def check_folder(output: Path, *, overwrite: bool, files: Collection[str] = (STE
         raise DataError(
             f"{output}: exists already. Set overwrite=true to replace it, or give another output."
         )
-    if not output.is_dir() or {path.name for path in output.iterdir()} - {*files}:
+    found = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
+    is_own = any(_has_key(output / name, key) for name, key in marks.items())
+    if found and (found - {*files} or not is_own):
         raise DataError(
             f"{output}: is not an exported model, so it is not replaced. Give another output, or remove it yourself."
         )
+
+
+def _has_key(path: Path, key: str) -> bool:
+    """Return whether a file is JSON with a key."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and key in content
 
 
 def describe(trained: Trained, step: Step) -> dict[str, Any]:

@@ -103,6 +103,9 @@ def test_an_existing_folder_is_replaced_only_if_allowed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="exists already"):
         write_encoder_of(source, tmp_path / "out")
     write_encoder_of(source, tmp_path / "out", overwrite=True)
+    write_encoder(tmp_path / "other", LogMelEncoder(worn("audio_ntt"), SERAB, -6.0, 4.0))
+    with pytest.raises(DataError, match="is not an exported model"):
+        write_encoder_of(source, tmp_path / "other", overwrite=True)
     (tmp_path / "out" / "mine.txt").touch()
     with pytest.raises(DataError, match="is not an exported model"):
         write_encoder_of(source, tmp_path / "out", overwrite=True)

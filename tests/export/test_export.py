@@ -16,8 +16,9 @@ from ser.checkpoints import checkpoint
 from ser.checkpoints.checkpoint import Trained
 from ser.errors import ConfigError, DataError
 from ser.export import write as writing
+from ser.export.bundle import FILES
 from ser.export.step import tensors_of_state
-from ser.export.write import write
+from ser.export.write import check_folder, write
 from ser.scripts.export import export
 from tests.inference.test_stream import FRAMES, a_model, spec_of_features
 from tests.remedies import put_back
@@ -214,10 +215,10 @@ def test_only_an_exported_model_is_replaced_and_only_if_asked(lstm, tmp_path):
     trained, _ = lstm
     output = tmp_path / "exported"
     output.mkdir()
-    (output / "meta.json").write_text("old")
+    (output / "meta.json").write_text('{"states": []}')
     with pytest.raises(DataError, match=r"exported: exists already\. Set overwrite=true"):
         write(trained, output)
-    assert (output / "meta.json").read_text() == "old"
+    assert (output / "meta.json").read_text() == '{"states": []}'
     write(trained, output, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["exported"]
     assert {path.name for path in output.iterdir()} == {"step.onnx", "meta.json"}
@@ -228,6 +229,20 @@ def test_only_an_exported_model_is_replaced_and_only_if_asked(lstm, tmp_path):
         write(trained, output, overwrite=True)
     with pytest.raises(DataError, match=r"folder is missing\. Make the folder"):
         write(trained, tmp_path / "nowhere" / "exported")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"model_type": "wav2vec2"}'])
+def test_a_folder_of_another_program_is_not_replaced(content, tmp_path):
+    output = tmp_path / "other"
+    output.mkdir()
+    (output / "config.json").write_text(content)
+    (output / "README.md").write_text("mine")
+    with pytest.raises(DataError, match="is not an exported model, so it is not replaced"):
+        check_folder(output, overwrite=True, files=FILES, marks={"config.json": "ser_bundle"})
+    (output / "config.json").write_text('{"ser_bundle": 1}')
+    check_folder(output, overwrite=True, files=FILES, marks={"config.json": "ser_bundle"})
+    (tmp_path / "empty").mkdir()
+    check_folder(tmp_path / "empty", overwrite=True)
 
 
 def test_a_file_that_answers_otherwise_is_refused_and_nothing_is_left(lstm, tmp_path, monkeypatch):
@@ -244,6 +259,15 @@ def test_a_file_that_answers_otherwise_is_refused_and_nothing_is_left(lstm, tmp_
     ):
         write(other, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_has_left_is_removed(tmp_path):
+    left = tmp_path / f".{'0f' * 16}.tmp"
+    left.mkdir()
+    (left / "model.onnx").touch()
+    with writing.written_whole(tmp_path / "exported") as folder:
+        (folder / "meta.json").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
 
 
 def test_a_full_disk_leaves_nothing_behind(lstm, tmp_path, monkeypatch):
@@ -306,7 +330,8 @@ def test_an_ensemble_is_refused_with_a_member_to_take(run, tmp_path, monkeypatch
 def test_what_the_command_tells_to_type_leads_to_a_model(run, tmp_path, monkeypatch, capsys):
     for number in range(2):
         shutil.copytree(run / "checkpoints", tmp_path / "run" / f"member_{number}" / "checkpoints")
-    words, refusals = [f"ckpt={tmp_path / 'run'}", f"output={tmp_path / 'exported'}"], []
+    words = [f"ckpt={tmp_path / 'run'}", f"output={tmp_path / 'exported'}", "format=encoder"]  # the fast one
+    refusals: list[str] = []
     for _ in range(4):  # refused, written, refused, replaced
         monkeypatch.setattr(sys, "argv", ["ser", *words])
         try:
