@@ -87,13 +87,19 @@ def choose_output(settings: Evaluate, paths: list[Path], option: str) -> Path:
     """Return the folder to write.
 
     Raises:
-        ConfigError: It holds an evaluation or a run, or several models have no folder in common.
+        ConfigError: It holds an evaluation, a run or an exported model; or it is not set, for several models or an
+            exported one.
     """
     if settings.output is not None:
         output = Path(settings.output)
     elif len(paths) > 1:
         raise ConfigError(
             f"output=null: {len(paths)} checkpoints have no folder in common. Set output=FOLDER."
+        )
+    elif (paths[0] / "config.json").is_file():
+        raise ConfigError(
+            f"output=null: {paths[0]} is an exported model, in whose folder no evaluation is written. "
+            "Set output=FOLDER."
         )
     else:
         is_best = paths[0].parent.name == "checkpoints"
@@ -103,6 +109,10 @@ def choose_output(settings: Evaluate, paths: list[Path], option: str) -> Path:
     if output.suffix in (".csv", ".json"):
         raise ConfigError(
             f"{setting('output', output)}: is written as a folder. Give one, such as output=FOLDER"
+        )
+    if (output / "config.json").is_file():
+        raise ConfigError(
+            f"{setting('output', output)}: is the folder of an exported model. Give another folder."
         )
     if "config.yaml" in holds:
         raise ConfigError(f"{setting('output', output)}: is the folder of a run. Give another folder.")

@@ -94,12 +94,19 @@ def test_a_file_of_the_challenge_is_scored(folder: Path, challenge: Path) -> Non
         (("output=x.csv",), "output=x.csv: is written as a folder."),
         (("output=RUN",), "output=RUN: is the folder of a run. Give another folder."),
         (("ckpt=[RUN,RUN]",), "2 checkpoints have no folder in common. Set output=FOLDER."),
+        (
+            ("ckpt=EXPORTED",),
+            "EXPORTED is an exported model, in whose folder no evaluation is written. Set output=",
+        ),
+        (("output=EXPORTED",), "output=EXPORTED: is the folder of an exported model. Give another folder."),
         (("by=[sexx]", "output=by"), "by=[sexx]: classes has no such column. Did you mean 'sex'?"),
     ],
 )
 def test_an_evaluation_that_cannot_be_meant_is_refused(
     words: tuple[str, ...], message: str, folder: Path
 ) -> None:
+    (folder / "EXPORTED").mkdir(exist_ok=True)
+    (folder / "EXPORTED" / "config.json").write_text("{}")
     given = ("ckpt=RUN", *words) if not words[0].startswith("ckpt") else words
     result = run("ser", "evaluate", *given, "data=folder", "data.root=classes", cwd=folder, code=1)
     assert message in result.stderr
