@@ -42,6 +42,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: has format {found!r}, this version of ser reads {FORMAT}. Export the run again."
         )
+    if WEIGHTS not in files:
+        raise CheckpointError(f"{path}: lists no SHA-256 of {WEIGHTS}, which is then not checked. {_AGAIN}")
     for name, expected in files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: is missing. {_AGAIN}")
@@ -62,8 +64,11 @@ def read_bundle(folder: Path) -> dict[str, Any]:
     try:
         tensors = load_file(folder / WEIGHTS)
         description = _with_tensors(config["description"], tensors)
-    except (SafetensorError, OSError, KeyError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS}: cannot be read ({error}). {_AGAIN}") from error
+    except (SafetensorError, OSError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"{folder}: {WEIGHTS} cannot be read, or does not hold what {CONFIG} describes ({reason}). {_AGAIN}"
+        ) from error
     weights = {name: tensor for name, tensor in tensors.items() if name.startswith("model.")}
     return {"ser": description, "state_dict": weights}
 
