@@ -1,6 +1,7 @@
 """Write README.md of a bundle: a model card, with the block of metadata that the Hugging Face hub reads."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from ser.export.run_facts import RunFacts
 from ser.runs.tables import format_markdown
 
 _UNKNOWN = "The checkpoint is not in the folder of its run, so that this is not known."
+_NOT_SCORED = "The run was not scored: its folder holds no scores of a test or validation split."
+_NO_SPLITS = "The folder of the run does not say what its splits hold."
 
 
 def model_card(config: Mapping[str, Any], facts: RunFacts, sizes: Mapping[str, int]) -> str:
@@ -26,7 +29,7 @@ def model_card(config: Mapping[str, Any], facts: RunFacts, sizes: Mapping[str, i
         "ser, exported as ONNX.",
         _use(config),
         *_data(facts),
-        *_scores(config, facts),
+        *_scores(facts),
         "## Intended use",
         "Research on emotion and other properties of speech, on recordings like those of the training data. It is not "
         "made for decisions about people, such as on employment, education, credit, health or law enforcement; in the "
@@ -71,7 +74,10 @@ def _name_of_data(facts: RunFacts) -> str:
 
 
 def _headline(facts: RunFacts) -> dict[str, float]:
-    """Return the finite metrics of the scored split, without those of each class and without floors."""
+    """Return the finite metrics of the scored split, without those of each class and without floors.
+
+    Those of a run of several tasks have the name of the task before them, as in `emotion/uar`.
+    """
     prefix = f"{facts.split}/"
     own = {
         name.removeprefix(prefix): value for name, value in facts.metrics.items() if name.startswith(prefix)
@@ -79,7 +85,7 @@ def _headline(facts: RunFacts) -> dict[str, float]:
     return {
         name: value
         for name, value in own.items()
-        if "/" not in name and "recall_" not in name and "floor" not in name and math.isfinite(value)
+        if not re.search(r"(^|/)recall_|(^|_)floor(_|$)", name) and math.isfinite(value)
     }
 
 
@@ -106,7 +112,7 @@ def _use(config: Mapping[str, Any]) -> str:
 def _data(facts: RunFacts) -> Iterator[str]:
     yield "## Data"
     if not facts.splits:
-        yield _UNKNOWN
+        yield _NO_SPLITS if facts.config else _UNKNOWN
         return
     head = ["split", "utterances", "speakers", "minutes", "majority", "SHA-256"]
     rows = [
@@ -130,22 +136,24 @@ def _data(facts: RunFacts) -> Iterator[str]:
         yield "The catalogue of ser does not know these data, so that their licence is not known here."
 
 
-def _scores(config: Mapping[str, Any], facts: RunFacts) -> Iterator[str]:
+def _scores(facts: RunFacts) -> Iterator[str]:
     yield "## Scores"
     headline = _headline(facts)
     if not headline:
-        yield _UNKNOWN
+        yield _NOT_SCORED if facts.config else _UNKNOWN
         return
     rows = []
     for name, value in headline.items():
         interval = facts.intervals.get(name)
-        is_share = bool(config["labels"]) and name != "loss"
+        is_share = name.endswith(("accuracy", "uar", "f1"))
         text = "" if interval is None or math.isnan(interval.low) else " to ".join(map(_share, interval))
         rows.append([name, _share(value) if is_share else f"{value:.3f}", text])
     yield format_markdown([facts.split, "score", "95% interval"], rows)
-    floor = facts.metrics.get(f"{facts.split}/majority_floor")
-    if floor is not None:
-        yield f"Always answering the most frequent class has an accuracy of {floor:.1%}, the floor."
+    for name, floor in facts.metrics.items():
+        split, *task, metric = name.split("/")
+        if split == facts.split and metric == "majority_floor":
+            of_task = f" of {task[0]}" if task else ""
+            yield f"Always answering the most frequent class{of_task} has an accuracy of {floor:.1%}, the floor."
     if facts.intervals:
         yield "Intervals are about new speakers, or about new utterances where speakers are unknown."
 
