@@ -19,6 +19,7 @@ from ser.errors import ConfigError, SerError, first_line, setting
 from ser.export.compare import (
     answers_in_onnx,
     example_recordings,
+    features_difference,
     padded_batch,
     whole_difference,
 )
@@ -190,12 +191,23 @@ def _write_graphs(folder: Path, trained: Trained, takes: Input, *, with_int8: bo
 
 
 def _save_features(folder: Path, trained: Trained) -> bool:
-    """Write features.onnx; return whether these features have a graph."""
+    """Write features.onnx; return whether these features have a graph.
+
+    Raises:
+        ConfigError: Its frames differ from those of torch.
+    """
     try:
         graph = Features(trained)
     except ConfigError:
         return False
-    save_whole(graph, padded_batch(example_recordings(trained, "waveform")[1:]), folder / FEATURES)
+    recordings = example_recordings(trained, "waveform")
+    save_whole(graph, padded_batch(recordings[1:]), folder / FEATURES)
+    found = features_difference(trained, folder / FEATURES, recordings)
+    if not found <= TOLERANCE:  # also refuses NaN
+        raise ConfigError(
+            f"{setting('ckpt', trained.path)}: its features are others in {FEATURES} than in torch, by {found:.1e}, "
+            f"where {TOLERANCE:.0e} is allowed; nothing was written. Use the run itself, with `ser predict`."
+        )
     return True
 
 

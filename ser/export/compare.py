@@ -154,3 +154,28 @@ def whole_difference(trained: Trained, path: Path, recordings: Sequence[Tensor],
         gaps.append((found - expected).masked_fill(both, 0).abs().max())
     scale = expected.nan_to_num().abs().max().clamp_min(1)
     return float((torch.stack(gaps) / scale).max())
+
+
+def features_difference(trained: Trained, path: Path, recordings: Sequence[Tensor]) -> float:
+    """Compute the largest difference of frames between onnxruntime and torch, alone and in a batch; NaN if any is NaN.
+
+    It is relative to the largest value of the features, if that is above 1, and infinite if numbers of frames differ.
+
+    Args:
+        trained: The model, whose features are compared.
+        path: Path of features.onnx.
+        recordings: Waveforms [N].
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    extractor = build(trained.features, slot="features")
+    expected = [extract_features(each.numpy(), extractor, "the comparison")[0] for each in recordings]
+    gaps = []
+    for places in (*([place] for place in range(len(recordings))), [*range(len(recordings))]):
+        values, lengths = padded_batch([recordings[place] for place in places])
+        frames, counts = session.run(None, {"waveform": values.numpy(), "lengths": lengths.numpy()})
+        for place, own, count in zip(places, frames, counts, strict=True):
+            same = count == len(expected[place])
+            gaps.append(np.abs(own[:count] - expected[place]).max() if same else np.inf)
+    return float(np.max(gaps) / max(1.0, *(np.abs(each).max() for each in expected)))
