@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 import ser
 from ser.checkpoints import checkpoint
@@ -19,9 +20,10 @@ from ser.errors import CheckpointError, ConfigError, DataError
 from ser.evaluation.trained_on import read_trained_on
 from ser.export import bundle
 from ser.export.bundle import CARD, FEATURES, INT8, MODEL, PREDICT, Bundle, answer_names, write_bundle
-from ser.export.compare import answers_in_onnx, example_recordings, whole_difference
+from ser.export.compare import answers_in_onnx, example_recordings, features_difference, whole_difference
+from ser.export.model_card import model_card
 from ser.export.onnx_export import save_int8
-from ser.export.run_facts import read_facts
+from ser.export.run_facts import RunFacts, read_facts
 from ser.targets import Regression
 from tests.export.runs import noise, save_run
 from tests.models.test_padding import OF_WORDS, options
@@ -99,6 +101,12 @@ def test_a_bundle_of_frames_takes_recordings_where_it_can(written, source, tmp_p
     assert line["answers"] == pytest.approx(dict(expected.probabilities), abs=TOLERANCE)
 
 
+def test_features_as_a_graph_agree_with_those_of_the_run(written, source):
+    trained = checkpoint.load(source)
+    recordings = [each.flip(0) for each in example_recordings(trained, "waveform")]
+    assert features_difference(trained, written[0] / FEATURES, recordings) < TOLERANCE
+
+
 def test_a_bundle_of_recordings_agrees_with_the_run_at_any_rate(of_recordings, tmp_path):
     run, folder = of_recordings
     (samples,) = noise(32_000)
@@ -116,6 +124,28 @@ def test_predict_py_refuses_what_the_model_does_not_take(of_recordings, written,
     assert (found.returncode, "has 100 samples, needs" in found.stderr) == (1, True)
     found = predict(written[0], write_frames(tmp_path / "f.json", np.zeros((9, 5))))
     assert (found.returncode, "expected frames [T, 26] of features" in found.stderr) == (1, True)
+
+
+def test_predict_py_says_in_one_line_what_it_cannot_read(written, tmp_path):
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "other.json").write_text('{"one": {}}')
+    for names, code, message in (
+        ([], 2, "usage: python predict.py FILE..."),
+        (["none.wav"], 1, "none.wav: cannot be read"),
+        (["text.wav"], 1, "text.wav: cannot be read"),
+        (["other.json"], 1, "other.json: cannot be read (KeyError: 'features')"),
+    ):
+        found = predict(written[0], *(tmp_path / name for name in names))
+        (line,) = found.stderr.splitlines()
+        assert (found.returncode, message in line) == (code, True)
+
+
+def test_predict_py_refuses_a_graph_that_has_changed(folder, tmp_path):
+    with (folder / MODEL).open("ab") as file:
+        file.write(b"x")
+    found = predict(folder, write_frames(tmp_path / "f.json", np.zeros((9, 26))))
+    (line,) = found.stderr.splitlines()
+    assert (found.returncode, "model.onnx: has changed since the export." in line) == (1, True)
 
 
 def test_predict_py_is_short_and_needs_three_packages(written):
@@ -169,6 +199,29 @@ def test_a_damaged_config_is_named(folder, text):
         ser.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": {}}, r"config\.json: lists no SHA-256 of model\.safetensors.*Export it again"),
+        (
+            {"description": {"a": {"__tensor__": ["b"]}}},
+            r"does not hold what config\.json describes.*Export it again",
+        ),
+        (
+            {"description": {"a": {"__tensor__": "b"}}},
+            r"does not hold what config\.json describes.*Export it again",
+        ),
+    ],
+)
+def test_a_config_that_does_not_fit_the_weights_is_named(change, message, tmp_path):
+    save_file({"model.weight": torch.ones(1)}, tmp_path / "model.safetensors")
+    files = {"model.safetensors": digest(tmp_path / "model.safetensors")}
+    config = {"ser_bundle": 1, "files": files, "description": {}, **change}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message):
+        ser.load(tmp_path)
+
+
 def test_the_card_is_read_by_the_hub_and_may_be_edited(folder):
     hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard.load(folder / CARD)
@@ -184,6 +237,35 @@ def test_the_card_is_read_by_the_hub_and_may_be_edited(folder):
         assert text in card.text
     (folder / CARD).write_text("my own words")
     assert ser.load(folder).labels
+
+
+def test_the_card_of_several_tasks_has_the_scores_of_each(written):
+    config = json.loads((written[0] / "config.json").read_text())
+    scores = {
+        "emotion/uar": 0.625,
+        "emotion/recall_calm": 0.1,
+        "emotion/majority_floor": 0.25,
+        "vad/ccc": 0.5,
+    }
+    facts = RunFacts({"data": {}}, {f"test/{name}": value for name, value in scores.items()})
+    text = model_card(config, facts, {})
+    (entry,) = yaml.safe_load(text.split("---")[1])["model-index"][0]["results"]
+    assert {each["name"]: each["value"] for each in entry["metrics"]} == {
+        "emotion/uar": 0.625,
+        "vad/ccc": 0.5,
+    }
+    for line in (
+        "| emotion/uar | 62.5% | ",
+        "| vad/ccc | 0.500 | ",
+        "class of emotion has an accuracy of 25.0%",
+    ):
+        assert line in text
+
+
+def test_the_card_of_a_run_without_scores_says_so(written):
+    config = json.loads((written[0] / "config.json").read_text())
+    assert "The run was not scored" in model_card(config, RunFacts({"data": {}}), {})
+    assert "The checkpoint is not in the folder of its run" in model_card(config, RunFacts(), {})
 
 
 def test_the_card_names_the_licence_of_a_published_corpus(of_recordings):
