@@ -53,19 +53,17 @@ def principal_components(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
         Projected points [N, 2] float64, and two shares in 0..1.
     """
     centred = points.double() - points.double().mean(0)
-    # Of the products [N, N]: K may be 50,000, and there are at most a few hundred points.
-    values, vectors = torch.linalg.eigh(centred @ centred.T)
-    variances, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    projected = functional.pad(vectors * variances.sqrt(), (0, 2))[:, :2]
-    loadings = projected.T @ centred
-    sizes = loadings.abs()
+    _, scales, axes = torch.linalg.svd(centred, full_matrices=False)
+    sizes = axes.abs()
     large = sizes > 0.9 * sizes.amax(
         1, keepdim=True
     )  # otherwise rounding would choose among nearly equal loadings
     first = large.int().argmax(1, keepdim=True)
-    signs = loadings.gather(1, first).sign()
+    axes = axes * axes.gather(1, first).sign()
+    variances = scales**2
     shares = functional.pad(variances / variances.sum().clamp_min(1e-300), (0, 2))[:2].tolist()
-    return projected * signs.T, (shares[0], shares[1])
+    projected = functional.pad(centred @ axes.T, (0, 2))[:, :2]
+    return projected, (shares[0], shares[1])
 
 
 def embedding_section(plane: Plane | None, answers: ClassAnswers | ValueAnswers, unit: str) -> list[Section]:

@@ -68,7 +68,8 @@ class Whisper(nn.Module):
             logs = energies.clamp_min(_FLOOR).log10()
             logs = (torch.maximum(logs, logs.amax((1, 2), keepdim=True) - _RANGE) + 4) / 4
         lengths = -(-audio.lengths // self.hop)
-        count = -(-audio.values.shape[1] // self.hop) if is_exporting() else int(lengths.max())
+        # Not -(-n // hop): the division of ONNX cuts towards zero.
+        count = (audio.values.shape[1] + self.hop - 1) // self.hop if is_exporting() else int(lengths.max())
         return Padded(logs[..., :count].transpose(1, 2), lengths)
 
     def forward(

@@ -169,7 +169,10 @@ class _Stage(nn.Module):
 
     def forward(self, steps: Padded) -> Padded:
         lengths = -(-steps.lengths // self.stride)
-        values = self.convolution(self.pad(steps.values))[..., : -(-steps.values.shape[2] // self.stride)]
+        longest = (
+            steps.values.shape[2] + self.stride - 1
+        ) // self.stride  # in ONNX, -(-n // stride) is another number
+        values = self.convolution(self.pad(steps.values))[..., :longest]
         values = self.norm(values).relu() * _mask(
             values, lengths
         )  # never negative, so that max pooling may include zeros
