@@ -7,7 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a model, choose the best epoch on validation, score it, write a report",
     "predict": "predict recordings, a stream or a file of the challenge with a trained model",
-    "serve": "open a page that hears files and the microphone, with an HTTP endpoint",
+    "serve": "open a page for files and the microphone, with an HTTP endpoint",
     "evaluate": "score a trained model on any labelled corpus, folder or table",
     "matrix": "train on each of several corpora and on all of them, test on each",
     "compare": "compare runs and sweeps: 95% intervals, a test for each pair, plots",
