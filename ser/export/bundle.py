@@ -100,7 +100,7 @@ def write_bundle(
     trained = checkpoint.rebuild(content, source)
     refuse_groups(trained, SEES_ONE)
     facts = read_facts(source)
-    chosen = _choose_input(trained, facts) if takes == "auto" else takes
+    chosen = choose_input(trained, facts) if takes == "auto" else takes
     _check_input(trained, chosen)
     with written_whole(output) as folder:
         onnx = _write_graphs(folder, trained, chosen, with_int8=quantize == "int8")
@@ -117,7 +117,7 @@ def write_bundle(
     return Bundle(sizes, onnx, remarks)
 
 
-def _choose_input(trained: Trained, facts: RunFacts) -> Input:
+def choose_input(trained: Trained, facts: RunFacts) -> Input:
     """Return what a graph of the model takes."""
     extractor = build(trained.features, slot="features")
     is_other = trained.words is not None or extractor.feature_dim != trained.feature_dim

@@ -7,8 +7,9 @@ import torch
 import yaml
 
 from ser.batch import Padded
-from ser.checkpoints.checkpoint import assemble, describe
+from ser.checkpoints.checkpoint import assemble, describe, load
 from ser.config.instantiate import build
+from ser.export.compare import Input, answers_in_torch, example_recordings
 from tests.models.test_padding import composed, unsettled
 
 UTTERANCES = "split,id,speaker,digest\ntrain,a1,a,{first}\ntest,b1,b,{second}\n"
@@ -32,6 +33,22 @@ def save_run(folder: Path, *overrides: str, feature_dim: int | None = None) -> P
     torch.save({"ser": description, "state_dict": weights}, path)
     write_facts(folder, config["data"])
     return path
+
+
+def spread_answers(path: Path, takes: Input) -> None:
+    """Scale the last layer, so that logits of the recordings that an export compares differ by about 1.
+
+    Random weights give logits of any size: answers that are all equal, or all 0 and 1, agree without a reason.
+    """
+    trained, found = load(path), []
+    output = trained.model.head.output
+    handle = output.register_forward_hook(lambda *of_layer: found.append(of_layer[2].flatten(0, -2)))
+    answers_in_torch(trained, example_recordings(trained, takes), takes)
+    handle.remove()
+    content = torch.load(path, weights_only=True)
+    for name in ("weight", "bias"):
+        content["state_dict"][f"model.head.output.{name}"] /= torch.cat(found).std(0).mean()
+    torch.save(content, path)
 
 
 def write_facts(folder: Path, data: dict) -> None:

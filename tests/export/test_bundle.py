@@ -20,12 +20,18 @@ from ser.errors import CheckpointError, ConfigError, DataError
 from ser.evaluation.trained_on import read_trained_on
 from ser.export import bundle
 from ser.export.bundle import CARD, FEATURES, INT8, MODEL, PREDICT, Bundle, answer_names, write_bundle
-from ser.export.compare import answers_in_onnx, example_recordings, features_difference, whole_difference
+from ser.export.compare import (
+    answers_in_onnx,
+    answers_in_torch,
+    example_recordings,
+    features_difference,
+    whole_difference,
+)
 from ser.export.model_card import model_card
 from ser.export.onnx_export import save_int8
 from ser.export.run_facts import RunFacts, read_facts
 from ser.targets import Regression
-from tests.export.runs import noise, save_run
+from tests.export.runs import noise, save_run, spread_answers
 from tests.models.test_padding import OF_WORDS, options
 from tests.pretrained.tiny import save
 
@@ -322,6 +328,13 @@ def test_an_error_of_onnxruntime_is_named(source, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_features_that_differ_from_torch_are_refused(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "features_difference", lambda *_: float("nan"))
+    with pytest.raises(ConfigError, match=r"its features are others in features.onnx than in torch, by nan"):
+        write_bundle(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_values_have_the_names_of_their_fields():
     assert answer_names(Regression(["arousal", "valence"])) == ["arousal", "valence"]
 
@@ -371,10 +384,13 @@ def test_every_pretrained_encoder_agrees_with_torch(family: str, tmp_path: Path)
 
 def _check(run: Path, output: Path, *, streams: bool = False) -> None:
     """Export a run, and compare other recordings than the export itself has compared."""
-    bundle = write_bundle(run, output)
-    assert ("step.onnx" in bundle.sizes) is streams
+    takes = bundle.choose_input(checkpoint.load(run), read_facts(run))
+    spread_answers(run, takes)
+    written = write_bundle(run, output)
+    assert ("step.onnx" in written.sizes) is streams
     trained = checkpoint.load(run)
-    takes = bundle.onnx["inputs"]["model"]
     recordings = [each.flip(0) for each in example_recordings(trained, takes)]
-    assert bundle.onnx["largest_difference"] < TOLERANCE
+    assert answers_in_torch(trained, recordings, takes).std(0).max() > 1000 * TOLERANCE
+    assert written.onnx["inputs"]["model"] == takes
+    assert written.onnx["largest_difference"] < TOLERANCE
     assert whole_difference(trained, output / MODEL, recordings, takes) < TOLERANCE
