@@ -23,7 +23,7 @@ from ser.runs.tables import format_markdown
 
 NAMES = (
     *("ingest", "start", "padding", "features", "train", "lstm", "predict", "streaming", "alignment"),
-    *("gpu", "growth", "shards", "audit"),
+    *("gpu", "growth", "shards", "audit", "export", "serve"),
 )
 REPORT = ROOT / "docs" / "benchmarks.md"
 RESULTS = REPORT.with_suffix(".json")

@@ -19,7 +19,7 @@ from tests.commands import warm_python
 from tests.conftest import REPOSITORY
 
 QUICK = ["ingest", "padding", "features", "lstm", "audit"]
-SLOW = ["start", "train", "predict", "streaming", "growth", "alignment"]
+SLOW = ["start", "train", "predict", "streaming", "growth", "alignment", "export", "serve"]
 
 
 def run(module: str, *arguments: str) -> str:
