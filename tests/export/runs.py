@@ -36,7 +36,7 @@ def save_run(folder: Path, *overrides: str, feature_dim: int | None = None) -> P
 
 
 def spread_answers(path: Path, takes: Input) -> None:
-    """Scale the last layer, so that logits of the recordings that an export compares differ by about 1.
+    """Scale the last layer, so that logits of the recordings that an export compares differ by about 1 around 0.
 
     Random weights give logits of any size: answers that are all equal, or all 0 and 1, agree without a reason.
     """
@@ -45,9 +45,12 @@ def spread_answers(path: Path, takes: Input) -> None:
     handle = output.register_forward_hook(lambda *of_layer: found.append(of_layer[2].flatten(0, -2)))
     answers_in_torch(trained, example_recordings(trained, takes), takes)
     handle.remove()
+    layer = next(name for name, module in trained.model.named_modules() if module is output)
     content = torch.load(path, weights_only=True)
+    logits, weights = torch.cat(found), content["state_dict"]
+    weights[f"model.{layer}.bias"] -= logits.mean(0)
     for name in ("weight", "bias"):
-        content["state_dict"][f"model.head.output.{name}"] /= torch.cat(found).std(0).mean()
+        weights[f"model.{layer}.{name}"] /= logits.std(0).mean()
     torch.save(content, path)
 
 
