@@ -36,7 +36,7 @@ def save_run(folder: Path, *overrides: str, feature_dim: int | None = None) -> P
 
 
 def spread_answers(path: Path, takes: Input) -> None:
-    """Scale the last layer, so that logits of the recordings that an export compares differ by about 1 around 0.
+    """Scale the last layer, so that logits of the recordings that an export compares differ by about 0.3 around 0.
 
     Random weights give logits of any size: answers that are all equal, or all 0 and 1, agree without a reason.
     """
@@ -50,7 +50,7 @@ def spread_answers(path: Path, takes: Input) -> None:
     logits, weights = torch.cat(found), content["state_dict"]
     weights[f"model.{layer}.bias"] -= logits.mean(0)
     for name in ("weight", "bias"):
-        weights[f"model.{layer}.{name}"] /= logits.std(0).mean()
+        weights[f"model.{layer}.{name}"] *= 0.3 / logits.std(0).mean()
     torch.save(content, path)
 
 
