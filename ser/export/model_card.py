@@ -138,6 +138,12 @@ def _data(facts: RunFacts) -> Iterator[str]:
 
 def _scores(facts: RunFacts) -> Iterator[str]:
     yield "## Scores"
+    if facts.unscored:
+        yield (
+            f"This model is {facts.unscored}, which the run did not score: the scores of the run are those of "
+            "best.ckpt, another state of the training."
+        )
+        return
     headline = _headline(facts)
     if not headline:
         yield _NOT_SCORED if facts.config else _UNKNOWN

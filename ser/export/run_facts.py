@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class RunFacts:
         commit: Commit of the code.
         caveats: What the report says that the scores do not show.
         intervals: 95% interval of accuracy and UAR in the scored split.
+        unscored: Name of the checkpoint, if the scores of the run are those of another one, and are left out here.
     """
 
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class RunFacts:
     commit: str | None = None
     caveats: str = ""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    unscored: str = ""
 
     @property
     def data(self) -> Mapping[str, Any]:
@@ -82,7 +84,7 @@ def run_of(checkpoint: Path) -> RunFolder:
 
 
 def read_facts(checkpoint: Path) -> RunFacts:
-    """Read the facts about the run of a checkpoint.
+    """Read the facts about the run of a checkpoint; without scores if it is another than best.ckpt, which was scored.
 
     Raises:
         DataError: A file of the run is damaged.
@@ -111,7 +113,9 @@ def read_facts(checkpoint: Path) -> RunFacts:
         raise DataError(
             f"{run.path}: a file of this run is damaged ({error}). Copy the folder again from where it was trained."
         ) from error
-    return RunFacts(**{**vars(found), "intervals": _read_intervals(run.path, found.split)})
+    if checkpoint.name != run.best.name:
+        return replace(found, metrics={}, caveats="", unscored=checkpoint.name if found.metrics else "")
+    return replace(found, intervals=_read_intervals(run.path, found.split))
 
 
 def _read_json(path: Path) -> dict[str, Any]:

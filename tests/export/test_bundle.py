@@ -274,6 +274,19 @@ def test_the_card_of_a_run_without_scores_says_so(written):
     assert "The checkpoint is not in the folder of its run" in model_card(config, RunFacts(), {})
 
 
+def test_the_card_of_another_checkpoint_has_no_scores_of_the_best(source, written):
+    config = json.loads((written[0] / "config.json").read_text())
+    facts = read_facts(source.with_name("last.ckpt"))
+    text = model_card(config, facts, {})
+    assert (
+        "This model is last.ckpt, which the run did not score: the scores of the run are those of best"
+        in text
+    )
+    assert not [word for word in ("75.0%", "95% interval", "Much.") if word in text]
+    assert "model-index" not in yaml.safe_load(text.split("---")[1])
+    assert f"`{'ab' * 8}`" in text  # the data are the same
+
+
 def test_the_card_names_the_licence_of_a_published_corpus(of_recordings):
     text = (of_recordings[1] / CARD).read_text()
     assert "its licence: CC BY-NC-SA 4.0" in text
