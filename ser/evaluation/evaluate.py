@@ -11,8 +11,9 @@ from ser.config.instantiate import build
 from ser.data.label_map import LabelMap
 from ser.errors import ConfigError, DataError
 from ser.evaluation.corpus import COLUMNS, LabelledCorpus, Subset, read_labelled
+from ser.evaluation.overlap import find_overlap
 from ser.evaluation.scores import Evaluation, evaluate_answers
-from ser.evaluation.trained_on import TrainedOn, find_overlap, read_trained_on
+from ser.evaluation.trained_on import TrainedOn, read_trained_on
 from ser.inference.mixture import Mixture, mixture_scores
 from ser.inference.predict import check_same_target
 from ser.runs.predictions_file import NEW, TRAINING

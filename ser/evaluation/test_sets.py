@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -10,9 +10,11 @@ from typing import Any
 
 from ser.config.corpora import corpus_options, corpus_spec
 from ser.data.label_map import read_label_map
+from ser.data.manifest import Utterance
 from ser.errors import ConfigError, DataError, SerError, did_you_mean, first_line
 from ser.evaluation.corpus import select_labelled
 from ser.evaluation.evaluate import build_reader, evaluate_corpus
+from ser.evaluation.overlap import find_shared_speakers, with_corpora
 from ser.evaluation.report import score_table
 from ser.files import is_table
 from ser.inference.mixture import load_mixtures
@@ -149,8 +151,9 @@ def check_test_sets(
     data: Mapping[str, Any],
     *,
     head: Mapping[str, Any] = MappingProxyType({}),
+    speakers: Collection[str] = (),
 ) -> list[str]:
-    """Read the names and labels of test sets before a training; return a line for each.
+    """Read the names and labels of test sets before a training; return a line for each, and warnings.
 
     Args:
         sets: The test sets.
@@ -158,6 +161,7 @@ def check_test_sets(
         frontend: Config node of the frontend.
         data: Config node of the training's corpus.
         head: Config node of the head.
+        speakers: Speakers of the training split.
 
     Raises:
         SerError: A test set could not be scored.
@@ -169,13 +173,23 @@ def check_test_sets(
     mapping = data.get("label_map")
     maps = [read_label_map(mapping) if isinstance(mapping, str) else mapping] if mapping else []
     by_speaker = {"frontend": group_of(frontend) == "speaker", "head": group_of(head) == "speaker"}
-    return [_check(each, target, [name for name in by_speaker if by_speaker[name]], maps) for each in sets]
+    needing = [name for name in by_speaker if by_speaker[name]]
+    lines = []
+    for each in sets:
+        manifest, line = _check(each, target, needing, maps)
+        own = with_corpora((one.speaker for one in manifest), each.data)
+        shared = find_shared_speakers(own, with_corpora(speakers, data).values())
+        lines += [line, *(f"Test set {each.name}: {warning}" for warning in shared.describe(len(own)))]
+    return lines
 
 
-def _check(each: TestSet, target: Target, by_speaker: Sequence[str], maps: Sequence[Any]) -> str:
+def _check(
+    each: TestSet, target: Target, by_speaker: Sequence[str], maps: Sequence[Any]
+) -> tuple[Sequence[Utterance], str]:
+    """Return the utterances of a test set that have labels, where it has single recordings, and a line."""
     reader = build_reader(each.data, target)
     if hasattr(reader, "read_split"):
-        return f"Test set {each.name}: is scored at the end."
+        return (), f"Test set {each.name}: is scored at the end."
     if not hasattr(reader, "utterances"):
         raise ConfigError(f"test_sets: {each.name} is not a corpus of recordings. Leave it out.")
     found = select_labelled(reader, target, maps=maps)
@@ -191,7 +205,7 @@ def _check(each: TestSet, target: Target, by_speaker: Sequence[str], maps: Seque
             f"test_sets: {each.name} has no recording, such as {missing[0].path}. Check the folder."
         )
     count, total = len(manifest) - len(missing), len(manifest) + len(found.left_out)
-    return f"Test set {each.name}: {count} of {total} utterances can be scored."
+    return manifest.utterances, f"Test set {each.name}: {count} of {total} utterances can be scored."
 
 
 def score_test_sets(sets: Sequence[TestSet], run_dir: Path, *, device: str = "auto") -> TestSetScores:

@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+import json
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,6 +74,13 @@ def count_seen(run_dir: Path, corpus: str) -> int:
     """Return the number of utterances of a test set on which a run was trained, or its checkpoint chosen."""
     rows = _read_rows(predictions_path(run_dir, corpus))
     return sum(row.get(TRAINING, NEW) != NEW for row in rows)
+
+
+def count_shared_speakers(run_dir: Path, corpus: str) -> int:
+    """Return the number of speakers of a test set whose names are those of speakers of a run's training."""
+    path = run_dir / "metrics.json"
+    metrics = json.loads(read_text(path)) if path.is_file() else {}
+    return int(metrics.get(f"test_sets/{corpus}/shared_speakers", 0))
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -7,7 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ser.matrix.cells import TEST_SPLIT, WHOLE, Cell, Table, count_seen, read_table, score_tables, select_ids
+from ser.matrix.cells import (
+    TEST_SPLIT,
+    WHOLE,
+    Cell,
+    Table,
+    count_seen,
+    count_shared_speakers,
+    read_table,
+    score_tables,
+    select_ids,
+)
 from ser.runs.sweep import read_statuses
 from ser.runs.sweep_tables import REPEATS, describe_state, overrides_of
 from ser.splits.assignment import SPLITS
@@ -100,15 +110,25 @@ class Matrix:
         ]
 
     def describe_seen(self) -> list[str]:
-        """Describe the utterances of whole corpora that are left out, because a training had them."""
-        return [
-            f"{name} on {corpus}: {seen} utterances are left out, as this training was trained on them, or its "
-            "checkpoint was chosen on them: the corpora share recordings."
-            for number, (row, name) in enumerate(zip(self.rows, self.names, strict=True))
-            for corpus in self.columns
-            if self.part(number, corpus) == WHOLE
-            and (seen := max((count_seen(folder, corpus) for folder in row.completed), default=0))
-        ]
+        """Describe what whole corpora share with trainings: utterances, which are left out, and names of speakers."""
+        lines = []
+        for number, (row, name) in enumerate(zip(self.rows, self.names, strict=True)):
+            for corpus in self.columns:
+                if self.part(number, corpus) != WHOLE:
+                    continue
+                if seen := max((count_seen(folder, corpus) for folder in row.completed), default=0):
+                    lines.append(
+                        f"{name} on {corpus}: {seen} utterances are left out, as this training was trained on them, or "
+                        "its checkpoint was chosen on them: the corpora share recordings."
+                    )
+                if shared := max(
+                    (count_shared_speakers(folder, corpus) for folder in row.completed), default=0
+                ):
+                    lines.append(
+                        f"{name} on {corpus}: {shared} speakers have the names of speakers of this training: a LEAK if "
+                        "they are the same people."
+                    )
+        return lines
 
     def describe_missing(self) -> list[str]:
         """Describe the trainings that did not finish, and the cells that a finished one lacks."""

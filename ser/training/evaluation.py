@@ -86,12 +86,15 @@ def read_further_corpora(settings: Train) -> list[TestSet]:
 
 
 def check_further_corpora(sets: Sequence[TestSet], settings: Train, data: SpeechData) -> None:
-    """Check before the training that test sets can be scored, and print a line for each.
+    """Check before the training that test sets can be scored; print a line for each, and warnings.
 
     Raises:
         SerError: One cannot.
     """
-    for line in check_test_sets(sets, data.target, settings.frontend, settings.data, head=settings.head):
+    speakers = {*data.speakers.get("train", {}).values()}
+    for line in check_test_sets(
+        sets, data.target, settings.frontend, settings.data, head=settings.head, speakers=speakers
+    ):
         print(line)
 
 

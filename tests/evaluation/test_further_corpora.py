@@ -69,6 +69,23 @@ def test_labels_and_recordings_of_test_sets_are_counted(recordings: Path, tmp_pa
     ]
 
 
+def test_speakers_that_a_test_set_may_share_with_the_training_are_named(
+    recordings: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "own.csv").write_text("path,emotion,speaker\nx.wav,anger,01\ny.wav,anger,s9\n")
+    (tmp_path / "x.wav").touch()
+    sets = read_test_sets([f"ravdess:{recordings}", str(tmp_path / "own.csv")], {"label": "emotion"})
+    for data, same in (({"corpus": "ravdess"}, True), ({"corpus": "emodb"}, False)):
+        lines = check_test_sets(sets, Quadrant(), FRONTEND, data, speakers={"01", "02"})
+        leak = "Test set ravdess: LEAK: 2 of the 6 speakers are in the training data, too (01, 02)"
+        assert any(line.startswith(leak) for line in lines) is same
+        assert lines[-1] == (
+            "Test set own: 1 of the 2 speakers have the names of speakers of the training (01): a LEAK if they are the "
+            "same people."
+        )
+        assert len(lines) == 3 + same
+
+
 def test_test_sets_without_a_label_of_the_training_are_refused(recordings: Path) -> None:
     sets = read_test_sets([f"ravdess:{recordings}"], {})
     with pytest.raises(DataError, match="none of its labels 'emotion'"):

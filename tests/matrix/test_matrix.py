@@ -1,6 +1,7 @@
 """The matrix of corpora: scores of cells against scikit-learn, and what is missing is named."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,11 @@ def test_utterances_of_a_test_set_that_were_trained_on_are_left_out(sweep: Path)
     assert 0 < left < 60
     assert table(sweep / "matrix.csv")["a", "b"]["utterances"] == str(left)
     assert f"a on b: {60 - left} utterances are left out" in (sweep / "matrix.md").read_text()
+
+
+def test_speakers_that_a_training_and_a_whole_corpus_may_share_are_named(sweep: Path) -> None:
+    scores = {"test_sets/b/shared_speakers": 3, "test_sets/c/shared_speakers": 0}
+    (sweep / "a_00" / "metrics.json").write_text(json.dumps(scores))
+    assert read_matrix(sweep).describe_seen() == [
+        "a on b: 3 speakers have the names of speakers of this training: a LEAK if they are the same people."
+    ]
