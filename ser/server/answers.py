@@ -20,7 +20,7 @@ from ser.inference.api import Prediction, Predictor
 from ser.inference.head_statistics import refuse_groups
 from ser.inference.stream import Decision, Stream
 from ser.server.limits import Limits, RequestError
-from ser.server.plane import plane_of
+from ser.server.plane import plane_of, tasks_of
 from ser.server.spectrogram import Spectrogram
 
 _COLUMNS = 1200  # points of a curve and columns of a picture: a page of 1600 pixels shows no more
@@ -61,7 +61,14 @@ class ServedModel:
         except ConfigError as error:
             self.no_stream = str(error)
         first = self._predict_content(_a_second_of_noise(self.sample_rate))
-        self.names = [*(first.probabilities or _numbers(first))]
+        bits = {
+            name
+            for part in tasks_of(predictor.models[0].target)
+            if part.class_names
+            for name in part.label_names
+        }
+        self.names = [*first.probabilities, *(name for name in _numbers(first) if name not in bits)]
+        self.num_probabilities = len(first.probabilities)
         self.plane = plane_of(predictor.models[0].target, self.names)
 
     @property
@@ -76,7 +83,7 @@ class ServedModel:
         return {
             "model": ", ".join(dict.fromkeys(_name_of(model.path) for model in self.predictor.models)),
             "names": self.names,
-            "are_probabilities": bool(self.predictor.models[0].target.class_names),
+            "num_probabilities": self.num_probabilities,
             "sample_rate": self.sample_rate,
             "mode": self.mode,
             "window_s": self.window_s,
@@ -121,7 +128,7 @@ class ServedModel:
 
     def vector(self, prediction: Prediction) -> list[float]:
         """Return the numbers [A] of an answer in the order of `names`; NaN where it has none."""
-        found = prediction.probabilities or prediction.values
+        found = {**prediction.values, **prediction.probabilities}
         return [
             math.nan if found.get(name) is None or np.ndim(found[name]) else float(found[name])
             for name in self.names
@@ -135,9 +142,12 @@ class ServedModel:
         """Describe the mean answer [A] of everything so far, as JSON."""
         if so_far is None or not all(map(math.isfinite, so_far)):
             return {"label": None, "so_far": None, "position": None}
-        label = None
-        if self.predictor.models[0].target.class_names:
-            label = self.names[int(np.argmax(so_far))]
+        labels, first = [], 0
+        for part in tasks_of(self.predictor.models[0].target):
+            if part.class_names:
+                labels.append(part.class_names[int(np.argmax(so_far[first : first + len(part.class_names)]))])
+                first += len(part.class_names)
+        label = ", ".join(labels) or None
         position = None if self.plane is None else self.plane.locate(so_far)
         return {"label": label, "so_far": rounded(so_far), "position": position}
 

@@ -96,7 +96,7 @@ def _predict() -> dict[str, Any]:
 
 def _prediction(model: ServedModel) -> dict[str, Any]:
     source = "not of this model" if model.plane is None else model.plane.source
-    probabilities = dict.fromkeys(model.names, _NUMBER) if model.describe()["are_probabilities"] else {}
+    probabilities = dict.fromkeys(model.names[: model.num_probabilities], _NUMBER)
     schema = _object(
         label={"type": ["string", "null"], "description": "The most likely class, if classes are predicted."},
         probabilities={"type": "object", "properties": probabilities},

@@ -36,16 +36,38 @@ class Plane:
         return [round(float(value), 4) for value in place] if np.isfinite(place).all() else None
 
 
+def tasks_of(target: Target) -> list[Target]:
+    """Return the targets of several tasks, or the target itself."""
+    return [*getattr(target, "targets", {}).values()] or [target]
+
+
 def plane_of(target: Target, names: Sequence[str]) -> Plane | None:
     """Return the plane of a target, or None if its answers have no place there.
 
+    Of several tasks, one of values comes before one of classes.
+
     Args:
         target: Target of the model.
-        names: Name of each number of an answer: classes, or fields of values.
+        names: Name of each number of an answer: classes, or fields of values; of several tasks, `<task>_<class>` of all
+            classes, then the fields.
     """
+    if tasks := getattr(target, "targets", {}):
+        return _plane_of_tasks(tasks, [*names])
     if target.class_names and [*names] == [*target.class_names]:
         return _plane_of_bits(target) or _plane_of_emotions(names)
     return _plane_of_values(target, names)
+
+
+def _plane_of_tasks(tasks: Mapping[str, Target], names: list[str]) -> Plane | None:
+    """Return the plane of the first task that has one, as a plane of the answers to all tasks."""
+    for task, target in sorted(tasks.items(), key=lambda item: bool(item[1].class_names)):
+        own = [*target.class_names] or [*target.label_names]
+        places = [names.index(f"{task}_{name}" if target.class_names else name) for name in own]
+        if plane := plane_of(target, own):
+            matrix = np.zeros((2, len(names)))
+            matrix[:, places] = plane.matrix
+            return Plane(matrix, plane.offset, plane.source)
+    return None
 
 
 def _plane_of_bits(target: Target) -> Plane | None:

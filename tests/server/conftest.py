@@ -27,6 +27,17 @@ from tests.inference import test_curves
 from tests.inference.test_api import QUADRANT, write_run
 from tests.inference.test_stream import FRAMES, RATE, speech_like
 
+TASKS = {
+    "_target_": "ser.targets.MultiTask",
+    "tasks": {
+        "mood": {
+            "target": {"_target_": "ser.targets.Classes", "class_names": ["joy", "anger"], "field": "mood"}
+        },
+        "affect": {
+            "target": {"_target_": "ser.targets.Regression", "fields": ["arousal", "valence"]},
+        },
+    },
+}
 KINDS: dict[str, Callable[[Path], Path]] = {
     "windows": lambda folder: write_run(
         folder,
@@ -37,6 +48,9 @@ KINDS: dict[str, Callable[[Path], Path]] = {
         folder, target=FRAMES, pooling={"_target_": "ser.models.pooling.EveryStep"}
     ),
     "curves": lambda folder: test_curves.write_run(folder, words=False),
+    "tasks": lambda folder: write_run(
+        folder, target=TASKS, model={"_target_": "ser.models.LSTMEncoder", "hidden_dim": 8}
+    ),
 }
 WINDOW_S, HOP_S = 0.5, 0.25
 

@@ -129,9 +129,16 @@ def test_the_plane_of_values_is_in_deviations_of_the_labels() -> None:
     assert plane_of(Regression(["arousal"]), ["arousal"]) is None
 
 
-def test_several_tasks_have_no_plane() -> None:
+def test_the_plane_of_several_tasks_is_that_of_their_values() -> None:
     emotion = Classes(["anger", "neutral"], "emotion")
     affect = Regression(["arousal", "valence"], mean=[4, 3], std=[1, 1])
-    target = MultiTask({"emotion": {"target": emotion}, "affect": {"target": affect}})
-    assert plane_of(target, target.logit_names) is None
-    assert plane_of(target, target.label_names) is None
+    names = ["emotion_anger", "emotion_neutral", "arousal", "valence"]
+    plane = plane_of(MultiTask({"emotion": {"target": emotion}, "affect": {"target": affect}}), names)
+    assert plane is not None
+    assert plane.locate([1, 0, 4, 4]) == [0.5, 0]
+    liking = Regression(["liking"], mean=[0], std=[1])
+    plane = plane_of(
+        MultiTask({"emotion": {"target": emotion}, "liking": {"target": liking}}), [*names[:2], "liking"]
+    )
+    assert plane is not None
+    assert plane.locate([1, 0, 4]) == [-0.8, 0.9]

@@ -347,3 +347,17 @@ def wait_for(condition: Any) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_several_tasks_answer_with_probabilities_values_and_a_place(models: dict[str, ServedModel]) -> None:
+    model = models["tasks"]
+    names = ["mood_joy", "mood_anger", "arousal", "valence"]
+    with client_of(model) as client:
+        described = client.get("/model").json()
+        assert (described["names"], described["num_probabilities"]) == (names, 2)
+        answer = client.post("/predict?detail=true", content=to_wav(waveform_of(2))).json()
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert answer["values"]["mood"] == max(answer["probabilities"], key=answer["probabilities"].get)[5:]
+    assert {len(row) for row in answer["over_time"]["values"]} == {4}
+    assert len(answer["position"]) == 2
+    assert model.summarize([0.4, 0.6, 0.1, -0.3])["label"] == "anger"

@@ -31,7 +31,7 @@ function draw() {
   const { curves, picture, view, cursor } = shown;
   const gap = model.mode === "windows" ? 4 * shown.hop_s : Infinity;
   drawSpectrogram(element("spectrogram"), picture, view, cursor);
-  drawCurves(element("curves"), curves, view, cursor, { areProbabilities: model.are_probabilities, gap_s: gap });
+  drawCurves(element("curves"), curves, view, cursor, { areProbabilities: areProbabilities(), gap_s: gap });
   if (model.plane) {
     const now = cursor === null ? null : curves.positions?.[nearest(curves.times_s, cursor)];
     drawPlane(element("plane"), (curves.positions ?? []).slice(shown.isLive ? -TRAIL : 0), now ?? shown.position);
@@ -48,6 +48,11 @@ function nearest(times, time) {
   return best;
 }
 
+/** Return whether all numbers are probabilities; of several tasks, values may follow them. */
+function areProbabilities() {
+  return model.num_probabilities === model.names.length;
+}
+
 function percent(value) {
   return `${(100 * value).toFixed(1)} %`;
 }
@@ -58,12 +63,12 @@ function showDecision(label, numbers, caption) {
   const best = known.find(([name]) => name === label);
   const text = label === null ? "–" : best?.[1] == null ? label : `${label} ${percent(best[1])}`;
   if (element("label").textContent !== text) element("label").textContent = text;
-  element("label").hidden = !model.are_probabilities;
+  element("label").hidden = !model.num_probabilities;
   element("caption").textContent = caption;
   const rows = element("bars").children;
   known.forEach(([, value], index) => {
     const [, , number, meter] = rows[index].children;
-    number.textContent = value === null ? "–" : model.are_probabilities ? percent(value) : value.toFixed(3);
+    number.textContent = value === null ? "–" : index < model.num_probabilities ? percent(value) : value.toFixed(3);
     if (meter) {
       meter.value = value ?? 0;
       meter.textContent = number.textContent;
@@ -72,13 +77,13 @@ function showDecision(label, numbers, caption) {
 }
 
 function makeBars() {
-  element("bars").replaceChildren(...model.names.map((name) => {
+  element("bars").replaceChildren(...model.names.map((name, index) => {
     const row = document.createElement("li");
     const parts = ["canvas", "span", "span"].map((tag) => document.createElement(tag));
     parts[1].className = "name";
     parts[1].textContent = name;
     parts[2].className = "value";
-    if (model.are_probabilities) {
+    if (index < model.num_probabilities) {
       const meter = document.createElement("meter");
       meter.setAttribute("aria-label", name);
       parts.push(meter);
@@ -161,11 +166,13 @@ function showFile(file, answer, picture, curves) {
     hop_s: curves.times_s.length > 1 ? curves.times_s[1] - curves.times_s[0] : model.hop_s,
   };
   element("results").hidden = false;
-  const numbers = model.are_probabilities || model.mode !== "curves"
+  const numbers = model.mode !== "curves"
     ? model.names.map((name) => answer.probabilities[name] ?? answer.values[name] ?? null)
     : meanOf(curves.values);
   const what = model.mode === "curves" ? "mean over the recording" : "whole recording";
-  showDecision(answer.label, numbers, `${what}, ${answer.duration_s.toFixed(1)} s`);
+  // Several tasks have a label each, among the values.
+  const labels = Object.values(answer.values).filter((value) => typeof value === "string").join(", ");
+  showDecision(answer.label ?? (labels || null), numbers, `${what}, ${answer.duration_s.toFixed(1)} s`);
   if (!curves.times_s.length) play(file);
   redraw();
 }
@@ -294,7 +301,7 @@ function takeAnswers(message, sampleRate) {
 /** Return what the latest frame or window says. */
 function nowOf(curves) {
   const row = curves.values.at(-1);
-  if (!row || !model.are_probabilities) return "";
+  if (!row || !areProbabilities()) return "";
   if (!curves.speech.at(-1)) return "; now: silence";
   return `; now: ${model.names[row.indexOf(Math.max(...row))]}`;
 }
@@ -352,7 +359,7 @@ async function begin() {
   document.title = `${model.model} – ser`;
   element("model").textContent = model.model;
   element("about").textContent = `${model.names.join(", ")} · ${model.sample_rate / 1000} kHz`;
-  element("curves-title").textContent = model.are_probabilities ? "Probabilities over time" : "Values over time";
+  element("curves-title").textContent = areProbabilities() ? "Probabilities over time" : "Values over time";
   makeBars();
   explain();
   element("choose").onclick = () => element("file").click();
