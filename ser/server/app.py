@@ -44,6 +44,7 @@ def make_app(model: ServedModel, limits: Limits, names: Collection[str] = ()) ->
 
     async def predict(request: Request) -> Response:
         try:
+            detail = _read_detail(request)
             end = work.begin_request()
         except RequestError:
             await drop_upload(request, limits)
@@ -53,7 +54,6 @@ def make_app(model: ServedModel, limits: Limits, names: Collection[str] = ()) ->
         except BaseException:
             end()
             raise
-        detail = request.query_params.get("detail") == "true"
         answer = await work.compute(
             lambda check_time: model.answer(content, name, detail=detail, check_time=check_time), end
         )
@@ -79,6 +79,7 @@ def make_app(model: ServedModel, limits: Limits, names: Collection[str] = ()) ->
         Route("/health", health),
         Route("/openapi.json", openapi),
         WebSocketRoute("/stream", stream),
+        Route("/stream", _refuse_stream),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
     handlers: dict[Any, Any] = {
@@ -94,6 +95,24 @@ def make_app(model: ServedModel, limits: Limits, names: Collection[str] = ()) ->
     )
     app.state.work = work
     return app
+
+
+def _read_detail(request: Request) -> bool:
+    """Return whether the answer shall have details.
+
+    Raises:
+        RequestError: It says something else.
+    """
+    given = request.query_params.get("detail", "false")
+    if given not in ("true", "false"):
+        raise RequestError(400, f"detail is {given[:40]!r}, expected true or false. Correct the address.")
+    return given == "true"
+
+
+async def _refuse_stream(request: Request) -> Response:
+    address = f"ws://{request.url.netloc}/stream"
+    message = f"a stream is a WebSocket. Open {address} with a client of WebSockets, or POST a recording to /predict."
+    return JSONResponse({"error": message}, 426, headers={"Upgrade": "websocket"})
 
 
 def _page(name: str) -> Any:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ class StreamSocket:
         self.socket = socket
         self.model = model
         self.work = work
+        self._began = time.monotonic()
         self._waiting: asyncio.Queue[bytes | Exception | None] = asyncio.Queue(_WAITING)
 
     async def serve(self) -> None:
@@ -161,10 +163,10 @@ class StreamSocket:
         await asyncio.wait_for(self.socket.send_text(text), SEND_S)
 
     def _check_length(self, session: Session) -> None:
-        if session.received_s > self.model.limits.max_stream_s:
-            raise RequestError(
-                413, f"the stream is longer than {self.model.limits.max_stream_s:g} s. Open another one."
-            )
+        most = self.model.limits.max_stream_s
+        # The time, too: a client that sends hardly any samples would keep its place.
+        if session.received_s > most or time.monotonic() - self._began > most + IDLE_S:
+            raise RequestError(413, f"the stream is longer than {most:g} s. Open another one.")
 
 
 def _read_settings(message: dict[str, Any]) -> _Settings:

@@ -1,6 +1,7 @@
 """Read the audio file of a request: at most one, at most so large, in memory alone."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from pathlib import PurePosixPath
 
@@ -10,6 +11,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from ser.server.limits import UPLOAD_S, Limits, RequestError
 
+# It warns about forms that it cannot read, with bytes of them: the client is told, and nothing is logged.
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 _BODY, _FORM = "the body", "multipart/form-data"
 _FORM_BYTES = 1 << 16  # of a form, beside its file
 _READ_ON = (
@@ -28,7 +31,7 @@ async def read_upload(request: Request, limits: Limits) -> tuple[str, bytes]:
     body = _Body(request, limits)
     try:
         async with asyncio.timeout(UPLOAD_S):
-            if request.headers.get("content-type", "").startswith(_FORM):
+            if request.headers.get("content-type", "").lower().startswith(_FORM):
                 name, content = await _read_form(request, body)
             else:
                 name, content = _BODY, b"".join([chunk async for chunk in body.chunks()])

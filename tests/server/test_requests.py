@@ -174,6 +174,24 @@ def test_unknown_paths_and_methods_are_named(client: TestClient) -> None:
     assert client.get("/static/../app.py").status_code == 404
 
 
+def test_a_stream_without_a_websocket_and_a_wrong_detail_are_refused(client: TestClient) -> None:
+    answer = client.get("/stream")
+    assert (answer.status_code, "Open ws://127.0.0.1/stream" in answer.json()["error"]) == (426, True)
+    answer = client.post("/predict?detail=1", content=to_wav(waveform_of(1)))
+    assert (answer.status_code, "detail is '1', expected true" in answer.json()["error"]) == (400, True)
+
+
+def test_a_form_in_capitals_is_read_and_a_broken_one_is_not_logged(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n%b\r\n--x--\r\n'
+    headers = {"content-type": "Multipart/Form-Data; boundary=x"}
+    answer = client.post("/predict", content=content % to_wav(waveform_of(1)), headers=headers)
+    assert answer.status_code == 200, answer.text
+    client.post("/predict", content=b"--y\r\nsecret", headers=headers)
+    assert not [record for record in caplog.records if record.name.startswith("python_multipart")]
+
+
 def connect(address: str) -> contextlib.closing[http.client.HTTPConnection]:
     return contextlib.closing(http.client.HTTPConnection(address, timeout=20))
 

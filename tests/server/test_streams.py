@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -274,6 +275,20 @@ def test_a_message_that_is_too_large_ends_the_stream(server: tuple[str, Any]) ->
         assert ended.value.rcvd is not None
         assert ended.value.rcvd.code == 1009
     wait_for(lambda: work.streams == 0)
+
+
+def test_a_stream_without_sound_does_not_keep_a_place(
+    models: dict[str, ServedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "IDLE_S", 0.3)
+    with served(with_limits(models["frames"], max_stream_s=0.1)) as (address, work), begin(address) as own:
+        messages = []
+        while not messages or "error" not in messages[-1]:
+            own.send(b"")
+            messages.append(own.recv(timeout=20))
+            time.sleep(0.02)
+        assert "longer than 0.1 s" in messages[-1]
+        wait_for(lambda: work.streams == 0)
 
 
 @pytest.mark.parametrize("what", ["between", "within"])
