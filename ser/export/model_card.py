@@ -8,10 +8,13 @@ from typing import Any
 import yaml
 
 from ser.export.run_facts import RunFacts
+from ser.report.score_table import METRICS, NUMBERS
 from ser.runs.tables import format_markdown
 
 _UNKNOWN = "The checkpoint is not in the folder of its run, so that this is not known."
 _NOT_SCORED = "The run was not scored: its folder holds no scores of a test or validation split."
+_FLOORS = {"accuracy": "majority_floor", "mse": "mse_floor", "mae": "mae_floor"}
+_SHARES = {*METRICS} - {*NUMBERS}
 _NO_SPLITS = "The folder of the run does not say what its splits hold."
 
 
@@ -85,7 +88,8 @@ def _headline(facts: RunFacts) -> dict[str, float]:
     return {
         name: value
         for name, value in own.items()
-        if not re.search(r"(^|/)recall_|(^|_)floor(_|$)", name) and math.isfinite(value)
+        if not re.search(rf"(^|/)(recall_|({'|'.join(_FLOORS.values())})(_|$))", name)
+        and math.isfinite(value)
     }
 
 
@@ -150,18 +154,29 @@ def _scores(facts: RunFacts) -> Iterator[str]:
         return
     rows = []
     for name, value in headline.items():
-        interval = facts.intervals.get(name)
-        is_share = name.endswith(("accuracy", "uar", "f1"))
-        text = "" if interval is None or math.isnan(interval.low) else " to ".join(map(_share, interval))
-        rows.append([name, _share(value) if is_share else f"{value:.3f}", text])
-    yield format_markdown([facts.split, "score", "95% interval"], rows)
-    for name, floor in facts.metrics.items():
-        split, *task, metric = name.split("/")
-        if split == facts.split and metric == "majority_floor":
-            of_task = f" of {task[0]}" if task else ""
-            yield f"Always answering the most frequent class{of_task} has an accuracy of {floor:.1%}, the floor."
-    if facts.intervals:
+        interval, floor = facts.interval(name), _floor(name, facts)
+        is_known = interval is not None and not math.isnan(interval.low)
+        ends = [_show(end, name) for end in interval or () if is_known]
+        rows.append(
+            [name, _show(value, name), " to ".join(ends), "" if floor is None else _show(floor, name)]
+        )
+    yield format_markdown([facts.split, "score", "95% interval", "floor"], rows)
+    if any(row[-1] for row in rows):
+        yield "A floor is the score of always answering the most frequent class, or the mean of the training data."
+    if any(row[2] for row in rows):
         yield "Intervals are about new speakers, or about new utterances where speakers are unknown."
+
+
+def _floor(name: str, facts: RunFacts) -> float | None:
+    """Return the floor of a metric, such as `test/vad/mse_floor_valence` of `vad/mse_valence`; None if it has none."""
+    task, slash, metric = name.rpartition("/")
+    measure, line, field = metric.partition("_")
+    floor = f"{_FLOORS.get(measure)}{line}{field}"
+    return facts.metrics.get(f"{facts.split}/{task}{slash}{floor}")
+
+
+def _show(value: float, name: str) -> str:
+    return _share(value) if name.rpartition("/")[2] in _SHARES else f"{value:.3f}"
 
 
 def _limits(config: Mapping[str, Any], facts: RunFacts) -> Iterator[str]:

@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from ser.catalogue import CORPORA, Corpus
 from ser.comparison.intervals import Interval
-from ser.comparison.scored import Scored
 from ser.config.instantiate import find_class
 from ser.errors import ConfigError, DataError
 from ser.files import read_text
-from ser.runs.predictions_file import predictions_path, read_predictions
+from ser.html_report.answers import read_answers
+from ser.html_report.scores import found_intervals
+from ser.runs.predictions_file import predictions_path
 from ser.runs.run_folder import RunFolder
 from ser.yaml_bombs import refuse_yaml_bomb
 
@@ -35,7 +35,7 @@ class RunFacts:
         versions: Version of each package.
         commit: Commit of the code.
         caveats: What the report says that the scores do not show.
-        intervals: 95% interval of accuracy and UAR in the scored split.
+        intervals: 95% intervals of metrics of the scored split, by their names within it.
         unscored: Name of the checkpoint, if the scores of the run are those of another one, and are left out here.
     """
 
@@ -59,6 +59,19 @@ class RunFacts:
     def split(self) -> str:
         """Return the split whose scores are the result: test, or validation if there is no test."""
         return "test" if any(name.startswith("test/") for name in self.metrics) else "validation"
+
+    @property
+    def scores_frames(self) -> bool:
+        """Return whether scores are those of frames, of which the labels are those of their utterance."""
+        try:
+            target = find_class(self.config["target"], slot="target")
+        except (ConfigError, KeyError):
+            return False
+        return (target.resolution, target.labelled_at) == ("frame", "utterance")
+
+    def interval(self, name: str) -> Interval | None:
+        """Return the interval of a metric of the scored split; those of fields of values are without their task."""
+        return self.intervals.get(name) or self.intervals.get(name.rpartition("/")[2])
 
     @property
     def corpora(self) -> list[Corpus]:
@@ -115,7 +128,7 @@ def read_facts(checkpoint: Path) -> RunFacts:
         ) from error
     if checkpoint.name != run.best.name:
         return replace(found, metrics={}, caveats="", unscored=checkpoint.name if found.metrics else "")
-    return replace(found, intervals=_read_intervals(run.path, found.split))
+    return replace(found, intervals=_read_intervals(run.path, found))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -130,19 +143,25 @@ def _read_caveats(report: Path) -> str:
     return rest.partition("\n## ")[0].strip() if found else ""
 
 
-def _read_intervals(run_dir: Path, split: str) -> dict[str, Interval]:
-    """Compute the intervals of a split over its speakers, or over utterances where these are unknown."""
-    path = predictions_path(run_dir, split)
+def _read_intervals(run_dir: Path, facts: RunFacts) -> dict[str, Interval]:
+    """Compute the intervals of the scored split over its speakers, or over utterances where these are unknown.
+
+    Predictions of a model of frames are those of whole utterances, as `file_accuracy` and `file_uar` are. These count
+    an utterance without an answer as wrong, so there is no interval then.
+
+    Raises:
+        DataError: The predictions cannot be read.
+    """
+    path = predictions_path(run_dir, facts.split)
     if not path.is_file():
         return {}
     try:
-        found = read_predictions(path)
-    except DataError:  # predictions of values, which have no such intervals
-        return {}
-    names = found.speakers if None not in found.speakers else found.ids
-    _, clusters = np.unique([str(name) for name in names], return_inverse=True)
-    if len(found.labels) < 2 or int(clusters.max()) < 1:
-        return {}
-    correct = (found.predicted == found.labels).astype(float)[None]
-    scored = Scored(correct, found.labels, clusters, names is found.speakers)
-    return {name: own[0] for name, own in scored.intervals().items()}
+        answers = read_answers(path)
+    except (LookupError, ValueError) as error:
+        raise DataError(
+            f"{path}: is damaged ({error}). Copy it again from where it was trained, or remove it."
+        ) from error
+    found = found_intervals(answers)
+    if not facts.scores_frames:
+        return found
+    return {} if answers.unanswered else {f"file_{name}": interval for name, interval in found.items()}
