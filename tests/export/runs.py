@@ -12,6 +12,7 @@ from ser.config.instantiate import build
 from ser.export.compare import Input, answers_in_torch, example_recordings
 from tests.models.test_padding import composed, unsettled
 
+SMALL = ("model=cnn", "model.channels=[4,6]", "model.time_strides=[2,1]", "frontend.delta_scale=0")
 UTTERANCES = "split,id,speaker,digest\ntrain,a1,a,{first}\ntest,b1,b,{second}\n"
 
 
