@@ -4,8 +4,11 @@ Every convention on which toolkits differ is an argument, so that a preset in co
 """
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
@@ -155,6 +158,18 @@ class Extractor(nn.Module, ABC):
     def band_frequencies(self) -> list[float] | None:
         """Return the frequency of each feature in Hz; None if features are not bands of a spectrum."""
         return None
+
+    @property
+    def highest_frequency(self) -> float:
+        """Return the highest frequency that features contain, in Hz."""
+        return self.sample_rate / 2
+
+    def limit_band(self, frequency: float) -> str | None:
+        """Return the settings, as they are typed, with which features contain nothing above a frequency in Hz.
+
+        None if no setting does that.
+        """
+        return f"features.sample_rate={math.floor(2 * frequency)}"
 
     def unit(self) -> str:
         """Return the unit of the features, for the axis of a plot, and for what may be done with them."""
@@ -328,16 +343,16 @@ class LogMel(Extractor):
         self.log = log
         self.logarithm = Logarithm(log, floor, floor_by, top_db, power)
         self.dtype = getattr(torch, precision)
-        filters = mel.mel_filterbank(
+        self.filterbank = partial(
+            mel.mel_filterbank,
             num_mel_bins,
-            self.fft_length,
-            sample_rate,
+            sample_rate=sample_rate,
             min_frequency=min_frequency,
-            max_frequency=max_frequency,
             scale=mel_scale,
             triangles=triangles,
             norm=filter_norm,
         )
+        filters = self.filterbank(self.fft_length, max_frequency=max_frequency)
         filters = filters / (self.fft_length if divide_by_fft_length else 1)
         self.register_buffer("filters", filters.T.to(self.dtype), persistent=False)
         taper = scale * make_window(window, framing.length)
@@ -382,6 +397,20 @@ class LogMel(Extractor):
         """Return the peak frequency of each filter, in Hz."""
         hertz = self.filters.argmax(0) * (self.sample_rate / self.fft_length)
         return [float(frequency) for frequency in hertz]
+
+    @property
+    def highest_frequency(self) -> float:
+        """Return the peak frequency of the last filter, in Hz."""
+        return float(self.filters[:, -1].argmax()) * self.sample_rate / self.fft_length
+
+    def limit_band(self, frequency: float) -> str | None:
+        """Return the upper end of the filters as a setting, and a longer FFT where they would become too narrow."""
+        for factor in (1, 2, 4, 8):
+            with suppress(ConfigError):
+                self.filterbank(self.fft_length * factor, max_frequency=frequency)
+                longer = f" features.fft_length={self.fft_length * factor}" * (factor > 1)
+                return f"features.max_frequency={frequency:.1f}{longer}"
+        return None
 
     def unit(self) -> str:
         """Return the quantity and its logarithm."""

@@ -151,6 +151,10 @@ class PretrainedFeatures(Extractor):
             "Train with features=log_mel."
         )
 
+    def limit_band(self, frequency: float) -> None:
+        """Return None, as an encoder takes one sample rate."""
+        return
+
     def unit(self) -> str:
         """Return "hidden state"."""
         return "hidden state"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ser.audio.reader import probe
 from ser.data.manifest import Manifest
-from ser.errors import DataError
+from ser.errors import DataError, setting
 from ser.features.extractors import Extractor
 
 _PROBED = 20  # files of a corpus, evenly spaced; opening one takes 0.1 ms
@@ -36,14 +36,22 @@ def describe_rates(rates: Mapping[str, int], extractor: Extractor) -> list[str]:
 
 
 def describe_narrow_bands(rates: Mapping[str, int], extractor: Extractor) -> list[str]:
-    """Describe corpora that contain nothing at the highest frequencies of the features."""
-    bands = extractor.band_frequencies()
-    top = extractor.sample_rate / 2 if bands is None else max(bands)
-    narrow = {name: rate for name, rate in rates.items() if rate / 2 < top}
-    if not narrow or len(narrow) == len(rates):
+    """Describe corpora that contain nothing at the highest frequencies of the features, if not all lack the same."""
+    top = extractor.highest_frequency
+    bands = {name: min(rate / 2, top) for name, rate in rates.items()}
+    if len({*bands.values()}) < 2:
         return []
-    listed = ", ".join(f"{name} (nothing above {rate // 2} Hz)" for name, rate in narrow.items())
+    narrow = ", ".join(f"{name} (nothing above {band:.0f} Hz)" for name, band in bands.items() if band < top)
+    widest = [name for name, band in bands.items() if band == max(bands.values())]
+    rest = setting("data.corpora", widest)
+    limit = extractor.limit_band(min(bands.values()))
+    if limit is None:
+        remedy = f"These features cannot have a narrower band. Keep the corpora with the widest one: {rest}"
+    elif extractor.is_waveform:
+        remedy = f"For the same band in all, set {limit}; if the model takes {extractor.sample_rate} Hz only, {rest}"
+    else:
+        remedy = f"For the same band in all, set {limit}"
     return [
-        f"narrower than the features, which reach {top:.0f} Hz: {listed}; a model can tell these corpora apart by "
-        f"that. For the same band in all, set features.sample_rate={min(narrow.values())}"
+        f"narrower than the features, which reach {top:.0f} Hz: {narrow}; a model can tell these corpora apart by "
+        f"that. {remedy}"
     ]

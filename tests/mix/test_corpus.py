@@ -1,6 +1,7 @@
 """Several corpora as one: labels, names, splits and what is dropped."""
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from omegaconf import OmegaConf
 from ser.config.settings import Train
 from ser.config.validate import check
 from ser.errors import SerError
+from ser.features.extractors import LogMel
+from ser.frozen import PretrainedFeatures
+from ser.mix.bandwidth import describe_narrow_bands
 from ser.splits.base import Splits
 from ser.training import setup
 from tests.conftest import REPOSITORY
@@ -95,6 +99,47 @@ def test_classes_that_not_all_corpora_have_are_dropped_and_named(both: Splits) -
 def test_a_narrow_corpus_is_stamped_and_rates_are_named(both: Splits) -> None:
     assert any("emodb (nothing above 4000 Hz)" in stamp for stamp in both.facts.stamps)
     assert any("ravdess 16000 Hz, emodb 8000 Hz" in remark for remark in both.facts.remarks)
+
+
+def narrow_stamps(splits: Splits) -> list[str]:
+    return [stamp for stamp in splits.facts.stamps if "narrower than the features" in stamp]
+
+
+@pytest.mark.parametrize("features", ["challenge", "log_mel", "serab", "mfcc", "waveform"])
+def test_the_setting_that_a_narrow_corpus_needs_works_as_printed(root: Path, features: str) -> None:
+    words = [BOTH, f"features={features}"]
+    if features == "waveform":
+        words += ["model=waveform_cnn", "augment.time_stretch=0", "augment.frequency_warp=0"]
+    (stamp,) = narrow_stamps(splits_of(root, *words))
+    remedy = re.search(r"For the same band in all, set (features\.\w+=[\d.]+)(;|$)", stamp)
+    assert remedy is not None, stamp
+    assert (
+        narrow_stamps(splits_of(root, *words, f"++{remedy[1]}")) == []
+    )  # the command line adds the plus signs
+
+
+def test_narrow_bands_that_differ_are_stamped_equal_ones_are_not() -> None:
+    extractor = LogMel()
+    assert describe_narrow_bands({"a": 8000, "b": 8000}, extractor) == []
+    assert describe_narrow_bands({"a": 16_000, "b": 48_000}, extractor) == []
+    (stamp,) = describe_narrow_bands({"a": 8000, "b": 11_025}, extractor)
+    assert "a (nothing above 4000 Hz), b (nothing above 5512 Hz)" in stamp
+    assert stamp.endswith("set features.max_frequency=4000.0")
+
+
+def test_a_longer_fft_is_named_where_filters_become_too_narrow() -> None:
+    settings: dict[str, Any] = {"num_mel_bins": 128, "fft_length": 1024}
+    words = str(LogMel(**settings).limit_band(2000.0))
+    assert words == "features.max_frequency=2000.0 features.fft_length=2048"
+    assert LogMel(**{**settings, "fft_length": 2048}, max_frequency=2000.0).highest_frequency < 2000
+    assert LogMel(min_frequency=3000.0).limit_band(2000.0) is None
+
+
+def test_an_encoder_of_one_rate_keeps_the_corpora_with_the_widest_band() -> None:
+    encoder: Any = object.__new__(PretrainedFeatures)
+    encoder.__dict__ |= {"sample_rate": 16_000}
+    (stamp,) = describe_narrow_bands({"a": 16_000, "b": 8000, "c": 11_025, "d": 48_000}, encoder)
+    assert stamp.endswith("Keep the corpora with the widest one: 'data.corpora=[a,d]'")
 
 
 def test_all_classes_are_kept_where_asked(root: Path) -> None:
