@@ -13,6 +13,7 @@ from ser.comparison import intervals
 from ser.comparison.intervals import Interval
 from ser.comparison.scored import Scored
 from ser.files import read_text
+from ser.runs.predictions_file import class_columns
 from ser.targets.value_metrics import measures
 
 _LEAST_CLUSTERS = 2
@@ -93,13 +94,15 @@ class ValueAnswers:
         return {"CCC": float(found["ccc"]), "MAE": float(found["mae"])}
 
     def interval(self) -> Interval | None:
-        """Return the 95% interval of the CCC over speakers; None for fewer than two, or unknown ones."""
+        """Return the 95% interval of the CCC over speakers; None for fewer than two, unknown ones, or no CCC."""
         if None in self.speakers or len({*self.speakers}) < _LEAST_CLUSTERS:
             return None
         clusters = _clusters(self.speakers)
         places = [np.flatnonzero(clusters != each) for each in range(int(clusters.max()) + 1)]
         without = np.array([self.scores(rows)["CCC"] for rows in places])
         whole = self.scores(np.arange(len(self.truth)))["CCC"]
+        if np.isnan([whole, *without]).any():
+            return None
         return intervals.difference_interval(whole, float(intervals.standard_error(without)), len(without))
 
     def mean_over_steps(self) -> "ValueAnswers":
@@ -146,6 +149,7 @@ def read_answers(path: Path) -> Answers:
 def sort_answers(rows: Sequence[Mapping[str, str]]) -> Answers:
     """Sort the rows of a table of predictions by task."""
     columns = [*rows[0]] if rows else []
+    of_classes = class_columns(columns)
     classes: list[ClassAnswers] = []
     values: list[ValueAnswers] = []
     unanswered = 0
@@ -157,11 +161,8 @@ def sort_answers(rows: Sequence[Mapping[str, str]]) -> Answers:
         known = [row for row in rows if row[label] and row[answer]]
         if not classes and not values:
             unanswered = sum(1 for row in rows if row[label] and not row[answer])
-        start = f"p_{field}_" if field else "p_"
-        if own := [name for name in columns if name.startswith(start)]:
-            classes.append(
-                _read_classes(field, known, label, {name.removeprefix(start): name for name in own})
-            )
+        if own := of_classes.get(field):
+            classes.append(_read_classes(field, known, label, own))
         else:
             values.append(_read_values(field, known, (label, answer)))
     classes = [each for each in classes if each.ids]

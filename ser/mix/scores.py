@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ser.files import read_text
-from ser.runs.predictions_file import predictions_path
+from ser.runs.predictions_file import class_columns, predictions_path
 from ser.targets.metrics import accuracy, majority_floor, uar
 from ser.targets.value_metrics import measures
 
@@ -52,7 +52,7 @@ def score_rows(rows: Sequence[Row]) -> dict[str, float]:
         if predicted == "prediction":
             found |= _score_classes(pairs)
         else:
-            has_classes = any(name.startswith(f"p_{label}_") for name in rows[0])  # as the target names them
+            has_classes = label in class_columns([*rows[0]])
             scores = _score_classes(pairs) if has_classes else _score_values(pairs)
             found |= {f"{name}_{label}": value for name, value in scores.items()}
     return found | {"utterances": float(len(rows))}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ser.files import read_text, write_atomic
-from ser.runs.predictions_file import predictions_path
+from ser.runs.predictions_file import class_columns, predictions_path
 from ser.runs.tables import format_markdown, print_table, write_csv
 
 FOLDS = ("data.split.fold", "data.split.speaker", "data.split.group")
@@ -106,6 +106,7 @@ def score_rows(rows: Rows) -> dict[str, float]:
     """Compute the scores of predictions: accuracy, UAR and floor of classes, the CCC of each field with values."""
     columns = [*rows[0]] if rows else []
     scores: dict[str, float] = {}
+    of_classes = class_columns(columns)
     for label in columns:
         field = label.removeprefix("label").removeprefix("_")
         predicted = f"prediction_{field}".removesuffix("_")
@@ -114,7 +115,7 @@ def score_rows(rows: Rows) -> dict[str, float]:
         pairs = [(row[label], row[predicted]) for row in rows if row[label]]
         if not pairs:
             continue
-        if any(name.startswith(f"p_{field}_".replace("__", "_")) for name in columns):
+        if field in of_classes:
             scores |= {f"{name}_{field}".removesuffix("_"): x for name, x in _score_classes(pairs).items()}
         else:
             scores[f"ccc_{field}"] = _concordance(pairs)

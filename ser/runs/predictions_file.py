@@ -81,6 +81,29 @@ def answer_columns(labels: Mapping[str, Any], predicted: Mapping[str, Any]) -> d
     return {**labels, **others}
 
 
+def class_columns(columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the columns of probabilities by what they answer: task -> class -> column, such as `p_emotion_joy`.
+
+    The task is empty where there is one alone; fields of values are left out. A column belongs to the task with the
+    longest name: `p_emotion_fine_joy` to `emotion_fine`, and not to `emotion`.
+
+    Args:
+        columns: Names of all columns of a table of predictions.
+    """
+    tasks = [name.removeprefix("prediction").removeprefix("_") for name in columns if _is_answer(name)]
+    starts = {f"p_{task}_" if task else "p_": task for task in tasks}
+    found: dict[str, dict[str, str]] = {}
+    for column in columns:
+        if own := [start for start in starts if column.startswith(start)]:
+            start = max(own, key=len)
+            found.setdefault(starts[start], {})[column.removeprefix(start)] = column
+    return found
+
+
+def _is_answer(column: str) -> bool:
+    return column == "prediction" or column.startswith("prediction_")
+
+
 def _format(value: Any) -> Any:
     return f"{value:.6g}" if isinstance(value, float) else value
 

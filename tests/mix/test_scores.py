@@ -84,6 +84,22 @@ def test_numbered_classes_of_one_of_several_tasks_have_a_uar() -> None:
     assert "ccc_grade" not in found
 
 
+def test_values_whose_name_begins_a_task_are_scored_as_values() -> None:
+    rows = [
+        {
+            "fear": value,
+            "prediction_fear": value,
+            "fear_kind": "a",
+            "prediction_fear_kind": "b",
+            "p_fear_kind_a": "0.4",
+        }
+        for value in ("0.1", "0.5", "0.7")
+    ]
+    found = score_rows(rows)
+    assert found["ccc_fear"] == pytest.approx(1)
+    assert found["accuracy_fear_kind"] == 0
+
+
 def test_a_run_of_one_corpus_has_no_scores_of_corpora(tmp_path: Path) -> None:
     assert score_corpora(tmp_path, "test") == {}
     write_predictions(tmp_path, "test", [{"id": "1", "speaker": None, "label": "a", "prediction": "a"}])

@@ -124,3 +124,20 @@ def test_a_sweep_over_folds_ends_with_pooled_scores(
         *"abcd"
     ]
     assert "| model=lstm | 1 | 2 | 16 | 100.0% | 100.0% |" in (tmp_path / "folds.md").read_text()
+
+
+def test_values_whose_name_begins_a_task_are_scored_as_values() -> None:
+    rows = [
+        {
+            "label_fear": f"{value}",
+            "prediction_fear": f"{value}",
+            "label_fear_kind": "a",
+            "prediction_fear_kind": "b",
+        }
+        | {"p_fear_kind_a": "0.4", "p_fear_kind_b": "0.6"}
+        for value in range(3)
+    ]
+    found = score_rows(rows)
+    assert found["ccc_fear"] == pytest.approx(1)
+    assert found["accuracy_fear_kind"] == 0
+    assert "accuracy_fear" not in found

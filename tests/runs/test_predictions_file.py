@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ser.errors import DataError
-from ser.runs.predictions_file import predictions_path, read_predictions, write_predictions
+from ser.runs.predictions_file import class_columns, predictions_path, read_predictions, write_predictions
 
 ROWS = [
     {"id": 7, "speaker": "ann", "label": "joy", "prediction": "anger", "p_anger": 0.75, "p_joy": 0.25},
@@ -39,3 +39,20 @@ def test_a_damaged_row_of_predictions_is_refused(tmp_path: Path, line: str) -> N
         DataError, match=r"predictions_test.csv: is damaged .* repeat the command of that run"
     ):
         read_predictions(path)
+
+
+def test_a_column_belongs_to_the_task_with_the_longest_name() -> None:
+    columns = [
+        "id",
+        "label_a",
+        "prediction_a",
+        "p_a_x",
+        "p_a_b",
+        "prediction_a_b",
+        "p_a_b_x",
+        "p_a_b_y",
+        "prediction_z",
+    ]
+    found = class_columns(columns)
+    assert found == {"a": {"x": "p_a_x", "b": "p_a_b"}, "a_b": {"x": "p_a_b_x", "y": "p_a_b_y"}}
+    assert class_columns(["label", "prediction", "p_a_x"]) == {"": {"a_x": "p_a_x"}}
