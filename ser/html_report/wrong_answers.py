@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ser.html_report.answers import Answers, ClassAnswers, ValueAnswers
-from ser.html_report.elements import Chart, Charts, Clip, Clips, Element, Mark, Section
+from ser.html_report.elements import Chart, Charts, Clip, Clips, Mark, Section
 from ser.html_report.material import Material, show
 from ser.html_report.svg import Axis, Plot, thin
 
 MOST_CLIPS = 12
-"""Most utterances of a section; with their recordings, they take 0.5 MB."""
+"""Most utterances of a page, of all its tasks; with recordings, 0.5 MB of speech of 3 s, 1.8 MB of noise of 8 s."""
 _MOST_SHARES = 4
 _MOST_POINTS = 500
 
@@ -18,59 +18,106 @@ _MOST_POINTS = 500
 def wrong_sections(answers: Answers, material: Material) -> list[Section]:
     """Return a section for each task of utterances; none for answers over time, see `curve_section`.
 
+    The sections share the utterances that a page shows. One that several show is held once.
+
     Args:
         answers: Answers to the split.
         material: Its recordings and features.
     """
     if answers.is_over_time:
         return []
-    silent = f" {answers.unanswered} more have no answer, as they hold no speech." * bool(answers.unanswered)
-    found = [_wrong_classes(task, material, silent) for task in answers.classes]
-    return [*found, *(_wrong_values(field, material) for field in answers.values)]
+    tasks: list[ClassAnswers | ValueAnswers] = [*answers.classes, *answers.values]
+    worst = [(task, _worst(task)) for task in tasks]
+    counts = share_clips([len(order) for _, order in worst])
+    held: dict[str, str] = {}
+    sections = []
+    for (task, order), count in zip(worst, counts, strict=True):
+        title = _title(task)
+        clips = [_clip(task, place, title, material, held) for place in order[:count]]
+        intro = _introduce(task, len(order), count)
+        if answers.unanswered and task is answers.main:
+            intro += f" {answers.unanswered} more have no answer, as they hold no speech."
+        sections.append(Section(title, [Clips(clips)] if clips else [], intro))
+    return sections
 
 
-def _wrong_classes(task: ClassAnswers, material: Material, silent: str) -> Section:
-    """Return the wrong answers with the highest probability."""
-    predicted, wrong = task.predicted, np.flatnonzero(~task.correct)
-    confidence = task.probabilities.max(1)
-    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_CLIPS]
-    clips = []
-    for place in order.tolist():
-        shares = sorted(
-            zip(task.classes, task.probabilities[place].tolist(), strict=True), key=lambda pair: -pair[1]
-        )
-        title = f"{task.classes[predicted[place]]}, not {task.classes[task.labels[place]]}"
-        clips.append(_clip(task.ids[place], task.speakers[place], title, shares[:_MOST_SHARES], material))
+def share_clips(available: Sequence[int]) -> list[int]:
+    """Return how many utterances each section shows: they take them in turns, until a page is full.
+
+    Args:
+        available: Number of utterances that each section could show.
+    """
+    counts = [0] * len(available)
+    room = min(MOST_CLIPS, sum(available))
+    while room:
+        for place in [place for place, most in enumerate(available) if counts[place] < most][:room]:
+            counts[place] += 1
+            room -= 1
+    return counts
+
+
+def _worst(task: ClassAnswers | ValueAnswers) -> list[int]:
+    """Return the wrong answers, the most confident first, or all answers by their error."""
+    if isinstance(task, ValueAnswers):
+        ranked = np.argsort(-np.abs(task.predicted - task.truth), kind="stable")
+    else:
+        wrong = np.flatnonzero(~task.correct)
+        ranked = wrong[np.argsort(-task.probabilities.max(1)[wrong], kind="stable")]
+    found: list[int] = ranked.tolist()
+    return found
+
+
+def _title(task: ClassAnswers | ValueAnswers) -> str:
+    if isinstance(task, ValueAnswers):
+        return f"The largest errors of {task.field}"
     of_task = f" of {task.task}" if task.task else ""
-    intro = f"{len(wrong):,} of {len(task.ids):,} answers are wrong; these are the most confident of them.{silent}"
-    right = f"All {len(task.ids):,} answers are right.{silent}"
-    return Section(f"The most confident wrong answers{of_task}", _shown(clips), intro if clips else right)
+    return f"The most confident wrong answers{of_task}"
 
 
-def _wrong_values(field: ValueAnswers, material: Material) -> Section:
-    """Return the answers with the largest errors."""
-    errors = np.abs(field.predicted - field.truth)
-    clips = []
-    for place in np.argsort(-errors, kind="stable")[:MOST_CLIPS].tolist():
-        title = f"{field.predicted[place]:.2f}, not {field.truth[place]:.2f}"
-        clips.append(_clip(field.ids[place], field.speakers[place], title, [], material))
-    intro = f"These are the largest errors of {len(errors):,}; their mean is {errors.mean():.3f}."
-    return Section(f"The largest errors of {field.field}", _shown(clips), intro)
+def _introduce(task: ClassAnswers | ValueAnswers, wrong: int, count: int) -> str:
+    """Describe how many answers are wrong, and which of them are shown."""
+    full = f"None is shown: a page shows {MOST_CLIPS} utterances, of its first tasks."
+    if isinstance(task, ValueAnswers):
+        mean = np.abs(task.predicted - task.truth).mean()
+        shown = "These are the largest ones." if count else full
+        return f"The mean of {wrong:,} errors is {mean:.3f}. {shown}"
+    if not wrong:
+        return f"All {len(task.ids):,} answers are right."
+    shown = "These are the most confident of them." if count else full
+    return f"{wrong:,} of {len(task.ids):,} answers are wrong. {shown}"
 
 
-def _shown(clips: Sequence[Clip]) -> list[Element]:
-    return [Clips(clips)] if clips else []
+def _answer(task: ClassAnswers | ValueAnswers, place: int) -> tuple[str, list[tuple[str, float]]]:
+    """Return what was predicted instead of what, and the largest probabilities of classes."""
+    if isinstance(task, ValueAnswers):
+        return f"{task.predicted[place]:.2f}, not {task.truth[place]:.2f}", []
+    predicted, label = (task.classes[index[place]] for index in (task.predicted, task.labels))
+    shares = zip(task.classes, task.probabilities[place].tolist(), strict=True)
+    return f"{predicted}, not {label}", sorted(shares, key=lambda pair: -pair[1])[:_MOST_SHARES]
 
 
 def _clip(
-    name: str, speaker: str | None, title: str, shares: Sequence[tuple[str, float]], material: Material
+    task: ClassAnswers | ValueAnswers, place: int, section: str, material: Material, held: dict[str, str]
 ) -> Clip:
-    """Return an utterance with its picture and recording."""
+    """Return an utterance with its picture and recording.
+
+    Args:
+        task: The answers.
+        place: Index of the answer.
+        section: Title of the section.
+        material: Recordings and features.
+        held: Utterance -> section that shows it with its recording already; it is completed.
+    """
+    name, speaker = task.ids[place], task.speakers[place]
+    title, shares = _answer(task, place)
     facts = [("speaker", speaker)] if speaker else []
     if name not in material.places:
         return Clip(name, title, facts, shares, note="Its features are not at hand.")
-    shown = show(material, name)
     facts.append(("length", f"{material.seconds(name):.2f}\u00a0s"))
+    if name in held:
+        return Clip(name, title, facts, shares, note=f"It is also shown above, in: {held[name]}.")
+    held[name] = section
+    shown = show(material, name)
     return Clip(name, title, facts, shares, shown.picture, shown.audio, shown.note)
 
 
