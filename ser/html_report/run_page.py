@@ -1,20 +1,20 @@
 """Write report.html of a run: one file that needs no network, beside report.md."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ser.comparison.intervals import Interval
 from ser.html_report import training
 from ser.html_report.answers import Answers, ClassAnswers, ValueAnswers, read_answers
+from ser.html_report.calibration import calibration_section
 from ser.html_report.elements import Cell, Element, Page, Picture, Section, Table, Text
 from ser.html_report.embeddings import Plane, embedding_section
 from ser.html_report.material import Material
 from ser.html_report.page import FILE, has_audio, write_page
 from ser.html_report.scores import (
-    calibration_section,
-    found_intervals,
+    answers_whole_utterances,
     group_sections,
+    intervals_of,
     result_section,
     score_cell,
 )
@@ -29,6 +29,7 @@ from ser.report.score_table import (
     scored_splits,
     show_score,
     tabulate_fields,
+    title_of_field,
 )
 from ser.runs.predictions_file import predictions_path
 from ser.runs.run_folder import RunFolder
@@ -61,7 +62,7 @@ def write_run_page(run: RunFolder, report: RunReport, material: Material | None,
     split = report.headline_split
     path = predictions_path(run.path, split)
     answers = read_answers(path) if path.is_file() else Answers((), (), is_over_time=False)
-    found = found_intervals(answers)
+    found = intervals_of(report, answers)
     sections = [
         _scores(report, answers, found),
         Section("What these scores do not show", [Text(" ".join(describe_caveats(report)))]),
@@ -99,13 +100,27 @@ def _headlines(report: RunReport, found: Mapping[str, Interval]) -> Iterator[tup
             value, floor = (
                 show_score(metrics.get(each, 0.0), each) for each in (result.headline, result.floor)
             )
+            own = found if name == split else {}
             prefix = f"{result.name}/" if result.name else ""
-            interval = found.get(f"{prefix}{result.headline}") if name == split else None
-            explained = f"{result.floor_title} {floor}"
-            if interval:
-                low, high = (show_score(end, result.headline) for end in interval)
-                explained = f"95%: {low} to {high}; {explained}"
-            yield f"{name} {result.name} {result.title}".replace("  ", " "), value, explained
+            notes = [f"{result.floor_title} {floor}"]
+            if interval := own.get(f"{prefix}{result.headline}"):
+                notes.insert(0, f"95%: {_ends(interval, result.headline)}")
+            notes += _whole_utterances(metrics, own)
+            of_frames = " of frames" * answers_whole_utterances(report)
+            yield (
+                f"{name} {result.name} {result.title}{of_frames}".replace("  ", " "),
+                value,
+                "; ".join(notes),
+            )
+
+
+def _whole_utterances(metrics: Mapping[str, float], found: Mapping[str, Interval]) -> list[str]:
+    """Return the accuracy of whole utterances with its interval, for a model of frames that is scored by both."""
+    name = "file_accuracy"
+    if name not in metrics:
+        return []
+    interval = [f"95%: {_ends(found[name], name)}"] if name in found else []
+    return [f"{METRICS[name]} {show_score(metrics[name], name)}", *interval]
 
 
 def _scores(report: RunReport, answers: Answers, found: Mapping[str, Interval]) -> Section:
@@ -123,17 +138,23 @@ def _scores(report: RunReport, answers: Answers, found: Mapping[str, Interval]) 
             cells = ["-" if value is None else show_score(value, name) for value in values]
             value, interval = report.metrics.get(f"{shown}/{name}"), found.get(name)
             floor = report.metrics.get(f"{shown}/{prefix}{_FLOORS.get(metric)}")
-            ends = [show_score(end, name) for end in interval or ()]
             has_range = metric in ("accuracy", "uar", "macro_f1", "ccc", "file_accuracy", "file_uar")
-            text = f"{ends[0]} to {ends[1]}" if ends else ""
+            text = _ends(interval, name) if interval else ""
             drawn = score_cell(text, value if has_range else None, interval, floor)
             rows.append([metric_title(name), *cells, drawn])
-    rows += [[*cells, _field_interval(cells[0], found)] for cells in tabulate_fields(report)]
+    fields = {
+        title_of_field(result, field): found.get(f"ccc_{field}")
+        for result in report.headline_results
+        for field in getattr(result, "fields", ())
+    }
+    for cells in tabulate_fields(report):
+        interval = fields.get(cells[0])
+        rows.append([*cells, _ends(interval, "ccc") if interval else ""])
     elements: list[Element] = []
     if rows:
         of = f"95% interval of {shown}" if found else shown
         elements.append(Table("Scores of each split", ["", *splits, of], rows))
-    elements += [*map(Text, _explain(answers, found))]
+    elements += [*map(Text, _explain(report, answers, found))]
     if "train" in splits:
         elements.append(
             Text("The scores of train were computed during the training, on augmented utterances.")
@@ -147,37 +168,47 @@ def _scores(report: RunReport, answers: Answers, found: Mapping[str, Interval]) 
     return Section("Scores", elements, "" if report.results else nothing)
 
 
-def _field_interval(title: str, found: Mapping[str, Interval]) -> str:
-    """Return the interval of the CCC of a field, from the title of its row."""
-    interval = found.get(f"ccc_{title.removeprefix('CCC of ')}")
-    return f"{interval.low:.3f} to {interval.high:.3f}" if interval and not math.isnan(interval.low) else ""
+def _ends(interval: Interval, metric: str) -> str:
+    return " to ".join(show_score(end, metric) for end in interval)
 
 
-def _explain(answers: Answers, found: Mapping[str, Interval]) -> list[str]:
+def _explain(report: RunReport, answers: Answers, found: Mapping[str, Interval]) -> list[str]:
     """Explain the intervals, or why there are none."""
     if answers.main is None:
         return []
+    frames = "Scores of frames have no interval" if answers_whole_utterances(report) else ""
+    if frames and answers.unanswered:
+        return [
+            f"{frames}, nor have those of whole utterances, of which {answers.unanswered} have no answer and count "
+            "as wrong."
+        ]
+    if frames and f"{report.headline_split}/file_accuracy" not in report.metrics:
+        return [f"{frames}."]
+    if frames and found:
+        return [f"{frames}, but those of whole utterances. {_explain_intervals(answers.main)}"]
     if not found:
         return ["There is no interval: it needs two speakers, or both right and wrong answers."]
-    if None in answers.main.speakers:
-        return [
-            "The speakers are unknown, so the interval takes utterances as independent, and is too narrow."
-        ]
-    line = "On the line from 0 to 1: the score, its interval, and the floor as a mark." * isinstance(
-        answers.main, ClassAnswers
+    return [_explain_intervals(answers.main)]
+
+
+def _explain_intervals(main: ClassAnswers | ValueAnswers) -> str:
+    if None in main.speakers:
+        return "The speakers are unknown, so the interval takes utterances as independent, and is too narrow."
+    line = " On the line from 0 to 1: the score, its interval, and the floor as a mark."
+    return (
+        f"The interval is for other speakers like the {len({*main.speakers})} of this split."
+        + line * isinstance(main, ClassAnswers)
     )
-    return [
-        f"The interval is for other speakers like the {len({*answers.main.speakers})} of this split. {line}".strip()
-    ]
 
 
 def _results(report: RunReport) -> list[Section]:
     """Return confusion matrices, or predictions against truth, of each task; the headline split first."""
     splits = sorted(report.results, key=lambda split: split != report.headline_split)
     sections = []
+    in_frames = ", in frames" * answers_whole_utterances(report)
     for split in splits:
         for result in report.results[split]:
-            sections.append(result_section(result, split, metrics_of(report, split, result)))
+            sections.append(result_section(result, f"{split}{in_frames}", metrics_of(report, split, result)))
     return sections
 
 
@@ -190,9 +221,10 @@ def _answers(
     step_s = _step_s(report, material)
     temperature = training.read_json(run.path / "calibration.json").get("temperature")
     main = answers.classes[0] if answers.classes else None
+    unit = "whole utterances" if answers_whole_utterances(report) else "utterances"
     shown = answers.main.mean_over_steps() if isinstance(answers.main, ValueAnswers) else answers.main
     return [
-        *group_sections(answers, material.seconds if step_s else None),
+        *group_sections(answers, material.seconds if step_s else None, unit=unit),
         *calibration_section(main, temperature, report.calibration),
         *wrong_sections(answers, material),
         *curve_section(answers, material.step_s),

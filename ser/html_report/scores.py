@@ -1,16 +1,15 @@
-"""Sections about scores: a table with intervals, confusion matrices, groups of utterances, calibration."""
+"""Sections about scores: intervals, confusion matrices, predictions against truth, groups of utterances."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ser.calibration.measures import BINS, accuracy_by_coverage
-from ser.calibration.temperature import apply_temperature
 from ser.comparison.intervals import Interval
 from ser.html_report.answers import Answers, ClassAnswers, ValueAnswers
-from ser.html_report.elements import Cell, Chart, Charts, Element, Mark, Range, Section, Share, Table, Text
-from ser.html_report.svg import Axis, Plot, percent, thin
+from ser.html_report.elements import Cell, Chart, Charts, Element, Range, Section, Share, Table
+from ser.html_report.svg import Axis, Plot, thin
+from ser.report.facts import RunReport
 from ser.report.sections import ValueSection, class_table
 
 MOST_ROWS = 30
@@ -35,6 +34,31 @@ def found_intervals(answers: Answers) -> dict[str, Interval]:
     if len(answers.values) == 1 and f"ccc_{answers.values[0].field}" in found:
         found["ccc"] = found[f"ccc_{answers.values[0].field}"]
     return found
+
+
+def intervals_of(report: RunReport, answers: Answers) -> dict[str, Interval]:
+    """Return the intervals by the names of the metrics of the headline split, such as `emotion/uar`.
+
+    Answers of a model of frames are those to whole utterances, so their intervals are those of `file_accuracy` and
+    `file_uar`. There are none if some have no answer, which counts as wrong in these metrics.
+
+    Args:
+        report: Content of the report.
+        answers: Answers to its headline split.
+    """
+    found = found_intervals(answers)
+    if answers_whole_utterances(report):
+        return {} if answers.unanswered else {f"file_{name}": interval for name, interval in found.items()}
+    for result in report.headline_results:
+        fields: Sequence[str] = getattr(result, "fields", ())
+        if result.name and len(fields) == 1 and f"ccc_{fields[0]}" in found:
+            found[f"{result.name}/ccc"] = found[f"ccc_{fields[0]}"]
+    return found
+
+
+def answers_whole_utterances(report: RunReport) -> bool:
+    """Return whether scores are those of frames, and the answers in a table of predictions those of utterances."""
+    return report.unit == "frame" and report.labelled_at == "utterance"
 
 
 def result_section(result: Any, split: str, metrics: Mapping[str, float]) -> Section:
@@ -124,19 +148,23 @@ def scatter(result: Any) -> Charts:
     return Charts(charts)
 
 
-def group_sections(answers: Answers, seconds: Callable[[str], float] | None) -> list[Section]:
+def group_sections(
+    answers: Answers, seconds: Callable[[str], float] | None, *, unit: str = "utterances"
+) -> list[Section]:
     """Return the scores by speaker and by length of the main task.
 
     Args:
         answers: Answers to the split.
         seconds: Returns the duration of an utterance in s; None if it is unknown.
+        unit: What has an answer, where that is not a step.
     """
+    unit = "steps" if answers.is_over_time else unit
     tasks: list[ClassAnswers | ValueAnswers] = [*answers.classes[:1], *answers.values]
-    by_speaker = [table for task in tasks if (table := _by_speaker(task, answers.is_over_time))]
+    by_speaker = [table for task in tasks if (table := _by_speaker(task, unit))]
     by_length = [
         table
         for task in tasks
-        if seconds and not answers.is_over_time and (table := _by_length(task, seconds))
+        if seconds and not answers.is_over_time and (table := _by_length(task, seconds, unit))
     ]
     return [Section("By speaker", by_speaker), Section("By length", by_length)]
 
@@ -146,7 +174,7 @@ def _name(task: ClassAnswers | ValueAnswers) -> str:
     return f" of {name}" if name else ""
 
 
-def _by_speaker(task: ClassAnswers | ValueAnswers, is_over_time: bool) -> Table | None:
+def _by_speaker(task: ClassAnswers | ValueAnswers, unit: str) -> Table | None:
     """Return the scores of each speaker, the lowest first; None for fewer than two, or unknown ones."""
     if None in task.speakers or len({*task.speakers}) < 2:
         return None
@@ -157,11 +185,11 @@ def _by_speaker(task: ClassAnswers | ValueAnswers, is_over_time: bool) -> Table 
     rows = [[name, *_cells(scores), f"{len(places):,}"] for scores, name, places in scored[:MOST_ROWS]]
     more = len(scored) - MOST_ROWS
     rest = f"; {more} speakers with higher scores are left out" if more > 0 else ""
-    head = ["speaker", *scored[0][0], "steps" if is_over_time else "utterances"]
+    head = ["speaker", *scored[0][0], unit]
     return Table(f"Scores{_name(task)} by speaker, the lowest first{rest}", head, rows)
 
 
-def _by_length(task: ClassAnswers | ValueAnswers, seconds: Callable[[str], float]) -> Table | None:
+def _by_length(task: ClassAnswers | ValueAnswers, seconds: Callable[[str], float], unit: str) -> Table | None:
     """Return the scores of fifths of the utterances by length; None if all are equally long, or there are few."""
     lengths = np.array([seconds(name) for name in task.ids])
     edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _FIFTHS + 1)).round(3))
@@ -174,7 +202,7 @@ def _by_length(task: ClassAnswers | ValueAnswers, seconds: Callable[[str], float
         rows.append(
             [f"{edges[place]:.2f} to {edges[place + 1]:.2f} s", *_cells(task.scores(own)), f"{len(own):,}"]
         )
-    head = ["length", *task.scores(np.arange(len(lengths))), "utterances"]
+    head = ["length", *task.scores(np.arange(len(lengths))), unit]
     return Table(f"Scores{_name(task)} by length", head, rows)
 
 
@@ -183,57 +211,6 @@ def _cells(scores: Mapping[str, float]) -> list[Cell]:
     return [
         Share(f"{value:.1%}", value) if name in ("accuracy", "UAR") else f"{value:.3f}"
         for name, value in scores.items()
-    ]
-
-
-def calibration_section(
-    task: ClassAnswers | None, temperature: float | None, sentences: Sequence[str]
-) -> list[Section]:
-    """Return reliability and accuracy by coverage of the main task; none if there is no temperature.
-
-    Args:
-        task: Answers of the main task.
-        temperature: Temperature that was fitted on validation.
-        sentences: What the report says about it.
-    """
-    if task is None or temperature is None:
-        return []
-    scaled = apply_temperature(task.probabilities, temperature)
-    ticks: dict[str, Any] = {"ticks": (0, 0.25, 0.5, 0.75, 1), "form": percent}
-    reliability = Plot(
-        Axis("probability of the predicted class", 0, 1, **ticks), Axis("accuracy", 0, 1, **ticks)
-    )
-    reliability.line([(0, 0), (1, 1)], "faint", dash=True)
-    for color, probabilities in ((0, task.probabilities), (1, scaled)):
-        points = _reliability(probabilities, task.labels)
-        reliability.line(points, color)
-        reliability.points(points, color)
-    accuracies = accuracy_by_coverage(scaled, task.labels)
-    curve = thin(np.stack([np.arange(1, len(accuracies) + 1) / len(accuracies), accuracies], 1), 200)
-    coverage = Plot(
-        Axis("share of utterances that are answered", 0, 1, **ticks), Axis("accuracy", 0, 1, **ticks)
-    )
-    coverage.level(float(accuracies[-1]))
-    coverage.line([*map(tuple, curve.tolist())], 1)
-    legend = [Mark("as trained", 0), Mark("scaled", 1), Mark("calibrated", "faint", "dash")]
-    covered = [
-        Mark("the most confident answers", 1),
-        Mark(f"all answers: {accuracies[-1]:.1%}", "faint", "dash"),
-    ]
-    charts = [
-        Chart("Reliability", reliability.render("Accuracy by probability"), legend),
-        Chart("Accuracy by coverage", coverage.render("Accuracy of the most confident answers"), covered),
-    ]
-    return [Section("Calibration", [*map(Text, sentences), Charts(charts)])]
-
-
-def _reliability(probabilities: np.ndarray, labels: np.ndarray) -> list[tuple[float, float]]:
-    """Return mean confidence and accuracy of each bin that holds answers."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return [
-        (float(confidence[bins == each].mean()), float(right[bins == each].mean()))
-        for each in np.unique(bins)
     ]
 
 

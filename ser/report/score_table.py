@@ -50,9 +50,16 @@ def tabulate_fields(report: RunReport) -> list[list[str]]:
         for field in fields if len(fields) > 1 else ():
             prefix = f"{result.name}/" if result.name else ""
             values = [report.metrics.get(f"{split}/{prefix}{result.headline}_{field}") for split in splits]
-            title = f"{metric_title(prefix + result.headline)} of {field}"
-            rows[title] = ["-" if value is None else show_score(value, result.headline) for value in values]
+            rows[title_of_field(result, field)] = [
+                "-" if value is None else show_score(value, result.headline) for value in values
+            ]
     return [[title, *cells] for title, cells in rows.items()]
+
+
+def title_of_field(result: Result, field: str) -> str:
+    """Return the title of the headline metric of a label field, such as `values: CCC of arousal`."""
+    prefix = f"{result.name}/" if result.name else ""
+    return f"{metric_title(prefix + result.headline)} of {field}"
 
 
 def scored_splits(report: RunReport) -> list[str]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +214,71 @@ def over_time(run: RunFolder) -> Case:
     return Case(run, report, Material(store=make_store(ids, [50] * 5, 40), step_s=0.1), None)
 
 
-CASES: tuple[str, ...] = ("of_classes", "of_values", "over_time")
+@pytest.fixture
+def of_frames(of_classes: Case) -> Case:
+    """The run of classes, as one that answers each frame, and is scored by frames and by whole utterances."""
+    (result,) = of_classes.report.results["test"]
+    frames = replace(result, counts=100 * result.counts + 7)  # type: ignore[type-var, attr-defined]
+    whole = {f"test/file_{name}": of_classes.report.metrics[f"test/{name}"] for name in ("accuracy", "uar")}
+    metrics = {**of_classes.report.metrics, "test/accuracy": 0.421, "test/uar": 0.4, **whole}
+    report = replace(of_classes.report, results={"test": [frames]}, metrics=metrics, unit="frame")
+    return replace(of_classes, report=report)
+
+
+TASKS = {
+    "emotion": ("anger", "joy"),
+    "emotion_fine": ("hot anger", "irritation", "joy"),
+    "mood": ("arousal", "valence"),
+    "taste": ("liking",),
+}
+"""Classes, or fields of values, of each task."""
+
+
+@pytest.fixture
+def of_tasks(run: RunFolder) -> Case:
+    """A run of four tasks, two of which begin alike, with 40 recordings of 10 s by four speakers."""
+    soundfile = pytest.importorskip("soundfile")
+    generator = np.random.default_rng(0)
+    ids = [f"u{place}" for place in range(40)]
+    rows: list[dict[str, Any]] = [{"id": name, "speaker": SPEAKERS[int(name[1:]) % 4]} for name in ids]
+    answers: list[dict[str, Any]] = [{} for _ in ids]
+    results: list[Any] = []
+    metrics = {"test/loss": 1.0}
+    for task, names in TASKS.items():
+        if task.startswith("emotion"):
+            labels = generator.integers(0, len(names), 40)
+            shares = generator.dirichlet(np.ones(len(names)), 40)
+            counts = np.zeros((len(names), len(names)), dtype=int)
+            np.add.at(counts, (labels, shares.argmax(1)), 1)
+            for row, own, label, share in zip(rows, answers, labels, shares, strict=True):
+                row[f"label_{task}"] = names[label]
+                own[f"prediction_{task}"] = names[int(share.argmax())]
+                own |= {f"p_{task}_{name}": float(each) for name, each in zip(names, share, strict=True)}
+            results.append(Confusion(counts, names, name=task))
+            metrics[f"test/{task}/accuracy"] = float(counts.trace() / 40)
+            continue
+        truth = generator.uniform(-1, 1, (40, len(names)))
+        predicted = truth + generator.normal(0, 0.3, truth.shape)
+        predicted[5] += 3  # the largest error of each field
+        for place, name in enumerate(names):
+            for row, own, label, value in zip(
+                rows, answers, truth[:, place], predicted[:, place], strict=True
+            ):
+                row[f"label_{name}"], own[f"prediction_{name}"] = float(label), float(value)
+            metrics[f"test/{task}/ccc_{name}"] = 0.7
+        results.append(Scatter(truth, predicted, names, name=task))
+        metrics[f"test/{task}/ccc"] = 0.7
+    write_predictions(run.path, "test", [row | own for row, own in zip(rows, answers, strict=True)])
+    wave = run.path / "noise.wav"
+    soundfile.write(wave, 0.1 * generator.normal(size=160_000), 16_000)
+    recordings = {name: Utterance(name, wave) for name in ids}
+    report = make_report(run, {"test": results}, metrics, has_classes=False, monitor="validation/loss")
+    plane = project(ids, torch.from_numpy(generator.normal(size=(40, 8))), total=40)
+    material = Material(store=make_store(ids, [1000] * 40, 26), step_s=0.01, recordings=recordings)
+    return Case(run, report, material, plane)
+
+
+CASES: tuple[str, ...] = ("of_classes", "of_values", "over_time", "of_frames", "of_tasks")
 
 
 @pytest.fixture

@@ -12,9 +12,12 @@ import pytest
 
 from ser.config.paths import literal_path
 from ser.data.manifest import Utterance
+from ser.html_report.answers import sort_answers
 from ser.html_report.run_page import write_run_page
 from ser.html_report.scores import confusion
-from tests.html_report.conftest import CASES, CLASSES, EVIL, Case
+from ser.html_report.wrong_answers import share_clips
+from ser.runs.predictions_file import write_predictions
+from tests.html_report.conftest import CASES, CLASSES, EVIL, TASKS, Case
 
 MOST_BYTES = 5_000_000
 
@@ -74,6 +77,11 @@ class Reader(HTMLParser):
         return [[" ".join(cell.text.split()) for cell in cells if row in cell.parents] for row in rows]
 
 
+def read_rows(case: Case) -> list[dict[str, str]]:
+    text = (case.run.path / "predictions_test.csv").read_text()
+    return [*csv.DictReader(io.StringIO(text))]
+
+
 def write(case: Case) -> Path:
     return write_run_page(case.run, case.report, case.material, case.plane)
 
@@ -131,6 +139,56 @@ def test_the_headline_has_the_interval_and_the_floor(of_classes: Case) -> None:
     assert value.text == f"{of_classes.report.metrics['test/accuracy']:.1%}"
     assert "95%: " in note.text
     assert note.text.endswith("majority floor 30.0%")
+
+
+def test_intervals_of_whole_utterances_are_not_those_of_frames(of_frames: Case) -> None:
+    page = read(of_frames)
+    (expected,) = sort_answers(read_rows(of_frames)).classes
+    low, high = expected.intervals()["accuracy"]
+    (name,) = page.all("dt")
+    value, note = page.all("dd")
+    assert (name.text, value.text) == ("test accuracy of frames", "42.1%")
+    whole = of_frames.report.metrics["test/file_accuracy"]
+    ends = f"95%: {low:.1%} to {high:.1%}"
+    assert note.text == f"majority floor 30.0%; accuracy of whole utterances {whole:.1%}; {ends}"
+    rows = {row[0]: row[2] for row in page.table("Scores of each split")}
+    assert rows["accuracy of whole utterances"] == f"{low:.1%} to {high:.1%}"
+    assert (rows["accuracy"], rows["UAR"]) == ("", "")
+    assert rows["UAR of whole utterances"]
+    assert page.table("Scores by speaker")[0] == ["speaker", "accuracy", "UAR", "whole utterances"]
+    assert page.section("Classes of test, in frames")
+
+
+def test_whole_utterances_without_an_answer_leave_no_interval(of_frames: Case) -> None:
+    rows = read_rows(of_frames)
+    rows[0] = {key: "" if key.startswith("p") else value for key, value in rows[0].items()}
+    write_predictions(of_frames.run.path, "test", rows)
+    page = read(of_frames)
+    assert "95%" not in page.all("dd")[1].text
+    text = "".join(node.text for node in page.section("Scores"))
+    assert "of which 1 have no answer and count as wrong" in text
+
+
+def test_each_task_has_its_own_classes_and_intervals(of_tasks: Case) -> None:
+    page = read(of_tasks)
+    answers = sort_answers(read_rows(of_tasks))
+    assert {each.task: each.classes for each in answers.classes} == {
+        name: [*TASKS[name]] for name in ("emotion", "emotion_fine")
+    }
+    rows = {row[0]: row[2] for row in page.table("Scores of each split")}
+    for task in answers.classes:
+        everything = np.arange(len(task.ids))
+        assert task.scores(everything)["accuracy"] == of_tasks.report.metrics[f"test/{task.task}/accuracy"]
+        low, high = task.intervals()["accuracy"]
+        assert rows[f"{task.task}: accuracy"] == f"{low:.1%} to {high:.1%}"
+    ends = {each.field: each.interval() for each in answers.values}
+    titles = {"arousal": "mood: CCC of arousal", "valence": "mood: CCC of valence", "liking": "taste: CCC"}
+    for name, title in titles.items():
+        interval = ends[name]
+        assert interval is not None
+        assert rows[title] == f"{interval.low:.3f} to {interval.high:.3f}"
+    headlines = dict(zip([node.text for node in page.all("dt")], page.all("dd")[1::2], strict=True))
+    assert headlines["test taste CCC"].text.startswith(f"95%: {rows['taste: CCC']}")
 
 
 def test_the_table_of_speakers_agrees_with_the_predictions(of_classes: Case) -> None:
@@ -232,7 +290,32 @@ def test_values_show_errors_of_each_field_and_points(of_values: Case) -> None:
     labelled = page.table("Scores of each field of test")
     assert [row[-1] for row in labelled] == ["labelled", "40", "39"]
     assert page.all("audio") == []  # there are features alone
-    assert len(page.all("article")) == 24
+    assert len(page.all("article")) == 12
+
+
+def test_all_tasks_share_twelve_utterances_and_each_is_held_once(of_tasks: Case) -> None:
+    page = read(of_tasks)
+    clips = page.all("article")
+    assert len(clips) == 12
+    names = [clip.text.strip().splitlines()[-1].partition(",")[0] for clip in clips]
+    sounds = page.all("audio")
+    assert len(sounds) == len(page.all("img")) == len({*names}) < 12
+    again = [clip.text for clip in clips if "It is also shown above, in: The " in clip.text]
+    assert len(again) == 12 - len(sounds)
+
+
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        ([60], [12]),
+        ([5, 40, 40], [4, 4, 4]),
+        ([1, 40, 0], [1, 11, 0]),
+        ([2] * 14, [1] * 12 + [0] * 2),
+        ([], []),
+    ],
+)
+def test_sections_share_the_utterances_of_a_page(available: list[int], expected: list[int]) -> None:
+    assert share_clips(available) == expected
 
 
 def test_values_over_time_show_the_best_and_the_worst_recording(over_time: Case) -> None:
