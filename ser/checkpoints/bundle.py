@@ -1,4 +1,4 @@
-"""Read a bundle that `ser export` wrote: model.safetensors and config.json, with the SHA-256 of every file."""
+"""Read a bundle that `ser export` wrote: model.safetensors and config.json, checked by SHA256SUMS."""
 
 import hashlib
 import json
@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ser.errors import CheckpointError
-from ser.files import read_text
+from ser.files import read_text, write_atomic
 
-FORMAT = 1
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FORMAT = 2
+CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 _TENSOR = "__tensor__"
 _AGAIN = "Export it again with `ser export`, or copy the whole folder again."
 
@@ -25,7 +25,7 @@ def is_bundle(path: Path) -> bool:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read config.json of a bundle, and check all files that it lists.
+    """Read config.json of a bundle, and check all files that SHA256SUMS lists.
 
     Raises:
         CheckpointError: The folder is no bundle; or a file is missing, or has changed since it was written.
@@ -33,7 +33,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         config = json.loads(read_text(path))
-        found, files = config["ser_bundle"], dict(config["files"])
+        found = config["ser_bundle"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: is not of an exported model ({error}). Give a folder that `ser export` wrote, with format=onnx."
@@ -42,16 +42,38 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path}: has format {found!r}, this version of ser reads {FORMAT}. Export the run again."
         )
-    if WEIGHTS not in files:
-        raise CheckpointError(f"{path}: lists no SHA-256 of {WEIGHTS}, which is then not checked. {_AGAIN}")
+    _check_files(folder)
+    return dict(config)
+
+
+def _check_files(folder: Path) -> None:
+    """Compare the files of a bundle with their SHA-256.
+
+    Raises:
+        CheckpointError: One is missing, has changed, or is not listed.
+    """
+    sums = folder / SUMS
+    lines = read_text(sums).splitlines() if sums.is_file() else []
+    files = {name: expected for expected, _, name in (line.partition("  ") for line in lines)}
+    for name in (CONFIG, WEIGHTS):
+        if name not in files:
+            raise CheckpointError(
+                f"{sums}: is missing, or has no SHA-256 of {name}, which is then not checked. {_AGAIN}"
+            )
     for name, expected in files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: is missing. {_AGAIN}")
-        if digest(folder / name) != expected:
+        if _digest(folder / name) != expected:
             raise CheckpointError(
                 f"{folder / name}: has changed since the export, as its SHA-256 is another. {_AGAIN}"
             )
-    return dict(config)
+
+
+def write_sums(folder: Path) -> None:
+    """Write the SHA-256 of every file of a folder to SHA256SUMS, in the layout of the program sha256sum."""
+    paths = sorted(path for path in folder.iterdir() if path.name != SUMS)
+    lines = [f"{_digest(path)}  {path.name}\n" for path in paths]
+    write_atomic(folder / SUMS, "".join(lines))
 
 
 def read_bundle(folder: Path) -> dict[str, Any]:
@@ -101,7 +123,7 @@ def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     return value
 
 
-def digest(path: Path) -> str:
+def _digest(path: Path) -> str:
     """Compute the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ser.checkpoints import checkpoint
-from ser.checkpoints.bundle import CONFIG, FORMAT, WEIGHTS, digest, is_bundle, without_tensors
+from ser.checkpoints.bundle import CONFIG, FORMAT, SUMS, WEIGHTS, is_bundle, without_tensors, write_sums
 from ser.checkpoints.checkpoint import Trained
 from ser.config.instantiate import build
 from ser.errors import ConfigError, SerError, first_line, setting
@@ -49,7 +49,7 @@ MODEL, INT8, FEATURES, PREDICT, CARD = (
     *("model.onnx", "model_int8.onnx", "features.onnx"),
     *("predict.py", "README.md"),
 )
-FILES = (CONFIG, WEIGHTS, MODEL, INT8, FEATURES, STEP, META, PREDICT, CARD, UTTERANCES)
+FILES = (CONFIG, WEIGHTS, MODEL, INT8, FEATURES, STEP, META, PREDICT, CARD, UTTERANCES, SUMS)
 
 
 @dataclass(frozen=True)
@@ -110,11 +110,14 @@ def write_bundle(
         if (utterances := run_of(source).path / UTTERANCES).is_file():
             shutil.copy(utterances, folder / UTTERANCES)
         shutil.copy(Path(__file__).with_name("standalone.py"), folder / PREDICT)
-        config["files"] = {path.name: digest(path) for path in sorted(folder.iterdir())}
-        sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-        write_atomic(folder / CARD, model_card(config, facts, sizes))
-        write_atomic(folder / CONFIG, json.dumps(config, indent=1) + "\n")
-    return Bundle(sizes, onnx, remarks)
+        write_atomic(folder / CONFIG, json.dumps(config, indent=1, allow_nan=False) + "\n")
+        write_sums(folder)  # before the card, which may be edited
+        write_atomic(folder / CARD, model_card(config, facts, _sizes(folder)))
+        return Bundle(_sizes(folder), onnx, remarks)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
 
 
 def choose_input(trained: Trained, facts: RunFacts) -> Input:
@@ -169,14 +172,15 @@ def _write_graphs(folder: Path, trained: Trained, takes: Input, *, with_int8: bo
     extractor = build(trained.features, slot="features")
     has_features = takes == "frames" and _reads_recordings(trained) and _save_features(folder, trained)
     shape = [] if takes == "waveform" else [trained.feature_dim]
+    samples = f"samples [N] of one channel at {extractor.sample_rate} Hz, {extractor.min_samples} or more"
+    frames = f"frames [T, {trained.feature_dim}] of features"
+    taken = {"waveform": samples, "frames": f"{frames}, or {samples}" if has_features else frames}
     facts: dict[str, Any] = {
         "model": MODEL,
         **({"features": FEATURES} if has_features else {}),
         "inputs": {"model": takes, **({"features": "waveform"} if has_features else {})},
         "shape": shape,
-        "takes": f"samples [N] of one channel at {extractor.sample_rate} Hz"
-        if takes == "waveform"
-        else f"frames [T, {trained.feature_dim}] of features",
+        "takes": taken[takes],
         "min_samples": extractor.min_samples,
         "reads_recordings": takes == "waveform" or has_features,
         "largest_difference": found,
@@ -243,7 +247,7 @@ def _describe(
     return {
         "ser_bundle": FORMAT,
         "name": str(facts.config.get("experiment_name") or "speech") + "-" + _option(content["ser"]["model"]),
-        "labels": list(map(str, trained.target.class_names)),
+        "labels": class_answers(trained.target),
         "answers": answer_names(trained.target),
         "sample_rate": extractor.sample_rate,
         "onnx": dict(onnx),
@@ -257,6 +261,17 @@ def _describe(
 
 def _option(model: Mapping[str, Any]) -> str:
     return str(model["_target_"]).rpartition(".")[2].removesuffix("Encoder").lower()
+
+
+def class_answers(target: Target) -> dict[str, dict[str, str]]:
+    """Return the class of each answer that is a probability, by label: `label`, or the name of each task."""
+    names = iter(answer_names(target))
+    found = {}
+    for label, part in getattr(target, "targets", {"label": target}).items():
+        own = [next(names) for _ in answer_names(part)]
+        if len(part.class_names) == len(own):
+            found[label] = dict(zip(own, part.class_names, strict=True))
+    return found
 
 
 def answer_names(target: Target) -> list[str]:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -44,8 +44,20 @@ def model_card(config: Mapping[str, Any], facts: RunFacts, sizes: Mapping[str, i
 
 
 def _answers(config: Mapping[str, Any]) -> str:
-    names = ", ".join(f"`{name}`" for name in config["answers"])
-    return f"with the probabilities of {names}" if config["labels"] else f"with the values {names}"
+    """Return what is answered: probabilities of classes, of several tasks by their names, and values."""
+    parts = []
+    rest = [*config["answers"]]
+    for label, classes in config["labels"].items():
+        of_task = "" if label == "label" else f"`{label}`: "
+        parts.append(f"the probabilities of {of_task}{_list(classes.values())}")
+        rest = [name for name in rest if name not in classes]
+    if rest:
+        parts.append(f"the values {_list(rest)}")
+    return "with " + "; ".join(parts)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _metadata(config: Mapping[str, Any], facts: RunFacts) -> str:

@@ -8,52 +8,53 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-HERE = Path(__file__).parent
-CONFIG = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
-ONNX = CONFIG["onnx"]
+
+def load(name):
+    """Return the content of a file beside this one, if SHA256SUMS lists its digest."""
+    path, sums = (Path(__file__).with_name(each) for each in (name, "SHA256SUMS"))
+    content, listed = (each.read_bytes() if each.is_file() else b"" for each in (path, sums))
+    if f"{hashlib.sha256(content).hexdigest()}  {name}".encode() not in listed.splitlines():
+        sys.exit(f"{path}: is missing or damaged, or SHA256SUMS is. Copy the whole folder again.")
+    return content
 
 
 def read(path):
-    """Yield the name and the samples [N], or from JSON the frames [T, F], of each recording of a file."""
+    """Return the name and the samples [N], or from JSON the frames [T, F], of each recording of a file."""
     try:
         if path.suffix == ".json":
             found = json.loads(path.read_text(encoding="utf-8"))
             found = found.items() if isinstance(found, dict) else ((each["id"], each) for each in found)
-            yield from ((name, np.array(record["features"], np.float32)) for name, record in found)
-            return
+            return [(name, np.array(own["features"], np.float32, ndmin=1)) for name, own in found]
         import soundfile
 
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except Exception as error:
-        sys.exit(f"{path}: cannot be read ({type(error).__name__}: {error}). Give a recording.")
+        fix = "Run: pip install soundfile" if isinstance(error, ImportError) else "Give a .wav or .json file."
+        sys.exit(f"{path}: cannot be read ({type(error).__name__}: {error}). {fix}")
     samples, wanted = samples.mean(1), CONFIG["sample_rate"]
     if rate != wanted:  # cut the spectrum, which fades over the last 5% below half the lower rate
         down, up = (int(each // np.gcd(rate, wanted)) for each in (rate, wanted))
         size = -(-(len(samples) + 1000) // down)  # zeros at the end, as a spectrum is that of a loop
-        spectrum = np.fft.rfft(samples, size * down)[: size * min(up, down) // 2 + 1]
-        spectrum *= np.clip(20 * (1 - np.linspace(0, 1, len(spectrum))), 0, 1) * up / down
-        samples = np.fft.irfft(spectrum, size * up)[: -(-len(samples) * up // down)].astype(np.float32)
-    yield path.name, samples
+        fade = np.clip(np.linspace(20, 0, size * min(up, down) // 2 + 1), 0, 1) * up / down
+        spectrum = np.fft.rfft(samples, size * down)[: len(fade)] * fade
+        samples = np.fft.irfft(spectrum, size * up)[: -(-len(samples) * up // down)]
+    return [(path.name, samples)]
 
 
-def run(name, values):
-    """Run a graph on one recording."""
-    inputs = {ONNX["inputs"][name]: values[None], "lengths": np.array([len(values)])}
-    return SESSIONS[name].run(None, inputs)[0][0]
-
-
-if not sys.argv[1:]:
-    sys.exit(print("usage: python predict.py FILE...", file=sys.stderr) or 2)
-for file in (ONNX[key] for key in ONNX["inputs"]):
-    if hashlib.sha256((HERE / file).read_bytes()).hexdigest() != CONFIG["files"][file]:
-        sys.exit(f"{HERE / file}: has changed since the export. Copy the whole folder again.")
-SESSIONS = {key: onnxruntime.InferenceSession(HERE / ONNX[key]) for key in ONNX["inputs"]}
-for name, values in (recording for file in sys.argv[1:] for recording in read(Path(file))):
-    if values.ndim == 1 and len(values) < ONNX["min_samples"]:
-        sys.exit(f"{name}: has {len(values)} samples, needs {ONNX['min_samples']}. Leave it out.")
-    values = run("features", values) if values.ndim == 1 and "features" in SESSIONS else values
-    if values.shape[1:] != tuple(ONNX["shape"]):
-        sys.exit(f"{name}: has the shape {[*values.shape]}, expected {ONNX['takes']}. Use another model.")
-    row = [None if np.isnan(value) else value for value in run("model", values).tolist()]
-    label = CONFIG["labels"][row.index(max(row))] if CONFIG["labels"] and None not in row else None
-    print(json.dumps({"id": name, "label": label, "answers": dict(zip(CONFIG["answers"], row, strict=True))}))
+FILES = sys.argv[1:] or sys.exit(print("usage: python predict.py FILE...", file=sys.stderr) or 2)
+CONFIG = json.loads(load("config.json"))
+ONNX, LABELS = CONFIG["onnx"], CONFIG["labels"]
+SESSIONS = {graph: onnxruntime.InferenceSession(load(ONNX[graph])) for graph in ONNX["inputs"]}
+for name, values in (recording for file in FILES for recording in read(Path(file))):
+    is_audio = ONNX["reads_recordings"] and len(values) >= ONNX["min_samples"]
+    if not (is_audio if values.ndim == 1 else [*values.shape[1:]] == ONNX["shape"]):
+        sys.exit(f"{name}: has the shape {[*values.shape]}, expected {ONNX['takes']}. Leave it out.")
+    if not np.isfinite(values).all():
+        sys.exit(f"{name}: has values that are not finite. Leave it out.")
+    for graph in ("features", "model") if values.ndim == 1 and "features" in SESSIONS else ("model",):
+        inputs = {ONNX["inputs"][graph]: np.float32(values[None]), "lengths": np.array([len(values)])}
+        values = SESSIONS[graph].run(None, inputs)[0][0]
+    row = [None if np.isnan(value) else value for value in values.tolist()]
+    answers = dict(zip(CONFIG["answers"], row, strict=True))
+    labels = {key: None if None in row else own[max(own, key=answers.get)] for key, own in LABELS.items()}
+    print(json.dumps({"id": name, **labels, "answers": answers}))

@@ -1,6 +1,7 @@
 """Exported folders: they answer as the run does, without torch and with it, and say where they come from."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ from safetensors.torch import save_file
 
 import ser
 from ser.checkpoints import checkpoint
-from ser.checkpoints.bundle import digest, is_bundle
+from ser.checkpoints.bundle import SUMS, is_bundle, write_sums
 from ser.errors import CheckpointError, ConfigError
 from ser.evaluation.trained_on import read_trained_on
 from ser.export import bundle
-from ser.export.bundle import CARD, FEATURES, INT8, MODEL, PREDICT, answer_names, write_bundle
+from ser.export.bundle import CARD, FEATURES, INT8, MODEL, PREDICT, answer_names, class_answers, write_bundle
 from ser.export.compare import (
     answers_in_onnx,
     answers_in_torch,
@@ -23,7 +24,7 @@ from ser.export.compare import (
 )
 from ser.export.onnx_export import save_int8
 from ser.export.run_facts import read_facts
-from ser.targets import Regression
+from ser.targets import Binary, Classes, MultiTask, Regression
 from tests.export.runs import SMALL, save_run, spread_answers
 from tests.models.test_padding import OF_WORDS, options
 from tests.pretrained.tiny import save
@@ -61,44 +62,41 @@ def test_a_bundle_knows_what_it_was_trained_on(written, source):
     assert other.data["root"] == own.data["root"]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", MODEL, PREDICT, "utterances.csv"])
+@pytest.mark.parametrize("name", ["model.safetensors", MODEL, PREDICT, "utterances.csv", "config.json"])
 def test_a_missing_or_changed_file_is_named(folder, name):
     content = (folder / name).read_bytes()
     (folder / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    if name == "config.json":
+        (folder / name).write_bytes(content.replace(b'"anger"', b'"other"'))
     with pytest.raises(CheckpointError, match=rf"{name}: has changed since the export"):
         ser.load(folder)
     (folder / name).unlink()
+    if name == "config.json":
+        return  # then it is the folder of a run without a checkpoint
     with pytest.raises(CheckpointError, match=rf"{name}: is missing. Export it again"):
         ser.load(folder)
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"ser_bundle": 9, "files": {}}'])
+def test_a_folder_without_its_digests_is_refused(folder):
+    (folder / SUMS).unlink()
+    with pytest.raises(CheckpointError, match=r"SHA256SUMS: is missing, or has no SHA-256 of config.json"):
+        ser.load(folder)
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"ser_bundle": 9}'])
 def test_a_damaged_config_is_named(folder, text):
     (folder / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"config.json: (is not of an exported model|has format 9)"):
         ser.load(folder)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"files": {}}, r"config\.json: lists no SHA-256 of model\.safetensors.*Export it again"),
-        (
-            {"description": {"a": {"__tensor__": ["b"]}}},
-            r"does not hold what config\.json describes.*Export it again",
-        ),
-        (
-            {"description": {"a": {"__tensor__": "b"}}},
-            r"does not hold what config\.json describes.*Export it again",
-        ),
-    ],
-)
-def test_a_config_that_does_not_fit_the_weights_is_named(change, message, tmp_path):
+@pytest.mark.parametrize("name", [["b"], "b"])
+def test_a_config_that_does_not_fit_the_weights_is_named(name, tmp_path):
     save_file({"model.weight": torch.ones(1)}, tmp_path / "model.safetensors")
-    files = {"model.safetensors": digest(tmp_path / "model.safetensors")}
-    config = {"ser_bundle": 1, "files": files, "description": {}, **change}
+    config = {"ser_bundle": 2, "description": {"a": {"__tensor__": name}}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=message):
+    write_sums(tmp_path)
+    with pytest.raises(CheckpointError, match=r"does not hold what config\.json describes.*Export it again"):
         ser.load(tmp_path)
 
 
@@ -150,12 +148,26 @@ def test_features_that_differ_from_torch_are_refused(source, tmp_path, monkeypat
 
 def test_values_have_the_names_of_their_fields():
     assert answer_names(Regression(["arousal", "valence"])) == ["arousal", "valence"]
+    assert class_answers(Regression(["arousal", "valence"])) == {}
 
 
-def test_every_file_is_listed_with_its_digest(written):
-    config = json.loads((written[0] / "config.json").read_text())
-    assert {*config["files"]} == {path.name for path in written[0].iterdir()} - {CARD, "config.json"}
-    assert config["files"][FEATURES] == digest(written[0] / FEATURES)
+def test_every_answer_that_is_a_probability_has_its_class():
+    emotion = Classes(["anger", "calm"], "emotion")
+    assert class_answers(emotion) == {"label": {"anger": "anger", "calm": "calm"}}
+    pair = {"emotion": {"target": emotion}, "values": {"target": Regression(["arousal"])}}
+    sex = {"sex": {"target": Binary(["f", "m"], "sex")}}
+    assert class_answers(MultiTask({**pair, **sex})) == {
+        "emotion": {"emotion_anger": "anger", "emotion_calm": "calm"},
+        "sex": {"sex_f": "f", "sex_m": "m"},
+    }
+
+
+def test_every_file_but_the_card_is_checked_by_sha256sum(written):
+    found = subprocess.run(["sha256sum", "-c", SUMS], cwd=written[0], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    listed = {line.removesuffix(": OK") for line in found.stdout.splitlines()}
+    assert listed == {path.name for path in written[0].iterdir()} - {CARD, SUMS}
+    assert {*written[1].sizes} == {*listed, CARD, SUMS}
 
 
 STREAMING = ("causal_cnn", "causal_transformer", "gru_stream", "gru_tiny", "lstm_stream")

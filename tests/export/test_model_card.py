@@ -107,6 +107,22 @@ def test_damaged_predictions_are_named(written, tmp_path):
         card_of(written, tmp_path, {"accuracy": 0.5}, "ser.targets.Classes")
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({"label": {"a": "anger", "b": "calm", "c": "joy"}}, "the probabilities of `anger`, `calm`, `joy`."),
+        (
+            {"emotion": {"a": "anger", "b": "calm"}},
+            "the probabilities of `emotion`: `anger`, `calm`; the values `c`.",
+        ),
+        ({}, "the values `a`, `b`, `c`."),
+    ],
+)
+def test_the_card_names_classes_and_values(labels, said, written):
+    config = json.loads((written[0] / "config.json").read_text()) | {"labels": labels, "answers": [*"abc"]}
+    assert f"A model of speech that answers with {said}" in model_card(config, RunFacts(), {})
+
+
 def test_the_card_of_a_run_without_scores_says_so(written):
     config = json.loads((written[0] / "config.json").read_text())
     assert "The run was not scored" in model_card(config, RunFacts({"data": {}}), {})
