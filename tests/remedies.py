@@ -315,7 +315,7 @@ def _refusal(word: str, override: Override, config: str) -> str | None:
         return None if key.removeprefix("hydra.") in _keys_of_hydra() else f"{word}: Hydra has no {key}"
     key = re.sub(r"^callbacks\.own\b", "callbacks.best", key)  # the tests' name of a user's callback
     key = re.sub(r"^data\.folders\.\w+$", "data.root", key)  # of a corpus of a mix
-    key = re.sub(r"^data\.settings\.\w+\.(?=\w+$)", "data.", key)
+    key = re.sub(r"^(data\.settings|test_settings)\.\w+\.(?=\w+$)", "data.", key)
     if re.fullmatch(r"data\.settings\.\w+", key):  # all of a corpus
         key, values = "data.settings", [{"NAME": value} for value in values]
     accept = settings_of(config).get(key)

@@ -16,7 +16,17 @@ from ser.errors import REPEAT_RUN, ConfigError, DataError, advise_init, setting
 from ser.runs.run_folder import RunFolder
 
 FREE = (
-    *("resume", "experiment_name", "logger", "test", "test_sets", "trust", "sweep", "report"),
+    *(
+        "resume",
+        "experiment_name",
+        "logger",
+        "test",
+        "test_sets",
+        "test_settings",
+        "trust",
+        "sweep",
+        "report",
+    ),
     "batching.num_workers",
     *("trainer.accelerator", "trainer.max_time", "trainer.profiler", "trainer.log_every_n_steps"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),

@@ -24,6 +24,7 @@ _NO_RESULT = (
         "report",
         "logger",
         "test_sets",
+        "test_settings",
         "data.cache_dir",
         "batching.num_workers",
     ),

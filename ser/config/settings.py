@@ -232,6 +232,7 @@ class Train(Settings):
     logger: Mapping[str, Spec | None] | None = None
     pretraining: Spec | None = None
     test_sets: str | list[str] = ()  # type: ignore[assignment]  # no default of a dataclass may be a list
+    test_settings: Mapping[str, Mapping[str, Any]] | None = None
     sweep: Sweep = Sweep()
     report: HtmlReport = HtmlReport()
 

@@ -1,31 +1,22 @@
-"""Further labelled corpora that a training scores at its end: `test_sets=[emodb:DIR,table.csv]`."""
+"""Read the setting `test_sets`, further labelled corpora that a training scores: `test_sets=[emodb:DIR,table.csv]`."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ser.config.corpora import corpus_options, corpus_spec
-from ser.data.label_map import read_label_map
-from ser.data.manifest import Utterance
-from ser.errors import ConfigError, DataError, SerError, did_you_mean, first_line
-from ser.evaluation.corpus import select_labelled
-from ser.evaluation.evaluate import build_reader, evaluate_corpus
-from ser.evaluation.overlap import find_shared_speakers, with_corpora
-from ser.evaluation.report import score_table
+from ser.errors import ConfigError, did_you_mean
 from ser.files import is_table
-from ser.inference.mixture import load_mixtures
-from ser.inference.predict import choose_device
-from ser.runs.predictions_file import predictions_path, write_rows
-from ser.splits.speaker_normalize import group_of
-from ser.targets.base import Target
 
 _SPLIT = {"_target_": "ser.splits.Default", "label": None}
 """Rule for splits that a reader asks for; test sets are scored whole."""
-_TAKEN = ("train", "validation", "test")
+TAKEN = ("train", "validation", "test")
+"""Names of splits, whose predictions stand in files of these names."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,79 +37,182 @@ class TestSet:
 
 
 @dataclass(frozen=True)
-class TestSetScores:
-    """Scores of test sets.
+class _Typed:
+    """An item of the setting.
 
     Args:
-        metrics: Scores by flat names, such as `test_sets/emodb/uar`.
-        table: Header and rows of the report.
-        stamps: Warnings that every report must show.
+        text: As typed.
+        name: Name of a published corpus, of one with settings, or of a folder or table.
+        option: Option of `data=`.
+        place: Folder or table, as typed.
+        own: Settings that hold for it, without its option.
     """
 
-    __test__ = False
+    text: str
+    name: str
+    option: str
+    place: str
+    own: Mapping[str, Any]
 
-    metrics: dict[str, float] = field(default_factory=dict)
-    table: Sequence[Sequence[str]] = ()
-    stamps: Sequence[str] = ()
+    @property
+    def path(self) -> Path:
+        """Return its folder or table as an absolute path."""
+        return Path(self.place).resolve()
 
 
-def read_test_sets(given: Sequence[str], data: Mapping[str, Any]) -> list[TestSet]:
+def read_test_sets(
+    given: Sequence[str],
+    data: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> list[TestSet]:
     """Read the setting `test_sets`: `NAME:DIR` with an option of `data=`, or a table.
 
-    A name with settings of its own in a mix has these. A corpus of the mix itself is left out: its test split is scored
-    by the training.
+    A name with settings of its own, also in a mix, has these. A corpus of the mix itself is left out: its test split is
+    scored by the training.
 
     Args:
         given: The setting.
         data: Config node of the training's corpus, whose label field and cache are used for tables and folders.
+        settings: Settings of single test sets, by name.
 
     Raises:
-        ConfigError: There is no such corpus, folder or table, or two have one name.
+        ConfigError: There is no such corpus, folder or table, one is given twice, or settings belong to none.
     """
-    found: dict[str, TestSet] = {}
-    options = [_split_name(text, data) for text in given]
-    times = Counter(name for name, _, _ in options)
-    for name, option, place in options:
-        own = {key: value for key, value in _own_settings(name, data).items() if key != "data"}
-        spec = {**_complete(corpus_spec(option, folder=place), option, data), **own}
-        if _is_trained_on(name, spec, data):
-            _log.info("test set %s: is in the training, which scores its test split", name)
-            continue
-        name = f"{name}_{Path(place).resolve().stem}" if times[name] > 1 else name
-        if name in found or name in _TAKEN:
-            raise ConfigError(f"test_sets: two corpora would be called {name!r}. Rename a folder or table.")
-        found[name] = TestSet(name, spec)
-    return [*found.values()]
+    of_mix = data.get("settings") or {}
+    typed = [_read_typed(text, {**of_mix, **settings}) for text in given]
+    _refuse_repeated(typed)
+    folders = data.get("folders") or {}
+    kept = [each.name in folders and Path(str(folders[each.name])).resolve() == each.path for each in typed]
+    names = distinct_names([each.name for each in typed], [each.path for each in typed], kept=kept)
+    _refuse_unused(settings, {*names, *(each.name for each in typed)})
+    found = []
+    for name, each in zip(names, typed, strict=True):
+        own = {**each.own, **{key: value for key, value in settings.get(name, {}).items() if key != "data"}}
+        _refuse_unknown(name, settings, own, corpus_spec(each.option))
+        spec = {**_complete(corpus_spec(each.option, folder=each.place), each.option, data), **own}
+        if _is_trained_on(each.name, spec, data):
+            _log.info("test set %s: is in the training, which scores its test split", each.name)
+        else:
+            found.append(TestSet(name, spec))
+    return found
 
 
-def _split_name(text: str, data: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return the name of a test set, its option of `data=`, and its folder or table.
+def distinct_names(names: Sequence[str], places: Sequence[Path], *, kept: Sequence[bool]) -> list[str]:
+    """Return names of which no two are equal and none is that of a split.
+
+    Where two are, the folders in which they lie are put in front: A_test and B_test for A/test.csv and B/test.csv. A
+    published corpus or one with settings gets its own folder behind: emodb_A and emodb_B.
+
+    Args:
+        names: Names, N.
+        places: Folder or table of each, as an absolute path.
+        kept: Whether each keeps its name if that of another is equal.
+    """
+    levels = [0] * len(names)
+    while True:
+        found = [_longer_name(*each) for each in zip(names, places, range(len(names)), levels, strict=True)]
+        counts = Counter(name.casefold() for name in found)
+        again = [
+            number
+            for number, name in enumerate(found)
+            if levels[number] < _MOST_LEVELS
+            and (name.casefold() in TAKEN or (counts[name.casefold()] > 1 and not kept[number]))
+        ]
+        if not again:
+            return found
+        for number in again:
+            levels[number] += 1
+
+
+_MOST_LEVELS = 4
+
+
+def _longer_name(name: str, place: Path, number: int, level: int) -> str:
+    """Return a name with some of the folders of its place; at the last level with its number instead."""
+    if level == _MOST_LEVELS:
+        return f"{name}_{number + 1}"
+    is_own = name == own_name(place)
+    parts = [*reversed([each.name for each in place.parents if each.name]), place.stem]
+    if is_own:
+        return "_".join([*map(_plain, parts[-1 - level : -1]), name])
+    return "_".join([name, *map(_plain, parts[len(parts) - level :])])
+
+
+def own_name(place: Path) -> str:
+    """Return the name of a folder or table, in letters, digits, - and _, so that it can stand in a setting."""
+    return _plain(place.resolve().stem)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w-]+", "_", name)
+
+
+def _read_typed(text: str, settings: Mapping[str, Mapping[str, Any]]) -> _Typed:
+    """Read an item of the setting.
 
     Raises:
         ConfigError: There is no such corpus, folder or table.
     """
     name, colon, place = text.partition(":")
-    if is_table(text) and not _own_settings(name, data):
+    if is_table(text) and not settings.get(name):
         name, place = "manifest", text
     elif not colon or not place:
         raise ConfigError(
             f"test_sets: {text!r} is neither NAME:DIR nor a table. Write such as test_sets=[emodb:DIR,table.csv]"
         )
-    own = _own_settings(name, data)
-    option = str(own.get("data", name))
+    own = dict(settings.get(name) or {})
+    option = str(own.pop("data", name))
     if option not in corpus_options():
         raise ConfigError(
             f"test_sets: there is no corpus {option!r}. {did_you_mean(option, corpus_options())}"
         )
     if not Path(place).exists():
         raise ConfigError(f"test_sets: {place} is not there, seen from {Path.cwd()}. Check the path.")
-    is_named = own or corpus_spec(option).get("corpus")
-    return name if is_named else Path(place).resolve().stem, option, place
+    if not own and option == name and not corpus_spec(option).get("corpus"):
+        name = own_name(Path(place))
+        own = {key: value for key, value in (settings.get(name) or {}).items() if key != "data"}
+    return _Typed(text, name, option, place, own)
 
 
-def _own_settings(name: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the settings of a single corpus of a mix; empty if it has none."""
-    return (data.get("settings") or {}).get(name) or {}
+def _refuse_repeated(typed: Sequence[_Typed]) -> None:
+    """Refuse a folder or table that is given twice.
+
+    Raises:
+        ConfigError: One is.
+    """
+    first: dict[tuple[str, str, Path], str] = {}
+    for each in typed:
+        key = (each.name, each.option, each.path)
+        if key in first:
+            raise ConfigError(f"test_sets: {first[key]} and {each.text} are the same corpus. Leave one out.")
+        first[key] = each.text
+
+
+def _refuse_unused(settings: Mapping[str, Any], names: Collection[str]) -> None:
+    """Refuse settings of test sets that are not there.
+
+    Raises:
+        ConfigError: There are some; the message names the first.
+    """
+    for name in settings:
+        if name not in names:
+            raise ConfigError(
+                f"test_settings.{name}: test_sets names no such corpus. {did_you_mean(str(name), names)}"
+            )
+
+
+def _refuse_unknown(
+    name: str, settings: Mapping[str, Any], own: Mapping[str, Any], spec: Mapping[str, Any]
+) -> None:
+    """Refuse settings of a test set that its reader does not have.
+
+    Raises:
+        ConfigError: There are some; the message names the first.
+    """
+    for key in own:
+        if name in settings and key in settings[name] and key not in spec:
+            known = [each for each in spec if each != "_target_"]
+            raise ConfigError(f"test_settings.{name}.{key}: unknown key. {did_you_mean(key, known)}")
 
 
 def _is_trained_on(name: str, spec: Mapping[str, Any], data: Mapping[str, Any]) -> bool:
@@ -142,101 +236,3 @@ def _complete(spec: Mapping[str, Any], option: str, data: Mapping[str, Any]) -> 
     if option == "manifest" and data.get("label"):
         found["label"] = data["label"]
     return found
-
-
-def check_test_sets(
-    sets: Sequence[TestSet],
-    target: Target,
-    frontend: Mapping[str, Any],
-    data: Mapping[str, Any],
-    *,
-    head: Mapping[str, Any] = MappingProxyType({}),
-    speakers: Collection[str] = (),
-) -> list[str]:
-    """Read the names and labels of test sets before a training; return a line for each, and warnings.
-
-    Args:
-        sets: The test sets.
-        target: Target of the training, completed from its data.
-        frontend: Config node of the frontend.
-        data: Config node of the training's corpus.
-        head: Config node of the head.
-        speakers: Speakers of the training split.
-
-    Raises:
-        SerError: A test set could not be scored.
-    """
-    if sets and target.labelled_at == "frame":
-        raise ConfigError(
-            "test_sets: are scored by labels of whole utterances, and this target has labels over time. Leave it out."
-        )
-    mapping = data.get("label_map")
-    maps = [read_label_map(mapping) if isinstance(mapping, str) else mapping] if mapping else []
-    by_speaker = {"frontend": group_of(frontend) == "speaker", "head": group_of(head) == "speaker"}
-    needing = [name for name in by_speaker if by_speaker[name]]
-    lines = []
-    for each in sets:
-        manifest, line = _check(each, target, needing, maps)
-        own = with_corpora((one.speaker for one in manifest), each.data)
-        shared = find_shared_speakers(own, with_corpora(speakers, data).values())
-        lines += [line, *(f"Test set {each.name}: {warning}" for warning in shared.describe(len(own)))]
-    return lines
-
-
-def _check(
-    each: TestSet, target: Target, by_speaker: Sequence[str], maps: Sequence[Any]
-) -> tuple[Sequence[Utterance], str]:
-    """Return the utterances of a test set that have labels, where it has single recordings, and a line."""
-    reader = build_reader(each.data, target)
-    if hasattr(reader, "read_split"):
-        return (), f"Test set {each.name}: is scored at the end."
-    if not hasattr(reader, "utterances"):
-        raise ConfigError(f"test_sets: {each.name} is not a corpus of recordings. Leave it out.")
-    found = select_labelled(reader, target, maps=maps)
-    manifest = found.manifest
-    if by_speaker and any(one.speaker is None for one in manifest):
-        raise DataError(
-            f"test_sets: {each.name} has utterances of unknown speakers, and {by_speaker[0]}.normalize=speaker needs "
-            "them. Leave it out, or give a table with a column speaker."
-        )
-    missing = [one for one in manifest if not one.path.is_file()]
-    if len(missing) == len(manifest):
-        raise DataError(
-            f"test_sets: {each.name} has no recording, such as {missing[0].path}. Check the folder."
-        )
-    count, total = len(manifest) - len(missing), len(manifest) + len(found.left_out)
-    return manifest.utterances, f"Test set {each.name}: {count} of {total} utterances can be scored."
-
-
-def score_test_sets(sets: Sequence[TestSet], run_dir: Path, *, device: str = "auto") -> TestSetScores:
-    """Score the best checkpoint of a run on test sets, and write predictions_<name>.csv.
-
-    One that fails is named in a stamp, so that the run keeps its other results.
-
-    Args:
-        sets: The test sets.
-        run_dir: Folder of the run, with its checkpoint.
-        device: Device of the computation.
-    """
-    if not sets:
-        return TestSetScores()
-    metrics: dict[str, float] = {}
-    rows: list[list[str]] = []
-    stamps: list[str] = []
-    mixtures = load_mixtures([run_dir], calibrate=False)
-    for each in sets:
-        try:
-            scored = evaluate_corpus(
-                mixtures, each.data, cache_dir=str(each.data["cache_dir"]), device=choose_device(device)
-            )
-        except SerError as error:
-            stamps.append(f"test set {each.name} could not be scored: {first_line(error)}")
-            continue
-        found = scored.evaluation
-        write_rows(predictions_path(run_dir, each.name), found.rows)
-        metrics |= {f"test_sets/{each.name}/{name}": value for name, value in found.metrics.items()}
-        count, out = f"{len(found.rows):,}", f"{len(found.left_out):,}"
-        rows += [[each.name, *cells, count, out] for cells in score_table(found)[1][:2]]
-        stamps += [f"test set {each.name}: {stamp}" for stamp in scored.stamps]
-    header = ["test set", "", "score", "95%", "floor", "utterances", "left out"]
-    return TestSetScores(metrics, [header, *rows] if rows else [], stamps)

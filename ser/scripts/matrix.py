@@ -25,6 +25,7 @@ from ser.config.main import main
 from ser.config.repeats import expand_repeats
 from ser.config.settings import Train
 from ser.errors import ConfigError, did_you_mean, hydra_value, setting, shell_word
+from ser.evaluation.test_sets import TAKEN, distinct_names, own_name, read_test_sets
 from ser.files import is_table
 from ser.scripts.train import count_folds, run_training
 from ser.search.sweeper import register
@@ -39,11 +40,12 @@ _FLAGS = {"-h", "--help", "--hydra-help", "-i", "--info"}
 
 
 class Named(NamedTuple):
-    """A corpus of the matrix: its name, its option of `data=`, and its folder or table."""
+    """A corpus of the matrix: name, option of `data=`, folder or table; whether it is named by folder or table."""
 
     name: str
     option: str
     place: str
+    is_own: bool
 
 
 def summarize(sweep_dir: Path, _: Sequence[str]) -> int:
@@ -90,13 +92,35 @@ def rewrite(arguments: list[str], app: App) -> list[str]:
     further = _value_of(rest, "test_sets") or []
     further = further if isinstance(further, list) else [further]
     sets = [f"{each.name}:{each.place}" for each in corpora] + [str(each) for each in further]
+    own = [word for word in _settings_of(corpora, typed) if _key(word) not in typed]
+    _check_test_sets(sets, corpora, [*own, *rest])
     words = [
-        *(word for word in _settings_of(corpora, typed) if _key(word) not in typed),
+        *own,
         *(word for word in rest if _key(word) != "test_sets"),
         *(f"data.corpora={','.join(lists)}", f"test_sets={hydra_value(sets)}"),
     ]
     sweep = [] if is_single or {"-m", "--multirun"} & {*words} else ["-m"]
     return expand_repeats([*words, *sweep], app, count_folds)
+
+
+def _check_test_sets(sets: Sequence[str], corpora: Sequence[Named], words: Sequence[str]) -> None:
+    """Check the setting of all trainings, so that none is refused for it.
+
+    Raises:
+        ConfigError: See `read_test_sets`.
+    """
+    settings: dict[str, dict[str, dict[str, Any]]] = {"data.settings": {}, "test_settings": {}}
+    for word in words:
+        for node, found in settings.items():
+            if _key(word).startswith(f"{node}."):
+                name, _, key = _key(word).removeprefix(f"{node}.").partition(".")
+                value = _value_of([word], _key(word))
+                found.setdefault(name, {}).update({key: value} if key else value or {})
+    data = {
+        "settings": settings["data.settings"],
+        "folders": {each.name: each.place for each in corpora},
+    }
+    read_test_sets(sets, data, settings["test_settings"])
 
 
 def _is_set(leave_out: Any, corpora: int) -> bool:
@@ -179,23 +203,45 @@ def read_corpora(given: Any, root: str | None, words: Sequence[str]) -> list[Nam
         words: Other words, which may describe a name by `data.settings.NAME={data:OPTION}`.
 
     Raises:
-        ConfigError: There are fewer than two, one is unknown or not there, or two have one name.
+        ConfigError: There are fewer than two; one is unknown, not there or given twice; or a name occurs twice, or is
+            that of a split.
     """
     texts = [str(each) for each in given] if isinstance(given, list) else []
     if len(texts) < 2:
         raise ConfigError(
             "corpora: a matrix needs two or more corpora. Write such as 'corpora=[ravdess:DIR,emodb:DIR]'"
         )
-    found = [_read_corpus(text, root, words) for text in texts]
+    found = _with_distinct_names([_read_corpus(text, root, words) for text in texts])
     for each in found:
-        if [other.name for other in found].count(each.name) > 1:
+        other = f"such as OTHER:DIR, with {shell_word(f'data.settings.OTHER={{data:{each.option}}}')}"
+        if [own.name for own in found].count(each.name) > 1:
             raise ConfigError(
-                f"corpora: two are called {each.name!r}. Leave one out, or call it otherwise, such as OTHER:DIR, with "
-                f"{shell_word(f'data.settings.OTHER={{data:{each.option}}}')}"
+                f"corpora: two are called {each.name!r}. Leave one out, or call it otherwise, {other}"
             )
+        if each.name in TAKEN:
+            raise ConfigError(f"corpora: {each.name!r} is the name of a split. Call it otherwise, {other}")
         if not Path(each.place).exists():
             raise ConfigError(f"corpora: {each.place} is not there, seen from {Path.cwd()}. Check the path.")
     return found
+
+
+def _with_distinct_names(corpora: Sequence[Named]) -> list[Named]:
+    """Return corpora of which folders and tables with equal names have those of their folders in front.
+
+    Raises:
+        ConfigError: One is given twice.
+    """
+    places = [Path(each.place).resolve() for each in corpora]
+    given = [(each.option, place) for each, place in zip(corpora, places, strict=True)]
+    for each, own in zip(corpora, given, strict=True):
+        if given.count(own) > 1:
+            raise ConfigError(f"corpora: {each.place} is given twice. Leave one out.")
+    names = distinct_names(
+        [each.name for each in corpora], places, kept=[not each.is_own for each in corpora]
+    )
+    return [
+        each._replace(name=name) if each.is_own else each for each, name in zip(corpora, names, strict=True)
+    ]
 
 
 def _read_corpus(text: str, root: str | None, words: Sequence[str]) -> Named:
@@ -203,16 +249,17 @@ def _read_corpus(text: str, root: str | None, words: Sequence[str]) -> Named:
     if is_table(text):
         option, place = "manifest", text
     described = next((word for word in words if _key(word) == f"data.settings.{option}"), None)
+    is_own = False
     if described:
         name, option = option, str((_value_of([described], _key(described)) or {}).get("data", option))
     elif option in corpus_options():
-        is_published = bool(corpus_spec(option).get("corpus"))
-        name = option if is_published else Path(place or option).resolve().stem
+        is_own = not corpus_spec(option).get("corpus")
+        name = own_name(Path(place or option)) if is_own else option
     else:
         raise ConfigError(f"corpora: there is no corpus {option!r}. {did_you_mean(option, corpus_options())}")
     if not re.fullmatch(r"[\w-]+", name):
         raise ConfigError(f"corpora: {name!r} can be no name of a corpus. Rename the folder or table.")
-    return Named(name, option, str(Path(place).expanduser() if place else Path(root or ".") / name))
+    return Named(name, option, str(Path(place).expanduser() if place else Path(root or ".") / name), is_own)
 
 
 def combinations(names: Sequence[str], *, leave_out: bool) -> list[list[str]]:

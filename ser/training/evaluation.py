@@ -17,7 +17,8 @@ from ser.config.instantiate import build
 from ser.config.settings import Train, names_of
 from ser.curves import PostProcessing, fit_match
 from ser.errors import ConfigError
-from ser.evaluation.test_sets import TestSet, check_test_sets, read_test_sets, score_test_sets
+from ser.evaluation.test_set_scores import check_test_sets, score_test_sets
+from ser.evaluation.test_sets import TestSet, read_test_sets
 from ser.features.extractors import Extractor
 from ser.html_report.embeddings import Plane
 from ser.html_report.material import Material
@@ -79,7 +80,7 @@ def read_further_corpora(settings: Train) -> list[TestSet]:
     Raises:
         ConfigError: One of its corpora is not there, or a pre-training could not score it.
     """
-    sets = read_test_sets(names_of(settings.test_sets), settings.data)
+    sets = read_test_sets(names_of(settings.test_sets), settings.data, settings.test_settings or {})
     if sets and settings.pretraining is not None:
         raise ConfigError("test_sets: a pre-training has no classes to score. Leave it out.")
     return sets

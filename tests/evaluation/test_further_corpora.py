@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from ser.errors import ConfigError, DataError
-from ser.evaluation.test_sets import TestSet, check_test_sets, read_test_sets
+from ser.evaluation.test_set_scores import check_test_sets
+from ser.evaluation.test_sets import TestSet, distinct_names, read_test_sets
 from ser.targets import Classes, Quadrant, StepRegression
 
 FRONTEND = {"_target_": "ser.models.Frontend", "normalize": "global"}
@@ -28,7 +29,10 @@ def test_test_sets_are_named_by_corpus_folder_and_table(recordings: Path, tmp_pa
         (["ravdes:."], "there is no corpus 'ravdes'. Did you mean 'ravdess'?"),
         (["ravdess:gone"], "gone is not there"),
         (["gone.csv"], "gone.csv is not there"),
-        (["ravdess:.", "ravdess:../{here}"], "two corpora would be called 'ravdess_{here}'"),
+        (
+            ["ravdess:.", "ravdess:../{here}"],
+            "ravdess:. and ravdess:../{here} are the same corpus. Leave one",
+        ),
     ],
 )
 def test_test_sets_that_are_not_there_are_refused(given: list[str], message: str) -> None:
@@ -43,6 +47,71 @@ def test_two_folders_of_one_corpus_are_named_by_both(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     found = read_test_sets([f"ravdess:{tmp_path / 'A'}", f"ravdess:{tmp_path / 'B'}"], {})
     assert [each.name for each in found] == ["ravdess_A", "ravdess_B"]
+
+
+def test_tables_named_like_splits_or_like_each_other_are_named_by_their_folders(tmp_path: Path) -> None:
+    for name in ("A/test.csv", "B/test.csv", "C/Train.csv", "C/own words.csv", "test/speech/x"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch() if path.suffix else path.mkdir()
+    found = read_test_sets(
+        [
+            *(
+                f"{tmp_path}/{name}"
+                for name in ("A/test.csv", "B/test.csv", "C/Train.csv", "C/own words.csv")
+            ),
+            f"folder:{tmp_path}/test",
+        ],
+        {},
+    )
+    names = ["A_test", "B_test", "C_Train", "own_words", f"{tmp_path.name}_test"]
+    assert [each.name for each in found] == names
+
+
+def test_a_corpus_of_a_mix_keeps_its_name_beside_another_of_that_name(tmp_path: Path) -> None:
+    for name in ("A", "B"):
+        (tmp_path / name).mkdir()
+    given = [f"ravdess:{tmp_path / 'A'}", f"ravdess:{tmp_path / 'B'}"]
+    found = read_test_sets(given, {"folders": {"ravdess": str(tmp_path / "A")}})
+    assert [each.name for each in found] == ["ravdess", "ravdess_B"]
+
+
+def test_two_kinds_of_one_table_get_numbers() -> None:
+    places = [Path("/A/x.csv"), Path("/A/x.jsonl")]
+    assert distinct_names(["x", "x"], places, kept=[False, False]) == ["x_1", "x_2"]
+
+
+def test_a_test_set_has_settings_of_its_own(recordings: Path, tmp_path: Path) -> None:
+    for name in ("A/test.csv", "B/test.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    given = [f"{tmp_path}/A/test.csv", f"{tmp_path}/B/test.csv", f"mine:{recordings}"]
+    own = {
+        "test": {"label": "mood"},
+        "B_test": {"label_map": {"yes": "anger"}},
+        "mine": {"data": "folder", "speaker": "(.)"},
+    }
+    first, second, third = (each.data for each in read_test_sets(given, {"label": "emotion"}, own))
+    assert (first["label"], first["label_map"]) == ("mood", None)
+    assert (second["label"], second["label_map"]) == ("mood", {"yes": "anger"})
+    assert (third["_target_"], third["speaker"]) == ("ser.corpora.FolderCorpus", "(.)")
+    with pytest.raises(
+        ConfigError, match=r"test_settings.mines: test_sets names no such corpus. Did you mean 'mine'"
+    ):
+        read_test_sets(given[2:], {}, {"mine": own["mine"], "mines": {}})
+    with pytest.raises(ConfigError, match=r"test_settings.mine.speakr: unknown key. Did you mean 'speaker'"):
+        read_test_sets(given[2:], {}, {"mine": {"data": "folder", "speakr": "(.)"}})
+
+
+def test_the_label_map_of_a_test_set_comes_before_that_of_the_training(recordings: Path) -> None:
+    target = Classes(["bad", "good"], "emotion")
+    given, data = [f"folder:{recordings}"], {"label_map": {"ang": "bad", "hap": "good"}}
+    name = recordings.name
+    with pytest.raises(DataError, match=f"Translate them with test_settings.{name}.label_map=FILE"):
+        check_test_sets(read_test_sets(given, data), target, FRONTEND, data)
+    own = {name: {"label_map": {"anger": "ang", "happiness": "good", "sadness": None, "neutral": None}}}
+    lines = check_test_sets(read_test_sets(given, data, own), target, FRONTEND, data)
+    assert lines == [f"Test set {name}: 24 of 48 utterances can be scored."]
 
 
 def test_corpora_of_the_training_are_no_test_sets(recordings: Path, tmp_path: Path) -> None:
@@ -105,7 +174,10 @@ def test_test_sets_of_unknown_speakers_cannot_be_normalised(recordings: Path) ->
     sets = read_test_sets([f"folder:{recordings}"], {})
     with pytest.raises(DataError, match=r"of unknown speakers, and frontend.normalize=speaker needs"):
         check_test_sets(sets, EMOTIONS, {**FRONTEND, "normalize": "speaker"}, {})
-    with pytest.raises(DataError, match=r"of unknown speakers, and head.normalize=speaker needs"):
+    own = rf"Set test_settings.{recordings.name}.speaker to a pattern .* or leave it out"
+    with pytest.raises(
+        DataError, match=rf"of unknown speakers, and head.normalize=speaker needs them. {own}"
+    ):
         check_test_sets(sets, EMOTIONS, FRONTEND, {}, head={"normalize": "speaker"})
 
 

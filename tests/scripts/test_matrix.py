@@ -20,8 +20,10 @@ APP = App(REPOSITORY / "conf", "train", schema=Train)
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name in ("ravdess", "emodb", "mine"):
+    for name in ("ravdess", "emodb", "mine", "emovo", "A", "B"):
         (tmp_path / name).mkdir()
+    for name in ("A/test.csv", "B/test.csv", "A/own.csv"):
+        (tmp_path / name).touch()
     (tmp_path / "own.csv").touch()
     return tmp_path
 
@@ -58,6 +60,13 @@ def test_own_folders_and_tables_get_names_and_readers() -> None:
 
 
 @pytest.mark.usefixtures("root")
+def test_tables_named_like_splits_or_like_each_other_get_the_names_of_their_folders() -> None:
+    words = expanded("corpora=[A/test.csv,B/test.csv,own.csv]", "test_sets=[A/own.csv]")
+    assert "data.corpora=[A_test],[B_test],[own],[A_test,B_test,own]" in words
+    assert {"data.settings.B_test={data:manifest}", "data.folders.B_test=B/test.csv"} <= {*words}
+
+
+@pytest.mark.usefixtures("root")
 def test_seeds_and_further_test_sets_are_added() -> None:
     words = expanded("corpora=[ravdess:ravdess,emodb:emodb]", "seeds=2", "test_sets=[own.csv]")
     assert 'test_sets=["ravdess:ravdess","emodb:emodb",own.csv]' in words
@@ -90,6 +99,17 @@ def test_a_job_of_the_sweep_keeps_its_arguments() -> None:
         (["corpora=[ravdes:ravdess,emodb:emodb]"], "no corpus 'ravdes'. Did you mean 'ravdess'?"),
         (["corpora=[ravdess:gone,emodb:emodb]"], "corpora: gone is not there"),
         (["corpora=[ravdess:ravdess,ravdess:emodb]"], "corpora: two are called 'ravdess'"),
+        (["corpora=[folder:mine,folder:mine]"], "corpora: mine is given twice. Leave one out."),
+        (
+            ["corpora=[test:mine,emodb:emodb]", "data.settings.test={data:folder}"],
+            "corpora: 'test' is the name of a split. Call it otherwise, such as OTHER:DIR, with ",
+        ),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "test_sets=[gone.csv]"], "gone.csv is not there"),
+        (["corpora=[ravdess:ravdess,emodb:emodb]", "test_sets=[emodb:emodb]"], "are the same corpus"),
+        (
+            ["corpora=[ravdess:ravdess,emodb:emodb]", "test_settings.x.label=y"],
+            "test_settings.x: test_sets names",
+        ),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "leave_out=true"], "a single one is left"),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "leave_out=maybe"], "is neither true nor false"),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "test_sets=[a.csv],[b.csv]"], "which a matrix cannot do"),
