@@ -2,12 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -21,13 +20,14 @@ from ser.export.compare import (
     example_recordings,
     features_difference,
     padded_batch,
+    rounding_difference,
     whole_difference,
 )
 from ser.export.model_card import model_card
 from ser.export.onnx_export import save_int8, save_whole
 from ser.export.run_facts import RunFacts, read_facts, run_of
 from ser.export.step import Step
-from ser.export.whole import SEES_ONE, Features, Input, Whole
+from ser.export.whole import SEES_ONE, Features, Input, Whole, answer_names, class_answers
 from ser.export.write import (
     MARKS,
     META,
@@ -43,7 +43,6 @@ from ser.files import write_atomic
 from ser.inference.head_statistics import refuse_groups
 from ser.runs.environment import version
 from ser.splits.utterances_file import FILE as UTTERANCES
-from ser.targets.base import Target
 
 MODEL, INT8, FEATURES, PREDICT, CARD = (
     *("model.onnx", "model_int8.onnx", "features.onnx"),
@@ -64,7 +63,7 @@ class Bundle:
 
     sizes: Mapping[str, int]
     onnx: Mapping[str, Any]
-    remarks: tuple[str, ...]
+    remarks: Sequence[str]
 
 
 def write_bundle(
@@ -103,8 +102,8 @@ def write_bundle(
     chosen = choose_input(trained, facts) if takes == "auto" else takes
     _check_input(trained, chosen)
     with written_whole(output) as folder:
-        onnx = _write_graphs(folder, trained, chosen, with_int8=quantize == "int8")
-        remarks = _write_step(folder, trained)
+        onnx, remarks = _write_graphs(folder, trained, chosen, with_int8=quantize == "int8")
+        remarks += _write_step(folder, trained)
         config = _describe(content, trained, facts, onnx, remarks)
         _write_weights(folder, content, config)
         if (utterances := run_of(source).path / UTTERANCES).is_file():
@@ -145,8 +144,10 @@ def _reads_recordings(trained: Trained) -> bool:
     return trained.words is None and bool(extractor.feature_dim == trained.feature_dim)
 
 
-def _write_graphs(folder: Path, trained: Trained, takes: Input, *, with_int8: bool) -> dict[str, Any]:
-    """Write model.onnx, features.onnx for a model of frames, model_int8.onnx; return facts about them.
+def _write_graphs(
+    folder: Path, trained: Trained, takes: Input, *, with_int8: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """Write model.onnx, features.onnx for a model of frames, model_int8.onnx; return facts, and remarks on what lacks.
 
     Raises:
         ConfigError: An operation cannot be exported, or answers differ from torch.
@@ -170,7 +171,9 @@ def _write_graphs(folder: Path, trained: Trained, takes: Input, *, with_int8: bo
             "itself, with `ser predict`."
         )
     extractor = build(trained.features, slot="features")
-    has_features = takes == "frames" and _reads_recordings(trained) and _save_features(folder, trained)
+    reason = _save_features(folder, trained) if takes == "frames" else None
+    has_features = takes == "frames" and reason is None
+    remarks = [f"There is no {FEATURES}, so the folder does not take recordings: {reason}."] * bool(reason)
     shape = [] if takes == "waveform" else [trained.feature_dim]
     samples = f"samples [N] of one channel at {extractor.sample_rate} Hz, {extractor.min_samples} or more"
     frames = f"frames [T, {trained.feature_dim}] of features"
@@ -185,25 +188,41 @@ def _write_graphs(folder: Path, trained: Trained, takes: Input, *, with_int8: bo
         "reads_recordings": takes == "waveform" or has_features,
         "largest_difference": found,
     }
-    if with_int8:
-        save_int8(folder / MODEL, folder / INT8)
-        exact, rounded = (
-            answers_in_onnx(folder / name, recordings, together=False) for name in (MODEL, INT8)
+    return facts | (_write_int8(folder, trained, recordings) if with_int8 else {}), remarks
+
+
+def _write_int8(folder: Path, trained: Trained, recordings: Sequence[Tensor]) -> dict[str, Any]:
+    """Write model_int8.onnx; return facts about it.
+
+    Raises:
+        ConfigError: It is not smaller than model.onnx.
+    """
+    save_int8(folder / MODEL, folder / INT8)
+    exact, rounded = ((folder / name).stat().st_size / 1e6 for name in (MODEL, INT8))
+    if rounded >= exact:
+        raise ConfigError(
+            f"quantize=int8: saves nothing, as {INT8} would have {rounded:.2f} MB and {MODEL} has {exact:.2f} MB: most "
+            f"weights of {type(trained.model.encoder).__name__} stay at 32 bits. Set quantize=none"
         )
-        facts |= {"model": INT8, "int8_difference": float((exact - rounded).abs().max())}
-    return facts
+    answers = [answers_in_onnx(folder / name, recordings, together=False) for name in (MODEL, INT8)]
+    return {"model": INT8, "int8_difference": rounding_difference(*answers)}
 
 
-def _save_features(folder: Path, trained: Trained) -> bool:
-    """Write features.onnx; return whether these features have a graph.
+def _save_features(folder: Path, trained: Trained) -> str | None:
+    """Write features.onnx; return why there is none otherwise.
 
     Raises:
         ConfigError: Its frames differ from those of torch.
     """
+    extractor = build(trained.features, slot="features")
+    if not _reads_recordings(trained):
+        return "the model takes other frames than its features have"
+    if extractor.silence is not None and trained.model.pooling.resolution == "frame":
+        return "its answers are those of frames of speech, and frames do not say which ones these are"
     try:
         graph = Features(trained)
     except ConfigError:
-        return False
+        return f"{type(extractor).__name__} has no form as ONNX"
     recordings = example_recordings(trained, "waveform")
     save_whole(graph, padded_batch(recordings[1:]), folder / FEATURES)
     found = features_difference(trained, folder / FEATURES, recordings)
@@ -212,17 +231,17 @@ def _save_features(folder: Path, trained: Trained) -> bool:
             f"{setting('ckpt', trained.path)}: its features are others in {FEATURES} than in torch, by {found:.1e}, "
             f"where {TOLERANCE:.0e} is allowed; nothing was written. Use the run itself, with `ser predict`."
         )
-    return True
+    return None
 
 
-def _write_step(folder: Path, trained: Trained) -> tuple[str, ...]:
+def _write_step(folder: Path, trained: Trained) -> list[str]:
     """Write step.onnx of a model that can stream; return why there is none otherwise."""
     try:
         step = Step(trained)
     except SerError as error:
-        return (f"There is no step.onnx for streams: {str(error).split('. ')[0]}.",)
+        return [f"There is no step.onnx for streams: {str(error).split('. ')[0]}."]
     write_step(folder, trained, step)
-    return ()
+    return []
 
 
 def _write_weights(folder: Path, content: Mapping[str, Any], config: dict[str, Any]) -> None:
@@ -239,7 +258,7 @@ def _describe(
     trained: Trained,
     facts: RunFacts,
     onnx: Mapping[str, Any],
-    remarks: tuple[str, ...],
+    remarks: Sequence[str],
 ) -> dict[str, Any]:
     """Return config.json without the description and the files."""
     extractor = build(trained.features, slot="features")
@@ -261,25 +280,3 @@ def _describe(
 
 def _option(model: Mapping[str, Any]) -> str:
     return str(model["_target_"]).rpartition(".")[2].removesuffix("Encoder").lower()
-
-
-def class_answers(target: Target) -> dict[str, dict[str, str]]:
-    """Return the class of each answer that is a probability, by label: `label`, or the name of each task."""
-    names = iter(answer_names(target))
-    found = {}
-    for label, part in getattr(target, "targets", {"label": target}).items():
-        own = [next(names) for _ in answer_names(part)]
-        if len(part.class_names) == len(own):
-            found[label] = dict(zip(own, part.class_names, strict=True))
-    return found
-
-
-def answer_names(target: Target) -> list[str]:
-    """Return the name of each answer: of a class, or of the column that `ser predict` writes."""
-    width = target.scores(torch.zeros(1, target.out_dim)).shape[-1]
-    if len(target.class_names) == width:
-        return [str(name) for name in target.class_names]
-    probe = torch.arange(1, width + 1) / 1024  # exact in every float
-    (columns,) = target.predictions(probe[None])
-    name_of = {value: name.removeprefix("p_") for name, value in columns.items() if isinstance(value, float)}
-    return [name_of.get(value, f"answer_{place}") for place, value in enumerate(probe.tolist())]

@@ -156,6 +156,14 @@ def whole_difference(trained: Trained, path: Path, recordings: Sequence[Tensor],
     return float((torch.stack(gaps) / scale).max())
 
 
+def rounding_difference(exact: Tensor, rounded: Tensor) -> float:
+    """Return the largest difference of two tensors of answers; an answer that is NaN counts as 0.
+
+    Where one model finds no speech in a recording, and the other does, the difference is the probability itself.
+    """
+    return float((exact.nan_to_num() - rounded.nan_to_num()).abs().max())
+
+
 def features_difference(trained: Trained, path: Path, recordings: Sequence[Tensor]) -> float:
     """Compute the largest difference of frames between onnxruntime and torch, alone and in a batch; NaN if any is NaN.
 

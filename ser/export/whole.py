@@ -3,6 +3,7 @@
 import copy
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ser.batch import Padded
@@ -13,6 +14,7 @@ from ser.errors import ConfigError, setting
 from ser.export.features_graph import FeaturesGraph, replace_extractors
 from ser.export.recurrent_graph import replace_recurrent
 from ser.inference.head_statistics import refuse_groups
+from ser.targets.base import Target
 
 Input = Literal["waveform", "frames"]
 SEES_ONE = "an exported model sees one"
@@ -119,3 +121,25 @@ def _post_processing(trained: Trained) -> PostProcessing:
             "Train with target.smoothing_s=0 target.delay_s=0"
         )
     return post
+
+
+def class_answers(target: Target) -> dict[str, dict[str, str]]:
+    """Return the class of each answer that is a probability, by label: `label`, or the name of each task."""
+    names = iter(answer_names(target))
+    found = {}
+    for label, part in getattr(target, "targets", {"label": target}).items():
+        own = [next(names) for _ in answer_names(part)]
+        if len(part.class_names) == len(own):
+            found[label] = dict(zip(own, part.class_names, strict=True))
+    return found
+
+
+def answer_names(target: Target) -> list[str]:
+    """Return the name of each answer: of a class, or of the column that `ser predict` writes."""
+    width = target.scores(torch.zeros(1, target.out_dim)).shape[-1]
+    if len(target.class_names) == width:
+        return [str(name) for name in target.class_names]
+    probe = torch.arange(1, width + 1) / 1024  # exact in every float
+    (columns,) = target.predictions(probe[None])
+    name_of = {value: name.removeprefix("p_") for name, value in columns.items() if isinstance(value, float)}
+    return [name_of.get(value, f"answer_{place}") for place, value in enumerate(probe.tolist())]

@@ -8,6 +8,7 @@ from typing import Any
 
 from ser.config.main import main
 from ser.config.settings import Export
+from ser.errors import program, shell_word
 
 
 @main("export")
@@ -44,4 +45,5 @@ def describe_bundle(output: Path, bundle: Any) -> list[str]:
             f"Answers of the weights of 8 bits differ by {bundle.onnx['int8_difference']:.1e} at most, on noise."
         )
     example = "speech.wav" if bundle.onnx["reads_recordings"] else "frames.json"
-    return [*lines, *bundle.remarks, f"Try it: python {output}/predict.py {example}"]
+    command = f"{program('python')} {shell_word(str(output / 'predict.py'))} {example}"
+    return [*lines, *bundle.remarks, f"Try it: {command}"]

@@ -1,6 +1,8 @@
 """Folders of runs with random weights, to be exported."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -9,6 +11,7 @@ import yaml
 from ser.batch import Padded
 from ser.checkpoints.checkpoint import assemble, describe, load
 from ser.config.instantiate import build
+from ser.export.bundle import PREDICT
 from ser.export.compare import Input, answers_in_torch, example_recordings
 from tests.models.test_padding import composed, unsettled
 
@@ -87,3 +90,10 @@ def with_garbage(recordings: list[torch.Tensor]) -> Padded:
     """A batch [B, N, 1] with garbage as padding."""
     values = torch.nn.utils.rnn.pad_sequence(recordings, batch_first=True, padding_value=77.0)
     return Padded(values.unsqueeze(-1), torch.tensor([len(each) for each in recordings]))
+
+
+def predict(folder: Path, *files: Path) -> subprocess.CompletedProcess:
+    """Run predict.py of an exported folder, as one who has it alone would."""
+    return subprocess.run(
+        [sys.executable, str(folder / PREDICT), *map(str, files)], capture_output=True, text=True, timeout=60
+    )

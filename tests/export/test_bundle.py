@@ -1,7 +1,10 @@
 """Exported folders: they answer as the run does, without torch and with it, and say where they come from."""
 
 import json
+import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,16 +23,25 @@ from ser.export.compare import (
     answers_in_torch,
     example_recordings,
     features_difference,
+    rounding_difference,
     whole_difference,
 )
 from ser.export.onnx_export import save_int8
 from ser.export.run_facts import read_facts
+from ser.scripts.export import describe_bundle
 from ser.targets import Binary, Classes, MultiTask, Regression
-from tests.export.runs import SMALL, save_run, spread_answers
+from tests.export.runs import SMALL, noise, predict, save_run, spread_answers
 from tests.models.test_padding import OF_WORDS, options
 from tests.pretrained.tiny import save
 
 TOLERANCE = 1e-5
+OF_RECORDINGS = (
+    "data=ravdess",
+    "data.root=DIR",
+    "target.class_names=[anger,calm,joy]",
+    "target.field=emotion",
+)
+OF_FRAMES = (*OF_RECORDINGS, "target=frame_classes", "pooling=none", "silence=mask")
 
 
 def test_features_as_a_graph_agree_with_those_of_the_run(written, source):
@@ -45,6 +57,36 @@ def test_weights_of_8_bits_are_smaller_and_answer_nearly_the_same(written, sourc
     recordings = example_recordings(checkpoint.load(source), "frames")
     one, other = (answers_in_onnx(path, recordings, together=False) for path in (exact, rounded))
     assert 0 < float((one - other).abs().max()) < 0.2
+
+
+def test_weights_of_8_bits_that_save_nothing_are_refused(of_recordings, tmp_path):
+    run, folder = of_recordings
+    shutil.copy(folder / MODEL, tmp_path / MODEL)
+    message = rf"quantize=int8: saves nothing, as {INT8} .* most weights of LSTMEncoder .* Set quantize=none"
+    with pytest.raises(ConfigError, match=message):
+        bundle._write_int8(tmp_path, checkpoint.load(run), [])
+
+
+def test_answers_that_are_missing_differ_by_their_probability():
+    nan = float("nan")
+    exact, rounded = torch.tensor([[0.25, 0.75], [nan, nan]]), torch.tensor([[0.5, 0.5], [nan, nan]])
+    assert rounding_difference(exact, rounded) == 0.25
+    rounded[0] = nan
+    assert rounding_difference(exact, rounded) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("settings", "width", "reason"),
+    [
+        (("features=step_log_mel",), None, "StepLogMel has no form as ONNX"),
+        ((), 10, "the model takes other frames than its features have"),
+        ((*OF_FRAMES, "model.time_strides=[1,1]"), None, "frames do not say which ones these are"),
+    ],
+)
+def test_a_model_of_frames_without_a_graph_of_its_features_says_why(settings, width, reason, tmp_path):
+    run = save_run(tmp_path / "run", *SMALL, *settings, feature_dim=width)
+    assert reason in str(bundle._save_features(tmp_path, checkpoint.load(run)))
+    assert not (tmp_path / FEATURES).exists()
 
 
 def test_load_reads_a_bundle_with_the_numbers_of_the_run(written, source):
@@ -162,6 +204,17 @@ def test_every_answer_that_is_a_probability_has_its_class():
     }
 
 
+def test_the_command_that_tries_a_folder_is_quoted(written, tmp_path):
+    output = tmp_path / "my model"
+    shutil.copytree(written[0], output)
+    *_, line = describe_bundle(output, written[1])
+    words = shlex.split(line.removeprefix("Try it: "))
+    assert words[-2:] == [str(output / PREDICT), "speech.wav"]
+    assert subprocess.run([sys.executable, words[-2]], capture_output=True, text=True).stderr.startswith(
+        "usage"
+    )
+
+
 def test_every_file_but_the_card_is_checked_by_sha256sum(written):
     found = subprocess.run(["sha256sum", "-c", SUMS], cwd=written[0], capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
@@ -171,14 +224,6 @@ def test_every_file_but_the_card_is_checked_by_sha256sum(written):
 
 
 STREAMING = ("causal_cnn", "causal_transformer", "gru_stream", "gru_tiny", "lstm_stream")
-
-
-OF_RECORDINGS = (
-    "data=ravdess",
-    "data.root=DIR",
-    "target.class_names=[anger,calm,joy]",
-    "target.field=emotion",
-)
 
 
 @pytest.mark.slow
@@ -205,6 +250,38 @@ def test_every_pretrained_encoder_agrees_with_torch(family: str, tmp_path: Path)
     path = save(tmp_path / "encoder", family)
     run = save_run(tmp_path / "run", *OF_RECORDINGS, "model=pretrained", f"model.path={path}")
     _check(run, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_model_of_frames_of_speech_has_weights_of_8_bits_and_no_label_of_silence(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    run = save_run(tmp_path / "run", *OF_FRAMES, "model=causal_cnn", "frontend.delta_scale=0")
+    written = write_bundle(run, tmp_path / "out", quantize="int8")
+    assert 0 < written.onnx["int8_difference"] < 0.5
+    soundfile.write(tmp_path / "silence.wav", torch.zeros(16_000).numpy(), 16_000)
+    line = json.loads(predict(tmp_path / "out", tmp_path / "silence.wav").stdout)
+    nothing = dict.fromkeys(["anger", "calm", "joy"])
+    assert line == {"id": "silence.wav", "label": None, "answers": nothing}
+
+
+@pytest.mark.slow
+def test_a_model_of_several_tasks_has_a_label_for_each(tmp_path: Path) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    names = "target.tasks.emotion.target.class_names=[anger,calm]"
+    settings = ("data=ravdess", "data.root=DIR", "data.label=emotion", "target=multi_task", names)
+    run = save_run(tmp_path / "run", *SMALL, *settings)
+    write_bundle(run, tmp_path / "out")
+    (samples,) = noise(16_000)
+    soundfile.write(tmp_path / "a.wav", samples.numpy(), 16_000, subtype="FLOAT")
+    line = json.loads(predict(tmp_path / "out", tmp_path / "a.wav").stdout)
+    expected = ser.load(run).predict(tmp_path / "a.wav")
+    assert line["emotion"] == expected.values["emotion"]
+    for field in ("arousal", "valence"):
+        assert line["answers"][field] == pytest.approx(expected.values[field], abs=TOLERANCE)
+    assert (
+        "`emotion`: `anger`, `calm`; the values `arousal`, `valence`."
+        in (tmp_path / "out" / CARD).read_text()
+    )
 
 
 def _check(run: Path, output: Path, *, streams: bool = False) -> None:

@@ -4,7 +4,6 @@ import ast
 import json
 import re
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 from unittest import mock
@@ -16,16 +15,10 @@ import torch
 import ser
 from ser.checkpoints.bundle import SUMS, write_sums
 from ser.export.bundle import FEATURES, MODEL, PREDICT
-from tests.export.runs import noise
+from tests.export.runs import noise, predict
 
 soundfile = pytest.importorskip("soundfile")
 TOLERANCE = 1e-5
-
-
-def predict(folder: Path, *files: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(folder / PREDICT), *map(str, files)], capture_output=True, text=True, timeout=60
-    )
 
 
 def write_frames(path: Path, frames: np.ndarray) -> Path:
