@@ -55,12 +55,14 @@ class Corpus:
         url: Web page from which to get it.
         licence: Licence in short.
         utterances: Number of utterances that the reader finds in a complete copy; 0 if that depends on the release.
+        every_utterance: The same with those that have values or votes but no class; 0 if all have a class.
         speakers: Number of speakers in a complete copy.
         example: Name of one file, for messages.
         grammar: Regular expression for the end of a file's path without its suffix; the match is the group `id`. Its
             groups: `emotion`, `speaker`, `text` and `group`, and any group that a format below refers to.
         emotions: Emotion of each code in the group `emotion`, in `label_line` or in a table. Where labels are in files,
-            utterances with another code, or without one, are left out and counted.
+            utterances with another code, or without one, have no class. They are left out and counted, unless a target
+            reads other labels.
         speaker: Format of the speaker's name from groups.
         id_format: Format of the id from groups.
         key_format: Format of the key from groups, by which label files name the utterance.
@@ -92,6 +94,7 @@ class Corpus:
     speaker: str = "{speaker}"
     id_format: str = "{id}"
     key_format: str = "{id}"
+    every_utterance: int = 0
     fields: tuple[str, ...] = ()
     skip: str | None = None
     label_files: str | None = None

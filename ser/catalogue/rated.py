@@ -61,6 +61,7 @@ IEMOCAP = Corpus(
     url="https://sail.usc.edu/iemocap/",
     licence="on request, signed",
     utterances=5531,  # four classes, excitement counted as happiness
+    every_utterance=10039,
     speakers=10,
     example="Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
     # README: session, wearer of the markers, dialogue, speaker, number. SERAB took the wearer for the speaker.
@@ -137,6 +138,7 @@ MSP_IMPROV = Corpus(
     url="https://www.lab-msp.com/MSP/MSP-Improv.html",
     licence="on request, signed",
     utterances=7798,  # four classes
+    every_utterance=8438,
     speakers=12,
     example="session1/S01A/P/MSP-IMPROV-S01A-F01-P-FM01.wav",
     # README: sentence and emotion of the scenario, speaker with the number of the session, kind of recording, turn

@@ -19,6 +19,9 @@ from ser.splits.assignment import SPLITS
 
 _log = logging.getLogger(__name__)
 
+CLASS = "emotion"
+"""Label field of the classes."""
+
 
 class Size(NamedTuple):
     """Size of a complete corpus."""
@@ -38,25 +41,28 @@ def find_corpus(name: str) -> Corpus:
     return CORPORA[name]
 
 
-def expected_size(name: str) -> Size:
-    """Return how many utterances and speakers `read_corpus` finds in a complete copy.
+def expected_size(name: str, label: str | None = CLASS) -> Size:
+    """Return how many utterances and speakers `read_corpus` finds in a complete copy, with the same label.
 
     Raises:
         ConfigError: There is no reader for a corpus of this name.
     """
     corpus = find_corpus(name)
-    return Size(corpus.utterances, corpus.speakers)
+    every = corpus.every_utterance or corpus.utterances
+    return Size(corpus.utterances if label == CLASS else every, corpus.speakers)
 
 
-def read_corpus(name: str, root: str | Path) -> Manifest:
-    """Read the utterances of a corpus, sorted by path; their label field is `emotion`.
+def read_corpus(name: str, root: str | Path, *, label: str | None = CLASS) -> Manifest:
+    """Read the utterances of a corpus, sorted by path; their class is the label field `emotion`.
 
     A copy may have any audio format that can be read, and any folders. It may be incomplete, which is logged, as is
-    what is left out because its labels are none of ours.
+    what is left out.
 
     Args:
         name: Name of the corpus, such as "ravdess".
         root: Folder of the copy.
+        label: Label field without which an utterance is left out; None for none, so that utterances without a class
+            stay for their values and votes.
 
     Raises:
         ConfigError: There is no reader for a corpus of this name.
@@ -65,13 +71,13 @@ def read_corpus(name: str, root: str | Path) -> Manifest:
     corpus, root = find_corpus(name), Path(root)
     files = _find_audio(corpus, root)
     rows = read_labels(corpus, root) if has_label_files(corpus) else None
-    manifest = Manifest(tuple(_utterances(corpus, root, files, rows=rows)), str(root))
+    manifest = Manifest(tuple(_utterances(corpus, root, files, rows=rows, label=label)), str(root))
     refuse_duplicates(
         manifest,
         [str(utterance.path) for utterance in manifest],
         remedy="The folder holds two copies: give the folder of one with data.root=FOLDER.",
     )
-    _report_size(corpus, manifest)
+    _report_size(corpus, manifest, expected_size(name, label))
     return manifest
 
 
@@ -92,35 +98,38 @@ def _find_audio(corpus: Corpus, root: Path) -> list[Path]:
 
 
 def _utterances(
-    corpus: Corpus, root: Path, files: list[Path], *, rows: Mapping[str, Row] | None
+    corpus: Corpus, root: Path, files: list[Path], *, rows: Mapping[str, Row] | None, label: str | None
 ) -> list[Utterance]:
     """Build utterances from the file names, in their order; `rows` has the labels by key if names lack them."""
     grammar = end_of_path(corpus.grammar)
     matches = {file: grammar.fullmatch(without_suffix(file)) for file in files}
     replaced = _replaced(corpus, matches)
-    utterances, strange = [], []
+    found, strange = [], []
     left_out: Counter[str] = Counter({"another cut replaces it": len(replaced)})
     for file, match in matches.items():
-        if match is None:
+        if match is None or (rows is None and match["emotion"] not in corpus.emotions):
             strange.append(file.relative_to(root))
         elif file not in replaced:
             row = Row(match["emotion"]) if rows is None else rows.get(_key(corpus, match), Row())
-            if why := _reason(corpus, row):
-                if rows is None:
-                    strange.append(file.relative_to(root))
-                left_out[why] += 1
-            else:
-                utterances.append(_utterance(corpus, file, match, row))
+            found.append((row, _utterance(corpus, file, match, row)))
     if strange:
         raise DataError(
             f"{root}: {len(strange)} of {len(files)} audio files are not named as in {corpus.name} "
             f"('{corpus.example}'):{first_ten(strange)}\n"
             f"Give the folder of {corpus.name} alone with data.root=FOLDER, or move these files out of it."
         )
+    if label != CLASS and not any(label in utterance.labels for _, utterance in found):
+        label = None  # a field of another name, which is refused where it is read
+    utterances = []
+    for row, utterance in found:
+        if why := _reason(row, utterance, label):
+            left_out[why] += 1
+        else:
+            utterances.append(utterance)
     if not utterances:
         raise DataError(
-            f"{root}: the label files of {corpus.name} name no emotion of ours for any of {len(files)} audio files. "
-            "Copy both from the same release."
+            f"{root}: the label files of {corpus.name} name no {label or 'label'} of ours for any of {len(files)} "
+            "audio files. Copy both from the same release."
         )
     if rows is not None:
         keys = {_key(corpus, match) for match in matches.values() if match is not None}
@@ -130,10 +139,12 @@ def _utterances(
     return utterances
 
 
-def _reason(corpus: Corpus, row: Row) -> str:
+def _reason(row: Row, utterance: Utterance, label: str | None) -> str:
     """Return why an utterance is left out; empty if it is not."""
-    if row.emotion not in corpus.emotions:
+    if CLASS not in utterance.labels and (label == CLASS or not (row.numbers or row.votes)):
         return f"emotion {row.emotion!r}" if row.emotion else "no label"
+    if label is not None and label not in utterance.labels:
+        return f"no {label}"
     return row.split if row.split is not None and row.split not in SPLITS else ""
 
 
@@ -166,7 +177,7 @@ def _utterance(corpus: Corpus, file: Path, match: re.Match[str], row: Row) -> Ut
         group=groups.get("group"),
         split=row.split,
         labels={
-            "emotion": corpus.emotions[row.emotion],
+            CLASS: corpus.emotions.get(row.emotion, ""),
             **{field: groups[field] for field in corpus.fields},
             **row.labels(corpus),
         },
@@ -184,11 +195,11 @@ def _utterance_id(corpus: Corpus, match: re.Match[str]) -> str:
     return corpus.id_format.format_map(match.groupdict()).replace("/", "_")
 
 
-def _report_size(corpus: Corpus, manifest: Manifest) -> None:
+def _report_size(corpus: Corpus, manifest: Manifest, complete: Size) -> None:
     size = Size(len(manifest), len({utterance.speaker for utterance in manifest}))
-    if corpus.utterances and size != expected_size(corpus.name):
+    if complete.utterances and size != complete:
         message = "%s: %s has %d utterances of %d speakers, a complete copy %d of %d: results do not compare."
-        _log.warning(message, manifest.source, corpus.name, *size, corpus.utterances, corpus.speakers)
+        _log.warning(message, manifest.source, corpus.name, *size, *complete)
 
 
 _LANGUAGES = {

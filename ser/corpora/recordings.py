@@ -81,6 +81,7 @@ class AudioCorpus(ABC):
         self.label = normalize_name(label)
         self.label_map = read_label_map(label_map) if isinstance(label_map, str) else label_map
         self.fields = tuple(map(normalize_name, fields or ()))
+        self.requires_label = needs_labels and requires_label(self.label, self.fields, self.label_map)
         self.declared_leaks = tuple(declared_leaks or ())
         undeclared_leaks([], self.declared_leaks)  # refuse unknown kinds before hours of reading
         self.on_error: OnError = on_error
@@ -287,9 +288,11 @@ class PublishedCorpus(AudioCorpus):
         self.root = root
 
     def utterances(self) -> Manifest:
-        """Read the utterances from the file names."""
+        """Read the utterances from the file names and label files; those without `label` only for other fields."""
         assert self.published_name is not None
-        return read_corpus(self.published_name, self.root)
+        return read_corpus(
+            self.published_name, self.root, label=self.label if self.requires_label else None
+        )
 
 
 class FolderCorpus(AudioCorpus):
@@ -342,6 +345,17 @@ def label_fields(label_map: LabelMap | None, label: str) -> tuple[str, ...]:
     """Return the label fields after the label map: those that it sets, else the one that it reads."""
     targets = [target for target in (label_map or {}).values() if isinstance(target, Mapping)]
     return tuple(map(normalize_name, targets[0])) if targets else (label,)
+
+
+def requires_label(label: str, fields: Sequence[str], label_map: LabelMap | None) -> bool:
+    """Return whether an utterance without `label` is of no use, because all that is read is or follows from it.
+
+    Args:
+        label: Label field that is predicted, or that the label map translates.
+        fields: Label fields that a target reads, of which an utterance may lack some; empty for `label` alone.
+        label_map: Its label map. One that sets other fields would mix derived values with those of raters.
+    """
+    return not fields or label_fields(label_map, label) != (label,)
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -184,7 +184,7 @@ def find_recordings(
     if corpus is not None:
         if len(paths) > 1 or not paths[0].is_dir():
             raise ConfigError(f"corpus={corpus}: needs the folder of the corpus. Give it as input=DIR.")
-        return read_corpus(corpus, paths[0])
+        return read_corpus(corpus, paths[0], label=None)
     if len(paths) == 1:
         return _find_path(paths[0], root)
     for path in paths:

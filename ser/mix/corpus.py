@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ser.config.corpora import SHARED, corpus_options
-from ser.corpora.recordings import AudioCorpus, label_fields
+from ser.corpora.recordings import AudioCorpus, label_fields, requires_label
 from ser.data.label_map import LabelCount, LabelMap, map_labels, require_fields, require_labels
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import ConfigError, DataError, did_you_mean
@@ -68,6 +68,9 @@ class MixedCorpus(AudioCorpus):
         self.labels = labels
         for reader in self.readers.values():
             reader.needs_labels = self.needs_labels
+            reader.requires_label = self.requires_label or (
+                self.needs_labels and requires_label(reader.label, self.fields, reader.label_map)
+            )
         self.sources: dict[str, Manifest] = {}
         self.split: Any = WithinCorpora(
             {name: each.split for name, each in self.readers.items()}, self.sources

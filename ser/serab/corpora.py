@@ -134,7 +134,7 @@ def _describe_missing(
 ) -> str | None:
     """Describe what is missing or superfluous in a copy; None if it is complete."""
     read_ones = manifest if utterances is not None else corpus.utterances()
-    complete = expected_size(reader)
+    complete = expected_size(reader, corpus.label)
     size = Size(len(read_ones), len({utterance.speaker for utterance in read_ones}))
     wanted = Size(complete.utterances if utterances is None else utterances, complete.speakers)
     if size == wanted:

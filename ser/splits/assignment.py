@@ -39,7 +39,7 @@ def make_assignment(
                 f"{manifest.source}: the split '{name}' is empty, but training needs it. {remedy}"
             )
     classes = class_of_each(manifest, label)
-    if absent := sorted({*classes.tolist()} - {*classes[found["train"]].tolist()}):
+    if absent := sorted({*classes.tolist()} - {*classes[found["train"]].tolist()} - {""}):  # "" is no label
         named = [f"'{name}' ({np.sum(classes == name)} in the other splits)" for name in absent[:_MOST_NAMED]]
         listed = ", ".join([*named, *[f"and {len(absent) - _MOST_NAMED} more"] * (len(absent) > _MOST_NAMED)])
         raise DataError(

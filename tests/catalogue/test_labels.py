@@ -2,13 +2,16 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ser.catalogue import CORPORA
-from ser.corpora.published import read_corpus
+from ser.corpora import PublishedCorpus
+from ser.corpora.published import expected_size, read_corpus
 from ser.data.manifest import Manifest
 from ser.errors import DataError
+from ser.mix.corpus import MixedCorpus
 from ser.splits.published import Published
 from ser.splits.rules import Default
 
@@ -135,6 +138,7 @@ def test_msp_podcast_has_values_votes_and_splits(
     assert "1 (split Test2)" in caplog.text
 
 
+EMOTIONS = {*CORPORA["msp_podcast"].emotions.values()}
 EVALUATION = """UTD-IMPROV-S01A-F01-P-FM01.avi; N; A:2.777778; V:3.222222; D:2.888889 ; N:3.100000;
 A1; Neutral; Neutral; A:3.000000; V:3.000000; D:3.000000; N:3.000000;
 A2; Happy; Happy,Excited; A:3.000000; V:3.000000; D:3.000000; N:3.000000;
@@ -166,6 +170,61 @@ def test_msp_improv_joins_its_lines_and_votes(tmp_path: Path, spelling: str) -> 
         "06M",
         {"emotion": "anger", "arousal": 4.0, "valence": 1.0, "naturalness": 3.0},
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, 3),
+        ({"fields": ["arousal", "valence"]}, 4),
+        ({"fields": ["p_happiness", "p_neutral"]}, 4),
+        ({"fields": ["emotion", "arousal"]}, 4),
+        ({"fields": ["emotion"], "label_map": dict.fromkeys(("neutral", "happiness", "contempt"), "all")}, 4),
+        ({"fields": ["arousal"], "label_map": {name: {"arousal": 1} for name in EMOTIONS}}, 3),
+        ({"needs_labels": False}, 4),
+    ],
+)
+def test_an_utterance_without_a_class_stays_where_other_labels_are_read(
+    tmp_path: Path, settings: dict[str, Any], kept: int
+) -> None:
+    votes = VOTES["new"] + "MSP-PODCAST_0001_0011.wav,WORKER1,Other,Other,5,5,4\n"
+    tree(
+        tmp_path,
+        *FILES,
+        **{"Labels__labels_consensus_dot_csv": CONSENSUS, "Labels__labels_detailed_dot_csv": votes},
+    )
+    corpus = PublishedCorpus("msp_podcast", str(tmp_path), split=Published(corpus="msp_podcast"), **settings)
+    manifest, _ = corpus.labelled()
+    assert len(manifest) == kept
+    without = [dict(u.labels) for u in manifest if "emotion" not in u.labels]
+    assert without == [{"arousal": 4.125, "valence": 4.75, "dominance": 4.0}] * (kept - 3)
+
+
+def test_a_mix_keeps_utterances_for_its_fields_but_not_beside_derived_values(tmp_path: Path) -> None:
+    tree(tmp_path, *FILES, **{"Labels__labels_consensus_dot_csv": CONSENSUS})
+
+    def size(**settings: Any) -> int:
+        reader = PublishedCorpus("msp_podcast", str(tmp_path), split=Published(corpus="msp_podcast"))
+        mixed = MixedCorpus("msp_podcast", {"msp_podcast": reader}, split=None, label="emotion", **settings)
+        return len(mixed.labelled()[0])
+
+    derived = {name: {"arousal": 1, "valence": 0} for name in EMOTIONS}
+    assert size(fields=["arousal", "valence"]) == 4
+    assert size(fields=["arousal", "valence"], label_map=derived) == 3
+    assert size(labels="all") == 3
+
+
+def test_an_unknown_label_of_a_published_corpus_names_the_nearest(tmp_path: Path) -> None:
+    tree(tmp_path, *FILES, **{"Labels__labels_consensus_dot_csv": CONSENSUS})
+    corpus = PublishedCorpus("msp_podcast", str(tmp_path), split=Default(), label="emotoin")
+    with pytest.raises(DataError, match=r"has no labels 'emotoin'\. Did you mean 'emotion'"):
+        corpus.labelled()
+
+
+@pytest.mark.parametrize(("name", "classes", "every"), [("iemocap", 5531, 10039), ("msp_improv", 7798, 8438)])
+def test_a_complete_copy_is_larger_where_no_class_is_read(name: str, classes: int, every: int) -> None:
+    assert expected_size(name).utterances == classes
+    assert expected_size(name, None).utterances == expected_size(name, "valence").utterances == every
 
 
 def test_emns_joins_its_table(tmp_path: Path) -> None:
