@@ -290,9 +290,7 @@ class PublishedCorpus(AudioCorpus):
     def utterances(self) -> Manifest:
         """Read the utterances from the file names and label files; those without `label` only for other fields."""
         assert self.published_name is not None
-        return read_corpus(
-            self.published_name, self.root, label=self.label if self.requires_label else None
-        )
+        return read_corpus(self.published_name, self.root, label=self.label if self.requires_label else None)
 
 
 class FolderCorpus(AudioCorpus):

@@ -1,5 +1,7 @@
 """Turn the columns of another toolkit into an utterance of a manifest."""
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,8 @@ from typing import Any
 from ser.data.manifest import Label, Utterance
 from ser.errors import DataError, install_command, named_line
 from ser.names import is_missing
+
+_log = logging.getLogger(__name__)
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "speaker": ("speaker", "speaker_id", "spk", "spkrid", "spk_id", "actor", "actor_id"),
@@ -31,6 +35,26 @@ SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "tes
 def split_named(name: str | None) -> str | None:
     """Return our name of a split; None for one that is none of ours."""
     return None if name is None else SPLITS.get(name.lower())
+
+
+def split_in(place: str) -> str | None:
+    """Return our name of the split that a place such as train/emo or test_mine names.
+
+    The name itself counts before its folders. One that names two, as in train_dev, tells none.
+    """
+    for name in reversed(place.split("/")):
+        if found := {split for word in re.split(r"[\-_.]", name) if (split := split_named(word))}:
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def warn_about_places(source: Path, split_of: Mapping[str, str | None]) -> None:
+    """Log the files or folders whose names tell no split, where there are several."""
+    if len(split_of) > 1 and (silent := [place for place, split in split_of.items() if split is None]):
+        _log.warning(
+            "%s: the names of %d of %d parts tell no split, such as train, dev or test: %s",
+            *(source, len(silent), len(split_of), ", ".join(silent)),
+        )
 
 
 def make_utterance(

@@ -9,7 +9,7 @@ from pathlib import Path
 from ser.data.manifest import Utterance
 from ser.errors import DataError
 from ser.files import read_text
-from ser.imports.columns import make_utterance, split_named
+from ser.imports.columns import make_utterance, split_named, warn_about_places
 
 _OTHERS = ("key", "dataset", "wav", "type", "sample_rate", "num_frame", "task", "length", "channel")
 """Fields that are no labels."""
@@ -37,12 +37,17 @@ def read_emobox(place: Path, root: Path | None, dropped: Counter[str]) -> list[U
         DataError: A line is malformed.
     """
     files = [place] if place.is_file() else sorted(file for file in place.glob("*.jsonl") if is_emobox(file))
+    warn_about_places(place, {file.stem: _split_of(file) for file in files})
     return [utterance for file in files for utterance in _read_file(file, root or Path(), dropped)]
 
 
-def _read_file(file: Path, root: Path, dropped: Counter[str]) -> Iterator[Utterance]:
+def _split_of(file: Path) -> str | None:
     named = re.search(r"_(train|valid|test)_fold_\d+$", file.stem)
-    split = split_named(named[1]) if named else None
+    return split_named(named[1]) if named else None
+
+
+def _read_file(file: Path, root: Path, dropped: Counter[str]) -> Iterator[Utterance]:
+    split = _split_of(file)
     for number, line in enumerate(read_text(file).splitlines(), start=1):
         if not line.strip():
             continue

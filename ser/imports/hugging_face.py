@@ -7,7 +7,6 @@ cache once.
 import hashlib
 import json
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,13 @@ from typing import Any
 from ser.data.manifest import Utterance
 from ser.errors import DataError
 from ser.files import write_atomic
-from ser.imports.columns import import_pyarrow, make_utterance, refuse_damaged_table, split_named
+from ser.imports.columns import (
+    import_pyarrow,
+    make_utterance,
+    refuse_damaged_table,
+    split_in,
+    warn_about_places,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -43,9 +48,11 @@ def read_hugging_face(folder: Path, root: Path | None, cache: Path, dropped: Cou
     """
     base = folder if folder.is_dir() else folder.parent
     unlabelled: Counter[str] = Counter()
+    tables = find_tables(folder)
+    warn_about_places(folder, {place: split_in(place) for place in (_place(file, base) for file in tables)})
     found = [
         utterance
-        for file in find_tables(folder)
+        for file in tables
         for utterance in _read_file(file, base, root or base, cache, dropped=dropped, unlabelled=unlabelled)
     ]
     for column, count in unlabelled.items():
@@ -66,8 +73,8 @@ def _read_file(
             schema, batches = reader.schema, iter(reader)
     features = _features(schema.metadata or {})
     audio = _audio_column(file, schema, features)
-    place = file.relative_to(folder).with_suffix("").as_posix()
-    split = _split(place)
+    place = _place(file, folder)
+    split = split_in(place)
     own = cache / "imports" / _fingerprint(file)
     for number, row in enumerate(_rows(file, batches)):
         sound = row.pop(audio)
@@ -78,6 +85,10 @@ def _read_file(
         )
         name = str(columns.pop("id", None) or name)
         yield make_utterance(name, path, columns, dropped=dropped, split=split)
+
+
+def _place(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
 
 
 def _rows(file: Path, batches: Iterator[Any]) -> Iterator[dict[str, Any]]:
@@ -136,13 +147,6 @@ def _named(feature: Any, value: Any) -> Any:
     if not names or not isinstance(value, int) or value >= len(names):
         return value
     return None if value < 0 else names[value]
-
-
-def _split(place: str) -> str | None:
-    for word in re.split(r"[/\-_.]", place):
-        if found := split_named(word):
-            return found
-    return None
 
 
 def _fingerprint(file: Path) -> str:

@@ -51,7 +51,7 @@ def sounds_equal(manifest: Manifest) -> bool:
 @pytest.mark.parametrize("storage", ["csv", "parquet"])
 def test_a_database_of_audformat_is_joined_from_its_tables(audio: Path, storage: str) -> None:
     audformat = pytest.importorskip("audformat")
-    db = audformat.Database("mine")
+    db = audformat.Database("mine", languages=["de"])
     db.schemes["emotion"] = audformat.Scheme(labels=["anger", "joy"])
     db.schemes["speaker"] = audformat.Scheme(labels={"s1": {"gender": "female"}, "s2": {"gender": "male"}})
     db.schemes["arousal"] = audformat.Scheme("float")
@@ -79,6 +79,39 @@ def test_a_database_of_audformat_is_joined_from_its_tables(audio: Path, storage:
         "c#0.25-1": ("s1", "anger", "test", 0.25, 1.0),
     }
     assert [float(u.labels["arousal"]) for u in manifest if "arousal" in u.labels] == [0.5, -0.25]
+    assert [u.labels["gender"] for u in manifest] == ["female", "male", "female", "female"]
+    assert {u.language for u in manifest} == {"deu"}
+
+
+@pytest.mark.parametrize("storage", ["csv", "parquet"])
+def test_audformat_tables_of_speakers_are_joined_and_others_named(
+    tmp_path: Path, storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    audformat = pytest.importorskip("audformat")
+    pandas = pytest.importorskip("pandas")
+    db = audformat.Database("mine", languages=["de", "en"])
+    for name, key, column, values in (
+        ("people", "who", "gender", ["female", "male"]),
+        ("rooms", "room", "size", [3, 4]),
+    ):
+        table = db[name] = audformat.MiscTable(pandas.Index(["s1", "s2"], name=key))
+        table[column] = audformat.Column()
+        table[column].set(values)
+    db.schemes["speaker"] = audformat.Scheme("str", labels="people")
+    db.schemes["emotion"] = audformat.Scheme("str", labels={"joy": "felt", "anger": "felt"})
+    db["files"] = audformat.Table(audformat.filewise_index(["a.wav", "b.wav"]))
+    for column, values in (("speaker", ["s2", "s1"]), ("emotion", ["joy", "anger"])):
+        db["files"][column] = audformat.Column(scheme_id=column)
+        db["files"][column].set(values)
+    db.save(tmp_path, storage_format=storage)
+    with caplog.at_level(logging.INFO):
+        manifest = read(tmp_path)
+    assert [(u.speaker, u.language, dict(u.labels)) for u in manifest] == [
+        ("s2", None, {"emotion": "joy", "gender": "male"}),
+        ("s1", None, {"emotion": "anger", "gender": "female"}),
+    ]
+    assert "1 tables describe no column of files or segments, and are not read: rooms" in caplog.text
+    assert "has the languages deu, eng; no header says of which file" in caplog.text
 
 
 @pytest.mark.parametrize("kind", ["disk", "parquet"])
@@ -184,6 +217,41 @@ def test_copies_that_kaldi_made_are_skipped(tmp_path: Path) -> None:
     train = tmp_path / "train"
     write_scp(train, train / "split2" / "1", train / "split2utt" / "1", train / ".backup")
     assert [u.id for u in read(tmp_path)] == ["u1"]
+
+
+def test_folders_of_kaldi_whose_names_hold_a_split_are_that_split(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train_mine", "mine-test", "dev/clean", "train_dev", "extra"):
+        write_scp(tmp_path / name)
+        (tmp_path / name / "wav.scp").write_text(f"u1 {name}.wav\n")
+    with caplog.at_level(logging.WARNING):
+        manifest = read(tmp_path)
+    assert {u.id: u.split for u in manifest} == {
+        **{"train_mine/u1": "train", "mine-test/u1": "test", "clean/u1": "validation"},
+        **{"train_dev/u1": None, "extra/u1": None},
+    }
+    assert "2 of 5 parts tell no split, such as train, dev or test: extra, train_dev" in caplog.text
+
+
+def test_facts_about_speakers_of_kaldi_are_read_and_the_rest_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = {
+        **{"wav.scp": "u1 u1.wav\nu2 u2.wav\n", "spk2utt": "s1 u1\ns2 u2\n", "spk2gender": "s1 f\ns2 m\n"},
+        **{"spk2lang": "s1 de\ns2 de\n", "utt2lang": "u2 en\n", "utt2emotion": "u1 joy\nu9 joy\n"},
+        **{"reco2dur": "u1 1.0\n", "utt2dur": "u1 1.0\n"},
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with caplog.at_level(logging.INFO):
+        manifest = read(tmp_path)
+    assert [(u.speaker, u.language, dict(u.labels)) for u in manifest] == [
+        ("s1", "de", {"emotion": "joy", "gender": "female"}),
+        ("s2", "en", {"gender": "male"}),
+    ]
+    assert "1 lines of 'emotion' are of no utterance of the folder, the first of u9" in caplog.text
+    assert "1 files are not read: reco2dur" in caplog.text
 
 
 def test_missing_speakers_of_kaldi_are_written_into_its_file(tmp_path: Path) -> None:
