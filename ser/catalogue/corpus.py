@@ -24,6 +24,9 @@ class LabelTable:
         speaker: Column with the speaker; None if it is not here.
         text: Column with the text; None if it is not here.
         numbers: Label field -> column that holds numbers.
+        facts: Label field -> column that holds words, such as the gender of the speaker; not in every release.
+        counts: Columns that hold the number of raters who chose the emotion of their name, a code of the votes.
+        only: Column, and regular expression for its cells in the rows that are read; None for all rows.
         split: Split of all utterances of the table; None if it has several or none.
         split_column: Column with the split; None if there is none.
         splits: Split of each value of that column. Utterances with others are left out and counted.
@@ -38,6 +41,9 @@ class LabelTable:
     speaker: str | None = None
     text: str | None = None
     numbers: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    counts: tuple[str, ...] = ()
+    only: tuple[str, str] | None = None
     split: str | None = None
     split_column: str | None = None
     splits: Mapping[str, str] = field(default_factory=dict)
@@ -66,14 +72,18 @@ class Corpus:
         speaker: Format of the speaker's name from groups.
         id_format: Format of the id from groups.
         key_format: Format of the key from groups, by which label files name the utterance.
-        fields: Groups that become further label fields.
+        fields: Group that becomes a further label field -> word of each of its codes, where a code without a word is no
+            label; empty to keep the codes.
+        genders: Word for a gender, the label field `gender` -> regular expression for the speakers of it.
         skip: Regular expression, like `grammar`, for files that are not utterances of the corpus.
         label_files: Regular expression, like `grammar`, for the .txt files with the emotions, if the names of the
             audio do not contain them.
         label_line: Regular expression for a line in these files, with the groups `id` and `emotion`. Its other groups
             are label fields that hold numbers.
-        vote_line: Regular expression for a line with the vote of one rater, in the group `vote`, below such a line.
+        vote_line: Regular expression for a line with the vote of one rater, in the group `vote`, below such a line;
+            several choices of the rater have semicolons between them.
         tables: Tables with labels.
+        vote_table: Table with the votes of raters, which a copy may lack, of utterances whose names have the emotion.
         votes: Emotion of each vote. Shares of the votes for these emotions become the label fields `p_<emotion>`.
         preferred: Regular expression, like `grammar`, for the files that replace others with the same id.
         other_language: Another ISO 639 code, and a regular expression for the ids that have it.
@@ -95,12 +105,14 @@ class Corpus:
     id_format: str = "{id}"
     key_format: str = "{id}"
     every_utterance: int = 0
-    fields: tuple[str, ...] = ()
+    fields: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    genders: Mapping[str, str] = field(default_factory=dict)
     skip: str | None = None
     label_files: str | None = None
     label_line: str | None = None
     vote_line: str | None = None
     tables: tuple["LabelTable", ...] = ()
+    vote_table: "LabelTable | None" = None
     votes: Mapping[str, str] = field(default_factory=dict)
     preferred: str | None = None
     other_language: tuple[str, str] | None = None

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,9 @@ from ser.errors import DataError
 from ser.files import read_text
 from ser.names import is_missing, normalize_name
 
+_log = logging.getLogger(__name__)
+_MOST_NAMED = 5  # emotions of votes, in a message
+
 
 @dataclass
 class Row:
@@ -28,6 +32,7 @@ class Row:
         text: Text, if it is known.
         split: Split, if there are official ones; a name that is none of ours leaves the utterance out.
         numbers: Label fields that hold numbers.
+        facts: Label fields that hold words, such as the gender of the speaker.
         votes: Number of raters who chose each emotion.
     """
 
@@ -36,17 +41,18 @@ class Row:
     text: str | None = None
     split: str | None = None
     numbers: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
     votes: Counter[str] = field(default_factory=Counter)
 
     def labels(self, corpus: Corpus) -> dict[str, Label]:
-        """Return the numbers, and the share of each emotion in the votes if there are any."""
+        """Return numbers and facts, and the share of each emotion in the votes if there are any."""
         total = self.votes.total()
         emotions = sorted({*corpus.votes.values()}) if total else []
-        return {**self.numbers, **{f"p_{name}": self.votes[name] / total for name in emotions}}
+        return {**self.numbers, **self.facts, **{f"p_{name}": self.votes[name] / total for name in emotions}}
 
 
 def has_label_files(corpus: Corpus) -> bool:
-    """Return whether the labels of a corpus are in files of their own."""
+    """Return whether the emotions of a corpus are in files of their own."""
     return corpus.label_files is not None or bool(corpus.tables)
 
 
@@ -61,23 +67,31 @@ def without_suffix(file: Path) -> str:
 
 
 def read_labels(corpus: Corpus, root: Path) -> dict[str, Row]:
-    """Read the label files of a copy: what they say about each utterance, by its key.
+    """Read the label files of a copy: what they say about each utterance, by its key. Log votes for other emotions.
 
     Raises:
         DataError: There are none, or they lack a column.
     """
     rows: dict[str, Row] = {}
+    others: Counter[str] = Counter()
     if corpus.label_files is not None:
         names = end_of_path(corpus.label_files)
         for file in find_files(root, ".txt"):
             if names.fullmatch(without_suffix(file)):
-                _read_lines(corpus, file, rows)
-    if corpus.tables:
+                _read_lines(corpus, file, rows, others)
+    tables = corpus.tables if corpus.vote_table is None else (*corpus.tables, corpus.vote_table)
+    if tables:
         for file in find_files(root, ".csv"):
-            for table in corpus.tables:
+            for table in tables:
                 if end_of_path(table.files).fullmatch(without_suffix(file)):
-                    _read_table(corpus, table, file, rows)
-    if not any(row.emotion for row in rows.values()):
+                    _read_table(corpus, table, file, rows, others)
+    if others:
+        named = ", ".join(f"{count} {name!r}" for name, count in others.most_common(_MOST_NAMED))
+        _log.info(
+            "%s: %d votes are for no class of %s, and in no share: %s%s",
+            *(root, others.total(), corpus.name, named, ", ..." * (len(others) > _MOST_NAMED)),
+        )
+    if has_label_files(corpus) and not any(row.emotion for row in rows.values()):
         wanted = [f"{corpus.label_files}.txt"] if corpus.label_files else []
         wanted += [f"{table.files}.csv" for table in corpus.tables if table.emotion]
         raise DataError(
@@ -87,7 +101,7 @@ def read_labels(corpus: Corpus, root: Path) -> dict[str, Row]:
     return rows
 
 
-def _read_lines(corpus: Corpus, file: Path, rows: dict[str, Row]) -> None:
+def _read_lines(corpus: Corpus, file: Path, rows: dict[str, Row], others: Counter[str]) -> None:
     """Read lines with a code and numbers, and below each the votes of raters."""
     label = re.compile(corpus.label_line or "")
     vote = None if corpus.vote_line is None else re.compile(corpus.vote_line)
@@ -97,11 +111,23 @@ def _read_lines(corpus: Corpus, file: Path, rows: dict[str, Row]) -> None:
             groups = match.groupdict()
             row = rows[groups.pop("id")] = Row(groups.pop("emotion"))
             row.numbers = dict(_numbers(groups, f"{file}, line {number}"))
-        elif vote is not None and (match := vote.match(line)) and match["vote"] in corpus.votes:
-            row.votes[corpus.votes[match["vote"]]] += 1
+        elif vote is not None and (match := vote.match(line)):
+            for choice in match["vote"].split(";"):
+                _count(corpus, row, choice, others)
 
 
-def _read_table(corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, Row]) -> None:
+def _count(corpus: Corpus, row: Row, vote: str, others: Counter[str], raters: int = 1) -> None:
+    """Count the votes of some raters for an emotion, or as votes for others."""
+    vote = vote.strip()
+    if vote in corpus.votes:
+        row.votes[corpus.votes[vote]] += raters
+    elif vote:
+        others[vote] += raters
+
+
+def _read_table(
+    corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, Row], others: Counter[str]
+) -> None:
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""), restval="", delimiter=table.separator)
     known = reader.fieldnames or []
     if table.vote is not None and table.vote not in known:
@@ -114,6 +140,8 @@ def _read_table(corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, R
         table.text,
         table.split_column,
         *table.numbers.values(),
+        *table.counts,
+        *(table.only or ())[:1],
     ]
     absent = [name for name in needed if name is not None and name not in known]
     if absent:
@@ -122,11 +150,16 @@ def _read_table(corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, R
             f"Copy the file of {corpus.name} again."
         )
     for cells in reader:
-        key = _key(table.key.format_map(cells))
-        if table.vote is None:
-            rows[key] = _row(table, cells, rows.get(key, Row()).votes, f"{file}, line {reader.line_num}")
-        elif (vote := _vote(table, cells[table.vote])) in corpus.votes:
-            rows.setdefault(key, Row()).votes[corpus.votes[vote]] += 1
+        key, where = _key(table.key.format_map(cells)), f"{file}, line {reader.line_num}"
+        if table.only is not None and not re.fullmatch(table.only[1], cells[table.only[0]].strip()):
+            continue
+        if table.counts:
+            for code, raters in _numbers({code: cells[code] for code in table.counts}, where):
+                _count(corpus, rows.setdefault(key, Row()), code, others, int(raters))
+        elif table.vote is not None:
+            _count(corpus, rows.setdefault(key, Row()), _vote(table, cells[table.vote]), others)
+        else:
+            rows[key] = _row(table, cells, rows.get(key, Row()).votes, where)
 
 
 def _row(table: LabelTable, cells: Mapping[str, str], votes: Counter[str], where: str) -> Row:
@@ -138,8 +171,17 @@ def _row(table: LabelTable, cells: Mapping[str, str], votes: Counter[str], where
         text=cells.get(table.text or "", "").strip() or None,
         split=table.split if table.split_column is None else table.splits.get(named, f"split {named}"),
         numbers=dict(_numbers({name: cells[column] for name, column in table.numbers.items()}, where)),
+        facts=dict(_facts({name: cells.get(column, "") for name, column in table.facts.items()})),
         votes=votes,
     )
+
+
+def _facts(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the words in lower case; what is empty or unknown is no label."""
+    for name, text in texts.items():
+        word = text.strip().lower()
+        if word and not is_missing(word) and word != "unknown":
+            yield name, word
 
 
 def _key(text: str) -> str:

@@ -37,6 +37,7 @@ EMNS = Corpus(
             emotion="emotion",
             text="utterance",
             numbers={"intensity": "level"},
+            facts={"gender": "gender"},
             separator="|",
         ),
     ),
@@ -68,12 +69,22 @@ IEMOCAP = Corpus(
     # The group is the session: its two actors speak with each other in every dialogue.
     grammar=r"Ses(?P<serab_speaker>(?P<group>\d\d)[FM])_\w+_(?P<talker>[FM])\d{3}",
     speaker="{group}{talker}",
-    fields=("serab_speaker",),
+    fields={"serab_speaker": {}},
+    genders={"female": r"\d\dF", "male": r"\d\dM"},
     emotions={"ang": ANGER, "exc": HAPPINESS, "hap": HAPPINESS, "neu": NEUTRAL, "sad": SADNESS},
     skip=r"dialog/wav/Ses\w+",  # whole dialogues
     label_files=r"dialog/EmoEvaluation/Ses\w+",
     label_line=r"\[[^\]]*\]\t(?P<id>\w+)\t(?P<emotion>\w+)\t"
     r"\[(?P<valence>[\d.]+), (?P<arousal>[\d.]+), (?P<dominance>[\d.]+)\]",
+    # Below each: `C-E2:	Neutral; Frustration;	(comment)`, where F and M in place of E are the actors themselves.
+    vote_line=r"C-E\d+:\s*(?P<vote>[^(]*)",
+    votes={
+        "Anger": ANGER,
+        "Excited": HAPPINESS,
+        "Happiness": HAPPINESS,
+        "Neutral": NEUTRAL,
+        "Sadness": SADNESS,
+    },
 )
 
 MELD = Corpus(
@@ -100,6 +111,7 @@ MELD = Corpus(
             emotion="Emotion",
             speaker="Speaker",
             text="Utterance",
+            facts={"sentiment": "Sentiment"},
             split=split,
         )
         for name, part, split in (
@@ -145,6 +157,7 @@ MSP_IMPROV = Corpus(
     grammar=r"MSP-IMPROV-(?P<clip>S\d\d[AHNS]-(?P<sex>[FM])(?P<group>\d\d)-[PRST]-\w+)",
     key_format="{clip}",
     speaker="{group}{sex}",
+    genders={"female": r"\d\dF", "male": r"\d\dM"},
     label_files=r"Eval(?:ua|u)tion",  # 'Evalution.txt' in the release
     label_line=r"UTD-IMPROV-(?P<id>[\w-]+)\.avi; (?P<emotion>\w); A:(?P<arousal>[\d.]+|NaN) ?; "
     r"V:(?P<valence>[\d.]+|NaN) ?; D:(?P<dominance>[\d.]+|NaN) ?; N:(?P<naturalness>[\d.]+|NaN)",
@@ -174,6 +187,7 @@ MSP_PODCAST = Corpus(
             emotion="EmoClass",
             speaker="SpkrID",
             numbers={"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"},
+            facts={"gender": "Gender"},
             split_column="Split_Set",
             splits=_SPLITS,
         ),

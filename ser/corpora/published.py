@@ -7,6 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +71,7 @@ def read_corpus(name: str, root: str | Path, *, label: str | None = CLASS) -> Ma
     """
     corpus, root = find_corpus(name), Path(root)
     files = _find_audio(corpus, root)
-    rows = read_labels(corpus, root) if has_label_files(corpus) else None
+    rows = read_labels(corpus, root)
     manifest = Manifest(tuple(_utterances(corpus, root, files, rows=rows, label=label)), str(root))
     refuse_duplicates(
         manifest,
@@ -98,19 +99,21 @@ def _find_audio(corpus: Corpus, root: Path) -> list[Path]:
 
 
 def _utterances(
-    corpus: Corpus, root: Path, files: list[Path], *, rows: Mapping[str, Row] | None, label: str | None
+    corpus: Corpus, root: Path, files: list[Path], *, rows: Mapping[str, Row], label: str | None
 ) -> list[Utterance]:
-    """Build utterances from the file names, in their order; `rows` has the labels by key if names lack them."""
+    """Build utterances from the file names, in their order; `rows` has what the label files say, by key."""
+    in_names = not has_label_files(corpus)
     grammar = end_of_path(corpus.grammar)
     matches = {file: grammar.fullmatch(without_suffix(file)) for file in files}
     replaced = _replaced(corpus, matches)
     found, strange = [], []
     left_out: Counter[str] = Counter({"another cut replaces it": len(replaced)})
     for file, match in matches.items():
-        if match is None or (rows is None and match["emotion"] not in corpus.emotions):
+        if match is None or (in_names and match["emotion"] not in corpus.emotions):
             strange.append(file.relative_to(root))
         elif file not in replaced:
-            row = Row(match["emotion"]) if rows is None else rows.get(_key(corpus, match), Row())
+            row = rows.get(_key(corpus, match), Row())
+            row = replace(row, emotion=match["emotion"]) if in_names else row
             found.append((row, _utterance(corpus, file, match, row)))
     if strange:
         raise DataError(
@@ -131,7 +134,7 @@ def _utterances(
             f"{root}: the label files of {corpus.name} name no {label or 'label'} of ours for any of {len(files)} "
             "audio files. Copy both from the same release."
         )
-    if rows is not None:
+    if not in_names:
         keys = {_key(corpus, match) for match in matches.values() if match is not None}
         left_out["no audio"] = len(rows.keys() - keys)
     if named := [f"{count} ({why})" for why, count in left_out.most_common() if count]:
@@ -169,21 +172,29 @@ def _utterance(corpus: Corpus, file: Path, match: re.Match[str], row: Row) -> Ut
     groups = match.groupdict()
     name = _utterance_id(corpus, match)
     by_table = any(table.speaker for table in corpus.tables)
+    speaker = row.speaker if by_table else corpus.speaker.format_map(groups)
+    gender = (word for word, own in corpus.genders.items() if speaker and re.fullmatch(own, speaker))
     language, which = corpus.other_language or (corpus.language, "")
     return Utterance(
         id=name,
         path=file,
-        speaker=row.speaker if by_table else corpus.speaker.format_map(groups),
+        speaker=speaker,
         group=groups.get("group"),
         split=row.split,
         labels={
             CLASS: corpus.emotions.get(row.emotion, ""),
-            **{field: groups[field] for field in corpus.fields},
+            "gender": next(gender, ""),
+            **{field: _word(groups[field], words) for field, words in corpus.fields.items()},
             **row.labels(corpus),
         },
         text=row.text or groups.get("text"),
         language=language if re.fullmatch(which, name) else corpus.language,
     )
+
+
+def _word(code: str | None, words: Mapping[str, str]) -> str:
+    """Return the word for a code, or the code where there are no words; empty where it is no label."""
+    return (words.get(code, "") if words else code) if code else ""
 
 
 def _key(corpus: Corpus, match: re.Match[str]) -> str:

@@ -67,6 +67,7 @@ def test_meld_joins_its_tables_and_keeps_its_splits(tmp_path: Path, caplog: pyte
             "Why do all youre coffee mugs?",
         ),
     }
+    assert [u.labels["sentiment"] for u in manifest] == ["positive", "positive", "negative"]
     (test,) = (u for u in manifest if u.split == "test")
     assert test.path.name == "final_videos_testdia0_utt0.wav"
     message = "left out: 1 (another cut replaces it), 1 (no label), 1 (no audio)"
@@ -128,7 +129,12 @@ def test_msp_podcast_has_values_votes_and_splits(
         "MSP-PODCAST_0002_0033": (None, "contempt", "validation", None),
     }
     first, voted, _ = manifest
-    assert first.labels == {"emotion": "neutral", "arousal": 2.2, "valence": 4.0, "dominance": 2.6}
+    assert first.labels == {
+        **{"emotion": "neutral", "gender": "male"},
+        **{"arousal": 2.2, "valence": 4.0, "dominance": 2.6},
+    }
+    assert "gender" not in manifest.utterances[2].labels
+    assert "1 votes are for no class of msp_podcast, and in no share: 1 'Other-Confused'" in caplog.text
     shares = {name: value for name, value in voted.labels.items() if name.startswith("p_")}
     assert shares["p_happiness"] == pytest.approx(2 / 3)
     assert shares["p_neutral"] == pytest.approx(1 / 3)
@@ -163,12 +169,18 @@ def test_msp_improv_joins_its_lines_and_votes(tmp_path: Path, spelling: str) -> 
     first, last = read_corpus("msp_improv", tmp_path)
     assert (first.id, first.speaker, first.group) == ("MSP-IMPROV-S01A-F01-P-FM01", "01F", "01")
     assert first.labels == {
-        **{"emotion": "neutral", "arousal": 2.777778, "valence": 3.222222, "dominance": 2.888889},
+        **{
+            "gender": "female",
+            "emotion": "neutral",
+            "arousal": 2.777778,
+            "valence": 3.222222,
+            "dominance": 2.888889,
+        },
         **{"naturalness": 3.1, "p_anger": 0.0, "p_happiness": 0.5, "p_neutral": 0.5, "p_sadness": 0.0},
     }
     assert (last.speaker, last.labels) == (
         "06M",
-        {"emotion": "anger", "arousal": 4.0, "valence": 1.0, "naturalness": 3.0},
+        {"gender": "male", "emotion": "anger", "arousal": 4.0, "valence": 1.0, "naturalness": 3.0},
     )
 
 
@@ -197,7 +209,7 @@ def test_an_utterance_without_a_class_stays_where_other_labels_are_read(
     manifest, _ = corpus.labelled()
     assert len(manifest) == kept
     without = [dict(u.labels) for u in manifest if "emotion" not in u.labels]
-    assert without == [{"arousal": 4.125, "valence": 4.75, "dominance": 4.0}] * (kept - 3)
+    assert without == [{"gender": "male", "arousal": 4.125, "valence": 4.75, "dominance": 4.0}] * (kept - 3)
 
 
 def test_a_mix_keeps_utterances_for_its_fields_but_not_beside_derived_values(tmp_path: Path) -> None:
@@ -240,7 +252,7 @@ def test_emns_joins_its_table(tmp_path: Path) -> None:
         "1",
         "Not again, please.",
     )
-    assert utterance.labels == {"emotion": "sarcasm", "intensity": 8.0}
+    assert utterance.labels == {"emotion": "sarcasm", "intensity": 8.0, "gender": "female"}
 
 
 def test_speakers_of_esd_have_their_language(tmp_path: Path) -> None:

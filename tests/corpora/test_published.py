@@ -11,9 +11,13 @@ import pytest
 
 from ser.catalogue import CORPORA
 from ser.catalogue.labels import has_label_files
+from ser.corpora import PublishedCorpus
 from ser.corpora.published import expected_size, find_corpus, option_text, read_corpus
 from ser.data.manifest import Manifest
 from ser.errors import ConfigError, DataError
+from ser.evaluation.corpus import select_labelled
+from ser.splits import Default
+from ser.targets import Classes
 from tests.conftest import REPOSITORY
 
 EMOTIONS = {"anger", "boredom", "calm", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"}
@@ -127,6 +131,7 @@ def test_a_complete_copy_has_the_published_counts(
     assert (len(manifest), len(ids)) == expected_size(name)
     assert emotions(manifest) == sizes
     assert speakers(manifest) == ids
+    assert all(utterance.labels["gender"] in ("female", "male") for utterance in manifest)
     assert not caplog.records
 
 
@@ -191,6 +196,71 @@ def test_a_file_name_says_who_speaks_what_and_how(
     assert (utterance.speaker, utterance.labels["emotion"], utterance.text) == (speaker, emotion, text)
     assert utterance.language == CORPORA[name].language
     assert (utterance.start, utterance.end, utterance.split, utterance.group) == (0.0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "facts"),
+    [
+        ("aesdd", "anger/a03 (4)", {}),
+        ("cafe", "Neutre/08-N-1-1", {"gender": "female"}),
+        ("cafe", "Peur/Faible/11-P-1-5", {"gender": "male", "intensity": "weak"}),
+        ("cafe", "Peur/Fort/11-P-2-5", {"gender": "male", "intensity": "strong"}),
+        ("crema_d", "AudioWAV/1001_DFA_ANG_XX", {"gender": "male"}),
+        ("crema_d", "AudioWAV/1091_IEO_FEA_HI", {"gender": "female", "intensity": "high"}),
+        ("emodb", "wav/03a01Fa", {"gender": "male"}),
+        ("emodb", "wav/16b10Lb", {"gender": "female"}),
+        ("esd", "0010/Sad/0010_001051", {"gender": "male"}),
+        ("esd", "0019/Sad/0019_001051", {"gender": "female"}),
+        ("jl_corpus", "JL(wav+txt)/female1_angry_10a_1", {"gender": "female"}),
+        ("jl_corpus", "JL(wav+txt)/male2_apologetic_6b_2", {"gender": "male"}),
+        ("mesd", "Anger_F_A_tarde", {"gender": "female"}),
+        ("mesd", "Anger_C_A_tarde", {}),
+        ("ravdess", "Actor_12/03-01-06-02-02-01-12", {"gender": "female", "intensity": "strong"}),
+        ("ravdess", "Actor_01/03-01-06-01-02-01-01", {"gender": "male", "intensity": "normal"}),
+        ("shemo", "male/M02F01", {"gender": "male", "serab_speaker": "01"}),
+        ("subesco", "F_02_MONIKA_S_1_NEUTRAL_5", {"gender": "female"}),
+        ("urdu", "Sad/SF10_F2_S02", {"gender": "female"}),
+    ],
+)
+def test_a_file_name_says_gender_and_intensity_where_these_are_published(
+    tmp_path: Path, name: str, file: str, facts: dict[str, str]
+) -> None:
+    touch(tmp_path, [file])
+    (utterance,) = read_corpus(name, tmp_path)
+    assert {key: label for key, label in utterance.labels.items() if key != "emotion"} == facts
+
+
+def test_crema_d_has_the_published_numbers_of_women_and_men() -> None:
+    women, men = CORPORA["crema_d"].genders.values()
+    actors = [str(actor) for actor in range(1001, 1092)]
+    assert sum(re.fullmatch(women, actor) is not None for actor in actors) == 43
+    assert all(re.fullmatch(men, actor) for actor in actors)  # those whom the first one leaves
+
+
+def test_crema_d_has_the_votes_of_raters_who_heard_the_voice(tmp_path: Path) -> None:
+    touch(tmp_path, ["AudioWAV/1001_IEO_ANG_HI", "AudioWAV/1001_IEO_NEU_XX"])
+    (tmp_path / "processedResults").mkdir()
+    (tmp_path / "processedResults/tabulatedVotes.csv").write_text(
+        '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"\n'
+        '"100010",2,6,0,0,1,0,"1001_IEO_ANG_HI",9,0.666666666666667,"D"\n'
+        '"200010",9,0,0,0,0,0,"1001_IEO_ANG_HI",9,1,"A"\n'
+    )
+    voted, bare = read_corpus("crema_d", tmp_path)
+    assert voted.labels["emotion"] == "anger"
+    assert {name: label for name, label in voted.labels.items() if name.startswith("p_")} == pytest.approx(
+        {
+            **{"p_anger": 2 / 9, "p_disgust": 6 / 9, "p_fear": 0, "p_happiness": 0},
+            **{"p_neutral": 1 / 9, "p_sadness": 0},
+        }
+    )
+    assert bare.labels == {"emotion": "neutral", "gender": "male"}
+
+
+def test_scores_are_listed_by_the_gender_of_a_published_corpus(tmp_path: Path) -> None:
+    touch(tmp_path, ["Actor_12/03-01-06-01-02-01-12", "Actor_11/03-01-05-01-02-01-11"])
+    corpus = PublishedCorpus("ravdess", str(tmp_path), split=Default())
+    found = select_labelled(corpus, Classes(["anger", "fear"], field="emotion"))
+    assert found.columns["gender"] == ["male", "female"]
 
 
 @pytest.mark.parametrize("name", sorted(name for name in CORPORA if not has_label_files(CORPORA[name])))
@@ -270,6 +340,9 @@ EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
 
 [6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]
 C-E2:\tNeutral;\t()
+C-E3:\tNeutral; Excited;\t(laughs; a bit)
+C-E4:\tFrustration;\t()
+C-F1:\tAnger;\t()
 [10.0100 - 11.3925]\tSes01F_impro01_M001\tfru\t[2.5000, 2.5000, 2.5000]
 [14.8872 - 18.0175]\tSes01F_impro01_M002\texc\t[2.5000, 2.5000, 2.5000]
 A-E3:\tval 3; act 2; dom  2;\t()
@@ -278,6 +351,10 @@ A-E3:\tval 3; act 2; dom  2;\t()
 
 def values(arousal: float, valence: float, dominance: float) -> dict[str, float]:
     return {"arousal": arousal, "valence": valence, "dominance": dominance}
+
+
+def shares(**given: float) -> dict[str, float]:
+    return {f"p_{name}": given.get(name, 0.0) for name in ("anger", "happiness", "neutral", "sadness")}
 
 
 def iemocap(root: Path) -> None:
@@ -297,9 +374,13 @@ def iemocap(root: Path) -> None:
     other.write_text("[1.0 - 2.0]\tSes05M_script01_1b_F002\tang\t[1.0, 4.0, 4.0]\n")
 
 
-def test_iemocap_takes_emotions_from_its_evaluations_and_the_talker_from_the_name(tmp_path: Path) -> None:
+def test_iemocap_takes_emotions_from_its_evaluations_and_the_talker_from_the_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     iemocap(tmp_path)
-    manifest = read_corpus("iemocap", tmp_path)
+    with caplog.at_level(logging.INFO):
+        manifest = read_corpus("iemocap", tmp_path)
+    assert "1 votes are for no class of iemocap, and in no share: 1 'Frustration'" in caplog.text
     assert [
         (utterance.id, utterance.speaker, utterance.group, dict(utterance.labels)) for utterance in manifest
     ] == [
@@ -307,19 +388,28 @@ def test_iemocap_takes_emotions_from_its_evaluations_and_the_talker_from_the_nam
             "Ses01F_impro01_F000",
             "01F",
             "01",
-            {"emotion": "neutral", "serab_speaker": "01F", **values(2.5, 2.5, 2.5)},
+            {
+                **{"emotion": "neutral", "serab_speaker": "01F", "gender": "female"},
+                **{**values(2.5, 2.5, 2.5), **shares(happiness=1 / 3, neutral=2 / 3)},
+            },
         ),
         (
             "Ses01F_impro01_M002",
             "01M",
             "01",
-            {"emotion": "happiness", "serab_speaker": "01F", **values(2.5, 2.5, 2.5)},
+            {
+                **{"emotion": "happiness", "serab_speaker": "01F", "gender": "male"},
+                **values(2.5, 2.5, 2.5),
+            },
         ),
         (
             "Ses05M_script01_1b_F002",
             "05F",
             "05",
-            {"emotion": "anger", "serab_speaker": "05M", **values(4.0, 1.0, 4.0)},
+            {
+                **{"emotion": "anger", "serab_speaker": "05M", "gender": "female"},
+                **values(4.0, 1.0, 4.0),
+            },
         ),
     ]
 
@@ -404,6 +494,8 @@ def test_real_copies_agree_with_the_tables_beside_them(shared: Path, name: str, 
         for utterance in manifest
     } == table
     assert len(speakers(manifest)) == expected_size(name).speakers
+    genders = {utterance.speaker: utterance.labels["gender"] for utterance in manifest}
+    assert Counter(genders.values()) == dict.fromkeys(("female", "male"), len(speakers(manifest)) // 2)
 
 
 @pytest.mark.parametrize("name", CORPORA)
