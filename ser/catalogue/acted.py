@@ -166,6 +166,7 @@ NEMO = Corpus(
     example="samples/EB0_anger_1.wav",
     # README: speaker, emotion, sentence; by data.tsv, each of the 90 numbers is one sentence
     grammar=r"(?P<speaker>[A-Z]{2}\d)_(?P<emotion>[a-z]+)_(?P<text>\d+)",
+    genders={"female": "EB0|IC0|KD0|MK0", "male": "KS0|MP0|SM0|TP0|WR0"},  # data.tsv
     emotions={
         "anger": ANGER,
         "fear": FEAR,

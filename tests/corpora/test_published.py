@@ -215,6 +215,8 @@ def test_a_file_name_says_who_speaks_what_and_how(
         ("jl_corpus", "JL(wav+txt)/male2_apologetic_6b_2", {"gender": "male"}),
         ("mesd", "Anger_F_A_tarde", {"gender": "female"}),
         ("mesd", "Anger_C_A_tarde", {}),
+        ("nemo", "samples/EB0_anger_1", {"gender": "female"}),
+        ("nemo", "samples/WR0_surprised_64", {"gender": "male"}),
         ("ravdess", "Actor_12/03-01-06-02-02-01-12", {"gender": "female", "intensity": "strong"}),
         ("ravdess", "Actor_01/03-01-06-01-02-01-01", {"gender": "male", "intensity": "normal"}),
         ("shemo", "male/M02F01", {"gender": "male", "serab_speaker": "01"}),
@@ -228,6 +230,18 @@ def test_a_file_name_says_gender_and_intensity_where_these_are_published(
     touch(tmp_path, [file])
     (utterance,) = read_corpus(name, tmp_path)
     assert {key: label for key, label in utterance.labels.items() if key != "emotion"} == facts
+
+
+def test_a_gender_that_is_predicted_leaves_out_speakers_without_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, ["Anger_F_A_tarde", "Anger_C_A_tarde", "Anger_M_A_tarde"])
+    corpus = PublishedCorpus("mesd", str(tmp_path), split=Default(), label="gender")
+    with caplog.at_level(logging.INFO):
+        manifest, counts = corpus.labelled()
+    assert [utterance.speaker for utterance in manifest] == ["F", "M"]
+    assert {count.raw: count.utterances for count in counts} == {"female": 1, "male": 1}
+    assert "left out: 1 (no gender)" in caplog.text
 
 
 def test_crema_d_has_the_published_numbers_of_women_and_men() -> None:
