@@ -10,6 +10,7 @@ from typing import Any, Literal
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ser.calibration.run import FILE as TEMPERATURE
 from ser.checkpoints import checkpoint
 from ser.checkpoints.bundle import CONFIG, FORMAT, SUMS, WEIGHTS, is_bundle, without_tensors, write_sums
 from ser.checkpoints.checkpoint import Trained
@@ -25,7 +26,7 @@ from ser.export.compare import (
 )
 from ser.export.model_card import model_card
 from ser.export.onnx_export import save_int8, save_whole
-from ser.export.run_facts import RunFacts, read_facts, run_of
+from ser.export.run_facts import RunFacts, is_best, read_facts, run_of
 from ser.export.step import Step
 from ser.export.whole import SEES_ONE, Features, Input, Whole, answer_names, class_answers
 from ser.export.write import (
@@ -48,7 +49,7 @@ MODEL, INT8, FEATURES, PREDICT, CARD = (
     *("model.onnx", "model_int8.onnx", "features.onnx"),
     *("predict.py", "README.md"),
 )
-FILES = (CONFIG, WEIGHTS, MODEL, INT8, FEATURES, STEP, META, PREDICT, CARD, UTTERANCES, SUMS)
+FILES = (CONFIG, WEIGHTS, MODEL, INT8, FEATURES, STEP, META, PREDICT, CARD, UTTERANCES, TEMPERATURE, SUMS)
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,9 @@ def write_bundle(
         remarks += _write_step(folder, trained)
         config = _describe(content, trained, facts, onnx, remarks)
         _write_weights(folder, content, config)
-        if (utterances := run_of(source).path / UTTERANCES).is_file():
-            shutil.copy(utterances, folder / UTTERANCES)
+        for name in (UTTERANCES, *[TEMPERATURE] * is_best(source)):
+            if (path := run_of(source).path / name).is_file():
+                shutil.copy(path, folder / name)
         shutil.copy(Path(__file__).with_name("standalone.py"), folder / PREDICT)
         write_atomic(folder / CONFIG, json.dumps(config, indent=1, allow_nan=False) + "\n")
         write_sums(folder)  # before the card, which may be edited

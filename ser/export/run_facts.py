@@ -96,6 +96,11 @@ def run_of(checkpoint: Path) -> RunFolder:
     return RunFolder(checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint.parent)
 
 
+def is_best(checkpoint: Path) -> bool:
+    """Return whether a checkpoint is the best one of its run, which was scored and calibrated."""
+    return checkpoint.name == run_of(checkpoint).best.name
+
+
 def read_facts(checkpoint: Path) -> RunFacts:
     """Read the facts about the run of a checkpoint; without scores if it is another than best.ckpt, which was scored.
 
@@ -126,7 +131,7 @@ def read_facts(checkpoint: Path) -> RunFacts:
         raise DataError(
             f"{run.path}: a file of this run is damaged ({error}). Copy the folder again from where it was trained."
         ) from error
-    if checkpoint.name != run.best.name:
+    if not is_best(checkpoint):
         return replace(found, metrics={}, caveats="", unscored=checkpoint.name if found.metrics else "")
     return replace(found, intervals=_read_intervals(run.path, found))
 

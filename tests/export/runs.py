@@ -78,6 +78,7 @@ def write_facts(folder: Path, data: dict) -> None:
         "\n".join(["id,speaker,label,prediction,p_x,p_y", *lines]) + "\n"
     )
     (folder / "report.md").write_text("# r\n\n## What these scores do not show\n\nMuch.\n\n## Classes\n")
+    (folder / "calibration.json").write_text('{"temperature": 2.0}')
     (folder / "utterances.csv").write_text(UTTERANCES.format(first="01" * 16, second="02" * 16))
 
 

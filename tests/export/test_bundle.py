@@ -1,6 +1,7 @@
 """Exported folders: they answer as the run does, without torch and with it, and say where they come from."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ from ser.export.onnx_export import save_int8
 from ser.export.run_facts import read_facts
 from ser.scripts.export import describe_bundle
 from ser.targets import Binary, Classes, MultiTask, Regression
+from tests.conftest import REPOSITORY
 from tests.export.runs import SMALL, noise, predict, save_run, spread_answers
 from tests.models.test_padding import OF_WORDS, options
 from tests.pretrained.tiny import save
@@ -94,6 +96,23 @@ def test_load_reads_a_bundle_with_the_numbers_of_the_run(written, source):
     own, other = (ser.load(path).predict(frames) for path in (source, written[0]))
     assert own == other
     assert "model" in repr(ser.load(written[0]))
+
+
+def test_a_bundle_has_the_temperature_of_the_run(written, source):
+    frames = torch.randn(30, 26).numpy() + 8
+    own, other = (ser.load(path, calibrate=True).predict(frames) for path in (source, written[0]))
+    assert own == other
+    assert own != ser.load(written[0]).predict(frames)
+
+
+def test_the_code_of_the_page_runs(of_recordings, tmp_path, monkeypatch, capsys):
+    soundfile = pytest.importorskip("soundfile")
+    (tmp_path / "exported").symlink_to(of_recordings[1])
+    soundfile.write(tmp_path / "speech.wav", noise(16_000)[0].numpy(), 16_000)
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/export.md").read_text(), re.DOTALL)
+    exec(compile(block, "docs/export.md", "exec"), {})
+    assert re.match(r"Prediction\(label='(anger|calm)'", capsys.readouterr().out)
 
 
 def test_a_bundle_knows_what_it_was_trained_on(written, source):

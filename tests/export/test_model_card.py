@@ -11,7 +11,7 @@ import ser
 from ser.errors import DataError
 from ser.export.bundle import CARD, Bundle
 from ser.export.model_card import model_card
-from ser.export.run_facts import RunFacts, read_facts
+from ser.export.run_facts import RunFacts, is_best, read_facts
 from ser.html_report.answers import read_answers
 
 
@@ -131,6 +131,7 @@ def test_the_card_of_a_run_without_scores_says_so(written):
 
 def test_the_card_of_another_checkpoint_has_no_scores_of_the_best(source, written):
     config = json.loads((written[0] / "config.json").read_text())
+    assert [is_best(source.with_name(f"{name}.ckpt")) for name in ("best", "last")] == [True, False]
     facts = read_facts(source.with_name("last.ckpt"))
     text = model_card(config, facts, {})
     assert (
