@@ -16,7 +16,7 @@ from ser.data.store import Store
 from ser.errors import ConfigError, DataError, did_you_mean, setting
 from ser.evaluation.labels import LeftOut, Translation, Translator, translate_labels
 from ser.inference.model_inputs import ModelInput, read_inputs
-from ser.inference.predict import extractor_of, with_target_labels
+from ser.inference.predict import describe_lone_labels, extractor_of, with_target_labels
 from ser.mix.remedies import replace_settings, settings_of
 from ser.splits.assignment import SPLITS, use_validation
 from ser.splits.rules import without_label
@@ -217,9 +217,10 @@ def _compute_features(
         if each.id in reasons
     ]
     rows = [place[each.id] for each in read]
+    store = with_target_labels(read, inputs[0].store, models)
     return LabelledCorpus(
         source=source,
-        store=with_target_labels(read, inputs[0].store, models),
+        store=store,
         inputs=inputs,
         speakers=[each.speaker for each in read],
         columns={name: [values[row] for row in rows] for name, values in found.columns.items()},
@@ -230,7 +231,7 @@ def _compute_features(
             for rate in dict.fromkeys(extractor_of(given.models).sample_rate for given in inputs)
             for remark in _describe_rates(read, rate)
         ],
-        stamps=_normalization_stamps(models),
+        stamps=[*_normalization_stamps(models), *describe_lone_labels(read, store, models)],
         recordings={each.id: each for each in read},
     )
 

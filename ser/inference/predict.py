@@ -24,7 +24,14 @@ from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.head_statistics import fit_head
 from ser.names import is_missing
-from ser.splits.speaker_normalize import group_of, groups_in, normalize_by_group, uses_speaker_normalization
+from ser.splits.speaker_normalize import (
+    GIVE_SPEAKERS,
+    count_lone_labels,
+    group_of,
+    groups_in,
+    normalize_by_group,
+    uses_speaker_normalization,
+)
 from ser.targets.base import Target
 from ser.targets.labels import encode_labels, label_columns
 from ser.targets.metrics import numbers
@@ -167,13 +174,37 @@ def label_store(manifest: Manifest, store: Store, models: Sequence[Trained]) -> 
     """Add a manifest's labels in the fields of the models' target, a missing one as "", or log that it has none."""
     fields = models[0].target.label_names
     if any(field in utterance.labels for utterance in manifest for field in fields):
-        return with_target_labels(manifest, store, models)
+        store = with_target_labels(manifest, store, models)
+        for warning in describe_lone_labels(manifest, store, models):
+            _log.warning("%s: %s", manifest.source, warning)
+        return store
     if others := dict.fromkeys(name for utterance in manifest for name in utterance.labels):
         _log.info(
             "%s: not scored, as it has no label %s, only %s",
             *(manifest.source, " or ".join(map(repr, fields)), ", ".join(map(repr, others))),
         )
     return store
+
+
+def describe_lone_labels(manifest: Manifest, store: Store, models: Sequence[Trained]) -> list[str]:
+    """Return a warning for each kind of normalisation by group that removes the labels of these utterances.
+
+    Args:
+        manifest: Utterances, N.
+        store: Their features and labels.
+        models: Models of one target.
+    """
+    groups = {
+        **{group_of(trained.frontend): "frontend.normalize=global" for trained in models},
+        **{trained.model.head.group: "head.normalize=batch" for trained in models},
+    }
+    return [
+        f"{fact} here, so normalisation by {group} removes what is to be recognised, and the scores are too low. Train "
+        f"with {remedy}."
+        for group, remedy in groups.items()
+        if group is not None
+        for fact in count_lone_labels([(manifest, store.labels)], group)
+    ]
 
 
 def read_for_models(
@@ -232,7 +263,7 @@ def add_groups(store: Store, manifest: Manifest, models: Sequence[Trained]) -> S
     group = models[0].model.head.group
     if group is None:
         return store
-    return store.with_groups(groups_in(manifest, group, "Give a manifest with a column speaker"))
+    return store.with_groups(groups_in(manifest, group, manifest.speaker_remedy or GIVE_SPEAKERS))
 
 
 def _label(labels: Mapping[str, Label], field: str) -> str:

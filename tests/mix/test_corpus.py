@@ -296,8 +296,14 @@ def test_a_head_by_corpus_gets_groups_of_each_split_and_a_stamp(root: Path) -> N
     assert not any("one label each" in stamp for stamp in splits.facts.stamps)
 
 
-def test_speakers_with_one_label_each_cause_a_warning(root: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "remedy"), [("head", "head.normalize=batch"), ("frontend", "frontend.normalize=global")]
+)
+def test_speakers_with_one_label_each_cause_a_warning(root: Path, part: str, remedy: str) -> None:
     own = '+data.settings.mine={data:folder,speaker:"(.*)",label_map:{anger:anger,sadness:anger}}'
-    words = ["data.corpora=[mine]", own, "data.labels=all", "head.normalize=speaker"]
+    words = ["data.corpora=[mine]", own, "data.labels=all", f"{part}.normalize=speaker"]
     stamps = splits_of(root, *words).facts.stamps
-    assert any("6 of 6 speakers have one label each" in stamp for stamp in stamps)
+    fact = (
+        "6 of 6 speakers have one label each, so normalisation by speaker removes what is to be learnt: use"
+    )
+    assert f"{fact} {remedy}" in stamps

@@ -3,7 +3,10 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from ser.data.manifest import Manifest, Utterance
 from ser.data.store import Store
 from ser.data.store_io import new_store
 from ser.errors import DataError
+from ser.inference.predict import add_groups, describe_lone_labels
 from ser.splits.speaker_normalize import normalize_by_group, normalize_by_speaker
 from tests.commands import TINY, run
 
@@ -72,6 +76,37 @@ def test_a_batch_a_chunk_and_a_selection_hold_the_same_values_and_padding_is_zer
 def test_an_unknown_speaker_is_named(store: Store) -> None:
     with pytest.raises(DataError, match=r"table\.csv.*2 utterances are unknown, first '3'.*column speaker"):
         normalize_by_speaker(store, manifest_of(["a", "a", "b", None, None, "b"]), None)
+
+
+def models_of(*, features: str = "global", vectors: str | None = None) -> list[Any]:
+    """A model that normalises its features, or its pooled vectors, by a group."""
+    frontend, head = {"normalize": features}, SimpleNamespace(group=vectors)
+    return [SimpleNamespace(frontend=frontend, model=SimpleNamespace(head=head))]
+
+
+def test_the_fix_for_unknown_speakers_is_that_of_the_reader(store: Store) -> None:
+    manifest = replace(manifest_of([*SPEAKERS[:5], None]), speaker_remedy="Write utt2spk")
+    with pytest.raises(DataError, match=r"first '5'\. Write utt2spk\."):
+        normalize_by_speaker(store, manifest, None)
+    with pytest.raises(DataError, match=r"first '5'\. Write utt2spk\."):
+        add_groups(store, manifest, models_of(vectors="speaker"))
+    with pytest.raises(DataError, match=r"first '5'\. Give a manifest with a column speaker\."):
+        add_groups(store, replace(manifest, speaker_remedy=None), models_of(vectors="speaker"))
+
+
+def test_scored_speakers_with_one_label_each_cause_a_warning(store: Store) -> None:
+    lone = store.with_labels(np.array([[name] for name in SPEAKERS]), ("emotion",))
+    mixed = store.with_labels(np.array([["x"], ["x"], ["y"], ["x"], ["y"], ["z"]]), ("emotion",))
+    manifest = manifest_of(SPEAKERS)
+    for models, remedy in (
+        (models_of(vectors="speaker"), "head.normalize=batch"),
+        (models_of(features="speaker"), "frontend.normalize=global"),
+    ):
+        (line,) = describe_lone_labels(manifest, lone, models)
+        assert line.startswith("3 of 3 speakers have one label each here, so normalisation by speaker")
+        assert line.endswith(f"Train with {remedy}.")
+        assert describe_lone_labels(manifest, mixed, models) == []
+    assert describe_lone_labels(manifest, lone, models_of()) == []
 
 
 def read(path: Path) -> list[dict[str, str]]:
