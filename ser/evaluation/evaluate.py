@@ -13,7 +13,7 @@ from ser.errors import ConfigError, DataError
 from ser.evaluation.corpus import COLUMNS, LabelledCorpus, Subset, read_labelled
 from ser.evaluation.overlap import find_overlap
 from ser.evaluation.scores import Evaluation, evaluate_answers
-from ser.evaluation.trained_on import TrainedOn, read_trained_on
+from ser.evaluation.trained_on import TrainedOn, corpus_of, read_trained_on
 from ser.inference.mixture import Mixture, mixture_scores
 from ser.inference.predict import check_same_target
 from ser.runs.predictions_file import NEW, TRAINING
@@ -65,12 +65,16 @@ def require_labels_of_utterances(models: Sequence[Trained]) -> None:
             )
 
 
-def label_maps(runs: Sequence[TrainedOn | None]) -> list[LabelMap]:
-    """Return the label maps with which models were trained, each once."""
+def label_maps(runs: Sequence[TrainedOn | None], data: Mapping[str, Any]) -> list[LabelMap]:
+    """Return the label maps with which models were trained, each once; that of the same corpus of a mix first.
+
+    Args:
+        runs: What each model was trained on; None where it is unknown.
+        data: Config node of the corpus that is scored.
+    """
     found: list[LabelMap] = []
-    for run in runs:
-        if run is not None and (mapping := run.label_map) and mapping not in found:
-            found.append(mapping)
+    for run in filter(None, runs):
+        found += [each for each in run.label_maps(corpus_of(data)) if each not in found]
     return found
 
 
@@ -107,7 +111,7 @@ def evaluate_corpus(
     target = models[0].target
     runs = [read_trained_on(trained.path) for trained in models]
     reader = build_reader(data, target)
-    settings: dict[str, Any] = {"maps": label_maps(runs), "cache_dir": cache_dir, "on_error": on_error}
+    settings: dict[str, Any] = {"maps": label_maps(runs, data), "cache_dir": cache_dir, "on_error": on_error}
     corpus = read_labelled(reader, models, subset=subset, by=by, **settings)
     overlap = find_overlap(corpus, data, runs)
     if overlap.trained.any() or overlap.chosen.any():

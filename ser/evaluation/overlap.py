@@ -9,19 +9,11 @@ from typing import Any
 import numpy as np
 
 from ser.evaluation.corpus import LabelledCorpus
-from ser.evaluation.trained_on import TrainedOn
+from ser.evaluation.trained_on import TrainedOn, corpus_of
 from ser.splits.utterances_file import KnownUtterances
 
 Named = tuple[str, str]
 """Corpus, as `corpus_of` names it, and a name in it."""
-
-
-def corpus_of(data: Mapping[str, Any]) -> str:
-    """Return what identifies the corpus of a config node: a published name, else an absolute path; "" if unknown."""
-    if data.get("corpus"):
-        return str(data["corpus"])
-    place = data.get("path") or data.get("root")
-    return str(Path(str(place)).resolve()) if place else ""
 
 
 def with_corpora(names: Iterable[object], data: Mapping[str, Any]) -> dict[object, Named]:

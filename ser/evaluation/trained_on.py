@@ -13,6 +13,7 @@ from ser.config.old_names import with_current_names
 from ser.data.label_map import LabelMap, read_label_map
 from ser.errors import DataError
 from ser.files import read_text
+from ser.names import normalize_name
 from ser.runs.run_folder import RunFolder
 from ser.splits.utterances_file import KnownUtterances, read_utterances
 from ser.yaml_bombs import refuse_yaml_bomb
@@ -34,18 +35,44 @@ class TrainedOn:
     known: Mapping[str, KnownUtterances] = field(default_factory=dict)
     speakers: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
 
-    @property
-    def label_map(self) -> LabelMap | None:
-        """Return the label map of the training; None if there is none, or its file is gone."""
-        given = self.data.get("label_map")
-        if not isinstance(given, str):
-            return given
-        return read_label_map(given) if Path(given).is_file() else None
+    def label_maps(self, corpus: str = "") -> list[LabelMap]:
+        """Return the label maps of the training, without those whose files are gone.
+
+        Args:
+            corpus: The corpus that is scored, from `corpus_of`. In a mix, the map of the same corpus comes first,
+                followed by the common one, as in training.
+        """
+        common = _read_map(self.data)
+        readers = (self.data.get("readers") or {}).values()
+        own = [_read_map(reader) for reader in readers if corpus and corpus_of(reader) == corpus]
+        return [*(_follow(each, common or {}) for each in own if each), *([common] if common else [])]
 
     def speakers_of(self, split: str) -> set[str]:
         """Return the known speakers of a split."""
         own = self.known.get(split)
         return {*(self.speakers.get(split) or ())} if own is None else own.speakers
+
+
+def corpus_of(data: Mapping[str, Any]) -> str:
+    """Return what identifies the corpus of a config node: a published name, else an absolute path; "" if unknown."""
+    if data.get("corpus"):
+        return str(data["corpus"])
+    place = data.get("path") or data.get("root")
+    return str(Path(str(place)).resolve()) if place else ""
+
+
+def _read_map(data: Mapping[str, Any]) -> LabelMap | None:
+    """Return the label map of a config node; None if there is none, or its file is gone."""
+    given = data.get("label_map")
+    if not isinstance(given, str):
+        return given
+    return read_label_map(given) if Path(given).is_file() else None
+
+
+def _follow(first: LabelMap, second: LabelMap) -> LabelMap:
+    """Return one label map for two of which the second translates what the first answers."""
+    then = {normalize_name(str(raw)): value for raw, value in second.items()}
+    return {raw: then.get(normalize_name(str(new)), new) for raw, new in first.items()}
 
 
 def read_trained_on(checkpoint: Path) -> TrainedOn | None:
