@@ -14,7 +14,7 @@ from ser.comparison.scored import Scored
 from ser.evaluation.corpus import LabelledCorpus
 from ser.evaluation.labels import LeftOut
 from ser.runs.predictions_file import TRAINING, answer_columns
-from ser.targets.base import Target
+from ser.targets.base import Target, TaskAnswers
 from ser.targets.labels import encode_labels
 from ser.targets.metrics import Result, numbers
 
@@ -48,7 +48,7 @@ class Evaluation:
         groups: Column -> scores of each of its values.
         rows: Rows of predictions.csv.
         left_out: Utterances that could not be scored.
-        absent: Classes of the model that no utterance has.
+        absent: Classes of the model that no utterance has, after the name of their task where there are several.
     """
 
     metrics: Mapping[str, float]
@@ -81,7 +81,16 @@ def evaluate_answers(corpus: LabelledCorpus, answers: Tensor, target: Target) ->
     answers, targets = answers[scored], targets[scored]
     metrics, results = _measure(answers, targets, target)
     clusters = _clusters(speakers)
-    found = _intervals(answers, targets, target, clusters, has_speakers=None not in speakers)
+    found: dict[str, Interval] = {}
+    floors: dict[str, float] = {}
+    absent: list[str] = []
+    for task in target.task_answers(answers, targets):
+        prefix = f"{task.name}/" if task.name else ""
+        own = _intervals(task, clusters[task.rows.numpy()], has_speakers=None not in speakers)
+        found |= {f"{prefix}{name}": interval for name, interval in own.items()}
+        floors |= {f"{prefix}{name}": value for name, value in _floors(task).items()}
+        present = _present(task)
+        absent += [f"{prefix}{name}" for name in task.target.class_names if name not in present]
     counts = {"utterances": len(places), "left_out": len(left_out)}
     if None not in speakers:
         counts["speakers"] = len({*speakers})
@@ -91,8 +100,6 @@ def evaluate_answers(corpus: LabelledCorpus, answers: Tensor, target: Target) ->
     columns = map(answer_columns, target.label_columns(targets), target.predictions(answers))
     training = corpus.columns.get(TRAINING)
     seen = [{} if training is None else {TRAINING: training[place]} for place in places.tolist()]
-    present = [*_present(targets, target)]
-    floors = {"uar_floor": 1 / len(present)} if present and "uar" in metrics else {}
     return Evaluation(
         metrics={**metrics, **floors, **counts},
         intervals=found,
@@ -104,7 +111,7 @@ def evaluate_answers(corpus: LabelledCorpus, answers: Tensor, target: Target) ->
             for name, speaker, own, row in zip(ids, speakers, seen, columns, strict=True)
         ],
         left_out=left_out,
-        absent=[name for name in target.class_names if name not in present],
+        absent=absent,
     )
 
 
@@ -129,11 +136,19 @@ def _measure(answers: Tensor, targets: Tensor, target: Target) -> tuple[dict[str
     return defined, metric.results(computed)
 
 
-def _present(targets: Tensor, target: Target) -> list[str]:
+def _present(task: TaskAnswers) -> list[str]:
     """Return the classes that utterances have; none where there are no classes."""
-    if not target.class_names or not len(targets):
+    names = task.target.class_names
+    if not names or not len(task.targets):
         return []
-    return [target.class_names[index] for index in sorted({*target.class_index(targets).tolist()})]
+    return [names[index] for index in sorted({*task.target.class_index(task.targets).tolist()})]
+
+
+def _floors(task: TaskAnswers) -> dict[str, float]:
+    """Return the scores of answers without any input: of UAR by the classes that occur, of errors by train's mean."""
+    present = _present(task)
+    uar = {"uar_floor": 1 / len(present)} if present and "uar" in task.target.metrics().names else {}
+    return {**uar, **(task.target.floors_of_train(task.targets) if len(task.targets) else {})}
 
 
 def _clusters(speakers: Sequence[str | None]) -> np.ndarray:
@@ -143,20 +158,19 @@ def _clusters(speakers: Sequence[str | None]) -> np.ndarray:
     return np.unique(np.array(speakers), return_inverse=True)[1]
 
 
-def _intervals(
-    answers: Tensor, targets: Tensor, target: Target, clusters: np.ndarray, *, has_speakers: bool
-) -> dict[str, Interval]:
+def _intervals(task: TaskAnswers, clusters: np.ndarray, *, has_speakers: bool) -> dict[str, Interval]:
     """Compute intervals over speakers: of accuracy and UAR for classes, of the headline for values.
 
     There are none for fewer than two speakers, and for values of unknown speakers.
     """
+    clusters = np.unique(clusters, return_inverse=True)[1]
     if not len(clusters) or clusters.max() < 1:
         return {}
-    if not target.class_names:
-        return _value_interval(answers, targets, target, clusters) if has_speakers else {}
-    truth = target.class_index(targets)
+    if not task.target.class_names:
+        return _value_interval(task, clusters) if has_speakers else {}
+    truth = task.target.class_index(task.targets)
     scored = Scored(
-        correct=answers.argmax(-1).eq(truth)[None].double().numpy(),
+        correct=task.answers.argmax(-1).eq(truth)[None].double().numpy(),
         labels=np.unique(truth.numpy(), return_inverse=True)[1],
         clusters=clusters,
         has_speakers=has_speakers,
@@ -165,24 +179,22 @@ def _intervals(
     return {name: interval for name, interval in found.items() if interval.low < interval.high}
 
 
-def _value_interval(
-    answers: Tensor, targets: Tensor, target: Target, clusters: np.ndarray
-) -> dict[str, Interval]:
+def _value_interval(task: TaskAnswers, clusters: np.ndarray) -> dict[str, Interval]:
     """Compute the interval of a headline such as CCC by leaving out each speaker."""
-    _, results = _measure(answers, targets, target)
-    names = [result.headline for result in results if not result.name]
-    if not names:
+    metrics, results = _measure(task.answers, task.targets, task.target)
+    names = [result.headline for result in results]
+    if len(names) != 1:
         return {}
     (name,) = names
-    whole = _measure(answers, targets, target)[0].get(name)
     without = []
     for speaker in range(int(clusters.max()) + 1):
         kept = torch.from_numpy(clusters != speaker)
-        without.append(_measure(answers[kept], targets[kept], target)[0].get(name, math.nan))
-    if whole is None or np.isnan(without).any():
+        own, _ = _measure(task.answers[kept], task.targets[kept], task.target)
+        without.append(own.get(name, math.nan))
+    if name not in metrics or np.isnan(without).any():
         return {}
-    spread = difference_interval(whole, float(standard_error(np.array(without))), len(without))
-    return {name: spread}
+    error = float(standard_error(np.array(without)))
+    return {name: difference_interval(metrics[name], error, len(without))}
 
 
 def _groups(

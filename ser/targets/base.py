@@ -5,7 +5,7 @@ A target owns all in which tasks differ. Nothing else asks for its class or its 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -37,6 +37,24 @@ class Compare(Protocol):
             criterion: Loss of this question; None = the run's.
         """
         ...
+
+
+class TaskAnswers(NamedTuple):
+    """Answers of one task to the R utterances that are labelled for it.
+
+    Args:
+        name: Name of the task; empty where there is one.
+        target: Its target.
+        rows: Which of all utterances these are [R].
+        answers: Its answers [R, A].
+        targets: Encoded labels [R, ...].
+    """
+
+    name: str
+    target: "Target"
+    rows: Tensor
+    answers: Tensor
+    targets: Tensor
 
 
 class Target(ABC):
@@ -211,6 +229,23 @@ class Target(ABC):
             targets: Encoded utterances that are scored.
         """
         return {}
+
+    def floors_of_train(self, targets: Tensor) -> dict[str, float]:
+        """Return the floors that what is kept of the training split tells, where it is not at hand.
+
+        Args:
+            targets: Encoded utterances that are scored.
+        """
+        return {}
+
+    def task_answers(self, answers: Tensor, targets: Tensor) -> list[TaskAnswers]:
+        """Return each task with its answers: this target, where it is not of several.
+
+        Args:
+            answers: Answers [N, A].
+            targets: Encoded utterances [N, ...].
+        """
+        return [TaskAnswers("", self, torch.arange(len(targets)), answers, targets)]
 
     def summary(self, targets: Tensor) -> dict[str, str]:
         """Return rows of the table of splits about encoded utterances, beside class counts."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ser.batch import Batch
 from ser.config.instantiate import build, find_class
 from ser.errors import ConfigError, SerError
-from ser.targets.base import Compare, Quantity, Target, check_loss
+from ser.targets.base import Compare, Quantity, Target, TaskAnswers, check_loss
 from ser.targets.labels import LabelError, Labels, encode_labels
 from ser.targets.losses import ConcordanceLoss, CrossEntropy, Loss
 from ser.targets.metrics import Scores
@@ -246,6 +246,16 @@ class MultiTask(Target):
             for name, target in self.targets.items()
             for metric, value in target.floors(first[name], second[name]).items()
         }
+
+    def task_answers(self, answers: Tensor, targets: Tensor) -> list[TaskAnswers]:
+        """Return each task with its answers to the utterances that are labelled for it."""
+        own, known = self.labels_of_tasks(targets), self._known(targets)
+        parts = self._split(answers, self._answers)
+        return [
+            TaskAnswers(name, target, rows, parts[name][rows], own[name][rows])
+            for name, target in self.targets.items()
+            for rows in [known[name].nonzero().flatten()]
+        ]
 
     def summary(self, targets: Tensor) -> dict[str, str]:
         """Return how many utterances are labelled for each task, counts of its classes, and rows about its values."""

@@ -200,6 +200,10 @@ class Regression(ValueTarget):
             found |= {f"{name}_{field}": value for field, value in pairs if not math.isnan(value)}
         return found
 
+    def floors_of_train(self, targets: Tensor) -> dict[str, float]:
+        """Return MSE and MAE of always answering the mean of the training split."""
+        return self.floors(torch.tensor([self.mean]), targets)
+
     def summary(self, targets: Tensor) -> dict[str, str]:
         """Return mean and deviation of each field, and how many are labelled where not all are."""
         rows = {}
