@@ -1,6 +1,7 @@
 """Write the results of an evaluation: report.md with tables and pictures, metrics.json, predictions.csv and others."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from ser.evaluation.corpus import LabelledCorpus
 from ser.evaluation.scores import Evaluation, Group
-from ser.files import short, write_atomic
+from ser.files import read_text, short, write_atomic
 from ser.report import figures
 from ser.report.report import write_metrics
 from ser.report.score_table import METRICS, NUMBERS
@@ -17,7 +18,8 @@ from ser.runs.predictions_file import write_rows
 from ser.runs.tables import format_markdown, write_csv
 
 _MOST_ROWS = 40  # values of a column in report.md; groups.csv has all
-_FLOORS = {"accuracy": "majority_floor", "uar": "uar_floor"}
+_FILES = ("report.md", "report.html", "metrics.json", "predictions.csv", "groups.csv", "left_out.csv")
+_FLOORS = {"accuracy": "majority_floor", "uar": "uar_floor", "mse": "mse_floor", "mae": "mae_floor"}
 _NO_FLOOR = {"ccc": 0.0, "pcc": 0.0}
 """Score of a constant answer, where no metric tells it."""
 
@@ -45,8 +47,8 @@ class ReportFacts:
     unit: str = "utterance"
 
 
-def write_evaluation(folder: Path, found: Evaluation, corpus: LabelledCorpus, facts: ReportFacts) -> None:
-    """Write all files of an evaluation; those of an earlier one in the folder are replaced.
+def write_evaluation(folder: Path, found: Evaluation, corpus: LabelledCorpus, facts: ReportFacts) -> Path:
+    """Write all files of an evaluation but report.html; those of an earlier one in the folder are removed.
 
     Args:
         folder: Folder, which exists.
@@ -54,9 +56,13 @@ def write_evaluation(folder: Path, found: Evaluation, corpus: LabelledCorpus, fa
         corpus: The corpus that was scored.
         facts: What the report says beside them.
 
+    Returns:
+        Path of the report.
+
     Raises:
         DataError: A file cannot be written.
     """
+    _remove_former(folder)
     write_rows(folder / "predictions.csv", found.rows)
     write_csv(
         folder / "left_out.csv",
@@ -82,6 +88,15 @@ def write_evaluation(folder: Path, found: Evaluation, corpus: LabelledCorpus, fa
     finite = {name: value for name, value in found.metrics.items() if math.isfinite(value)}
     write_metrics(folder / "metrics.json", finite)
     write_atomic(folder / "report.md", markdown(found, corpus, facts))
+    return folder / "report.md"
+
+
+def _remove_former(folder: Path) -> None:
+    """Remove the files of an earlier evaluation in a folder, with the pictures that its report shows."""
+    report = folder / "report.md"
+    pictures = re.findall(r"^!\[.*\]\(([^()/]+\.png)\)", read_text(report) if report.is_file() else "", re.M)
+    for name in (*_FILES, *pictures):
+        (folder / name).unlink(missing_ok=True)
 
 
 def markdown(found: Evaluation, corpus: LabelledCorpus, facts: ReportFacts) -> str:

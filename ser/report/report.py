@@ -159,6 +159,9 @@ def closing_table(run_dir: Path, report: RunReport) -> RenderableType:
     facts.add_row("best epoch", describe_choice(report))
     facts.add_row("duration", format_duration(report.duration_s))
     facts.add_row("run folder", Text(str(short(run_dir))))
+    for name in ("report.md", "report.html"):
+        if (run_dir / name).is_file():
+            facts.add_row("report", Text(str(short(run_dir / name))))
     for stamp in report.stamps:
         facts.add_row("note", Text(stamp, style="yellow"))
     parts: list[RenderableType] = [_score_table(report), *_corpus_tables(report), facts]

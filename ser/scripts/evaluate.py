@@ -61,11 +61,13 @@ def evaluate(settings: Evaluate) -> None:
         unit=models[0].target.resolution,
     )
     make_folder(output)
-    write_evaluation(output, scored.evaluation, scored.corpus, facts)
+    reports = [write_evaluation(output, scored.evaluation, scored.corpus, facts)]
     if settings.report.html:
-        write_evaluation_page(output, scored, facts, has_audio=settings.report.audio)
+        reports.append(write_evaluation_page(output, scored, facts, has_audio=settings.report.audio))
     print_table(facts.title, *score_table(scored.evaluation))
-    print(*describe_evaluation(scored), f"Report: {short(output / 'report.md')}", sep="\n")
+    print(
+        *describe_evaluation(scored), f"Report: {', '.join(str(short(each)) for each in reports)}", sep="\n"
+    )
 
 
 def refuse_unread(typed: list[str]) -> None:

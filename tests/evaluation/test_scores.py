@@ -1,6 +1,7 @@
 """Scores of a labelled corpus, against scikit-learn and against their definitions."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ import torch
 
 from ser.data.store import Store
 from ser.evaluation.corpus import LabelledCorpus
+from ser.evaluation.report import ReportFacts, score_table, write_evaluation
 from ser.evaluation.scores import Evaluation, evaluate_answers
-from ser.targets import Classes, Regression
+from ser.targets import Classes, MultiTask, Regression
 
 TARGET = Classes(["a", "b", "c", "d"], "emotion")
 
@@ -118,3 +120,57 @@ def test_values_are_scored_by_ccc_with_an_interval() -> None:
     assert low < expected < high
     assert [(each.id, each.reason) for each in found.left_out] == [(3, "no label")]
     assert {"label_arousal", "prediction_arousal"} < found.rows[0].keys()
+
+
+def test_each_of_several_tasks_has_the_intervals_and_floors_that_it_has_alone() -> None:
+    random = np.random.default_rng(2)
+    words = random.choice(["a", "b", "c"], 60)
+    values = random.normal(size=60)
+    classes = torch.from_numpy(random.dirichlet(np.ones(4), 60)).float()
+    guesses = torch.from_numpy(values + random.normal(size=60)).float()[:, None]
+    arousal = Regression(["arousal"], mean=[0.5], std=[2.0])
+    both = MultiTask({"emotion": {"target": TARGET}, "arousal": {"target": arousal}})
+    texts = np.array([f"{value:.6f}" for value in values])
+    texts[:6] = ""  # not labelled for the second task
+    speakers: list[str | None] = [f"s{place % 6}" for place in range(60)]
+    labels = np.stack([words, texts], 1)
+    found = evaluate_answers(
+        corpus_of(labels, ("emotion", "arousal"), speakers), torch.cat([classes, guesses], 1), both
+    )
+    alone = {
+        "emotion": evaluate_answers(corpus_of(labels[:, :1], ("emotion",), speakers), classes, TARGET),
+        "arousal": evaluate_answers(
+            corpus_of(labels[6:, 1:], ("arousal",), speakers[6:]), guesses[6:], arousal
+        ),
+    }
+    assert {*found.intervals} == {"emotion/accuracy", "emotion/uar", "arousal/ccc"}
+    for name, interval in found.intervals.items():
+        task, _, metric = name.partition("/")
+        assert [*interval] == pytest.approx([*alone[task].intervals[metric]], abs=1e-6)
+    assert found.metrics["emotion/uar_floor"] == pytest.approx(1 / 3)
+    assert found.metrics["arousal/mse_floor"] == pytest.approx(((values[6:] - 0.5) ** 2).mean(), abs=1e-5)
+    assert found.metrics["arousal/mae_floor_arousal"] == pytest.approx(abs(values[6:] - 0.5).mean(), abs=1e-5)
+    assert found.absent == ["emotion/d"]
+    rows = {row[0]: row[1:] for row in score_table(found)[1]}
+    assert rows["emotion/UAR"][1] != ""
+    assert rows["emotion/UAR"][2] == "33.3%"
+    assert rows["arousal/MAE"][2] == f"{found.metrics['arousal/mae_floor']:.3f}"
+
+
+def test_an_evaluation_removes_the_files_of_the_former_one_and_no_others(tmp_path: Path) -> None:
+    facts = ReportFacts("run on here", "here", "ser evaluate", [], [], [])
+    labels, _, found = scored()
+    corpus = corpus_of(labels[:, None], ("emotion",), [None] * 60)
+    assert write_evaluation(tmp_path, found, corpus, facts) == tmp_path / "report.md"
+    former = {each.name for each in tmp_path.iterdir()}
+    assert "confusion.png" in former
+    for name in ("report.html", "notes.txt", "mine.png"):
+        (tmp_path / name).touch()
+    values = np.random.default_rng(0).normal(size=(60, 1))
+    texts = np.array([[f"{value:.6f}"] for value in values[:, 0]])
+    corpus = corpus_of(texts, ("arousal",), [None] * 60)
+    found = evaluate_answers(corpus, torch.from_numpy(values).float(), Regression(["arousal"]))
+    write_evaluation(tmp_path, found, corpus, facts)
+    left = {each.name for each in tmp_path.iterdir()}
+    assert {"notes.txt", "mine.png", "metrics.json", "groups.csv"} < left
+    assert not left & {"confusion.png", "report.html"}

@@ -322,6 +322,16 @@ def test_the_closing_table_fits_into_80_columns(run_dir: Path, report: RunReport
     assert ["run", "folder", "logs/challenge/2026-01-02_03-04-05"] in words
 
 
+def test_the_closing_table_names_the_reports_that_there_are(run_dir: Path, report: RunReport) -> None:
+    write_report(run_dir, report)
+    assert ["report", "logs/challenge/2026-01-02_03-04-05/report.md"] in map(
+        str.split, shown(run_dir, report).splitlines()
+    )
+    assert "report.html" not in shown(run_dir, report)
+    (run_dir / "report.html").touch()
+    assert "logs/challenge/2026-01-02_03-04-05/report.html" in shown(run_dir, report)
+
+
 def test_folded_commands_can_be_copied_into_a_shell(run_dir: Path, report: RunReport) -> None:
     text = shown(run_dir, report).replace("\\\n", "")
     for purpose, command in next_commands(report):
