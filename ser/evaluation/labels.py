@@ -7,25 +7,13 @@ from pathlib import Path
 
 import torch
 
+from ser.catalogue.synonyms import SYNONYMS
 from ser.config.settings import find_conf
 from ser.data.label_map import LabelMap, read_label_map
 from ser.data.manifest import Label, Manifest, Utterance
 from ser.errors import DataError, setting
 from ser.names import is_missing, normalize_name
 from ser.targets.base import Target
-
-SYNONYMS = {
-    **dict.fromkeys(("angry", "ang", "anger"), "anger"),
-    **dict.fromkeys(("bored", "boredom"), "boredom"),
-    **dict.fromkeys(("calm", "calmness"), "calm"),
-    **dict.fromkeys(("disgusted", "dis", "disgust"), "disgust"),
-    **dict.fromkeys(("afraid", "fearful", "fea", "fear"), "fear"),
-    **dict.fromkeys(("happy", "hap", "joy", "joyful", "happiness"), "happiness"),
-    **dict.fromkeys(("neu", "neutral", "neutrality"), "neutral"),
-    **dict.fromkeys(("sad", "sadness"), "sadness"),
-    **dict.fromkeys(("sur", "surprised", "surprise"), "surprise"),
-}
-"""Word for an emotion -> name in the catalogue of published corpora."""
 
 _NO_LABEL = "no label"
 

@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from ser.data.manifest import Manifest, Utterance
 from ser.errors import DataError
-
-Counts = Mapping[str, Counter[str]]
-"""Corpus -> class -> number of utterances."""
+from ser.mix.labels import Counts, quadrants_shared
 
 
 def count_classes(manifests: Mapping[str, Manifest], fields: Sequence[str]) -> Counts:
@@ -41,10 +39,11 @@ def shared_classes(counts: Counts) -> set[str]:
         return shared
     listed = "".join(f"\n  {name}: {', '.join(sorted(own))}" for name, own in counts.items())
     found = f"only the class {shared.pop()!r}" if shared else "no class"
+    quadrants = "label_map=quadrant target=quadrant, " if quadrants_shared(counts) else ""
     raise DataError(
         f"data.corpora: the corpora have {found} in common:{listed}\n"
-        "Translate their labels to common ones: label_map=quadrant for the usual emotions, or a map in "
-        "data.settings.NAME.label_map, or keep all with data.labels=all"
+        f"Translate their labels to common ones: {quadrants}or by a map of a corpus, "
+        f"data.settings.{[*counts][-1]}.label_map=FILE. Or keep all: data.labels=all"
     )
 
 

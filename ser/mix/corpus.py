@@ -1,6 +1,7 @@
 """Read several corpora as one: each by its own reader, with common labels and splits made within each."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from ser.mix.classes import (
     describe_lone_classes,
     shared_classes,
 )
+from ser.mix.labels import NewLabels, join_labels, join_with_map
 from ser.mix.remedies import replace_settings, settings_of
 from ser.mix.rules import PREFIXED, WithinCorpora
 from ser.splits.rules import Rule, for_pretraining, without_label
@@ -87,12 +89,20 @@ class MixedCorpus(AudioCorpus):
         Raises:
             DataError: Labels do not fit the maps, or the corpora have no two classes in common.
         """
-        manifests, counts = {}, []
+        manifests, found = {}, {}
         for name, manifest in self._read().items():
             with replace_settings(settings_of(name)):
-                manifests[name], found = self._label(name, manifest)
-            counts += [replace(each, corpus=name) for each in found]
-        self._notes = [
+                manifests[name], found[name] = self._label(name, manifest)
+        new_labels, self._notes = self._join(manifests, [name for name, own in found.items() if own])
+        counts: list[LabelCount] = []
+        for name in manifests:
+            mappings = (new_labels.get(name), self.label_map) if found[name] else ()
+            with replace_settings(settings_of(name)):
+                for mapping in filter(None, mappings):
+                    manifests[name], then = map_labels(manifests[name], self.label, mapping)
+                    found[name] = _follow(found[name], then)
+            counts += [replace(each, corpus=name) for each in found[name]]
+        self._notes += [
             f"{each.corpus}: {each.utterances} {each.raw} are dropped by the label map."
             for each in counts
             if each.mapped is None and each.utterances
@@ -134,7 +144,7 @@ class MixedCorpus(AudioCorpus):
         return replace(utterance, id=f"{name}/{utterance.id}", corpus=name, labels=labels, **named)
 
     def _label(self, name: str, manifest: Manifest) -> tuple[Manifest, list[LabelCount]]:
-        """Apply the map of a corpus, then the common one; count its raw labels."""
+        """Apply the map of a corpus; count its raw labels."""
         if not self.needs_labels and not all(self.label in utterance.labels for utterance in manifest):
             return manifest, []
         if not self.reads_label:
@@ -143,9 +153,21 @@ class MixedCorpus(AudioCorpus):
         own = self.readers[name].label_map
         if not self.fields:
             require_labels(manifest, self.label, own or self.label_map)
-        manifest, counts = map_labels(manifest, self.label, own)
-        manifest, common = map_labels(manifest, self.label, self.label_map)
-        return manifest, _follow(counts, common) if own and self.label_map else counts if own else common
+        return map_labels(manifest, self.label, own)
+
+    def _join(self, manifests: Mapping[str, Manifest], names: Sequence[str]) -> tuple[NewLabels, list[str]]:
+        """Choose the label that stands for each label of the corpora of these names; see `join_labels`."""
+        maps = {name: self.readers[name].label_map for name in names}
+        counts = {
+            name: Counter(
+                str(each.labels[self.label]) for each in manifests[name] if self.label in each.labels
+            )
+            for name in names
+            if self.label_map or label_fields(maps[name], self.label) == (self.label,)
+        }
+        if self.label_map:
+            return join_with_map(counts, self.label_map)
+        return join_labels(counts, [name for name in names if maps[name]])
 
     def _keep_classes(self, manifests: Mapping[str, Manifest]) -> tuple[dict[str, Manifest], set[str]]:
         """Return the utterances of the classes that are kept, and these classes; note what is dropped."""

@@ -2,6 +2,8 @@
 
 import logging
 import re
+import shlex
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,11 @@ from omegaconf import OmegaConf
 
 from ser.config.settings import Train
 from ser.config.validate import check
-from ser.errors import SerError
+from ser.errors import DataError, SerError
 from ser.features.extractors import LogMel
 from ser.frozen import PretrainedFeatures
 from ser.mix.bandwidth import describe_narrow_bands
+from ser.mix.classes import shared_classes
 from ser.splits.base import Splits
 from ser.training import setup
 from tests.conftest import REPOSITORY
@@ -40,6 +43,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "ravdess", [f"03-01-{e}-01-01-01-{s:02d}.wav" for e in RAVDESS for s in range(1, 7)], 16_000)
     write(root / "emodb", [f"{s:02d}a01{e}a.wav" for e in EMODB for s in (3, 8, 9, 10, 11, 12)], 8_000)
     write(root / "mine", [f"{e}/{s}.wav" for e in ("anger", "sadness") for s in range(6)], 16_000)
+    write(root / "said", [f"{e}/{s}.wav" for e in ("angry", "Happy", "sad", "awe") for s in range(6)], 16_000)
+    write(root / "moods", [f"{e}/{s}.wav" for e in ("joy", "happy", "Angry") for s in range(6)], 16_000)
     write(root / "words", [f"{e}/{s}.wav" for e in ("yes", "no") for s in range(6)], 16_000)
     return root
 
@@ -99,6 +104,72 @@ def test_classes_that_not_all_corpora_have_are_dropped_and_named(both: Splits) -
 def test_a_narrow_corpus_is_stamped_and_rates_are_named(both: Splits) -> None:
     assert any("emodb (nothing above 4000 Hz)" in stamp for stamp in both.facts.stamps)
     assert any("ravdess 16000 Hz, emodb 8000 Hz" in remark for remark in both.facts.remarks)
+
+
+SAID = '+data.settings.said={data:folder,speaker:"(.*)"}'
+MOODS = '+data.settings.moods={data:folder,speaker:"(.*)"}'
+
+
+def labels_of(splits: Splits, corpus: str) -> Counter[str]:
+    return Counter(str(u.labels["emotion"]) for u in everything(splits) if u.corpus == corpus)
+
+
+def test_labels_that_are_synonyms_or_differ_in_case_are_joined_and_named(root: Path) -> None:
+    splits = splits_of(root, "data.corpora=[ravdess,said]", SAID)
+    assert (
+        labels_of(splits, "said")
+        == labels_of(splits, "ravdess")
+        == dict.fromkeys(("anger", "happiness", "sadness"), 6)
+    )
+    assert (
+        "said: labels are read as those of the other corpora or the label map: Happy as happiness, angry as anger, "
+        "sad as sadness." in splits.facts.remarks
+    )
+    kept = {(each.corpus, each.raw): (each.mapped, each.utterances) for each in splits.facts.labels}
+    assert kept["said", "Happy"] == ("happiness", 6)
+    assert kept["said", "awe"] == (None, 6)
+
+
+@pytest.mark.parametrize(
+    ("label_map", "target"), [("quadrant", "quadrant"), ("arousal_valence", "regression")]
+)
+def test_the_common_map_reads_synonyms(root: Path, label_map: str, target: str) -> None:
+    words = ["data.corpora=[ravdess,moods]", MOODS, f"label_map={label_map}", f"target={target}"]
+    splits = splits_of(root, *words)
+    assert sum(u.corpus == "moods" for u in everything(splits)) == 18
+    assert "Angry as anger, happy as happiness, joy as happiness." in "\n".join(splits.facts.remarks)
+
+
+def test_a_corpus_that_tells_synonyms_apart_keeps_both_and_names_the_map(root: Path) -> None:
+    words = ["data.corpora=[ravdess,moods]", MOODS, "data.labels=all"]
+    splits = splits_of(root, *words)
+    assert labels_of(splits, "moods") == {"joy": 6, "happy": 6, "anger": 6}
+    (note,) = (line for line in splits.facts.remarks if "To join them: " in line)
+    assert note.startswith("moods: happy and joy may mean the same")
+    (typed,) = shlex.split(note.partition("To join them: ")[2])
+    assert labels_of(splits_of(root, *words, f"+{typed}"), "moods") == {"happiness": 12, "anger": 6}
+
+
+def test_labels_of_a_map_stay_and_others_join_them(root: Path) -> None:
+    own = "+data.settings.said.label_map={angry:angry,Happy:joyful,sad:null,awe:null}"
+    splits = splits_of(root, "data.corpora=[ravdess,said]", SAID, own)
+    assert labels_of(splits, "said") == labels_of(splits, "ravdess") == {"angry": 6, "joyful": 6}
+
+
+@pytest.mark.parametrize(
+    ("counts", "names_quadrants"),
+    [
+        ({"a": ["anger", "calm"], "b": ["afraid", "Neutral"]}, True),
+        ({"a": ["anger", "calm"], "b": ["afraid", "awe"]}, False),  # not in the map
+        ({"a": ["anger", "calm"], "b": ["afraid", "Disgusted"]}, False),  # one quadrant in common
+    ],
+)
+def test_quadrants_are_named_where_they_give_common_classes(
+    counts: dict[str, list[str]], names_quadrants: bool
+) -> None:
+    with pytest.raises(DataError, match="no class in common") as caught:
+        shared_classes({name: Counter(labels) for name, labels in counts.items()})
+    assert ("label_map=quadrant target=quadrant" in str(caught.value)) == names_quadrants
 
 
 def narrow_stamps(splits: Splits) -> list[str]:
