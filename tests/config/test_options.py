@@ -1,5 +1,6 @@
 """Every documented option has the effect that its file states, or is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def stated(option: str) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     content.pop("defaults", None)
     return leaves(content, "" if package == "_global_" else package)
+
+
+LISTED = [
+    pytest.param(group, comment, id=group)
+    for group, comment in re.findall(
+        r"^  - (\w+): \S+ +# (.*)$", (CONF / "train.yaml").read_text(), re.MULTILINE
+    )
+    if len(re.findall(r"\w+", comment)) > 1 and (CONF / group).is_dir()
+]
+
+
+@pytest.mark.parametrize(("group", "comment"), LISTED)
+def test_lists_of_options_are_complete_or_say_that_they_are_not(group: str, comment: str) -> None:
+    options = {path.stem for path in (CONF / group).glob("*.yaml")}
+    named = options & {*re.findall(r"\w+", comment)}
+    assert len(named) < 2 or "..." in comment or named == options
 
 
 NEEDED = {
