@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from ser.data.manifest import Manifest, Utterance
-from ser.errors import ConfigError
+from ser.errors import ConfigError, setting
 from ser.mix.remedies import replace_settings, settings_of
 from ser.splits.assignment import SPLITS, Assignment
-from ser.splits.folds import cross_validation
+from ser.splits.folds import count_blocks, fold_settings, suitable_folds
 from ser.splits.rules import Rule
 
 
@@ -51,14 +51,20 @@ class WithinCorpora:
             ConfigError: Corpora have different numbers of folds.
         """
         rules: Mapping[str, Any] = self.rules
-        found: dict[str, tuple[int, str]] = {
-            name: rules[name].count_folds(own) for name, _, own in self._corpora(manifest)
-        }
-        counts = {name: count for name, (count, _) in found.items()}
+        corpora = {name: own for name, _, own in self._corpora(manifest)}
+        found: dict[str, tuple[int, str]] = {}
+        for name in sorted(
+            corpora, key=lambda name: count_blocks(corpora[name])
+        ):  # errors name the fewest folds
+            with replace_settings(settings_of(name)):
+                found[name] = rules[name].count_folds(corpora[name])
+        counts = {name: found[name][0] for name in corpora}
         if len({*counts.values()}) > 1:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-            raise ConfigError(f"folds: the corpora have different numbers of folds ({listed}). Use folds=5.")
-        each = "; ".join(f"{name}, {what}" for name, (_, what) in found.items())
+            raise ConfigError(
+                f"folds: the corpora have different numbers of folds ({listed}). {suggest_same(corpora)}"
+            )
+        each = "; ".join(f"{name}, {found[name][1]}" for name in corpora)
         return min(counts.values()), f"each corpus is split by itself: {each}"
 
     def describe(self, manifest: Manifest, assignment: Assignment) -> tuple[list[str], list[str]]:
@@ -76,9 +82,9 @@ class WithinCorpora:
         return remarks, stamps
 
     def suggest_folds(self, manifest: Manifest) -> list[str]:
-        """Return the settings of a sweep that tests every speaker once; empty if the corpora differ in them."""
-        found = [cross_validation(own, self.rules[name]) for name, _, own in self._corpora(manifest)]
-        return found[0] if all(words == found[0] for words in found) else []
+        """Return the settings of a sweep that tests every speaker once, with as many folds as suit all corpora."""
+        found = [suitable_folds(own, self.rules[name]) for name, _, own in self._corpora(manifest)]
+        return fold_settings(min(found))
 
     def _corpora(self, manifest: Manifest) -> Iterator[tuple[str, np.ndarray, Manifest]]:
         """Yield the name of each corpus, the indices [n] of its utterances, and these with their own ids and speakers.
@@ -91,6 +97,17 @@ class WithinCorpora:
             if len(indices):
                 own = tuple(_without_corpus(each) for each in manifest.select(indices.tolist()))
                 yield name, indices, replace(self.sources[name], utterances=own)
+
+
+def suggest_same(corpora: Mapping[str, Manifest]) -> str:
+    """Suggest the number of folds over speakers that all corpora can have, else the corpora that can have some."""
+    folds = {name: suitable_folds(own) for name, own in corpora.items()}
+    if min(folds.values()):
+        return f"Use folds={min(folds.values())}."
+    rest = [name for name, number in folds.items() if number]
+    few = ", ".join(name for name, number in folds.items() if not number)
+    keep = f"leave {few} out with {setting('data.corpora', rest)}" if rest else "give other corpora"
+    return f"Too few speakers are known of {few}: {keep}."
 
 
 PREFIXED = ("speaker", "group", "text")

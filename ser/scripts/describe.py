@@ -56,7 +56,7 @@ def describe(settings: Describe) -> None:
     found = read_manifest(settings)
     if found is None:
         return
-    whole, declared = found
+    whole, declared, corpus = found
     folder = Path(HydraConfig.get().runtime.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     if settings.audit:
@@ -65,7 +65,7 @@ def describe(settings: Describe) -> None:
         for line in check(whole, labels, split_of, folder):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
     labels = class_labels(whole, fields if data.target.class_names else ())
-    for line in advise(whole, labels):
+    for line in advise(corpus, whole, labels):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     draw(splits.manifests["train"], settings.features, folder / "recordings.png", fields=fields)
     print(f"Recordings and their features: {short(folder / 'recordings.png')}")
@@ -97,8 +97,8 @@ def refuse_output(settings: Describe) -> None:
         )
 
 
-def read_manifest(settings: Train) -> tuple[Manifest, Sequence[str]] | None:
-    """Return the utterances of the corpus with their labels after the label map, and the leaks that it declares.
+def read_manifest(settings: Train) -> tuple[Manifest, Sequence[str], Any] | None:
+    """Return the utterances with their labels after the label map, the leaks that are declared, and the corpus.
 
     None if there are no recordings.
 
@@ -113,10 +113,10 @@ def read_manifest(settings: Train) -> tuple[Manifest, Sequence[str]] | None:
     try:
         if hasattr(corpus, "labelled"):
             manifest: Manifest = corpus.labelled()[0]
-            return manifest, declared
+            return manifest, declared, corpus
         if hasattr(corpus, "utterances"):
             recordings: Manifest = corpus.utterances()
-            return recordings, declared
+            return recordings, declared, corpus
     finally:
         logging.disable(logging.NOTSET)
     if isinstance(settings, Describe) and settings.output is not None:
@@ -163,11 +163,18 @@ def check(
     yield f"Measures and faults of each recording: {short(folder / 'audit.csv')}"
 
 
-def advise(manifest: Manifest, labels: Sequence[str | None]) -> list[str]:
-    """Return a line with the command for few speakers, if there are few."""
+def advise(corpus: Any, manifest: Manifest, labels: Sequence[str | None]) -> list[str]:
+    """Return a line with the command for few speakers, if there are few.
+
+    Args:
+        corpus: The corpus.
+        manifest: Its N utterances.
+        labels: Class of each of them [N].
+    """
     from ser.audit.advice import advise_few_speakers
 
-    words = advise_few_speakers(manifest, labels)
+    parts = corpus.parts(manifest) if hasattr(corpus, "parts") else [manifest]
+    words = advise_few_speakers(parts, labels, published=getattr(corpus, "published_name", None))
     if words is None:
         return []
     typed = [word.lstrip("+") for word in environment.typed_command()[1:]]
@@ -179,7 +186,7 @@ def advise(manifest: Manifest, labels: Sequence[str | None]) -> list[str]:
         and not word.startswith("data.split.")
     ]
     command = " ".join([*environment.program_words("train"), "-m", *words, *kept])
-    return [f"Few speakers: one split says little. Test on each of them with {command}"]
+    return [f"Few speakers: one split says little. Test on all of them with {command}"]
 
 
 def write_table(

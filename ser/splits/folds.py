@@ -150,13 +150,30 @@ def cross_validation(manifest: Manifest, rule: Rule) -> list[str]:
 
     The list is empty if the rule is such a fold already, or if speakers are unknown or too few.
     """
-    if isinstance(rule, SpeakerKFold | _LeaveOneOut | Published) or any(u.speaker is None for u in manifest):
-        return []
-    folds = min(5, len(np.unique(blocks_of(manifest, ("speaker", "group")))))
-    if folds < 3:
-        return []
+    return fold_settings(suitable_folds(manifest, rule))
+
+
+def suitable_folds(manifest: Manifest, rule: Rule | None = None) -> int:
+    """Return how many folds over speakers suit a corpus: 5, or as many as it has sets of speakers to keep apart.
+
+    It is 0 if the rule is such a fold already, or if speakers are unknown or too few.
+    """
+    folds = 0 if isinstance(rule, SpeakerKFold | _LeaveOneOut | Published) else min(5, count_blocks(manifest))
+    return folds if folds >= 3 else 0
+
+
+def fold_settings(folds: int) -> list[str]:
+    """Return the settings of a sweep of so many folds over speakers; none for 0."""
     number = [f"data.split.folds={folds}"] * (folds != SpeakerKFold.folds)
-    return ["split=speaker_kfold", *number, f"data.split.fold={','.join(map(str, range(folds)))}"]
+    fold = f"data.split.fold={','.join(map(str, range(folds)))}"
+    return ["split=speaker_kfold", *number, fold] if folds else []
+
+
+def count_blocks(manifest: Manifest) -> int:
+    """Count the sets of utterances that share no speaker and no group; 0 if some speakers are unknown."""
+    if any(utterance.speaker is None for utterance in manifest):
+        return 0
+    return len(np.unique(blocks_of(manifest, ("speaker", "group"))))
 
 
 def _check_fold(fold: int, folds: int) -> None:

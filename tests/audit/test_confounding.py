@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser.audit.advice import advise_few_speakers
 from ser.audit.confounding import associate, associate_all
 from ser.data.manifest import Manifest, Utterance
 
@@ -47,23 +46,3 @@ def test_texts_that_occur_once_say_nothing() -> None:
     )
     found = associate_all(Manifest(utterances, "table"), ["a", "a", "b", "b"] * 2)
     assert [each.kind for each in found] == ["speaker"]
-
-
-@pytest.mark.parametrize(
-    ("speakers", "labels", "advice"),
-    [
-        (4, 2, ["experiment=few_speakers", "folds=loso", "head.normalize=speaker"]),
-        (4, 1, ["experiment=few_speakers", "folds=loso"]),
-        (11, 2, None),
-        (2, 2, None),
-    ],
-)
-def test_few_speakers_are_normalised_only_with_several_labels(
-    speakers: int, labels: int, advice: list[str] | None
-) -> None:
-    rows = [(speaker, speaker + place % labels) for speaker in range(speakers) for place in range(4)]
-    utterances = tuple(
-        Utterance(str(index), Path(f"{index}.wav"), speaker=f"s{speaker}")
-        for index, (speaker, _) in enumerate(rows)
-    )
-    assert advise_few_speakers(Manifest(utterances, "table"), [str(label) for _, label in rows]) == advice

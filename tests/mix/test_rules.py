@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import pytest
+
 from ser.data.manifest import Manifest, Utterance
-from ser.mix.rules import WithinCorpora
+from ser.errors import ConfigError
+from ser.mix.rules import WithinCorpora, suggest_same
 from ser.splits.assignment import use_validation
-from ser.splits.folds import LeaveOneSpeakerOut
+from ser.splits.folds import LeaveOneSpeakerOut, SpeakerKFold
 from ser.splits.published import Published
+from ser.splits.rules import Rule, SpeakerDisjoint
 
 SESSIONS = [f"0{session}{talker}" for session in range(1, 6) for talker in "FM"]
 
@@ -53,3 +57,59 @@ def test_folds_of_a_mix_that_share_speakers_say_so_with_the_corpus() -> None:
         1,
         "each corpus is split by itself: iemocap, published (SERAB), SPEAKERS ARE IN TRAIN AND TEST of each",
     )
+
+
+def corpora_of(rule: Rule, **speakers: int) -> tuple[WithinCorpora, Manifest]:
+    """Corpora with so many speakers, of whom each says two things."""
+    utterances = [
+        Utterance(f"{name}/{one}{take}", Path(f"{name}{one}{take}"), corpus=name, speaker=f"{name}/{one}")
+        for name, number in speakers.items()
+        for one in range(number)
+        for take in "ab"
+    ]
+    rules = WithinCorpora(
+        dict.fromkeys(speakers, rule), {name: Manifest((), f"{name}.csv") for name in speakers}
+    )
+    return rules, Manifest(tuple(utterances), "mix")
+
+
+@pytest.mark.parametrize(
+    ("speakers", "remedy"),
+    [
+        ({"emovo": 6, "savee": 4}, r"\(emovo 6, savee 4\)\. Use folds=4\.$"),
+        ({"emovo": 6, "ravdess": 24}, r"\. Use folds=5\.$"),
+    ],
+)
+def test_folds_that_all_corpora_have_are_named(speakers: dict[str, int], remedy: str) -> None:
+    rule, manifest = corpora_of(LeaveOneSpeakerOut(), **speakers)
+    with pytest.raises(ConfigError, match=remedy) as caught:
+        rule.count_folds(manifest)
+    named = int(str(caught.value).rpartition("folds=")[2].rstrip("."))
+    again, _ = corpora_of(SpeakerKFold(folds=named), **speakers)
+    assert again.count_folds(manifest)[0] == named
+
+
+def test_too_many_folds_name_the_smallest_corpus() -> None:
+    rule, manifest = corpora_of(SpeakerKFold(folds=5), one=6, two=4, three=3)
+    with pytest.raises(ConfigError, match=r"three.csv has only 3 speakers\. Make as many folds: folds=3\.$"):
+        rule.count_folds(manifest)
+
+
+def test_corpora_without_folds_over_speakers_are_left_out() -> None:
+    _, manifest = corpora_of(LeaveOneSpeakerOut(), emns=1, ravdess=24)
+    parts = {"emns": manifest.select([0, 1]), "ravdess": manifest.select(range(2, 50))}
+    assert suggest_same(parts) == (
+        "Too few speakers are known of emns: leave emns out with 'data.corpora=[ravdess]'."
+    )
+    assert suggest_same({"emns": parts["emns"]}).endswith("of emns: give other corpora.")
+
+
+def test_the_suggested_sweep_suits_the_smallest_corpus() -> None:
+    rule, manifest = corpora_of(SpeakerDisjoint(), emovo=6, savee=4)
+    assert rule.suggest_folds(manifest) == [
+        "split=speaker_kfold",
+        "data.split.folds=4",
+        "data.split.fold=0,1,2,3",
+    ]
+    rule, manifest = corpora_of(SpeakerDisjoint(), emovo=6, two=2)
+    assert rule.suggest_folds(manifest) == []
