@@ -81,10 +81,12 @@ def corpus_readers(data: Mapping[str, Any]) -> dict[str, Any]:
         spec = corpus_spec(option, folder=str(Path(data.get("corpora_root") or ".") / str(place)))
         if "label_map" not in spec:  # no recordings of single utterances
             continue
+        protocol = own.pop("protocol", None)
         found[name] = spec | own | {key: data[key] for key in SHARED if key in data}
         rule = found[name].get("split")
         if isinstance(rule, Mapping) and "corpus" in rule:  # a published protocol belongs to its corpus
-            found[name]["split"] = {**rule, "corpus": rule["corpus"] or spec.get("corpus")}
+            of_corpus = {"corpus": rule["corpus"] or spec.get("corpus")}
+            found[name]["split"] = {**rule, **of_corpus, "protocol": protocol or rule.get("protocol")}
     return found
 
 

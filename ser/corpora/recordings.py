@@ -158,6 +158,7 @@ class AudioCorpus(ABC):
             assignment,
             store.digests,
             declared=self.declared_leaks,
+            within=self.leaks_within(),
             unknown_remedy=" " + speaker_remedy(manifest, "the column 'speaker'") + ".",
         )
         fields = self.label_names()
@@ -208,6 +209,14 @@ class AudioCorpus(ABC):
     def suggest_folds(self, manifest: Manifest) -> list[str]:
         """Return the settings of a sweep that tests every speaker once; empty if there is none."""
         return cross_validation(manifest, self.split)
+
+    def leaks_within(self) -> Mapping[str, Sequence[str]]:
+        """Return the kinds of leaks that are accepted within single corpora only, by corpus; none here."""
+        return {}
+
+    def parts(self, manifest: Manifest) -> list[Manifest]:
+        """Return the parts of a manifest that are split by themselves: all of it."""
+        return [manifest]
 
     def extra_stamps(self, manifest: Manifest, extractor: Extractor) -> list[str]:
         """Return further warnings that every report must show."""

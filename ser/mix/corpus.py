@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ser.config.corpora import SHARED, corpus_options
 from ser.corpora.recordings import AudioCorpus, label_fields, requires_label
-from ser.data.label_map import LabelCount, LabelMap, map_labels, require_fields, require_labels
+from ser.data.label_map import LabelCount, LabelMap, map_labels, require_labels
 from ser.data.manifest import Manifest, Utterance
-from ser.errors import ConfigError, DataError, did_you_mean
+from ser.errors import DataError
 from ser.features.extractors import Extractor
 from ser.mix.bandwidth import describe_narrow_bands, describe_rates, sample_rates
+from ser.mix.checks import check_keys, check_names, check_own, check_protocols, require_any
 from ser.mix.classes import (
     class_of,
     count_classes,
@@ -33,7 +33,7 @@ class MixedCorpus(AudioCorpus):
     """Several corpora in one training.
 
     Ids, speakers, groups and texts get the name of their corpus in front, so that equal names of two corpora stay
-    apart. Leaks are accepted if all corpora declare them.
+    apart. Leaks are accepted within the corpora that declare them.
 
     Args:
         corpora: Names of the corpora.
@@ -42,7 +42,7 @@ class MixedCorpus(AudioCorpus):
         folders: Folders of corpora that lie elsewhere; used by `readers`.
         settings: Settings of single corpora; used by `readers`.
         labels: `shared` keeps the classes that all corpora have, `all` keeps all classes.
-        declared_leaks: Kinds of leaks that are accepted; None for those that all corpora have by design.
+        declared_leaks: Kinds of leaks that are accepted in all corpora; None for those that each has by design.
         rest: Further arguments of AudioCorpus, which hold for all corpora.
     """
 
@@ -59,14 +59,20 @@ class MixedCorpus(AudioCorpus):
         **rest: Any,
     ) -> None:
         names = [corpora] if isinstance(corpora, str) else [str(name) for name in corpora]
-        _check_names(names, readers)
-        _check_keys(names, folders=folders or {}, settings=settings or {})
-        _check_own(settings or {})
+        check_names(names, readers)
+        check_keys(names, folders=folders or {}, settings=settings or {})
+        check_own(settings or {})
         self.readers = {name: readers[name] for name in names}
+        check_protocols(self.readers, settings or {})
         by_design = set.intersection(*({*reader.declared_leaks} for reader in self.readers.values()))
         super().__init__(
             declared_leaks=sorted(by_design) if declared_leaks is None else declared_leaks, **rest
         )
+        self._within = {
+            name: sorted({*reader.declared_leaks} - by_design) for name, reader in self.readers.items()
+        }
+        if declared_leaks is not None:
+            self._within = {}
         self.labels = labels
         for reader in self.readers.values():
             reader.needs_labels = self.needs_labels
@@ -148,7 +154,7 @@ class MixedCorpus(AudioCorpus):
         if not self.needs_labels and not all(self.label in utterance.labels for utterance in manifest):
             return manifest, []
         if not self.reads_label:
-            _require_any(name, manifest, self.fields)
+            require_any(name, manifest, self.fields)
             return manifest, []
         own = self.readers[name].label_map
         if not self.fields:
@@ -208,6 +214,14 @@ class MixedCorpus(AudioCorpus):
         """Return the settings of a sweep that tests every speaker of every corpus once."""
         return list(self.split.suggest_folds(manifest))
 
+    def leaks_within(self) -> Mapping[str, Sequence[str]]:
+        """Return the kinds of leaks that some corpora have by design, and others do not."""
+        return {name: kinds for name, kinds in self._within.items() if kinds}
+
+    def parts(self, manifest: Manifest) -> list[Manifest]:
+        """Return the utterances of each corpus."""
+        return [*_by_corpus(manifest).values()]
+
     def extra_remarks(self, manifest: Manifest, extractor: Extractor) -> list[str]:
         """Describe what is dropped, and different sample rates."""
         rates = describe_rates(sample_rates(_by_corpus(manifest)), extractor)
@@ -216,75 +230,6 @@ class MixedCorpus(AudioCorpus):
     def extra_stamps(self, manifest: Manifest, extractor: Extractor) -> list[str]:
         """Describe corpora whose recordings have a narrower band than the features."""
         return describe_narrow_bands(sample_rates(_by_corpus(manifest)), extractor)
-
-
-def _check_names(names: Sequence[str], readers: Mapping[str, AudioCorpus]) -> None:
-    """Refuse names that are unknown, are no corpora of recordings, or occur twice.
-
-    Raises:
-        ConfigError: There are some; the message names the first one.
-    """
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ConfigError(f"data.corpora: '{twice[0]}' is named twice. Name each corpus once.")
-    for name in names:
-        if name not in readers:
-            is_known = name in corpus_options()
-            what = "is no corpus of single recordings" if is_known else "there is no such corpus"
-            remedy = "Name another." if is_known else did_you_mean(name, corpus_options())
-            raise ConfigError(f"data.corpora=[{name}]: {what}. {remedy}")
-    if not names:
-        raise ConfigError("data.corpora: names no corpus. Name two or more.")
-
-
-def _check_keys(names: Sequence[str], **given: Mapping[str, Any]) -> None:
-    """Refuse folders and settings of corpora that do not exist; those of corpora that are not named are unused.
-
-    Raises:
-        ConfigError: There are some; the message names the first one.
-    """
-    described = {name for name, own in (given.get("settings") or {}).items() if "data" in own}
-    known = {*names, *corpus_options(), *described}
-    for key, values in given.items():
-        for name in values:
-            if name not in known:
-                raise ConfigError(
-                    f"data.{key}.{name}: data.corpora names no such corpus. {did_you_mean(str(name), names)}"
-                )
-
-
-def _check_own(settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse settings of single corpora that hold for all.
-
-    Raises:
-        ConfigError: There are some; the message names the first one.
-    """
-    for name, own in settings.items():
-        for key in own:
-            if key in SHARED:
-                raise ConfigError(
-                    f"data.settings.{name}.{key}: is one setting for all corpora. Set data.{key} instead."
-                )
-
-
-def _require_any(name: str, manifest: Manifest, fields: Sequence[str]) -> None:
-    """Check that a corpus has at least one of the label fields of the target.
-
-    Raises:
-        DataError: It has none.
-    """
-    known = {field for utterance in manifest for field in utterance.labels}
-    if not known & {*fields}:
-        raise DataError(
-            f"{manifest.source}: {name} has no labels {' or '.join(map(repr, fields))}, only "
-            f"{', '.join(map(repr, sorted(known))) or 'none'}. Leave it out of data.corpora, or translate its labels "
-            "with label_map=arousal_valence"
-        )
-    for field in fields:
-        if field in known:
-            require_fields(manifest, [field])
-        else:
-            _log.warning("%s: has no labels %r, so its utterances do not count there", name, field)
 
 
 def _follow(first: Sequence[LabelCount], second: Sequence[LabelCount]) -> list[LabelCount]:

@@ -1,8 +1,10 @@
 """Describe leaks between splits: lines for console and report, and stamps for every result."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, product
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from ser.names import find_lookalikes
 from ser.splits.leaks import KINDS, Leak, find_leaks
 
 _EXAMPLES = 5
+_COLUMNS = ("speaker", "group", "text")
+"""Kinds of leaks that are columns of a manifest."""
 
 
 class LeakReport(NamedTuple):
@@ -34,6 +38,7 @@ def report_leaks(
     digests: np.ndarray | None,
     *,
     declared: Sequence[str],
+    within: Mapping[str, Sequence[str]] = MappingProxyType({}),
     unknown_remedy: str = "",
 ) -> LeakReport:
     """Find and describe the leaks between splits, and speakers who may be in two splits.
@@ -43,23 +48,46 @@ def report_leaks(
         assignment: Indices [n] into the manifest for each split, in the order train, validation, test.
         digests: Digests of the features [N, 16] uint8; None if there are none.
         declared: Kinds of leaks that are known and accepted.
+        within: Corpus -> kinds of leaks that are accepted between its own utterances: speaker, group or text, whose
+            names differ between corpora.
         unknown_remedy: How to add unknown speakers, as the end of a remark.
 
     Raises:
         ConfigError: There is no such kind of leak.
     """
-    leaks = find_leaks(manifest, assignment, digests)
-    doubts = [] if "speaker" in declared else describe_lookalike_speakers(manifest, assignment)
+    open_to_leaks = _hide(manifest, lambda kind, corpus: kind in within.get(corpus, ()))
+    leaks = find_leaks(open_to_leaks, assignment, digests)
+    accepted = _find_within(manifest, assignment, within) if within else []
+    doubts = [] if "speaker" in declared else describe_lookalike_speakers(open_to_leaks, assignment)
     unknown = sum(utterance.speaker is None for utterance in manifest)
     unchecked = [
         f"The speakers of {unknown} utterances are unknown, so it cannot be checked whether splits share them."
         f"{unknown_remedy}"
     ]
     return LeakReport(
-        leaks,
-        [*describe_leaks(leaks, declared), *doubts, *unchecked * bool(unknown)],
+        [*leaks, *accepted],
+        [*describe_leaks(leaks, declared, accepted), *doubts, *unchecked * bool(unknown)],
         [*leak_stamps(leaks, declared), *doubts],
     )
+
+
+def _find_within(
+    manifest: Manifest, assignment: Mapping[str, np.ndarray], within: Mapping[str, Sequence[str]]
+) -> list[Leak]:
+    """Find the leaks that are accepted within corpora."""
+    hidden = _hide(manifest, lambda kind, corpus: kind not in within.get(corpus, ()))
+    return [leak for leak in find_leaks(hidden, assignment, None) if leak.kind in _COLUMNS]
+
+
+def _hide(manifest: Manifest, is_hidden: Callable[[str, str], bool]) -> Manifest:
+    """Remove the columns of a manifest for whose kind of leak and corpus a function is true."""
+    corpora = {utterance.corpus for utterance in manifest}
+    removed: dict[str | None, dict[str, Any]] = {
+        corpus: {kind: None for kind in _COLUMNS if is_hidden(kind, corpus or "")} for corpus in corpora
+    }
+    if not any(removed.values()):
+        return manifest
+    return replace(manifest, utterances=tuple(replace(each, **removed[each.corpus]) for each in manifest))
 
 
 def describe_lookalike_speakers(manifest: Manifest, assignment: Mapping[str, np.ndarray]) -> list[str]:
@@ -90,18 +118,23 @@ def describe_lookalike_speakers(manifest: Manifest, assignment: Mapping[str, np.
     ]
 
 
-def describe_leaks(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:
+def describe_leaks(
+    leaks: Iterable[Leak], declared: Sequence[str], accepted: Iterable[Leak] = ()
+) -> list[str]:
     """Describe each leak in one line for console and report; one line if there is none.
 
     Args:
         leaks: Leaks that were found.
         declared: Kinds of leaks that are known and accepted.
+        accepted: Further leaks, which are accepted whatever their kind.
 
     Raises:
         ConfigError: There is no such kind.
     """
     _check_kinds(declared)
-    return [_describe_leak(leak, declared) for leak in leaks] or ["Leaks: none between the splits."]
+    lines = [_describe_leak(leak, declared) for leak in leaks]
+    lines += [_describe_leak(leak, [leak.kind]) for leak in accepted]
+    return lines or ["Leaks: none between the splits."]
 
 
 def leak_stamps(leaks: Iterable[Leak], declared: Sequence[str]) -> list[str]:

@@ -55,6 +55,11 @@ def settings_of(root: Path, *overrides: str) -> Train:
         return Train.of(check(compose("train", overrides=words)))
 
 
+def built(root: Path, *overrides: str) -> tuple[Train, Any]:
+    settings = settings_of(root, *overrides)
+    return settings, setup.example_target(settings.target)
+
+
 def splits_of(root: Path, *overrides: str) -> Splits:
     return setup.read_splits(settings_of(root, *overrides))
 
@@ -294,6 +299,43 @@ def test_a_corpus_of_a_mix_is_split_by_its_published_folds(root: Path) -> None:
     assert [f"ravdess: {line}" for line in own.facts.remarks if "Protocol: " in line] == [
         line for line in splits.facts.remarks if "Protocol: " in line
     ]
+
+
+def test_each_corpus_may_have_a_protocol_of_its_own(root: Path) -> None:
+    words = [BOTH, "split=published", "data.split.fold=0", "data.split.protocol=emobox"]
+    corpus = setup.build_corpus(*built(root, *words, "+data.settings.emodb.protocol=serab"))
+    protocols = {name: reader.split.protocol for name, reader in corpus.readers.items()}
+    assert protocols == {"ravdess": "emobox", "emodb": "serab"}
+    remarks = splits_of(root, *words, "+data.settings.emodb.protocol=serab").facts.remarks
+    assert "emodb: Protocol: fold 1 of 1, as published by SERAB." in remarks
+
+
+def test_a_protocol_without_published_folds_is_refused(root: Path) -> None:
+    message = r"data\.settings\.emodb\.protocol=serab: only published folds .*Add split=published"
+    with pytest.raises(SerError, match=message):
+        splits_of(root, BOTH, "+data.settings.emodb.protocol=serab")
+
+
+def test_texts_are_accepted_in_the_corpora_that_declare_them_alone(root: Path) -> None:
+    rows = [
+        f"said/{folder}/{one}.wav,{label},{one},the {label}"
+        for folder, label in {"angry": "anger", "sad": "sadness"}.items()
+        for one in range(6)
+    ]
+    (root / "table.csv").write_text("\n".join(["path,emotion,speaker,text", *rows]))
+    tables = ["data.corpora=[ravdess,table]", "+data.settings.table={data:manifest}"]
+    tables += ["+data.folders.table=table.csv"]
+    facts = splits_of(root, *tables).facts
+    assert [stamp for stamp in facts.stamps if "texts" in stamp] == [
+        f"LEAK: {pair} share texts (2)"
+        for pair in ("train and validation", "train and test", "validation and test")
+    ]
+    lines = [line for line in facts.remarks if "train and test share texts" in line]
+    assert [line.partition(":")[0] for line in lines] == ["LEAK", "Declared leak"]
+    assert "table/the anger" in lines[0]
+    assert lines[1].endswith(": ravdess/01")
+    stamps = splits_of(root, *tables, "data.declared_leaks=[text]").facts.stamps
+    assert not [stamp for stamp in stamps if "texts" in stamp]
 
 
 def test_readers_of_a_resumed_run_follow_a_folder_that_moved(root: Path, tmp_path: Path) -> None:
