@@ -1,7 +1,7 @@
 """Data module of a run: splits, their summary, and loaders of bucketed batches."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ from ser.data.summary import SplitSummary, summarize
 from ser.errors import ConfigError
 from ser.features.extractors import Extractor
 from ser.splits.base import SpeechSize, SplitFacts
+from ser.splits.utterances_file import Row
 from ser.targets.base import Target
 
 _FRAMES_AT_A_TIME = 1 << 18  # 27 MB of 26 float32 values: statistics are fitted in constant memory
@@ -62,6 +63,8 @@ class SpeechData(L.LightningDataModule):
         """Speaker of each utterance by its id, for each split; without those that are unknown."""
         self.corpora: Mapping[str, Mapping[UtteranceId, str]] = {}
         """Corpus of each utterance by its id, for each split; empty if there is but one."""
+        self.inherited: Sequence[Row] = ()
+        """Rows of utterances.csv about the training of the run that `init=` names."""
         self.manifests: Mapping[str, Manifest] = {}
         """Manifest of each split, for those who look for recordings; empty if only features are known."""
         if batching.overfit is not None:

@@ -120,8 +120,9 @@ def find_overlap(
 ) -> Overlap:
     """Find the utterances and speakers of a corpus on which models were trained.
 
-    Utterances are equal if their features are, or if a recording of the same corpus has the same id. Where some are
-    equal, the corpora share recordings, so speakers of one name count as the same people.
+    Utterances are equal if their features are, or if a recording of the same corpus has the same id. Those of a run
+    that `init=` named count, too. Where some are equal, the corpora share recordings, so speakers of one name count as
+    the same people.
 
     Args:
         corpus: The corpus that is scored.
@@ -136,7 +137,12 @@ def find_overlap(
             known = run.known.get(split, KnownUtterances())
             mask |= _equal_features(corpus, known)
             mask |= _equal_ids(corpus, ids, with_corpora(known.ids, run.data).values())
-        shared |= find_shared_speakers(speakers, with_corpora(run.speakers_of("train"), run.data).values())
+        trained = [*with_corpora(run.speakers_of("train"), run.data).values()]
+        for other, known in run.before.items():
+            masks["train"] |= _equal_features(corpus, known)
+            masks["train"] |= _equal_ids(corpus, ids, [(other, name) for name in known.ids])
+            trained += [(other, name) for name in known.speakers]
+        shared |= find_shared_speakers(speakers, trained)
     masks["validation"] &= ~masks["train"]
     if masks["train"].any():
         shared = SharedSpeakers(shared.same | shared.alike)
@@ -181,9 +187,16 @@ def _describe_utterances(corpus: LabelledCorpus, masks: Mapping[str, np.ndarray]
 
 
 def _describe_unknown(runs: Sequence[TrainedOn | None]) -> list[str]:
+    inits = dict.fromkeys(run.init for run in runs if run is not None and run.init and not run.before)
+    unknown = [
+        f"It is not known on which utterances {init} was trained, with which a model was initialised, so that these "
+        "could not be looked for."
+        for init in inits
+    ]
     if all(run is not None and run.known for run in runs):
-        return []
+        return unknown
     return [
+        *unknown,
         "It is not known on which utterances every model was trained, so that these could not be looked for: its run "
-        "has no utterances.csv, as in older versions, or the checkpoint is not in the folder of its run."
+        "has no utterances.csv, as in older versions, or the checkpoint is not in the folder of its run.",
     ]

@@ -15,7 +15,7 @@ from ser.errors import DataError
 from ser.files import read_text
 from ser.names import normalize_name
 from ser.runs.run_folder import RunFolder
-from ser.splits.utterances_file import KnownUtterances, read_utterances
+from ser.splits.utterances_file import INHERITED, KnownUtterances, by_corpus, read_rows, read_utterances
 from ser.yaml_bombs import refuse_yaml_bomb
 
 
@@ -28,12 +28,16 @@ class TrainedOn:
         data: Config node of its corpus; empty if unknown.
         known: Utterances of each split; empty for runs of older versions.
         speakers: Speakers of each split, for such runs.
+        before: Utterances on which it was trained before, by the run that `init=` named, by their corpora.
+        init: That run; None for none.
     """
 
     folder: Path
     data: Mapping[str, Any] = field(default_factory=dict)
     known: Mapping[str, KnownUtterances] = field(default_factory=dict)
     speakers: Mapping[str, Sequence[str] | None] = field(default_factory=dict)
+    before: Mapping[str, KnownUtterances] = field(default_factory=dict)
+    init: str | None = None
 
     def label_maps(self, corpus: str = "") -> list[LabelMap]:
         """Return the label maps of the training, without those whose files are gone.
@@ -84,8 +88,9 @@ def read_trained_on(checkpoint: Path) -> TrainedOn | None:
         DataError: A file of the run is damaged.
     """
     if is_bundle(checkpoint):
-        known = read_utterances(checkpoint)
-        return TrainedOn(checkpoint, read_config(checkpoint).get("data") or {}, known) if known else None
+        known, before = read_utterances(checkpoint), _read_before(checkpoint)
+        data = read_config(checkpoint).get("data") or {}
+        return TrainedOn(checkpoint, data, known, before=before) if known else None
     run = RunFolder(checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint.parent)
     if not run.config.is_file():
         return None
@@ -99,7 +104,18 @@ def read_trained_on(checkpoint: Path) -> TrainedOn | None:
             raise DataError(
                 f"{splits}: is damaged ({error}). Copy it again from the run, or remove it."
             ) from error
-    return TrainedOn(run.path, config.get("data") or {}, read_utterances(run.path), speakers)
+    return TrainedOn(
+        run.path,
+        config.get("data") or {},
+        read_utterances(run.path),
+        speakers,
+        before=_read_before(run.path),
+        init=config.get("init"),
+    )
+
+
+def _read_before(folder: Path) -> dict[str, KnownUtterances]:
+    return by_corpus([row for row in read_rows(folder) if row[0] == INHERITED])
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

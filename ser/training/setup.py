@@ -24,6 +24,7 @@ from ser.data import summary
 from ser.data.class_labels import complete_target
 from ser.data.store import Store
 from ser.errors import ConfigError
+from ser.evaluation.inherited import describe_inherited, inherited_rows
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.files import short, write_atomic
@@ -31,7 +32,7 @@ from ser.runs import environment, ranks
 from ser.runs.run_folder import RunFolder
 from ser.splits.base import SpeechSize, Splits, compare_splits
 from ser.splits.speaker_normalize import group_splits, normalize_splits, uses_speaker_normalization
-from ser.splits.utterances_file import write_utterances
+from ser.splits.utterances_file import INHERITED, read_rows, write_utterances
 from ser.targets.base import Target
 from ser.targets.losses import Objective
 from ser.trackers.run_trackers import watch_commands
@@ -190,7 +191,24 @@ def make_data(settings: Train, splits: Splits, *, member: tuple[int, int] | None
             for name, manifest in known.items()
         }
         setattr(data, {"speaker": "speakers", "corpus": "corpora"}[column], named)
+    if settings.init is not None:
+        add_inherited(data, settings)
     return data
+
+
+def add_inherited(data: SpeechData, settings: Train) -> None:
+    """Add the utterances on which the run was trained that `init=` names, and warnings about those of other splits.
+
+    A resumed run has them in its own folder.
+    """
+    assert settings.init is not None
+    if settings.resume is None:
+        data.inherited = inherited_rows(settings.init)
+    else:
+        data.inherited = [row for row in read_rows(Path(settings.resume)) if row[0] == INHERITED]
+    stores = {name: dataset.store for name, dataset in data.datasets.items()}
+    stamps = describe_inherited(data.inherited, settings.init, stores, data.speakers, data=settings.data)
+    data.facts = replace(data.facts, stamps=[*data.facts.stamps, *stamps])
 
 
 def _size_of_part(splits: Splits, split: str, part: Store) -> SpeechSize:
@@ -307,7 +325,7 @@ def record(settings: Train, run: RunFolder, data: SpeechData) -> None:
     splits = {"splits": [split.to_dict() for split in summaries], **data.facts.to_dict()}
     write_atomic(run.path / "splits.json", json.dumps(splits, indent=2) + "\n")
     stores = {name: dataset.store for name, dataset in data.datasets.items()}
-    write_utterances(run.path, stores, data.speakers)
+    write_utterances(run.path, stores, data.speakers, data.inherited)
     environment.Environment(
         command=environment.typed_line(),
         seed=settings.seed,

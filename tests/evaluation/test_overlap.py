@@ -89,3 +89,20 @@ def test_numbers_of_speakers_in_two_published_corpora_are_different_people() -> 
 def test_speakers_of_a_corpus_without_a_place_are_compared_too() -> None:
     run = run_of({}, train=KnownUtterances({"x"}, {"a"}))
     assert "names of speakers of the training (a)" in find_overlap(corpus_of("a1", "b1"), {}, [run]).stamps[0]
+
+
+def test_utterances_of_the_run_that_init_named_count_as_trained_on() -> None:
+    before = {"ravdess": KnownUtterances({"a1"}, {"a"}), "": KnownUtterances({"c1"}, {"c"}, {"01" * 16})}
+    run = TrainedOn(
+        Path("run"), {"corpus": "emodb"}, {"train": KnownUtterances({"x"})}, before=before, init="OLD"
+    )
+    found = find_overlap(corpus_of("a1", "b1", "c1"), RAVDESS, [run])
+    assert found.trained.tolist() == [True, True, False]
+    assert found.speakers == ["a", "c"]
+    assert found.remarks == []
+
+
+def test_a_start_of_unknown_training_is_named() -> None:
+    run = TrainedOn(Path("run"), RAVDESS, {"train": KnownUtterances({"x"})}, init="OLD")
+    (remark,) = find_overlap(corpus_of("a1"), RAVDESS, [run]).remarks
+    assert "on which utterances OLD was trained" in remark

@@ -7,7 +7,14 @@ import pytest
 
 from ser.data.store import Store
 from ser.errors import DataError
-from ser.splits.utterances_file import FILE, read_utterances, write_utterances
+from ser.splits.utterances_file import (
+    FILE,
+    INHERITED,
+    by_corpus,
+    read_rows,
+    read_utterances,
+    write_utterances,
+)
 
 
 def store_of(*ids: str, digests: bool = True) -> Store:
@@ -43,3 +50,18 @@ def test_a_damaged_file_of_utterances_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("split,id\ntrain,a\n")
     with pytest.raises(DataError, match="is damaged, expected the columns split, id, speaker, digest"):
         read_utterances(tmp_path)
+
+
+def test_inherited_utterances_are_no_split_of_the_run(tmp_path: Path) -> None:
+    inherited = [(INHERITED, "x#1", "s2", "ff", "ravdess"), (INHERITED, "y", "", "", "")]
+    write_utterances(tmp_path, {"train": store_of("a")}, {}, inherited)
+    assert {*read_utterances(tmp_path)} == {"train"}
+    found = by_corpus([row for row in read_rows(tmp_path) if row[0] == INHERITED])
+    assert found["ravdess"].ids == {"x#1", "x"}
+    assert (found["ravdess"].speakers, found["ravdess"].digests) == ({"s2"}, {"ff"})
+    assert found[""].ids == {"y"}
+
+
+def test_a_file_of_an_older_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("split,id,speaker,digest\ntrain,a,s,ff\n")
+    assert read_rows(tmp_path) == [("train", "a", "s", "ff", "")]
