@@ -300,6 +300,26 @@ def test_components_agree_with_scikit_learn_and_their_signs_are_fixed() -> None:
     assert torch.allclose(principal_components(points[shuffled])[0], placed[shuffled])
 
 
+@pytest.mark.parametrize("size", [(60, 300), (300, 60), (40, 40)])
+def test_components_of_wide_and_tall_points_agree_with_numpy(size: tuple[int, int]) -> None:
+    points = torch.randn(size) * torch.linspace(1, 3, size[1]) + 100
+    points[10:20] = points[0]  # recordings that occur twice
+    centred = points.double().numpy() - points.double().numpy().mean(0)
+    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
+    placed, shares = principal_components(points)
+    assert placed.abs().numpy() == pytest.approx(np.abs(left * scales)[:, :2], abs=1e-6)
+    assert shares == pytest.approx((scales**2 / (scales**2).sum())[:2])
+
+
+def test_points_on_a_line_have_one_component() -> None:
+    points = torch.linspace(0, 1, 30, dtype=torch.float64)[:, None] * torch.arange(1.0, 51)
+    placed, shares = principal_components(points)
+    assert shares == (pytest.approx(1), 0)
+    assert placed[:, 1].abs().max() == 0
+    distances = (placed[:-1, 0] - placed[1:, 0]).abs().numpy()
+    assert distances == pytest.approx(np.linalg.norm(np.arange(1, 51)) / 29)
+
+
 def test_equal_loadings_have_a_sign_too() -> None:
     one = torch.randn(40, 1)
     placed, shares = principal_components(torch.cat([one, -one], 1) + torch.rand(40, 2) * 1e-6)
