@@ -132,7 +132,7 @@ def score_table(found: Evaluation) -> tuple[list[str], list[list[str]]]:
             floor = found.metrics.get(f"{prefix}{_FLOORS.get(metric)}", _NO_FLOOR.get(metric))
             rows.append(
                 [
-                    f"{prefix}{title}",
+                    f"{task}: {title}" if task else title,
                     show(found.metrics[name], metric),
                     show_interval(found.intervals.get(name), metric),
                     "" if floor is None else show(floor, metric),
@@ -205,8 +205,9 @@ def _groups(column: str, groups: Sequence[Group]) -> list[str]:
 
 
 def group_table(column: str, groups: Sequence[Group]) -> tuple[str, list[str], list[list[str]]]:
-    """Return a sentence on what is shown, the header and the rows of a table of groups, at most 40."""
+    """Return a sentence on what is shown, the header and the rows of a table of groups, the 40 lowest scores first."""
     names = _shown_metrics(groups[0].metrics)
+    groups = sorted(groups, key=lambda each: each.metrics.get(names[0], math.inf) if names else 0.0)
     rows = [
         [
             each.value,
@@ -222,7 +223,7 @@ def group_table(column: str, groups: Sequence[Group]) -> tuple[str, list[str], l
     head = [column, "utterances", *["speakers"] * (column != "speaker"), *(_title(name) for name in names)]
     more = len(groups) - len(rows)
     rest = f"; groups.csv has {more} more" if more else ""
-    return f"Scores by {column}{rest}", head, rows
+    return f"Scores by {column}, the lowest first{rest}", head, rows
 
 
 def _shown_metrics(metrics: Mapping[str, float]) -> list[str]:

@@ -1,5 +1,6 @@
 """Write report.html of an evaluation of `ser evaluate`, beside its report.md."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ser.config.instantiate import build
@@ -17,15 +18,20 @@ from ser.evaluation.scores import Evaluation
 from ser.features.extractors import Extractor
 from ser.files import short
 from ser.html_report.answers import read_answers
+from ser.html_report.calibration import calibration_elsewhere
 from ser.html_report.elements import Cell, Code, Element, Page, Section, Table, Text
 from ser.html_report.material import Material
 from ser.html_report.page import FILE, write_page
 from ser.html_report.page import has_audio as holds_audio
-from ser.html_report.scores import group_sections, result_section, score_cell
+from ser.html_report.scores import found_intervals, group_sections, result_section, score_cell
+from ser.html_report.training import environment_table
 from ser.html_report.wrong_answers import wrong_sections
+from ser.runs.environment import Environment
 
 
-def write_evaluation_page(folder: Path, scored: Scored, facts: ReportFacts, *, has_audio: bool) -> Path:
+def write_evaluation_page(
+    folder: Path, scored: Scored, facts: ReportFacts, *, has_audio: bool, temperature: float | None = None
+) -> Path:
     """Write report.html of an evaluation, from its scores and predictions.csv in the folder.
 
     Args:
@@ -33,6 +39,7 @@ def write_evaluation_page(folder: Path, scored: Scored, facts: ReportFacts, *, h
         scored: Scores of the corpus.
         facts: What a report says beside them.
         has_audio: Whether the page may hold recordings.
+        temperature: Temperature of the training; None if it is unknown, or the answers are scaled already.
 
     Returns:
         Path of the file.
@@ -42,6 +49,9 @@ def write_evaluation_page(folder: Path, scored: Scored, facts: ReportFacts, *, h
     """
     found, corpus = scored.evaluation, scored.corpus
     answers = read_answers(folder / "predictions.csv")
+    found = replace(
+        found, intervals={**found_intervals(answers), **found.intervals}
+    )  # those of several tasks
     material = material_of(corpus, has_audio=has_audio)
     by_length = [each for each in group_sections(answers, material.seconds) if each.title == "By length"]
     sections = [
@@ -53,6 +63,7 @@ def write_evaluation_page(folder: Path, scored: Scored, facts: ReportFacts, *, h
             for column, groups in found.groups.items()
         ),
         *(by_length if (corpus.store.lengths > 1).any() else []),
+        *calibration_elsewhere(answers.classes[0] if answers.classes else None, temperature),
         *wrong_sections(answers, material),
         _left_out(found),
         _origin(scored, facts),
@@ -90,7 +101,7 @@ def _headlines(found: Evaluation) -> list[tuple[str, str, str]]:
     _, rows = score_table(found)
     shown = []
     for result in found.results:
-        title = f"{result.name}/{result.title}" if result.name else result.title
+        title = f"{result.name}: {result.title}" if result.name else result.title
         for name, value, interval, floor in rows:
             if name == title:
                 notes = [f"95%: {interval}"] * bool(interval) + [f"floor {floor}"] * bool(floor)
@@ -137,11 +148,14 @@ def _left_out(found: Evaluation) -> Section:
 
 
 def _origin(scored: Scored, facts: ReportFacts) -> Section:
-    """Return the command, the corpus and the models."""
+    """Return the command, the corpus, the models, and the environment of this evaluation."""
     models = [[f"model {place}", str(short(path))] for place, path in enumerate(facts.checkpoints, start=1)]
     elements: list[Element] = [
         Code(facts.command),
         *map(Text, facts.remarks),
         Table("Data and models", ["", ""], [["corpus", str(scored.corpus.source)], *models]),
     ]
-    return Section("Data and models", elements)
+    environment = Environment(
+        command=facts.command, seed=0, data={str(scored.corpus.source): scored.corpus.store.fingerprint}
+    )
+    return Section("Data, models and environment", [*elements, environment_table(asdict(environment))])

@@ -183,22 +183,27 @@ def leak_section(leaks: Sequence[Leak] | None, remarks: Sequence[str]) -> Sectio
 def origin_section(run: RunFolder) -> Section:
     """Return command, environment and config of a run, as they are in its folder."""
     found = read_json(run.path / "environment.json")
+    elements: list[Element] = [Code(str(found["command"]))] if "command" in found else []
+    elements.append(environment_table(found))
+    if run.config.is_file():
+        elements.append(Code(run.config.read_text(encoding="utf-8"), "All settings: config.yaml"))
+    return Section("Command and environment", elements)
+
+
+def environment_table(found: Mapping[str, Any]) -> Table:
+    """Return commit, versions and machine, from the content of environment.json."""
     local = " with local changes" if found.get("dirty") else ""
     packages = found.get("packages") or {}
     devices = found.get("devices") or ["CPU"]
     rows = [
         ["commit", f"{found.get('commit') or 'unknown'}{local}"],
-        ["started", str(found.get("time", "unknown"))],
+        ["time", str(found.get("time", "unknown"))],
         ["Python", f"{found.get('python')} on {found.get('platform')}, {found.get('cpus')} CPUs"],
         ["devices", ", ".join(map(str, devices))],
         *([name, str(number)] for name, number in packages.items() if number),
         *([f"hash of {name}", str(digest)] for name, digest in (found.get("data") or {}).items()),
     ]
-    elements: list[Element] = [Code(str(found["command"]))] if "command" in found else []
-    elements.append(Table("Environment", ["", ""], rows))
-    if run.config.is_file():
-        elements.append(Code(run.config.read_text(encoding="utf-8"), "All settings: config.yaml"))
-    return Section("Command and environment", elements)
+    return Table("Environment", ["", ""], rows)
 
 
 def next_section(report: RunReport) -> Section:

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from ser.config.main import main
 from ser.config.settings import Evaluate, names_of
-from ser.errors import ConfigError, DataError, setting
+from ser.errors import CheckpointError, ConfigError, DataError, setting
 from ser.files import REMEDIES, short
 from ser.runs import environment
 
@@ -63,7 +63,11 @@ def evaluate(settings: Evaluate) -> None:
     make_folder(output)
     reports = [write_evaluation(output, scored.evaluation, scored.corpus, facts)]
     if settings.report.html:
-        reports.append(write_evaluation_page(output, scored, facts, has_audio=settings.report.audio))
+        temperature = None if settings.calibrate else known_temperature(paths)
+        page = write_evaluation_page(
+            output, scored, facts, has_audio=settings.report.audio, temperature=temperature
+        )
+        reports.append(page)
     print_table(facts.title, *score_table(scored.evaluation))
     print(
         *describe_evaluation(scored), f"Report: {', '.join(str(short(each)) for each in reports)}", sep="\n"
@@ -131,6 +135,17 @@ def name_of(settings: Evaluate, option: str) -> str:
     is_own = not settings.data.get("corpus") and place
     parts = [option, *[Path(str(place)).resolve().stem] * bool(is_own)]
     return "_".join([*parts, *[settings.subset] * (settings.subset != "all")])
+
+
+def known_temperature(paths: list[Path]) -> float | None:
+    """Return the temperature of a run or an ensemble; None for several models, or if it has none."""
+    from ser.calibration.run import read_temperature
+
+    try:
+        folder = paths[0] if paths[0].is_dir() else paths[0].parent.parent
+        return read_temperature(folder, "calibrate") if len(paths) == 1 else None
+    except CheckpointError:
+        return None
 
 
 def make_folder(folder: Path) -> None:

@@ -21,6 +21,7 @@ from ser.runs.run_folder import RunFolder
 from ser.splits.leaks import Leak
 from ser.targets.metrics import Confusion
 from ser.targets.value_metrics import Scatter
+from tests.html_report.evaluations import write_evaluated
 
 EVIL = "<script>alert(1)</script>"
 CLASSES = ("anger", EVIL, "joy & <b>", "neutral")
@@ -276,6 +277,15 @@ def of_tasks(run: RunFolder) -> Case:
     plane = project(ids, torch.from_numpy(generator.normal(size=(40, 8))), total=40)
     material = Material(store=make_store(ids, [1000] * 40, 26), step_s=0.01, recordings=recordings)
     return Case(run, report, material, plane)
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path) -> Path:
+    """The page of an evaluation of seven classes, with a recording of 1 s."""
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "tone.wav", 0.3 * np.sin(np.arange(16_000) * 0.2), 16_000)
+    recordings = {place: Utterance(place, tmp_path / "tone.wav") for place in range(70)}
+    return write_evaluated(tmp_path, recordings, 1.7)
 
 
 CASES: tuple[str, ...] = ("of_classes", "of_values", "over_time", "of_frames", "of_tasks")

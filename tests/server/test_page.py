@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ser.server.answers import ServedModel
-from tests.server.browser import PROGRAM, Page, browse
+from tests.browser import PROGRAM, Page, browse
 from tests.server.conftest import served, to_wav, waveform_of
 
 pytestmark = [

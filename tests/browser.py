@@ -39,6 +39,8 @@ class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.complaints: list[str] = []
+        self.requests: list[str] = []
+        """Addresses that were asked for."""
         self._number = 0
         for domain in ("Page", "Runtime", "Log", "DOM", "Network"):
             self.call(f"{domain}.enable")
@@ -57,6 +59,8 @@ class Page:
 
     def _note(self, message: dict[str, Any]) -> None:
         given = message.get("params", {})
+        if message.get("method") == "Network.requestWillBeSent":
+            self.requests.append(given["request"]["url"])
         if message.get("method") == "Runtime.exceptionThrown":
             details = given["exceptionDetails"]
             self.complaints.append(details.get("exception", {}).get("description") or details["text"])
