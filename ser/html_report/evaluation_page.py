@@ -1,8 +1,12 @@
-"""Write report.html of an evaluation of `ser evaluate`, beside its report.md."""
+"""Write report.html of what is scored after trainings: by `ser evaluate`, and by `ser ensemble`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
+from ser.calibration.run import FILE as TEMPERATURE
 from ser.config.instantiate import build
 from ser.evaluation.corpus import LabelledCorpus
 from ser.evaluation.evaluate import Scored
@@ -18,15 +22,17 @@ from ser.evaluation.scores import Evaluation
 from ser.features.extractors import Extractor
 from ser.files import short
 from ser.html_report.answers import read_answers
-from ser.html_report.calibration import calibration_elsewhere
+from ser.html_report.calibration import calibration_elsewhere, calibration_section
 from ser.html_report.elements import Cell, Code, Element, Page, Section, Table, Text
 from ser.html_report.material import Material
 from ser.html_report.page import FILE, write_page
 from ser.html_report.page import has_audio as holds_audio
-from ser.html_report.scores import found_intervals, group_sections, result_section, score_cell
-from ser.html_report.training import environment_table
+from ser.html_report.scores import confusion, found_intervals, group_sections, result_section, score_cell
+from ser.html_report.training import environment_table, read_json
 from ser.html_report.wrong_answers import wrong_sections
-from ser.runs.environment import Environment
+from ser.report.score_table import METRICS
+from ser.runs.environment import Environment, typed_line
+from ser.runs.predictions_file import predictions_path
 
 
 def write_evaluation_page(
@@ -72,6 +78,58 @@ def write_evaluation_page(
         facts.title, _headlines(found), sections, stamps=facts.stamps, has_audio=holds_audio(sections)
     )
     write_page(folder / FILE, page)
+    return folder / FILE
+
+
+def write_ensemble_page(
+    folder: Path, runs: Table, scores: Mapping[str, Mapping[str, float]], sentences: Sequence[str]
+) -> Path:
+    """Write report.html of an ensemble of finished runs, from the predictions of its mean in the folder.
+
+    Args:
+        folder: Folder of the ensemble.
+        runs: Weights and scores of the runs.
+        scores: Scores of the mean, by split; the page is about the last.
+        sentences: What is known of the probabilities.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        DataError: A file cannot be read or written.
+    """
+    split, own = [*scores.items()][-1]
+    answers = read_answers(predictions_path(folder, split))
+    (task,) = answers.classes
+    found = found_intervals(answers)
+    ends = {name: show_interval(found.get(name), name) for name in ("accuracy", "uar")}
+    floors = {"accuracy": own["majority_floor"]}
+    rows: list[list[Cell]] = [
+        [METRICS[name], f"{own[name]:.1%}", score_cell(text, own[name], found.get(name), floors.get(name))]
+        for name, text in ends.items()
+    ]
+    counts = np.zeros((len(task.classes), len(task.classes)), dtype=int)
+    np.add.at(counts, (task.labels, task.predicted), 1)
+    silent = f"{answers.unanswered} utterances have no answer, and count as wrong in these scores."
+    mean = Table(
+        f"Scores of the mean on {split}", ["", "score", "95% interval, and the floor as a mark"], rows
+    )
+    environment = Environment(command=typed_line(), seed=0, data={})
+    sections = [
+        Section("Scores", [mean, runs, *[Text(silent)] * bool(answers.unanswered)]),
+        Section(f"Classes of {split}", confusion(counts, task.classes, split)),
+        *group_sections(answers, None),
+        *calibration_section(task, read_json(folder / TEMPERATURE).get("temperature"), sentences),
+        *wrong_sections(answers, None),
+        Section(
+            "Command and environment",
+            [Code(environment.command), environment_table(asdict(environment))],
+        ),
+    ]
+    notes = [f"95%: {ends['accuracy']}"] * bool(ends["accuracy"])
+    notes.append(f"majority floor {own['majority_floor']:.1%}")
+    headline = (f"{split} accuracy", f"{own['accuracy']:.1%}", "; ".join(notes))
+    write_page(folder / FILE, Page(f"Ensemble {short(folder)}", [headline], sections))
     return folder / FILE
 
 

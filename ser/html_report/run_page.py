@@ -1,6 +1,6 @@
 """Write report.html of a run: one file that needs no network, beside report.md."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ser.comparison.intervals import Interval
@@ -63,6 +63,7 @@ def write_run_page(run: RunFolder, report: RunReport, material: Material | None,
     path = predictions_path(run.path, split)
     answers = read_answers(path) if path.is_file() else Answers((), (), is_over_time=False)
     found = intervals_of(report, answers)
+    recorded = training.read_json(run.path / "splits.json")
     sections = [
         _scores(report, answers, found),
         Section("What these scores do not show", [Text(" ".join(describe_caveats(report)))]),
@@ -70,10 +71,8 @@ def write_run_page(run: RunFolder, report: RunReport, material: Material | None,
         *_answers(run, report, answers, material, plane),
         *training.training_section(report),
         *_pictures(run.path),
-        training.data_section(
-            report, training.read_json(run.path / "splits.json"), _step_s(report, material)
-        ),
-        training.leak_section(report.leaks, _leak_remarks(run.path)),
+        training.data_section(report, recorded, _step_s(report, material)),
+        training.leak_section(report.leaks, training.leak_remarks(recorded)),
         training.origin_section(run),
         training.next_section(report),
     ]
@@ -237,12 +236,6 @@ def _step_s(report: RunReport, material: Material | None) -> float | None:
     if material is None or all((lengths == 1).all() for lengths in report.lengths.values()):
         return None
     return material.step_s
-
-
-def _leak_remarks(folder: Path) -> Sequence[str]:
-    """Return the lines about leaks that the console showed, from splits.json."""
-    remarks = training.read_json(folder / "splits.json").get("remarks", [])
-    return [remark for remark in remarks if "leak" in remark.lower()]
 
 
 def _pictures(folder: Path) -> list[Section]:

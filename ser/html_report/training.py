@@ -81,6 +81,24 @@ def _curve(report: RunReport, metric: str, title: str, floor: float | None) -> C
     return Chart(title[0].upper() + title[1:], plot.render(f"{title} by epoch"), legend)
 
 
+def curve_chart(title: str, series: Mapping[str, Mapping[int, float]], *, is_share: bool) -> Chart:
+    """Draw values against epoch.
+
+    Args:
+        title: Title of the chart.
+        series: Name -> value by epoch; one or more.
+        is_share: Whether values are shares, shown as percentages.
+    """
+    values = [value for curve in series.values() for value in curve.values()]
+    epochs = {epoch: 0.0 for curve in series.values() for epoch in curve}
+    plot = _plot(epochs, "", values, is_share=is_share)
+    for color, curve in enumerate(series.values()):
+        plot.line(_points(curve), color)
+    return Chart(
+        title, plot.render(f"{title} by epoch"), [Mark(name, color) for color, name in enumerate(series)]
+    )
+
+
 def _floor(report: RunReport) -> float | None:
     """Return the floor of the main metric on validation."""
     results = report.results.get("validation") or report.headline_results
@@ -121,7 +139,7 @@ def data_section(report: RunReport, facts: Mapping[str, Any], step_s: float | No
     if step_s is not None:
         elements.append(Charts([_lengths(report.lengths, step_s)]))
     elements += _labels(facts.get("labels", []))
-    elements += _left_out(facts)
+    elements += left_out_elements(facts)
     return Section("Data", elements)
 
 
@@ -157,8 +175,8 @@ def _labels(labels: Sequence[Mapping[str, Any]]) -> list[Table]:
     return [Table("Labels of the corpus", keys, rows)]
 
 
-def _left_out(facts: Mapping[str, Any]) -> list[Element]:
-    """Count the utterances that could not be read and those that are in no split."""
+def left_out_elements(facts: Mapping[str, Any]) -> list[Element]:
+    """Count the utterances that could not be read and those that are in no split, from splits.json."""
     found: list[Element] = []
     if skipped := facts.get("skipped"):
         rows: list[list[Cell]] = [[str(each["id"]), str(each["reason"])] for each in skipped[:_MOST_SKIPPED]]
@@ -178,6 +196,11 @@ def leak_section(leaks: Sequence[Leak] | None, remarks: Sequence[str]) -> Sectio
     """
     unknown = "It is not known whether the splits share speakers or recordings."
     return Section("Leaks", [*map(Text, remarks)] or [Text(unknown)] * (leaks is None))
+
+
+def leak_remarks(facts: Mapping[str, Any]) -> list[str]:
+    """Return the lines about leaks that the console showed, from the content of splits.json."""
+    return [remark for remark in facts.get("remarks", []) if "leak" in remark.lower()]
 
 
 def origin_section(run: RunFolder) -> Section:

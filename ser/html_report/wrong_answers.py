@@ -15,14 +15,14 @@ _MOST_SHARES = 4
 _MOST_POINTS = 500
 
 
-def wrong_sections(answers: Answers, material: Material) -> list[Section]:
+def wrong_sections(answers: Answers, material: Material | None) -> list[Section]:
     """Return a section for each task of utterances; none for answers over time, see `curve_section`.
 
     The sections share the utterances that a page shows. One that several show is held once.
 
     Args:
         answers: Answers to the split.
-        material: Its recordings and features.
+        material: Its recordings and features; None if they are not read.
     """
     if answers.is_over_time:
         return []
@@ -97,7 +97,11 @@ def _answer(task: ClassAnswers | ValueAnswers, place: int) -> tuple[str, list[tu
 
 
 def _clip(
-    task: ClassAnswers | ValueAnswers, place: int, section: str, material: Material, held: dict[str, str]
+    task: ClassAnswers | ValueAnswers,
+    place: int,
+    section: str,
+    material: Material | None,
+    held: dict[str, str],
 ) -> Clip:
     """Return an utterance with its picture and recording.
 
@@ -105,12 +109,14 @@ def _clip(
         task: The answers.
         place: Index of the answer.
         section: Title of the section.
-        material: Recordings and features.
+        material: Recordings and features; None if they are not read.
         held: Utterance -> section that shows it with its recording already; it is completed.
     """
     name, speaker = task.ids[place], task.speakers[place]
     title, shares = _answer(task, place)
     facts = [("speaker", speaker)] if speaker else []
+    if material is None:
+        return Clip(name, title, facts, shares)
     if name not in material.places:
         return Clip(name, title, facts, shares, note="Its features are not at hand.")
     facts.append(("length", f"{material.seconds(name):.2f}\u00a0s"))

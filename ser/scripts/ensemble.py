@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ser.errors import ConfigError, SerError, setting
+from ser.files import short
 from ser.runs.environment import as_options
 
 
@@ -37,6 +38,8 @@ def _combine(runs: Sequence[Path], output: Path, *, fitted: bool) -> None:
     if (output / "metrics.json").is_file():
         raise ConfigError(f"--output {output}: holds a run or an ensemble already. Give another folder.")
     from ser.calibration.ensemble import combine_runs  # torch takes 1.4 s: first the arguments must be right
+    from ser.html_report.elements import Table
+    from ser.html_report.evaluation_page import write_ensemble_page
     from ser.runs.predictions_file import predictions_path
     from ser.runs.run_folder import RunFolder
     from ser.runs.tables import print_table
@@ -60,5 +63,12 @@ def _combine(runs: Sequence[Path], output: Path, *, fitted: bool) -> None:
         (name, weight, *(f"{own[split][key]:.1%}" for split in splits for key in ("accuracy", "uar")))
         for name, weight, own in zip(names, weights, scored, strict=True)
     ]
-    print_table("Weights fitted on validation" if fitted else "Equal weights", head, rows)
-    print(*sentences, f"Predict with it: ser predict {setting('ckpt', output)} input=FILE", sep="\n")
+    title = "Weights fitted on validation" if fitted else "Equal weights"
+    print_table(title, head, rows)
+    page = write_ensemble_page(output, Table(title, head, rows), scored[-1], sentences)
+    print(
+        *sentences,
+        f"Report: {short(page)}",
+        f"Predict with it: ser predict {setting('ckpt', output)} input=FILE",
+        sep="\n",
+    )

@@ -10,9 +10,12 @@ from ser.calibration.ensemble import combine_runs
 from ser.calibration.members import FILE, Member, read_members, write_members
 from ser.calibration.run import calibrate_run, read_temperature
 from ser.errors import CheckpointError, ConfigError
+from ser.html_report.answers import read_answers
+from ser.html_report.scores import found_intervals
 from ser.runs.predictions_file import predictions_path, read_predictions, write_predictions
 from ser.scripts.ensemble import ensemble
 from tests.calibration.test_measures import drawn, softmax
+from tests.html_report.page_reader import Reader
 
 CLASSES = ("anger", "calm", "joy", "sadness")
 
@@ -116,6 +119,25 @@ def test_ensemble_command_prints_members_and_mean(tmp_path: Path, capsys: pytest
     assert f"ser predict ckpt={tmp_path / 'both'} input=FILE" in printed
     assert ensemble([*runs, "--output", str(tmp_path / "both")]) == 1
     assert "holds a run or an ensemble already" in capsys.readouterr().err
+
+
+def test_an_ensemble_has_a_page_with_the_scores_of_its_mean(tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / name, seed=seed, count=120)) for seed, name in enumerate(("a", "b"))]
+    assert ensemble([*runs, "--output", str(tmp_path / "both")]) == 0
+    page = Reader((tmp_path / "both" / "report.html").read_text())
+    metrics = json.loads((tmp_path / "both" / "metrics.json").read_text())
+    answers = read_answers(predictions_path(tmp_path / "both", "test"))
+    low, high = found_intervals(answers)["accuracy"]
+    rows = {row[0]: row[1:] for row in page.table("Scores of the mean on test")}
+    assert rows["accuracy"] == [f"{metrics['test/accuracy']:.1%}", f"{low:.1%} to {high:.1%}"]
+    assert rows["UAR"][0] == f"{metrics['test/uar']:.1%}"
+    matrix = np.array([row[1:] for row in page.table("Confusion of test")[1:]], dtype=int)
+    assert (matrix.sum(), matrix.trace()) == (120, round(120 * metrics["test/accuracy"]))
+    titles = [node.text for node in page.all("h2")]
+    assert titles[2:] == [
+        *("By speaker", "Calibration", "The most confident wrong answers", "Command and environment")
+    ]
+    assert page.all("audio") == page.all("img") == []
 
 
 def test_ensemble_command_refuses_one_run_and_unfinished_ones(

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from ser.html_report.run_page import write_run_page
+from ser.scripts.ensemble import ensemble
+from tests.calibration.test_ensemble import write_run
 from tests.html_report.conftest import CASES, Case
 
 pytest.importorskip("websockets")
@@ -79,3 +81,9 @@ def test_a_confusion_of_seven_classes_fits(browser: Page, evaluated: Path, width
     browser.open(evaluated.as_uri())
     excess = "(each => each.scrollWidth - each.clientWidth)(document.querySelector('.matrix').parentElement)"
     assert browser.evaluate(excess) <= 0
+
+
+def test_a_browser_shows_an_ensemble(browser: Page, tmp_path: Path) -> None:
+    runs = [str(write_run(tmp_path / name, seed=seed, count=60)) for seed, name in enumerate(("a", "b"))]
+    assert ensemble([*runs, "--output", str(tmp_path / "both")]) == 0
+    check(browser, tmp_path / "both" / "report.html", sections=6)

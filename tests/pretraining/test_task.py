@@ -27,6 +27,7 @@ from ser.training.trainer import build_trainer, set_run_folder
 from tests import blank_plots
 from tests.commands import run
 from tests.fits import composed
+from tests.html_report.page_reader import Reader
 
 TINY = (
     *("experiment=byol_s", "batching.crop_frames=16", "batching.max_utterances=16", "logger=none"),
@@ -117,6 +118,12 @@ def test_a_run_leaves_an_encoder_folder_and_curves(recordings: Path, tmp_path: P
     assert metrics["train/loss"] == pytest.approx(loss)
     assert 0 <= metrics["probe/accuracy"] <= 1
     assert "recordings of train" in (run.path / "report.md").read_text()
+    page = Reader((run.path / "report.html").read_text())
+    drawn = [node.text for node in page.section("Curves") if node.tag == "figcaption"]
+    assert drawn == ["Loss", "Deviation", "Effective rank", "Linear probe"]
+    assert dict(page.table("The last epoch"))["train/loss"] == f"{loss:.4f}"
+    titles = [node.text for node in page.all("h2")]
+    assert titles == ["Curves", "Training", "Data", "Leaks", "Command and environment", "Next"]
     encoder = read_encoder(run.path / "encoder", "model.path")
     saved = checkpoint.read(run.last)
     assert saved["ser"]["pretraining"]["mean"] == encoder.mean
