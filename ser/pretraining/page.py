@@ -18,7 +18,6 @@ PANELS = {
     "Linear probe": ("probe/accuracy", "probe/uar"),
 }
 """Curves of each chart."""
-_HEADLINES = {"train/loss": "loss of the last epoch", "probe/accuracy": "accuracy of the probe"}
 
 
 def write_pretraining_page(
@@ -44,6 +43,7 @@ def write_pretraining_page(
     """
     last = {name: values[max(values)] for name, values in task.curves.items()}
     recorded = training.read_json(run.path / "splits.json")
+    leaks = training.leak_remarks(recorded)
     splits, *rows = summary_rows(data.summaries())
     sections = [
         _curves(task.curves),
@@ -58,15 +58,17 @@ def write_pretraining_page(
             "Data",
             [
                 Table("Splits", splits, rows),
-                *map(Text, data.facts.remarks),
+                *(Text(remark) for remark in data.facts.remarks if remark not in leaks),
                 *training.left_out_elements(recorded),
             ],
         ),
-        training.leak_section(data.facts.leaks, training.leak_remarks(recorded)),
+        training.leak_section(data.facts.leaks, leaks),
         training.origin_section(run),
         Section("Next", [Text("Fine-tune the encoder, or score it:"), *map(Code, commands)]),
     ]
-    shown = [(name, f"{last[key]:.3f}", "") for key, name in _HEADLINES.items() if key in last]
+    shown = [("loss of the last epoch", f"{last['train/loss']:.3f}", "")]
+    if "probe/accuracy" in last:
+        shown.append(("accuracy of the probe", f"{last['probe/accuracy']:.1%}", ""))
     write_page(run.path / FILE, Page(title, shown, sections, stamps=data.facts.stamps))
 
 

@@ -14,6 +14,7 @@ from ser.pretraining.page import PANELS, write_pretraining_page
 from ser.pretraining.task import Pretraining
 from ser.report import figures
 from ser.report.report import write_metrics
+from ser.report.score_table import format_duration
 from ser.runs import environment
 from ser.runs.run_folder import RunFolder
 
@@ -36,7 +37,8 @@ def write_report(
     size = sum(parameter.numel() for parameter in task.model.encoder.parameters())
     facts = [
         ("seed", f"{settings.seed}"),
-        ("duration", f"{seconds:.0f} s, {max(task.curves['train/loss'])} epochs"),
+        ("duration", format_duration(seconds)),
+        ("epochs", f"{max(task.curves['train/loss'])}"),
         ("encoder", f"{encoder}"),
         ("parameters", f"{size:,}"),
         ("log-mels", f"mean {task.mean:.4f}, deviation {task.std:.4f}"),
