@@ -173,6 +173,8 @@ def _scores(facts: RunFacts) -> Iterator[str]:
             [name, _show(value, name), " to ".join(ends), "" if floor is None else _show(floor, name)]
         )
     yield format_markdown([facts.split, "score", "95% interval", "floor"], rows)
+    if facts.scores_frames:
+        yield "Scores are those of frames; file_accuracy and file_uar are those of whole utterances."
     if any(row[-1] for row in rows):
         yield "A floor is the score of always answering the most frequent class, or the mean of the training data."
     if any(row[2] for row in rows):

@@ -35,7 +35,7 @@ def export(settings: Export) -> None:
 
 def describe_bundle(output: Path, bundle: Any) -> list[str]:
     """Return the lines for the console: files with their sizes, differences, and the command that tries the folder."""
-    files = ", ".join(f"{name} ({size / 1e6:.2f} MB)" for name, size in bundle.sizes.items())
+    files = ", ".join(f"{name} ({_size(size)})" for name, size in bundle.sizes.items())
     lines = [
         f"{output}: written: {files}.",
         f"onnxruntime differs from torch by {bundle.onnx['largest_difference']:.1e} at most.",
@@ -47,3 +47,7 @@ def describe_bundle(output: Path, bundle: Any) -> list[str]:
     example = "speech.wav" if bundle.onnx["reads_recordings"] else "frames.json"
     command = f"{program('python')} {shell_word(str(output / 'predict.py'))} {example}"
     return [*lines, *bundle.remarks, f"Try it: {command}"]
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.2f} MB" if size >= 1e4 else f"{size / 1e3:.1f} kB"

@@ -81,7 +81,9 @@ def test_the_card_of_a_model_of_frames_has_the_interval_at_the_score_of_utteranc
     rows = ["x,x,1,0", "x,y,0,1", "y,y,0,1", "x,x,1,0", "y,x,1,0", "y,y,0,1"]
     write_answers(tmp_path, "label,prediction,p_x,p_y", *rows)
     scores = {"accuracy": 0.25, "file_accuracy": 4 / 6, "file_uar": 0.625, "majority_floor": 0.5}
-    found = scores_of(card_of(written, tmp_path, scores, "ser.targets.FrameClasses"))
+    text = card_of(written, tmp_path, scores, "ser.targets.FrameClasses")
+    found = scores_of(text)
+    assert "Scores are those of frames; file_accuracy" in text
     assert found["accuracy"] == ["25.0%", "", "50.0%"]
     low, high = (float(end.rstrip("%")) for end in found["file_accuracy"][1].split(" to "))
     assert low < 100 * 4 / 6 < high
