@@ -46,6 +46,11 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f"Choose one of: {', '.join(names)}."
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 recording" or "2 recordings" for the noun "recording"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error, or of its cause if it has no text, without a full stop."""
     lines = str(error).strip().splitlines() or str(error.__cause__ or type(error).__name__).splitlines()

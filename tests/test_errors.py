@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from ser import errors
-from ser.errors import hydra_value, install_command, setting, shell_word
+from ser.errors import counted, hydra_value, install_command, setting, shell_word
 from tests.conftest import REPOSITORY
 
 AWKWARD = [
@@ -169,3 +169,11 @@ def test_no_message_names_a_package_of_another_project() -> None:
     assert [
         str(path) for path in files if path.suffix in (".py", ".md", ".yaml") and "ser[" in path.read_text()
     ] == []
+
+
+def test_one_of_a_noun_is_singular() -> None:
+    assert [counted(number, "recording") for number in (0, 1, 2)] == [
+        "0 recordings",
+        "1 recording",
+        "2 recordings",
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ser.comparison.runs import Item, Run
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, counted
 from ser.files import short
 from ser.runs.sweep_tables import REPEATS
 
@@ -165,7 +165,7 @@ def _check_items(row: Row, first: Row) -> None:
         for items, where in ((only, "this one"), (missing, "the other"))
         if items
     ]
-    counts = [f"{len(one.runs)} run{'s' * (len(one.runs) != 1)}" for one in (row, first)]
+    counts = [f"{counted(len(one.runs), 'run')}" for one in (row, first)]
     raise ConfigError(
         f"{short(row.first.folder)} ({counts[0]}): scored other items than {short(first.first.folder)} ({counts[1]}): "
         f"{' and '.join(parts)}. Compare runs of the same data, split and folds; repeat a sweep in its folder to add "

@@ -7,6 +7,7 @@ from pathlib import Path
 from ser.comparison.compare import Comparison, Pair
 from ser.comparison.intervals import Interval
 from ser.comparison.significance import ALPHA, smallest_p
+from ser.errors import counted
 from ser.files import short
 
 TITLES = {"accuracy": "accuracy", "uar": "UAR"}
@@ -39,7 +40,7 @@ def describe_notes(comparison: Comparison, left_out: Mapping[Path, str]) -> Iter
     if pairs and not _can_differ(comparison):
         least = smallest_p(comparison.clusters) * pairs
         yield (
-            f"With {comparison.clusters} {comparison.clustered_by} and {pairs} pair{'s' * (pairs != 1)}, no difference "
+            f"With {comparison.clusters} {comparison.clustered_by} and {counted(pairs, 'pair')}, no difference "
             f"can be shown: {format_p(min(least, 1.0), name='p')} is the smallest that is possible. Test more speakers."
         )
     if any(entry.row.seeds > 1 for entry in entries):
@@ -104,4 +105,4 @@ def _can_differ(comparison: Comparison) -> bool:
 def _describe_left_out(left_out: Mapping[Path, str]) -> str:
     named = [f"{short(path)} ({reason})" for path, reason in left_out.items()]
     more = f" and {len(named) - _NAMED} more" * (len(named) > _NAMED)
-    return f"Left out: {len(named)} run{'s' * (len(named) != 1)} without a result: {', '.join(named[:_NAMED])}{more}."
+    return f"Left out: {counted(len(named), 'run')} without a result: {', '.join(named[:_NAMED])}{more}."

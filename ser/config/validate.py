@@ -20,7 +20,7 @@ from ser.config.corpora import TYPED_AS, follow_settings
 from ser.config.old_names import with_current_names
 from ser.config.slots import resolve, slot_of, trust_names
 from ser.config.types import Parameter, signature
-from ser.errors import ConfigError, did_you_mean, first_line, setting
+from ser.errors import ConfigError, counted, did_you_mean, first_line, setting
 from ser.files import exists
 from ser.runs.handed_over import find_uploads, find_ways_out
 
@@ -48,7 +48,7 @@ def check(cfg: DictConfig, **options: Any) -> dict[str, Any]:
 def complaint(problems: Sequence[str]) -> ConfigError:
     """Return the error that names all problems, each once."""
     lines = list(dict.fromkeys(problems))
-    head = f"{len(lines)} problem{'s' * (len(lines) > 1)} in the configuration:"
+    head = f"{counted(len(lines), 'problem')} in the configuration:"
     return ConfigError("\n  ".join([head, *lines]))
 
 

@@ -15,7 +15,7 @@ from ser.audio.find import find_audio
 from ser.catalogue import CORPORA, Corpus
 from ser.catalogue.labels import Row, end_of_path, has_label_files, read_labels, without_suffix
 from ser.data.manifest import Manifest, Utterance, first_ten, refuse_duplicates
-from ser.errors import ConfigError, DataError, did_you_mean
+from ser.errors import ConfigError, DataError, counted, did_you_mean
 from ser.splits.assignment import SPLITS
 
 _log = logging.getLogger(__name__)
@@ -235,7 +235,7 @@ _LANGUAGES = {
 
 def option_text(corpus: Corpus) -> str:
     """Return the text of conf/data/<name>.yaml, the option of `data=` for a corpus of the catalogue."""
-    speakers = f"{corpus.speakers} speaker{'s' * (corpus.speakers != 1)}"
+    speakers = f"{counted(corpus.speakers, 'speaker')}"
     size = f"{corpus.utterances} utterances, {speakers}" if corpus.utterances else "size by release"
     languages = [corpus.language, *(corpus.other_language or ())[:1]]
     spoken = " and ".join(_LANGUAGES[each] for each in languages)

@@ -30,7 +30,7 @@ from ser.data.label_map import (
 from ser.data.manifest import Manifest, Utterance, speaker_remedy
 from ser.data.manifest_io import read_folder, read_manifest
 from ser.data.store import Store
-from ser.errors import ConfigError, setting
+from ser.errors import ConfigError, counted, setting
 from ser.features.extractors import Extractor
 from ser.names import normalize_name
 from ser.splits.assignment import Validation, describe_left_out, unassigned, use_validation
@@ -392,4 +392,6 @@ def skipped_stamp(skipped: Sequence[tuple[str, str]]) -> list[str]:
     """Return a warning about recordings that could not be used, if there are any."""
     if not skipped:
         return []
-    return [f"{len(skipped)} recordings could not be used and are left out; the first is {skipped[0][0]!r}"]
+    return [
+        f"{counted(len(skipped), 'recording')} could not be used and had to be left out; the first is {skipped[0][0]!r}"
+    ]

@@ -18,7 +18,7 @@ import yaml
 
 from ser.data.json_fields import shorten_json
 from ser.data.manifest import Label, Manifest, Utterance, first_ten
-from ser.errors import DataError, did_you_mean, setting
+from ser.errors import DataError, counted, did_you_mean, setting
 from ser.files import read_text
 from ser.names import find_lookalikes, is_missing, normalize_name
 from ser.yaml_bombs import refuse_yaml_bomb
@@ -302,8 +302,8 @@ def _check_mapped(source: str, field: str, counts: Mapping[str, int], targets: M
     for raw in unmapped:
         nearest = get_close_matches(raw, unused, n=1)
         hint = f"; {nearest[0]!r} is in the map and never occurs" if nearest else ""
-        lines.append(f"\n  {raw!r}, {counts[raw]} utterances{hint}")
+        lines.append(f"\n  {raw!r}, {counted(counts[raw], 'utterance')}{hint}")
     raise DataError(
-        f"{source}: {len(unmapped)} labels of '{field}' are not in the label map:{''.join(lines)}\n"
+        f"{source}: the label map lacks {counted(len(unmapped), 'label')} of '{field}':{''.join(lines)}\n"
         "Map each to a label, or to null to drop its utterances."
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ser.errors import counted
 from ser.evaluation.corpus import LabelledCorpus
 from ser.evaluation.scores import Evaluation, Group
 from ser.files import read_text, short, write_atomic
@@ -155,7 +156,7 @@ def describe_scored(found: Evaluation) -> Iterator[str]:
     """Describe how many utterances were scored, and what the scores mean where classes are absent."""
     count, out = int(found.metrics["utterances"]), len(found.left_out)
     speakers = found.metrics.get("speakers")
-    of = "" if speakers is None else f" of {int(speakers)} speaker{'s' * (speakers != 1)}"
+    of = "" if speakers is None else f" of {counted(int(speakers), 'speaker')}"
     yield f"{count:,} utterances{of} are scored, {out:,} are left out."
     if found.absent:
         yield (

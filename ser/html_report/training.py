@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ser.data.summary import summary_rows
+from ser.errors import counted
 from ser.files import short
 from ser.html_report.elements import Cell, Chart, Charts, Code, Element, Mark, Section, Table, Text
 from ser.html_report.svg import Axis, Plot, percent
@@ -181,7 +182,9 @@ def left_out_elements(facts: Mapping[str, Any]) -> list[Element]:
     if skipped := facts.get("skipped"):
         rows: list[list[Cell]] = [[str(each["id"]), str(each["reason"])] for each in skipped[:_MOST_SKIPPED]]
         some = f", the first {_MOST_SKIPPED} of them" if len(skipped) > _MOST_SKIPPED else ""
-        found.append(Table(f"{len(skipped)} utterances could not be read{some}", ["id", "reason"], rows))
+        found.append(
+            Table(f"{counted(len(skipped), 'utterance')} could not be read{some}", ["id", "reason"], rows)
+        )
     if unused := facts.get("left_out"):
         found.append(Text(f"The rule for splits leaves out {len(unused):,} utterances."))
     return found

@@ -20,7 +20,7 @@ from ser.batching.samplers import EvaluationSampler
 from ser.checkpoints.checkpoint import Trained
 from ser.corpora.conversation_corpus import words_of_steps
 from ser.data.store import Store
-from ser.errors import ConfigError, DataError, setting
+from ser.errors import ConfigError, DataError, counted, setting
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.features.steps import STEP_S, Span, is_subject_turn
 from ser.files import write_atomic
@@ -281,6 +281,6 @@ def describe_curves(
     for name, values in zip(ids, curves, strict=True) if len(ids) <= _MOST_NAMED else ():
         yield f"{name}, {STEP_S * len(values):.1f} s: mean {target.describe(values.mean(0).tolist())}"
     if output.is_dir():
-        yield f"{len(ids)} recording{'s' * (len(ids) != 1)}: {output}, a .csv and a .png of each"
+        yield f"{counted(len(ids), 'recording')}: {output}, a .csv and a .png of each"
     else:
         yield f"Values over time: {output}, {picture_of(output)}"

@@ -19,7 +19,7 @@ from ser.config.instantiate import build
 from ser.data.feature_store import OnError, read_features
 from ser.data.manifest import Label, Manifest
 from ser.data.store import Store
-from ser.errors import ConfigError, DataError, setting
+from ser.errors import ConfigError, DataError, counted, setting
 from ser.features.extractors import Extractor
 from ser.features.on_the_fly import OnTheFlyFeatures
 from ser.inference.head_statistics import fit_head
@@ -338,7 +338,7 @@ def describe_answers(
             for index, known in zip(best, decided, strict=True)
         )
         yield ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    yield f"{len(ids)} utterance{'s' * (len(ids) != 1)}: {output}"
+    yield f"{counted(len(ids), 'utterance')}: {output}"
 
 
 def find_unsure(scores: Tensor, min_probability: float | None) -> Tensor:

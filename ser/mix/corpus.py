@@ -109,7 +109,7 @@ class MixedCorpus(AudioCorpus):
                     found[name] = _follow(found[name], then)
             counts += [replace(each, corpus=name) for each in found[name]]
         self._notes += [
-            f"{each.corpus}: {each.utterances} {each.raw} are dropped by the label map."
+            f"{each.corpus}: the label map drops {each.utterances} {each.raw}."
             for each in counts
             if each.mapped is None and each.utterances
         ]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ser.errors import counted, shell_word
 from ser.errors import program as path_of_program
-from ser.errors import shell_word
 from ser.files import write_atomic
 from ser.runs.pooled_scores import Job, Pool, pool_folds, write_folds
 from ser.runs.sweep import is_running, read_statuses
@@ -162,7 +162,7 @@ def repeated_test_speakers(splits: Mapping[str, Mapping[str, Any]]) -> list[str]
         if speakers:
             jobs.setdefault((*speakers,), []).append(name)
     return [
-        f"{', '.join(names[:-1])} and {names[-1]} test the same {len(speakers)} speaker{'s' * (len(speakers) != 1)} "
+        f"{', '.join(names[:-1])} and {names[-1]} test the same {counted(len(speakers), 'speaker')} "
         f"({', '.join(speakers[:5])}{', ...' * (len(speakers) > 5)}): they are not different splits."
         for speakers, names in jobs.items()
         if len(names) > 1
@@ -290,7 +290,7 @@ def _print_best(compared: Sequence[Group], others: Sequence[Group], program: Seq
 
 
 def _count(groups: Sequence[Group]) -> str:
-    return f"{len(groups)} setting{'s' * (len(groups) != 1)}"
+    return f"{counted(len(groups), 'setting')}"
 
 
 def _print_scores(groups: Sequence[Group]) -> None:

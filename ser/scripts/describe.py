@@ -17,7 +17,7 @@ from ser.config.main import main
 from ser.config.paths import literal_path
 from ser.config.settings import Describe, Train
 from ser.data.manifest import Manifest, Utterance
-from ser.errors import ConfigError, setting, shell_word
+from ser.errors import ConfigError, counted, setting, shell_word
 from ser.files import short
 from ser.runs import environment
 
@@ -50,7 +50,7 @@ def describe(settings: Describe) -> None:
         )
     for label in splits.facts.labels:
         of = "" if label.corpus is None else f" of {label.corpus}"
-        print(f"label {label.raw}{of}: {label.utterances} utterances, {label.mapped or 'dropped'}")
+        print(f"label {label.raw}{of}: {counted(label.utterances, 'utterance')}, {label.mapped or 'dropped'}")
     for line in (*splits.facts.remarks, *splits.facts.stamps):
         console.print(line, soft_wrap=True, highlight=False)
     found = read_manifest(settings)

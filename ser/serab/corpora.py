@@ -14,7 +14,7 @@ from ser.corpora.published import expected_size
 from ser.corpora.recordings import AudioCorpus, label_fields
 from ser.data.feature_store import SKIPPING
 from ser.data.manifest import Manifest, first_ten
-from ser.errors import ConfigError, DataError, SerError
+from ser.errors import ConfigError, DataError, SerError, counted
 from ser.splits.assignment import Assignment
 from ser.splits.leak_report import describe_leaks, leak_stamps
 from ser.splits.leaks import find_leaks
@@ -175,8 +175,8 @@ def _speakers(manifest: Manifest, key: str) -> np.ndarray:
     unknown = [utterance.id for utterance, owner in zip(manifest, found, strict=True) if owner is None]
     if unknown:
         raise DataError(
-            f"{manifest.source}: the speakers of {len(unknown)} utterances are unknown:{first_ten(unknown)}\n"
-            "The benchmark needs them: give a manifest with a column speaker."
+            f"{manifest.source}: the speakers of {counted(len(unknown), 'utterance')} are unknown:"
+            f"{first_ten(unknown)}\nThe benchmark needs them: give a manifest with a column speaker."
         )
     return np.array([str(owner) for owner in found])
 

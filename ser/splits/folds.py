@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ser.data.manifest import Manifest
-from ser.errors import ConfigError, DataError, did_you_mean
+from ser.errors import ConfigError, DataError, counted, did_you_mean
 from ser.names import normalize_name
 from ser.splits.assignment import AT_RANDOM, Assignment, field_values, make_assignment
 from ser.splits.published import Published
@@ -195,6 +195,6 @@ def _check_blocks(manifest: Manifest, blocks: int) -> None:
     """
     if blocks < 3:
         raise DataError(
-            f"{manifest.source}: has {blocks} speaker{'s' * (blocks != 1)} that can be kept apart, too few for train, "
+            f"{manifest.source}: has {counted(blocks, 'speaker')} that can be kept apart, too few for train, "
             f"validation and test. Leave out folds, and {AT_RANDOM}."
         )

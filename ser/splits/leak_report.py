@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ser.data.manifest import Manifest
-from ser.errors import ConfigError, did_you_mean
+from ser.errors import ConfigError, counted, did_you_mean
 from ser.names import find_lookalikes
 from ser.splits.leaks import KINDS, Leak, find_leaks
 
@@ -61,8 +61,8 @@ def report_leaks(
     doubts = [] if "speaker" in declared else describe_lookalike_speakers(open_to_leaks, assignment)
     unknown = sum(utterance.speaker is None for utterance in manifest)
     unchecked = [
-        f"The speakers of {unknown} utterances are unknown, so it cannot be checked whether splits share them."
-        f"{unknown_remedy}"
+        f"The speakers of {counted(unknown, 'utterance')} are unknown, so it cannot be checked whether splits "
+        f"share them.{unknown_remedy}"
     ]
     return LeakReport(
         [*leaks, *accepted],

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 import numpy as np
 
 from ser.data.manifest import Manifest, speaker_remedy
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, counted
 from ser.splits.assignment import (
     AT_RANDOM,
     SPLITS,
@@ -100,7 +100,7 @@ class RandomRule:
         number = len(np.unique(blocks))
         if number < len(shares):
             raise DataError(
-                f"{manifest.source}: has {number} set{'s' * (number != 1)} of utterances that share no "
+                f"{manifest.source}: has {counted(number, 'set')} of utterances that share no "
                 f"{' and no '.join(fields)}, too few for {len(shares)} splits or folds. "
                 f"{self._suggest_fewer_parts(number)}{AT_RANDOM[0].upper()}{AT_RANDOM[1:]}."
             )

@@ -12,7 +12,7 @@ import numpy as np
 
 from ser.data.manifest import Manifest, speaker_remedy
 from ser.data.store import Store
-from ser.errors import ConfigError, DataError
+from ser.errors import ConfigError, DataError, counted
 from ser.splits.base import Splits
 
 Group = Literal["speaker", "corpus"]
@@ -192,6 +192,6 @@ def _refuse_unknown(manifest: Manifest, remedy: str) -> None:
     unknown = [utterance.id for utterance in manifest if utterance.speaker is None]
     if unknown:
         raise DataError(
-            f"{manifest.source}: normalisation by speaker, but the speakers of {len(unknown)} utterances are unknown, "
-            f"first {unknown[0]!r}. {remedy}."
+            f"{manifest.source}: normalisation by speaker, but the speakers of {counted(len(unknown), 'utterance')} "
+            f"are unknown, first {unknown[0]!r}. {remedy}."
         )

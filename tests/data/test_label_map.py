@@ -81,11 +81,11 @@ def test_utterances_without_a_label_are_left_as_they_are() -> None:
 
 def test_every_label_that_the_map_lacks_is_named_with_its_count_and_a_near_one() -> None:
     mapping = {"surprize": "surprise", "joy": "happiness"}
-    with pytest.raises(DataError, match=r"m\.csv: 2 labels of 'emotion' are not in the label map") as caught:
+    with pytest.raises(DataError, match=r"m\.csv: the label map lacks 2 labels of 'emotion'") as caught:
         map_labels(manifest("joy", "calm", "surprise", "calm"), "emotion", mapping)
     assert str(caught.value).splitlines()[1:] == [
         "  'calm', 2 utterances",
-        "  'surprise', 1 utterances; 'surprize' is in the map and never occurs",
+        "  'surprise', 1 utterance; 'surprize' is in the map and never occurs",
         "Map each to a label, or to null to drop its utterances.",
     ]
 

@@ -196,7 +196,7 @@ def test_a_recording_that_is_gone_is_named(of_classes: Case, tmp_path: Path) -> 
 
 def test_utterances_that_were_left_out_are_counted(of_classes: Case) -> None:
     page = read(of_classes)
-    assert page.table("1 utterances could not be read") == [["id", "reason"], [EVIL, "no such file"]]
+    assert page.table("1 utterance could not be read") == [["id", "reason"], [EVIL, "no such file"]]
     assert "leaves out 2 utterances" in "".join(node.text for node in page.section("Data"))
     assert f"LEAK: train and test share {EVIL}" in "".join(node.text for node in page.section("Leaks"))
 

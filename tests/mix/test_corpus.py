@@ -241,7 +241,7 @@ def test_a_map_of_one_corpus_holds_for_it_alone(root: Path) -> None:
     splits = splits_of(root, BOTH, f"+data.settings.emodb.label_map={own}")
     found = {(u.corpus, str(u.labels["emotion"])) for u in everything(splits)}
     assert found == {(name, label) for name in ("ravdess", "emodb") for label in ("neutral", "anger")}
-    assert "emodb: 6 sadness are dropped by the label map." in splits.facts.remarks
+    assert "emodb: the label map drops 6 sadness." in splits.facts.remarks
 
 
 def test_the_summary_counts_each_corpus(root: Path, both: Splits) -> None:
@@ -279,7 +279,7 @@ def test_the_summary_counts_each_corpus(root: Path, both: Splits) -> None:
         ([BOTH, "target=regression"], "ravdess has no labels 'arousal' or 'valence'"),
         (
             [BOTH, "+data.settings.emodb.label_map={anger:null}"],
-            "4 labels of 'emotion' are not in the label map",
+            "the label map lacks 4 labels of 'emotion'",
         ),
     ],
 )
