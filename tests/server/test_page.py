@@ -18,7 +18,7 @@ pytestmark = [
 MICROPHONE = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 
 
-@pytest.fixture(params=["frames", "windows", "curves"])
+@pytest.fixture(params=["frames", "windows", "curves", "tasks"])
 def server(request: pytest.FixtureRequest, models: dict[str, ServedModel]) -> Iterator[tuple[str, str, Any]]:
     with served(models[request.param]) as (address, work):
         yield request.param, f"http://{address}", work
