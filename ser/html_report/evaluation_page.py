@@ -1,7 +1,7 @@
 """Write report.html of what is scored after trainings: by `ser evaluate`, and by `ser ensemble`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +55,6 @@ def write_evaluation_page(
     """
     found, corpus = scored.evaluation, scored.corpus
     answers = read_answers(folder / "predictions.csv")
-    found = replace(
-        found, intervals={**found_intervals(answers), **found.intervals}
-    )  # those of several tasks
     material = material_of(corpus, has_audio=has_audio)
     by_length = [each for each in group_sections(answers, material.seconds) if each.title == "By length"]
     sections = [

@@ -152,9 +152,9 @@ def test_each_of_several_tasks_has_the_intervals_and_floors_that_it_has_alone() 
     assert found.metrics["arousal/mae_floor_arousal"] == pytest.approx(abs(values[6:] - 0.5).mean(), abs=1e-5)
     assert found.absent == ["emotion/d"]
     rows = {row[0]: row[1:] for row in score_table(found)[1]}
-    assert rows["emotion/UAR"][1] != ""
-    assert rows["emotion/UAR"][2] == "33.3%"
-    assert rows["arousal/MAE"][2] == f"{found.metrics['arousal/mae_floor']:.3f}"
+    assert rows["emotion: UAR"][1] != ""
+    assert rows["emotion: UAR"][2] == "33.3%"
+    assert rows["arousal: MAE"][2] == f"{found.metrics['arousal/mae_floor']:.3f}"
 
 
 def test_an_evaluation_removes_the_files_of_the_former_one_and_no_others(tmp_path: Path) -> None:
