@@ -47,9 +47,9 @@ def check(browser: Page, path: Path, sections: int) -> None:
     assert {url.partition(":")[0] for url in browser.requests} <= {"file", "data"}
 
 
-_BROKEN_WORDS = """[...document.querySelectorAll("th[scope=row]")].map(cell => cell.firstChild).filter(text => {
+_BROKEN_WORDS = r"""[...document.querySelectorAll("th[scope=row]")].map(cell => cell.firstChild).filter(text => {
   if (!text || text.nodeType !== Node.TEXT_NODE) return false;
-  return [...text.data.matchAll(/[a-zA-Z]+/g)].some(word => {
+  return [...text.data.matchAll(/\S+/g)].some(word => {
     if (word[0].length > 16) return false;
     const range = document.createRange();
     range.setStart(text, word.index);
