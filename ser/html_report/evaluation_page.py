@@ -8,6 +8,7 @@ import numpy as np
 
 from ser.calibration.run import FILE as TEMPERATURE
 from ser.config.instantiate import build
+from ser.errors import counted
 from ser.evaluation.corpus import LabelledCorpus
 from ser.evaluation.evaluate import Scored
 from ser.evaluation.report import (
@@ -21,7 +22,7 @@ from ser.evaluation.report import (
 from ser.evaluation.scores import Evaluation
 from ser.features.extractors import Extractor
 from ser.files import short
-from ser.html_report.answers import read_answers
+from ser.html_report.answers import ClassAnswers, read_answers
 from ser.html_report.calibration import calibration_elsewhere, calibration_section
 from ser.html_report.elements import Cell, Code, Element, Page, Section, Table, Text
 from ser.html_report.material import Material
@@ -97,26 +98,27 @@ def write_ensemble_page(
     """
     split, own = [*scores.items()][-1]
     answers = read_answers(predictions_path(folder, split))
-    (task,) = answers.classes
-    found = found_intervals(answers)
+    found = {} if answers.unanswered else found_intervals(answers)
     ends = {name: show_interval(found.get(name), name) for name in ("accuracy", "uar")}
     floors = {"accuracy": own["majority_floor"]}
     rows: list[list[Cell]] = [
         [METRICS[name], f"{own[name]:.1%}", score_cell(text, own[name], found.get(name), floors.get(name))]
         for name, text in ends.items()
     ]
-    counts = np.zeros((len(task.classes), len(task.classes)), dtype=int)
-    np.add.at(counts, (task.labels, task.predicted), 1)
-    silent = f"{answers.unanswered} utterances have no answer, and count as wrong in these scores."
+    silent = (
+        f"Without an answer: {counted(answers.unanswered, 'utterance')}, counted as wrong in these scores. Intervals "
+        "are left out, as they would be those of the others alone."
+    )
     mean = Table(
         f"Scores of the mean on {split}", ["", "score", "95% interval, and the floor as a mark"], rows
     )
     environment = Environment(command=typed_line(), seed=0, data={})
+    temperature = read_json(folder / TEMPERATURE).get("temperature")
     sections = [
         Section("Scores", [mean, runs, *[Text(silent)] * bool(answers.unanswered)]),
-        Section(f"Classes of {split}", confusion(counts, task.classes, split)),
+        *(_classes(task, split) for task in answers.classes),
         *group_sections(answers, None),
-        *calibration_section(task, read_json(folder / TEMPERATURE).get("temperature"), sentences),
+        *calibration_section(answers.classes[0] if answers.classes else None, temperature, sentences),
         *wrong_sections(answers, None),
         Section(
             "Command and environment",
@@ -128,6 +130,13 @@ def write_ensemble_page(
     headline = (f"{split} accuracy", f"{own['accuracy']:.1%}", "; ".join(notes))
     write_page(folder / FILE, Page(f"Ensemble {short(folder)}", [headline], sections))
     return folder / FILE
+
+
+def _classes(task: ClassAnswers, split: str) -> Section:
+    """Return the confusion of the answers to a split."""
+    counts = np.zeros((len(task.classes), len(task.classes)), dtype=int)
+    np.add.at(counts, (task.labels, task.predicted), 1)
+    return Section(f"Classes of {split}", confusion(counts, task.classes, split))
 
 
 def material_of(corpus: LabelledCorpus, *, has_audio: bool) -> Material:

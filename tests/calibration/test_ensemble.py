@@ -28,8 +28,12 @@ def write_run(
     count: int = 400,
     order: int = 1,
     classes: tuple[str, ...] = CLASSES,
+    silent: int = 0,
 ) -> Path:
-    """A folder with predictions of validation and test: logits of the labels' distribution, with noise."""
+    """A folder with predictions of validation and test: logits of the labels' distribution, with noise.
+
+    The first `silent` utterances of test have no answer, as recordings in which all frames are silence.
+    """
     folder.mkdir(parents=True)
     for split, labels_seed in (("validation", 1), ("test", 2)):
         logits, labels = drawn(count, seed=labels_seed)
@@ -45,6 +49,8 @@ def write_run(
             }
             for number in range(count)
         ]
+        for row in rows[: silent if split == "test" else 0]:
+            row |= {name: "" for name in row if name == "prediction" or name.startswith("p_")}
         write_predictions(folder, split, rows[::order])
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "best.ckpt").write_bytes(b"")
@@ -138,6 +144,25 @@ def test_an_ensemble_has_a_page_with_the_scores_of_its_mean(tmp_path: Path) -> N
         *("By speaker", "Calibration", "The most confident wrong answers", "Command and environment")
     ]
     assert page.all("audio") == page.all("img") == []
+
+
+@pytest.mark.parametrize("silent", [20, 60])
+def test_a_page_has_no_interval_where_utterances_have_no_answer(tmp_path: Path, silent: int) -> None:
+    runs = [
+        str(write_run(tmp_path / name, seed=seed, count=60, silent=silent)) for seed, name in enumerate("ab")
+    ]
+    assert ensemble([*runs, "--output", str(tmp_path / "both")]) == 0
+    text = (tmp_path / "both" / "report.html").read_text()
+    page = Reader(text)
+    metrics = json.loads((tmp_path / "both" / "metrics.json").read_text())
+    rows = {row[0]: row[1:] for row in page.table("Scores of the mean on test")}
+    assert rows["accuracy"] == [f"{metrics['test/accuracy']:.1%}", ""]
+    assert rows["UAR"] == [f"{metrics['test/uar']:.1%}", ""]
+    assert f"Without an answer: {silent} utterances, counted as wrong in these scores." in text
+    assert "95%: " not in text
+    titles = [node.text for node in page.all("h2")]
+    assert ("Classes of test" in titles, "Calibration" in titles) == (silent < 60, silent < 60)
+    assert titles[-1] == "Command and environment"
 
 
 def test_ensemble_command_refuses_one_run_and_unfinished_ones(
