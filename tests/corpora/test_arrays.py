@@ -116,7 +116,7 @@ def test_unknown_speakers_are_remarked_and_no_stamp_is_made(root):
     assert found.facts.stamps == []
     assert found.facts.remarks == [
         "Leaks: none between the splits.",
-        "The speakers of 60 utterances are unknown, so it cannot be checked whether splits share them.",
+        "Leaks not checked: the speakers of 60 utterances are unknown, so splits may share speakers.",
     ]
     assert found.facts.speech["test"] == SpeechSize(None, round(12 * 0.1 / 60, 2))
     assert found.facts.labels[0] == LabelCount("de", "de", 10)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from ser.config.paths import literal_path
-from ser.data.manifest import Utterance
+from ser.data.manifest import Manifest, Utterance
 from ser.html_report.answers import sort_answers
 from ser.html_report.run_page import write_run_page
 from ser.html_report.scores import confusion
+from ser.html_report.training import leak_remarks
 from ser.html_report.wrong_answers import share_clips
 from ser.runs.predictions_file import write_predictions
+from ser.splits.leak_report import report_leaks
 from tests.html_report.conftest import CASES, CLASSES, EVIL, TASKS, Case
 from tests.html_report.page_reader import Reader
 
@@ -199,6 +201,16 @@ def test_utterances_that_were_left_out_are_counted(of_classes: Case) -> None:
     assert page.table("1 utterance could not be read") == [["id", "reason"], [EVIL, "no such file"]]
     assert "leaves out 2 utterances" in "".join(node.text for node in page.section("Data"))
     assert f"LEAK: train and test share {EVIL}" in "".join(node.text for node in page.section("Leaks"))
+
+
+def test_unknown_speakers_stand_beside_the_leaks() -> None:
+    nobody = Manifest((Utterance("a", path=Path("a.wav")), Utterance("b", path=Path("b.wav"))), "table.csv")
+    halves = {"train": np.array([0]), "test": np.array([1])}
+    found = report_leaks(nobody, halves, None, declared=(), unknown_remedy=" Fill in speaker.")
+    assert leak_remarks({"remarks": [*found.remarks, "Labels of train are moved back."]}) == [
+        "Leaks: none between the splits.",
+        "Leaks not checked: the speakers of 2 utterances are unknown, so splits may share speakers. Fill in speaker.",
+    ]
 
 
 def test_learning_curves_have_floor_and_learning_rate(of_classes: Case) -> None:
