@@ -10,7 +10,7 @@ import numpy as np
 from ser.calibration.measures import accuracy_at, brier_score, calibration_error, log_loss
 from ser.calibration.plots import draw_calibration
 from ser.calibration.temperature import HIGHEST, LOWEST, apply_temperature, fit_temperature
-from ser.errors import CheckpointError, setting
+from ser.errors import CheckpointError
 from ser.files import write_atomic
 from ser.report import figures
 from ser.runs.predictions_file import Predictions, predictions_path, read_predictions
@@ -108,12 +108,12 @@ def _describe(temperature: float, split: str, found: Measured) -> str:
     )
 
 
-def read_temperature(folder: Path, key: str) -> float:
+def read_temperature(folder: Path, remedy: str) -> float:
     """Read the temperature of a run or an ensemble.
 
     Args:
         folder: Folder of the run.
-        key: Setting that asks for it, for messages.
+        remedy: What makes it needless, for messages, such as "leave out calibrate=true".
 
     Raises:
         CheckpointError: There is none, or it cannot be used.
@@ -124,16 +124,13 @@ def read_temperature(folder: Path, key: str) -> float:
         temperature = float(content["temperature"])
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path}: no such file, so no temperature is known. Leave out {setting(key, True)}, or give the folder of "
-            "a run that predicts classes."
+            f"{path}: no such file, so no temperature is known. Give the folder of a run that predicts classes, or "
+            f"{remedy}."
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: is damaged ({error}). Copy it again, or leave out {setting(key, True)}."
-        ) from error
+        raise CheckpointError(f"{path}: is damaged ({error}). Copy it again, or {remedy}.") from error
     if not LOWEST <= temperature <= HIGHEST:
         raise CheckpointError(
-            f"{path}: temperature is {temperature}, expected {LOWEST} to {HIGHEST}. Copy the file again, or leave out "
-            f"{setting(key, True)}."
+            f"{path}: temperature is {temperature}, expected {LOWEST} to {HIGHEST}. Copy the file again, or {remedy}."
         )
     return temperature

@@ -48,7 +48,7 @@ def load_mixtures(paths: Sequence[str | Path], *, calibrate: bool) -> list[Mixtu
     for path in map(Path, paths):
         members = read_members(path)
         models = [checkpoint.load(found) for found in checkpoint.find(path)]
-        temperature = read_temperature(_folder_of(path), "calibrate") if calibrate else 1.0
+        temperature = _temperature_of(path) if calibrate else 1.0
         mixtures.append(Mixture(models, [each.weight for each in members], temperature))
     return mixtures
 
@@ -66,16 +66,27 @@ def require_plain(mixtures: Sequence[Mixture]) -> None:
         )
 
 
-def _folder_of(path: Path) -> Path:
-    """Return the folder of the run whose temperature holds for a path."""
+def calibrated_folder(path: Path) -> Path | None:
+    """Return the folder of the run whose temperature holds for a path; None for other checkpoints than best.ckpt."""
     if path.is_dir():
         return path
-    if path.name != "best.ckpt" or path.parent.name != "checkpoints":
+    return path.parents[1] if path.name == "best.ckpt" and path.parent.name == "checkpoints" else None
+
+
+def _temperature_of(path: Path) -> float:
+    """Read the temperature that holds for a path.
+
+    Raises:
+        CheckpointError: There is none, or it cannot be used.
+    """
+    remedy = f"leave out {setting('calibrate', True)}"
+    folder = calibrated_folder(path)
+    if folder is None:
         raise CheckpointError(
             f"{path}: the temperature of a run belongs to its checkpoints/best.ckpt. Give the folder of the run, or "
-            f"leave out {setting('calibrate', True)}."
+            f"{remedy}."
         )
-    return path.parents[1]
+    return read_temperature(folder, remedy)
 
 
 def mixture_scores(mixtures: Sequence[Mixture], inputs: Sequence[ModelInput], **settings: Any) -> Tensor:

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from ser.config.main import main
 from ser.config.settings import Evaluate, names_of
-from ser.errors import CheckpointError, ConfigError, DataError, setting
+from ser.errors import ConfigError, DataError, setting
 from ser.files import REMEDIES, short
 from ser.runs import environment
 
@@ -39,6 +39,10 @@ def evaluate(settings: Evaluate) -> None:
     models = [model for each in mixtures for model in each.models]
     if settings.calibrate:
         require_classes(models, "calibrate=true")
+    is_shown = settings.report.html and not settings.calibrate
+    temperature = (
+        known_temperature(paths) if is_shown else None
+    )  # a damaged file is refused before hours of scoring
     is_strict = any(word == "data.on_error=raise" for word in typed)
     scored = evaluate_corpus(
         mixtures,
@@ -63,7 +67,6 @@ def evaluate(settings: Evaluate) -> None:
     make_folder(output)
     reports = [write_evaluation(output, scored.evaluation, scored.corpus, facts)]
     if settings.report.html:
-        temperature = None if settings.calibrate else known_temperature(paths)
         page = write_evaluation_page(
             output, scored, facts, has_audio=settings.report.audio, temperature=temperature
         )
@@ -138,14 +141,18 @@ def name_of(settings: Evaluate, option: str) -> str:
 
 
 def known_temperature(paths: list[Path]) -> float | None:
-    """Return the temperature of a run or an ensemble; None for several models, or if it has none."""
-    from ser.calibration.run import read_temperature
+    """Return the temperature of a run or an ensemble; None for several models, or if it has none.
 
-    try:
-        folder = paths[0] if paths[0].is_dir() else paths[0].parent.parent
-        return read_temperature(folder, "calibrate") if len(paths) == 1 else None
-    except CheckpointError:
+    Raises:
+        CheckpointError: The file cannot be used.
+    """
+    from ser.calibration.run import FILE, read_temperature
+    from ser.inference.mixture import calibrated_folder
+
+    folder = calibrated_folder(paths[0]) if len(paths) == 1 else None
+    if folder is None or not (folder / FILE).exists():
         return None
+    return read_temperature(folder, f"set {setting('report.html', False)}")
 
 
 def make_folder(folder: Path) -> None:

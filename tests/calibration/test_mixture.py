@@ -65,7 +65,7 @@ def probabilities(recordings: Path) -> Any:
 
 
 def test_calibrated_predictions_are_those_of_the_temperature(trained: Path, probabilities: Any) -> None:
-    temperature = read_temperature(trained, "calibrate")
+    temperature = read_temperature(trained, "leave out calibrate=true")
     expected = apply_temperature(probabilities(trained), temperature)
     assert abs(temperature - 1) > 0.01
     np.testing.assert_allclose(probabilities(trained, calibrate=True), expected, atol=1e-5)

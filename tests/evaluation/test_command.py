@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ser.scripts.evaluate import known_temperature
 from tests.commands import TINY, run
 
 ONCE = (*TINY, "trainer.max_epochs=1")
@@ -110,3 +111,24 @@ def test_an_evaluation_that_cannot_be_meant_is_refused(
     given = ("ckpt=RUN", *words) if not words[0].startswith("ckpt") else words
     result = run("ser", "evaluate", *given, "data=folder", "data.root=classes", cwd=folder, code=1)
     assert message in result.stderr
+
+
+def test_the_page_knows_the_temperature_of_the_best_checkpoint_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    best, last = (tmp_path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    assert known_temperature([tmp_path]) is None
+    (tmp_path / "calibration.json").write_text('{"temperature": 1.7}')
+    assert known_temperature([tmp_path]) == known_temperature([best]) == 1.7
+    assert known_temperature([last]) is known_temperature([tmp_path, tmp_path]) is None
+
+
+def test_a_damaged_temperature_is_refused_with_the_page_as_reason(folder: Path) -> None:
+    (folder / "DAMAGED").mkdir()
+    shutil.copytree(folder / "RUN" / "checkpoints", folder / "DAMAGED" / "checkpoints")
+    (folder / "DAMAGED" / "calibration.json").write_text("{")
+    words = ("ser", "evaluate", "ckpt=DAMAGED", "data=folder", "data.root=classes", "output=damaged")
+    result = run(*words, cwd=folder, code=1)
+    assert "calibration.json: is damaged" in result.stderr
+    assert "Copy it again, or set report.html=false." in result.stderr
+    assert not (folder / "damaged").exists()
+    run(*words, "report.html=false", cwd=folder)
