@@ -98,8 +98,9 @@ class ValueAnswers:
         if None in self.speakers or len({*self.speakers}) < _LEAST_CLUSTERS:
             return None
         clusters = _clusters(self.speakers)
-        places = [np.flatnonzero(clusters != each) for each in range(int(clusters.max()) + 1)]
-        without = np.array([self.scores(rows)["CCC"] for rows in places])
+        without = np.array(
+            [self.scores(np.flatnonzero(clusters != each))["CCC"] for each in range(int(clusters.max()) + 1)]
+        )
         whole = self.scores(np.arange(len(self.truth)))["CCC"]
         if np.isnan([whole, *without]).any():
             return None

@@ -1,5 +1,7 @@
 """Predictions by task, and their intervals."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,21 @@ def test_the_score_of_values_is_that_of_torchmetrics() -> None:
     interval = field.interval()
     assert interval is not None
     assert interval.low < expected < interval.high
+
+
+def test_the_interval_of_values_takes_memory_of_the_utterances_alone() -> None:
+    count = 600
+    truth, noise = np.random.default_rng(0).normal(size=(2, count))
+    field = ValueAnswers(
+        "arousal", [""] * count, [*map(str, range(count))], truth, truth + noise, np.zeros(count)
+    )
+    tracemalloc.start()
+    try:
+        assert field.interval() is not None
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < count * count * 8 / 4  # the rows without each speaker, in int64, are 2.9 MB
 
 
 def test_steps_are_averaged_over_each_utterance() -> None:
