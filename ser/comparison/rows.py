@@ -165,7 +165,7 @@ def _check_items(row: Row, first: Row) -> None:
         for items, where in ((only, "this one"), (missing, "the other"))
         if items
     ]
-    counts = [f"{counted(len(one.runs), 'run')}" for one in (row, first)]
+    counts = [counted(len(one.runs), "run") for one in (row, first)]
     raise ConfigError(
         f"{short(row.first.folder)} ({counts[0]}): scored other items than {short(first.first.folder)} ({counts[1]}): "
         f"{' and '.join(parts)}. Compare runs of the same data, split and folds; repeat a sweep in its folder to add "

@@ -235,7 +235,7 @@ _LANGUAGES = {
 
 def option_text(corpus: Corpus) -> str:
     """Return the text of conf/data/<name>.yaml, the option of `data=` for a corpus of the catalogue."""
-    speakers = f"{counted(corpus.speakers, 'speaker')}"
+    speakers = counted(corpus.speakers, "speaker")
     size = f"{corpus.utterances} utterances, {speakers}" if corpus.utterances else "size by release"
     languages = [corpus.language, *(corpus.other_language or ())[:1]]
     spoken = " and ".join(_LANGUAGES[each] for each in languages)

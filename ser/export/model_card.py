@@ -174,7 +174,10 @@ def _scores(facts: RunFacts) -> Iterator[str]:
         )
     yield format_markdown([facts.split, "score", "95% interval", "floor"], rows)
     if facts.scores_frames:
-        yield "Scores are those of frames; file_accuracy and file_uar are those of whole utterances."
+        of_files = "; file_accuracy and file_uar are those of whole utterances" * (
+            "file_accuracy" in headline
+        )
+        yield f"Scores are those of frames{of_files}."
     if any(row[-1] for row in rows):
         yield "A floor is the score of always answering the most frequent class, or the mean of the training data."
     if any(row[2] for row in rows):

@@ -162,7 +162,7 @@ def _read_intervals(run_dir: Path, facts: RunFacts) -> dict[str, Interval]:
         return {}
     try:
         answers = read_answers(path)
-    except (LookupError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:  # TypeError: the last line is cut off
         raise DataError(
             f"{path}: is damaged ({error}). Copy it again from where it was trained, or remove it."
         ) from error

@@ -24,7 +24,7 @@ def read(path):
         if path.suffix == ".json":
             found = json.loads(path.read_text(encoding="utf-8"))
             found = found.items() if isinstance(found, dict) else ((each["id"], each) for each in found)
-            return [(name, np.array(own["features"], np.float32, ndmin=1)) for name, own in found]
+            return [(name, np.atleast_2d(np.array(own["features"], np.float32).T).T) for name, own in found]
         import soundfile
 
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)

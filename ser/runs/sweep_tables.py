@@ -290,7 +290,7 @@ def _print_best(compared: Sequence[Group], others: Sequence[Group], program: Seq
 
 
 def _count(groups: Sequence[Group]) -> str:
-    return f"{counted(len(groups), 'setting')}"
+    return counted(len(groups), "setting")
 
 
 def _print_scores(groups: Sequence[Group]) -> None:

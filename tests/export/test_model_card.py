@@ -103,8 +103,9 @@ def test_the_card_shows_as_shares_those_metrics_alone_that_are(written):
     assert shown == {name: "50.0%" if name in names[:2] else "0.500" for name in names}
 
 
-def test_damaged_predictions_are_named(written, tmp_path):
-    write_answers(tmp_path, "label,prediction,p_x,p_y", "x,x,zero,0")
+@pytest.mark.parametrize("row", ["x,x,zero,0", "x,x"])
+def test_damaged_predictions_are_named(row, written, tmp_path):
+    write_answers(tmp_path, "label,prediction,p_x,p_y", row)
     with pytest.raises(DataError, match=r"predictions_test.csv: is damaged .*Copy it again"):
         card_of(written, tmp_path, {"accuracy": 0.5}, "ser.targets.Classes")
 

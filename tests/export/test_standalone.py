@@ -91,6 +91,10 @@ def test_predict_py_refuses_what_the_model_does_not_take(of_recordings, written,
     assert refusal(of_recordings[1], frames) == f"one: has the shape [9, 5], expected {expected}"
     either = f"frames [T, 26] of features, or {expected.replace('400', '1')}"
     assert refusal(written[0], frames) == f"one: has the shape [9, 5], expected {either}"
+    for values, shape in ((np.zeros(26), "[26, 1]"), (np.array(3.0), "[1, 1]")):
+        frames = tmp_path / "g.json"
+        frames.write_text(json.dumps({"one": {"features": values.tolist()}}))
+        assert refusal(written[0], frames) == f"one: has the shape {shape}, expected {either}"
 
 
 def test_predict_py_refuses_values_that_are_not_finite(written, tmp_path):

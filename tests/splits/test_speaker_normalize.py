@@ -16,7 +16,7 @@ from ser.data.store import Store
 from ser.data.store_io import new_store
 from ser.errors import DataError
 from ser.inference.predict import add_groups, describe_lone_labels
-from ser.splits.speaker_normalize import normalize_by_group, normalize_by_speaker
+from ser.splits.speaker_normalize import count_lone_labels, normalize_by_group, normalize_by_speaker
 from tests.commands import TINY, run
 
 LENGTHS = [30, 1, 70, 64, 5, 12]
@@ -107,6 +107,21 @@ def test_scored_speakers_with_one_label_each_cause_a_warning(store: Store) -> No
         assert line.endswith(f"Train with {remedy}.")
         assert describe_lone_labels(manifest, mixed, models) == []
     assert describe_lone_labels(manifest, lone, models_of()) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "lone"),
+    [
+        ([["x"], ["y"], ["x"], ["y"], [""], [""], [""], [""]], 0),  # c and d have no label
+        ([["x"], [""], ["y"], [""], ["x"], ["x"], ["x"], ["y"]], 3),
+        ([["x", "0.5"], ["x", "0.25"], ["y", "1"], ["y", "0.1"], *[["x", "0.5"], ["y", "1"]] * 2], 0),
+        ([["x", "0.5"], ["x", "0.25"], ["y", "1"], ["y", "0.1"], *[["x", "0.5"], ["x", "0.1"]] * 2], 4),
+        ([["x", "0.5"], ["y", "0.5"]] * 4, 0),  # values are no classes
+    ],
+)
+def test_lone_labels_are_counted_by_class_without_missing_ones(rows: list[list[str]], lone: int) -> None:
+    found = count_lone_labels([(manifest_of([*"aabbccdd"]), np.array(rows, dtype=object))], "speaker")
+    assert found == ([f"{lone} of 4 speakers have one label each"] if lone else [])
 
 
 def read(path: Path) -> list[dict[str, str]]:
