@@ -1,6 +1,6 @@
 """Utterances on which a model was trained before its own training: by the run that `init=` names, and those before."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,12 @@ def describe_inherited(
     speakers: Mapping[str, Mapping[UtteranceId, str]],
     *,
     data: Mapping[str, Any],
+    named: Collection[str],
 ) -> list[str]:
     """Return warnings about utterances and speakers of validation and test on which the first run was trained.
+
+    Utterances are equal if their features are, or if they have the same id in the same corpus, where ids are of a whole
+    corpus: the challenge's files number theirs from 0, each file anew.
 
     Args:
         rows: Rows of that run, from `inherited_rows`.
@@ -51,6 +55,7 @@ def describe_inherited(
         stores: Store of each split.
         speakers: Speaker of each utterance by its id, for each split; without those that are unknown.
         data: Config node of the corpus.
+        named: Splits with a manifest, whose ids tell utterances apart in other files, too.
     """
     if not rows:
         return [
@@ -66,10 +71,10 @@ def describe_inherited(
         if split not in stores:
             continue
         store = stores[split]
-        named = with_corpora(store.ids, data)
+        own_ids = with_corpora(store.ids if split in named else (), data)
         own = [each.tobytes().hex() for each in store.digests] if store.digests is not None else []
         equal = {name for name, digest in zip(store.ids, own, strict=False) if digest in digests}
-        if count := len(equal | {name for name in store.ids if named[name] in ids}):
+        if count := len(equal | {name for name, each in own_ids.items() if each in ids}):
             found.append(
                 f"LEAK: {setting('init', init)} was trained on {count} of the {len(store)} utterances of {split}: its "
                 "scores are worthless as scores of new speech."

@@ -207,7 +207,9 @@ def add_inherited(data: SpeechData, settings: Train) -> None:
     else:
         data.inherited = [row for row in read_rows(Path(settings.resume)) if row[0] == INHERITED]
     stores = {name: dataset.store for name, dataset in data.datasets.items()}
-    stamps = describe_inherited(data.inherited, settings.init, stores, data.speakers, data=settings.data)
+    stamps = describe_inherited(
+        data.inherited, settings.init, stores, data.speakers, data=settings.data, named=data.manifests
+    )
     data.facts = replace(data.facts, stamps=[*data.facts.stamps, *stamps])
 
 
