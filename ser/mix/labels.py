@@ -1,7 +1,7 @@
 """Join labels of the corpora of a mix that differ in case only, or are synonyms."""
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ser.catalogue.synonyms import SYNONYMS
@@ -21,7 +21,8 @@ def join_labels(counts: Counts, mapped: Container[str]) -> tuple[NewLabels, list
     """Choose one label for those that differ between corpora in case only, or are synonyms.
 
     It is that of a corpus with a map of its own, whose labels stay as they are, else the catalogue's word, else that
-    of the first corpus. A corpus that tells two such labels apart keeps both.
+    of the first corpus. Labels that any corpus tells apart are joined in none, or a class that two corpora name
+    alike would be lost.
 
     Args:
         counts: Labels of each corpus, after its own map.
@@ -30,34 +31,42 @@ def join_labels(counts: Counts, mapped: Container[str]) -> tuple[NewLabels, list
     Returns:
         Label that stands for each label of each corpus in which some change, and a note on each corpus.
     """
-    own = {name: _by_word(labels) for name, labels in counts.items()}
-    words = {word for found in own.values() for word in found}
-    chosen = {
-        word: _choose(word, {name: found.get(word, []) for name, found in own.items()}, mapped)
-        for word in words
-    }
+    apart = _told_apart(counts, _word)
+    apart_in_case = _told_apart(counts, str.casefold)
+
+    def key(label: str) -> str:
+        if _word(label) not in apart:
+            return _word(label)
+        return label if label.casefold() in apart_in_case else label.casefold()
+
+    chosen = _choose_all(counts, mapped, key)
+    joined = _choose_all(counts, mapped, _word)
     new_labels, notes = {}, []
-    for name, found in own.items():
-        clear = {
-            labels[0]: chosen[word]
-            for word, labels in found.items()
-            if len(labels) == 1 and name not in mapped
-        }
-        new_labels[name] = {label: clear.get(label, label) for label in counts[name]}
+    for name, labels in counts.items():
+        if name in mapped:
+            continue
+        new_labels[name] = {label: chosen[key(label)] for label in labels}
         notes += _describe(name, new_labels[name])
-        for word, labels in found.items():
-            elsewhere = any(word in others for other, others in own.items() if other != name)
-            if len(labels) > 1 and elsewhere and name not in mapped:
-                joined = new_labels[name] | dict.fromkeys(labels, chosen[word])
-                notes.append(
-                    f"{name}: {' and '.join(labels)} may mean the same, but are two labels here and stay as they are. "
-                    f"To join them: {setting(f'data.settings.{name}.label_map', joined)}"
-                )
+        others = {_word(label) for other, own in counts.items() if other != name for label in own}
+        if pairs := {
+            word: own for word, own in _group(labels, _word).items() if len(own) > 1 and word in others
+        }:
+            named = ", ".join(" and ".join(own) for own in pairs.values())
+            own_map = {
+                label: joined[_word(label)] if _word(label) in pairs else new
+                for label, new in new_labels[name].items()
+            }
+            notes.append(
+                f"{name}: {named} may mean the same, but are different labels here and stay as they are. "
+                f"To join them: {setting(f'data.settings.{name}.label_map', own_map)}"
+            )
     return _changed(new_labels), notes
 
 
 def join_with_map(counts: Counts, label_map: LabelMap) -> tuple[NewLabels, list[str]]:
-    """Choose a label of the common map for those that it lacks, if it differs in case only, or is the catalogue's word.
+    """Choose a label of the common map for those that it lacks, if it differs in case only, or is a synonym.
+
+    Of several synonyms in the map it is the catalogue's word; if the map lacks that, the label stays as it is.
 
     Args:
         counts: Labels of each corpus, after its own map.
@@ -67,7 +76,8 @@ def join_with_map(counts: Counts, label_map: LabelMap) -> tuple[NewLabels, list[
         As of `join_labels`.
     """
     known = [normalize_name(str(raw)) for raw in label_map]
-    forms = {name.casefold(): name for name in known}
+    forms = {word: names[0] for word, names in _group(known, _word).items() if len(names) == 1}
+    forms |= {name.casefold(): name for name in known}
     new_labels, notes = {}, []
     for name, labels in counts.items():
         new_labels[name] = {
@@ -95,12 +105,27 @@ def _word(label: str) -> str:
     return SYNONYMS.get(label.casefold(), label.casefold())
 
 
-def _by_word(labels: Counter[str]) -> dict[str, list[str]]:
-    """Return the labels of each word, sorted."""
+def _group(labels: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
+    """Return the labels of each key, sorted."""
     found: dict[str, list[str]] = {}
     for label in sorted(labels):
-        found.setdefault(_word(label), []).append(label)
+        found.setdefault(key(label), []).append(label)
     return found
+
+
+def _told_apart(counts: Counts, key: Callable[[str], str]) -> set[str]:
+    """Return the keys of which a corpus has two labels."""
+    return {each for labels in counts.values() for each, own in _group(labels, key).items() if len(own) > 1}
+
+
+def _choose_all(counts: Counts, mapped: Container[str], key: Callable[[str], str]) -> dict[str, str]:
+    """Choose the label that stands for each key."""
+    groups = {name: _group(labels, key) for name, labels in counts.items()}
+    return {
+        each: _choose(each, {name: own.get(each, []) for name, own in groups.items()}, mapped)
+        for group in groups.values()
+        for each in group
+    }
 
 
 def _choose(word: str, labels: Mapping[str, Sequence[str]], mapped: Container[str]) -> str:

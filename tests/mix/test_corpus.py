@@ -19,6 +19,7 @@ from ser.features.extractors import LogMel
 from ser.frozen import PretrainedFeatures
 from ser.mix.bandwidth import describe_narrow_bands
 from ser.mix.classes import shared_classes
+from ser.mix.labels import join_labels, join_with_map
 from ser.splits.base import Splits
 from ser.training import setup
 from tests.conftest import REPOSITORY
@@ -153,6 +154,51 @@ def test_a_corpus_that_tells_synonyms_apart_keeps_both_and_names_the_map(root: P
     assert note.startswith("moods: happy and joy may mean the same")
     (typed,) = shlex.split(note.partition("To join them: ")[2])
     assert labels_of(splits_of(root, *words, f"+{typed}"), "moods") == {"happiness": 12, "anger": 6}
+
+
+def test_classes_that_corpora_name_alike_are_kept_where_one_tells_synonyms_apart(tmp_path: Path) -> None:
+    write(
+        tmp_path / "x", [f"{e}/{s}.wav" for e in ("happy", "joy", "sad", "angry") for s in range(6)], 16_000
+    )
+    write(tmp_path / "y", [f"{e}/{s}.wav" for e in ("Happy", "sad", "anger") for s in range(6)], 16_000)
+    folders = [f'+data.settings.{name}={{data:folder,speaker:"(.*)"}}' for name in "xy"]
+    splits = splits_of(tmp_path, "data.corpora=[x,y]", *folders)
+    assert labels_of(splits, "x") == labels_of(splits, "y") == {"happy": 6, "sad": 6, "anger": 6}
+
+
+def test_a_label_that_the_other_corpus_tells_apart_stays() -> None:
+    counts = {"a": Counter(["anger", "angry"]), "b": Counter(["angry"]), "c": Counter(["Anger"])}
+    assert join_labels(counts, [])[0] == {"c": {"Anger": "anger"}}
+    assert join_labels(counts, ["a"])[0] == {"c": {"Anger": "anger"}}
+    in_case = {"a": Counter(["anger", "Anger"]), "b": Counter(["Anger"])}
+    assert join_labels(in_case, [])[0] == {}
+
+
+def test_one_map_joins_all_synonyms_of_a_corpus(root: Path, tmp_path: Path) -> None:
+    names = ("joy", "happy", "Angry", "anger", "sad")
+    write(tmp_path / "two", [f"{e}/{s}.wav" for e in names for s in range(6)], 16_000)
+    words = ["data.corpora=[ravdess,two]", f"+data.folders.two={tmp_path / 'two'}"]
+    words.append('+data.settings.two={data:folder,speaker:"(.*)"}')
+    splits = splits_of(root, *words)
+    assert labels_of(splits, "two") == {"anger": 6, "sadness": 6}
+    (note,) = (line for line in splits.facts.remarks if "To join them: " in line)
+    assert note.startswith("two: Angry and anger, happy and joy may mean the same")
+    (typed,) = shlex.split(note.partition("To join them: ")[2])
+    joined = splits_of(root, *words, f"+{typed}")
+    assert labels_of(joined, "two") == {"happiness": 12, "anger": 12, "sadness": 6}
+    assert not any("To join them: " in line for line in joined.facts.remarks)
+
+
+def test_a_map_without_the_word_of_the_catalogue_reads_synonyms() -> None:
+    counts = {"a": Counter(["happiness", "Joy", "sad"]), "b": Counter(["sadness"])}
+    new_labels, _ = join_with_map(counts, {"happy": "pos", "sad": "neg"})
+    assert new_labels == {
+        "a": {"happiness": "happy", "Joy": "happy", "sad": "sad"},
+        "b": {"sadness": "sad"},
+    }
+    assert join_with_map(counts, {"happy": "pos", "joyful": "pos", "sadness": "neg"})[0] == {
+        "a": {"happiness": "happiness", "Joy": "Joy", "sad": "sadness"}
+    }
 
 
 def test_labels_of_a_map_stay_and_others_join_them(root: Path) -> None:
