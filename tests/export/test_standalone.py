@@ -118,7 +118,7 @@ def test_predict_py_says_in_one_line_what_it_cannot_read(written, tmp_path, caps
         ("a.json", '{"one": {}}', rf"\(KeyError: 'features'\)\. {give}"),
         ("a.json", '{"one": {"features": [[1], [1, 2]]}}', f"ValueError.*{give}"),
         ("a.json", "[1]", f"TypeError.*{give}"),
-        ("a.json", '{"one": {"features": []}}', r"one: has the shape \[0\]"),
+        ("a.json", '{"one": {"features": []}}', r"one: has the shape \[0, 1\]"),
     ):
         if content is not None:
             (tmp_path / name).write_text(content)
