@@ -9,20 +9,18 @@ from pathlib import Path
 
 from ser.errors import counted
 from ser.evaluation.corpus import LabelledCorpus
+from ser.evaluation.score_rows import score_table, show
 from ser.evaluation.scores import Evaluation, Group
 from ser.files import read_text, short, write_atomic
 from ser.report import figures
 from ser.report.report import write_metrics
-from ser.report.score_table import METRICS, NUMBERS
+from ser.report.score_table import METRICS
 from ser.report.sections import section_of
 from ser.runs.predictions_file import write_rows
 from ser.runs.tables import format_markdown, write_csv
 
 _MOST_ROWS = 40  # values of a column in report.md; groups.csv has all
 _FILES = ("report.md", "report.html", "metrics.json", "predictions.csv", "groups.csv", "left_out.csv")
-_FLOORS = {"accuracy": "majority_floor", "uar": "uar_floor", "mse": "mse_floor", "mae": "mae_floor"}
-_NO_FLOOR = {"ccc": 0.0, "pcc": 0.0}
-"""Score of a constant answer, where no metric tells it."""
 
 
 @dataclass(frozen=True)
@@ -118,38 +116,6 @@ def markdown(found: Evaluation, corpus: LabelledCorpus, facts: ReportFacts) -> s
     listed = [f"- corpus: `{corpus.source}`", *(f"- model: `{short(path)}`" for path in facts.checkpoints)]
     blocks.append("\n".join([*listed, f"- command: `{facts.command}`"]))
     return "\n\n".join(blocks) + "\n"
-
-
-def score_table(found: Evaluation) -> tuple[list[str], list[list[str]]]:
-    """Return a row for each score: its value, its interval, and what an answer without any input reaches."""
-    rows = []
-    tasks = dict.fromkeys([*(result.name for result in found.results), ""])
-    for task in tasks:
-        prefix = f"{task}/" if task else ""
-        for metric, title in METRICS.items():
-            name = f"{prefix}{metric}"
-            if name not in found.metrics or metric.endswith("floor"):
-                continue
-            floor = found.metrics.get(f"{prefix}{_FLOORS.get(metric)}", _NO_FLOOR.get(metric))
-            rows.append(
-                [
-                    f"{task}: {title}" if task else title,
-                    show(found.metrics[name], metric),
-                    show_interval(found.intervals.get(name), metric),
-                    "" if floor is None else show(floor, metric),
-                ]
-            )
-    return ["", "score", f"95%, {found.clustered_by}", "floor"], rows
-
-
-def show(value: float, metric: str) -> str:
-    """Format a score: a percentage, or a number."""
-    return f"{value:.3f}" if metric in NUMBERS else f"{value:.1%}"
-
-
-def show_interval(interval: Sequence[float] | None, metric: str) -> str:
-    """Format an interval; empty if there is none."""
-    return "" if interval is None else f"{show(interval[0], metric)} to {show(interval[1], metric)}"
 
 
 def describe_scored(found: Evaluation) -> Iterator[str]:

@@ -12,7 +12,7 @@ from ser.errors import ConfigError, DataError, SerError, first_line
 from ser.evaluation.corpus import select_labelled
 from ser.evaluation.evaluate import build_reader, evaluate_corpus
 from ser.evaluation.overlap import find_shared_speakers, with_corpora
-from ser.evaluation.report import score_table
+from ser.evaluation.score_rows import score_table
 from ser.evaluation.test_sets import TestSet
 from ser.inference.mixture import load_mixtures
 from ser.inference.predict import choose_device

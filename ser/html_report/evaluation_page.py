@@ -16,9 +16,8 @@ from ser.evaluation.report import (
     describe_left_out,
     describe_scored,
     group_table,
-    score_table,
-    show_interval,
 )
+from ser.evaluation.score_rows import score_rows, show_interval
 from ser.evaluation.scores import Evaluation
 from ser.features.extractors import Extractor
 from ser.files import short
@@ -162,34 +161,25 @@ def _own_metrics(found: Evaluation, task: str) -> dict[str, float]:
 
 def _headlines(found: Evaluation) -> list[tuple[str, str, str]]:
     """Return the headline of each task with its interval and floor."""
-    _, rows = score_table(found)
+    rows = {row.title: row.cells() for row in score_rows(found)}
     shown = []
     for result in found.results:
         title = f"{result.name}: {result.title}" if result.name else result.title
-        for name, value, interval, floor in rows:
-            if name == title:
-                notes = [f"95%: {interval}"] * bool(interval) + [f"floor {floor}"] * bool(floor)
-                shown.append((name, value, "; ".join(notes)))
+        if title in rows:
+            _, value, interval, floor = rows[title]
+            notes = [f"95%: {interval}"] * bool(interval) + [f"floor {floor}"] * bool(floor)
+            shown.append((title, value, "; ".join(notes)))
     return shown
 
 
 def _scores(found: Evaluation) -> Section:
-    """Return the scores with their intervals and floors."""
-    header, rows = score_table(found)
+    """Return the scores with their intervals and floors; percentages are drawn."""
     cells: list[list[Cell]] = []
-    for name, value, interval, floor in rows:
-        share = float(value[:-1]) / 100 if value.endswith("%") else None
-        ends = next(
-            (
-                each
-                for key, each in found.intervals.items()
-                if show_interval(each, key.rpartition("/")[2]) == interval
-            ),
-            None,
-        )
-        bottom = float(floor[:-1]) / 100 if floor.endswith("%") else None
-        cells.append([name, value, floor, score_cell(interval, share, ends, bottom)])
-    head = [header[0], header[1], header[3], header[2]]
+    for row in score_rows(found):
+        title, value, interval, floor = row.cells()
+        share = row.value if row.is_share else None
+        cells.append([title, value, floor, score_cell(interval, share, row.interval, row.floor)])
+    head = ["", "score", "floor", f"95%, {found.clustered_by}"]
     return Section("Scores", [Table("Scores", head, cells), Text(" ".join(describe_scored(found)))])
 
 

@@ -29,7 +29,8 @@ def evaluate(settings: Evaluate) -> None:
     output = choose_output(settings, paths, str(job.runtime.choices["data"]))
 
     from ser.evaluation.evaluate import evaluate_corpus  # torch takes 1.4 s: first the config must be right
-    from ser.evaluation.report import ReportFacts, score_table, write_evaluation
+    from ser.evaluation.report import ReportFacts, write_evaluation
+    from ser.evaluation.score_rows import score_table
     from ser.html_report.evaluation_page import write_evaluation_page
     from ser.inference.mixture import load_mixtures
     from ser.inference.predict import choose_device, require_classes

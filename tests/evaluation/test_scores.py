@@ -9,7 +9,8 @@ import torch
 
 from ser.data.store import Store
 from ser.evaluation.corpus import LabelledCorpus
-from ser.evaluation.report import ReportFacts, score_table, write_evaluation
+from ser.evaluation.report import ReportFacts, write_evaluation
+from ser.evaluation.score_rows import score_table
 from ser.evaluation.scores import Evaluation, evaluate_answers
 from ser.targets import Classes, MultiTask, Regression
 

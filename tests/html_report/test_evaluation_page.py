@@ -1,6 +1,7 @@
 """report.html of `ser evaluate`: what it shows beside report.md."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def test_groups_stand_by_their_score_the_lowest_first(evaluated: Path) -> None:
     assert rows[0][0] == "s3"
     text = (evaluated.parent / "report.md").read_text().partition("## By speaker")[2]
     assert text.index("s3") < text.index("s0")
+
+
+def test_scores_are_drawn_where_they_are_and_not_as_they_are_printed(evaluated: Path) -> None:
+    metrics = json.loads((evaluated.parent / "metrics.json").read_text())
+    section = Reader(evaluated.read_text()).section("Scores")
+    drawn = [str(node.given["style"]) for node in section if node.given.get("class") == "value"]
+    expected = [100 * metrics[name] for name in ("accuracy", "uar", "macro_f1")]
+    found = [float(style.removeprefix("left:").removesuffix("%")) for style in drawn]
+    assert found == pytest.approx(expected, abs=0.0051)
+    assert max(abs(round(share, 1) - share) for share in expected) > 0.01
 
 
 def test_probabilities_are_compared_with_those_that_the_training_scales(evaluated: Path) -> None:
