@@ -71,7 +71,7 @@ def read_audformat(folder: Path, root: Path | None, dropped: Counter[str]) -> li
                 own.setdefault(column, value)
     facts = _facts_of_columns(folder, header)
     for own in found.values():
-        for column in facts.keys() & own.keys():
+        for column in [column for column in facts if column in own]:
             for name, value in facts[column].get(str(own[column]), {}).items():
                 clashes += str(own.get(name, value)) != str(value)
                 own.setdefault(name, value)
@@ -88,10 +88,15 @@ def read_audformat(folder: Path, root: Path | None, dropped: Counter[str]) -> li
 
 
 def _facts_of_columns(folder: Path, header: _Header) -> dict[str, Facts]:
-    """Return the facts about the values of each column, from the header or a table; name the tables that are left."""
+    """Return the facts about the values of each column, from the header or a table; name the tables that are left.
+
+    Facts of the speaker come first. A fact that an earlier column has, too, begins with its column: `listener_gender`.
+    """
     found: dict[str, Facts] = {}
-    used = set()
-    for column, scheme in header.schemes.items():
+    used, taken = set(), set[str]()
+    for column, scheme in sorted(
+        header.schemes.items(), key=lambda item: item[0].lower() not in ALIASES["speaker"]
+    ):
         facts = header.facts.get(scheme)
         if isinstance(facts, str):
             used.add(facts)
@@ -99,7 +104,13 @@ def _facts_of_columns(folder: Path, header: _Header) -> dict[str, Facts]:
             key = next(iter(rows[0]), "") if rows else ""
             facts = {str(row[key]): {name: row[name] for name in row if name != key} for row in rows}
         if facts:
-            found[column] = facts
+            names = {
+                fact: f"{column}_{fact}" if fact in taken else fact for own in facts.values() for fact in own
+            }
+            found[column] = {
+                label: {names[fact]: value for fact, value in own.items()} for label, own in facts.items()
+            }
+            taken |= {*names}
     if unread := [name for name in header.further if name not in used]:
         _log.warning(
             "%s: %d tables describe no column of files or segments, and are not read: %s",

@@ -114,6 +114,30 @@ def test_audformat_tables_of_speakers_are_joined_and_others_named(
     assert "has the languages deu, eng; no header says of which file" in caplog.text
 
 
+@pytest.mark.parametrize("labels", ["{p1: {gender: female}, p2: {gender: male, age: 30}}", "people"])
+def test_facts_of_audformat_about_listeners_are_kept_apart(
+    tmp_path: Path, labels: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    columns = "{listener: {scheme_id: person}, addressee: {scheme_id: person}, speaker: {scheme_id: person}}"
+    (tmp_path / "db.yaml").write_text(
+        f"tables: {{files: {{columns: {columns}}}}}\nschemes: {{person: {{labels: {labels}}}}}\n"
+        "misc_tables: {people: {}}\n"
+    )
+    (tmp_path / "db.people.csv").write_text("person,gender,age\np1,female,\np2,male,30\n")
+    (tmp_path / "db.files.csv").write_text(
+        "file,listener,addressee,speaker\na.wav,p2,p1,p1\nb.wav,p1,,p2\nc.wav,p1,,\n"
+    )
+    manifest = read(tmp_path)
+    genders = [{key: label for key, label in u.labels.items() if key.endswith("gender")} for u in manifest]
+    assert genders == [
+        {"gender": "female", "listener_gender": "male", "addressee_gender": "female"},
+        {"gender": "male", "listener_gender": "female"},
+        {"listener_gender": "female"},
+    ]
+    assert manifest.utterances[0].labels["listener_age"] in (30, "30")
+    assert "differ between tables" not in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["disk", "parquet"])
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_dataset_of_hugging_face_is_read_with_its_audio(
