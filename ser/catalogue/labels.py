@@ -84,7 +84,8 @@ def read_labels(corpus: Corpus, root: Path) -> dict[str, Row]:
         for file in find_files(root, ".csv"):
             for table in tables:
                 if end_of_path(table.files).fullmatch(without_suffix(file)):
-                    _read_table(corpus, table, file, rows, others)
+                    read = _read_votes if table is corpus.vote_table else _read_table
+                    read(corpus, table, file, rows, others)
     if others:
         named = ", ".join(f"{count} {name!r}" for name, count in others.most_common(_MOST_NAMED))
         _log.info(
@@ -99,6 +100,23 @@ def read_labels(corpus: Corpus, root: Path) -> dict[str, Row]:
             "Copy them from the corpus to where they belong."
         )
     return rows
+
+
+def _read_votes(
+    corpus: Corpus, table: LabelTable, file: Path, rows: dict[str, Row], others: Counter[str]
+) -> None:
+    """Read a table that a copy may lack; warn of one that is damaged, such as a pointer of Git LFS, or has no votes."""
+    own: dict[str, Row] = {}
+    own_others: Counter[str] = Counter()
+    try:
+        _read_table(corpus, table, file, own, own_others)
+    except DataError as error:
+        _log.warning("%s Without it, utterances of %s have no votes.", error, corpus.name)
+        return
+    if not own:
+        _log.warning("%s: has no votes for utterances of %s. Copy the file again.", file, corpus.name)
+    rows |= own
+    others.update(own_others)
 
 
 def _read_lines(corpus: Corpus, file: Path, rows: dict[str, Row], others: Counter[str]) -> None:

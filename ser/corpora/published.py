@@ -6,7 +6,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +43,9 @@ def find_corpus(name: str) -> Corpus:
 
 
 def expected_size(name: str, label: str | None = CLASS) -> Size:
-    """Return how many utterances and speakers `read_corpus` finds in a complete copy, with the same label.
+    """Return how many utterances and speakers a complete copy has.
+
+    Where the class is read, they are those with a class; else all with any label, as some lack the one that is read.
 
     Raises:
         ConfigError: There is no reader for a corpus of this name.
@@ -72,13 +74,14 @@ def read_corpus(name: str, root: str | Path, *, label: str | None = CLASS) -> Ma
     corpus, root = find_corpus(name), Path(root)
     files = _find_audio(corpus, root)
     rows = read_labels(corpus, root)
-    manifest = Manifest(tuple(_utterances(corpus, root, files, rows=rows, label=label)), str(root))
+    utterances, size = _utterances(corpus, root, files, rows=rows, label=label)
+    manifest = Manifest(tuple(utterances), str(root))
     refuse_duplicates(
         manifest,
         [str(utterance.path) for utterance in manifest],
         remedy="The folder holds two copies: give the folder of one with data.root=FOLDER.",
     )
-    _report_size(corpus, manifest, expected_size(name, label))
+    _report_size(corpus, root, size, expected_size(name, label))
     return manifest
 
 
@@ -100,8 +103,11 @@ def _find_audio(corpus: Corpus, root: Path) -> list[Path]:
 
 def _utterances(
     corpus: Corpus, root: Path, files: list[Path], *, rows: Mapping[str, Row], label: str | None
-) -> list[Utterance]:
-    """Build utterances from the file names, in their order; `rows` has what the label files say, by key."""
+) -> tuple[list[Utterance], Size]:
+    """Build utterances from the file names, in their order; `rows` has what the label files say, by key.
+
+    The size of the copy includes those that only lack a label other than the class.
+    """
     in_names = not has_label_files(corpus)
     grammar = end_of_path(corpus.grammar)
     matches = {file: grammar.fullmatch(without_suffix(file)) for file in files}
@@ -124,6 +130,7 @@ def _utterances(
     if label != CLASS and not any(label in utterance.labels for _, utterance in found):
         label = None  # a field of another name, which is refused where it is read
     utterances = []
+    size = _size([each for row, each in found if not _reason(row, each, CLASS if label == CLASS else None)])
     for row, utterance in found:
         if why := _reason(row, utterance, label):
             left_out[why] += 1
@@ -139,7 +146,7 @@ def _utterances(
         left_out["no audio"] = len(rows.keys() - keys)
     if named := [f"{count} ({why})" for why, count in left_out.most_common() if count]:
         _log.info("%s: utterances of %s that are left out: %s", root, corpus.name, ", ".join(named))
-    return utterances
+    return utterances, size
 
 
 def _reason(row: Row, utterance: Utterance, label: str | None) -> str:
@@ -206,11 +213,14 @@ def _utterance_id(corpus: Corpus, match: re.Match[str]) -> str:
     return corpus.id_format.format_map(match.groupdict()).replace("/", "_")
 
 
-def _report_size(corpus: Corpus, manifest: Manifest, complete: Size) -> None:
-    size = Size(len(manifest), len({utterance.speaker for utterance in manifest}))
+def _size(utterances: Sequence[Utterance]) -> Size:
+    return Size(len(utterances), len({utterance.speaker for utterance in utterances}))
+
+
+def _report_size(corpus: Corpus, root: Path, size: Size, complete: Size) -> None:
     if complete.utterances and size != complete:
         message = "%s: %s has %d utterances of %d speakers, a complete copy %d of %d: results do not compare."
-        _log.warning(message, manifest.source, corpus.name, *size, *complete)
+        _log.warning(message, root, corpus.name, *size, *complete)
 
 
 _LANGUAGES = {

@@ -33,6 +33,9 @@ FURTHER = {
 }
 
 
+VOTE_COLUMNS = '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"\n'
+
+
 def touch(root: Path, names: Iterable[str], *, suffix: str = ".wav") -> None:
     for name in names:
         file = root / f"{name}{suffix}"
@@ -255,8 +258,7 @@ def test_crema_d_has_the_votes_of_raters_who_heard_the_voice(tmp_path: Path) -> 
     touch(tmp_path, ["AudioWAV/1001_IEO_ANG_HI", "AudioWAV/1001_IEO_NEU_XX"])
     (tmp_path / "processedResults").mkdir()
     (tmp_path / "processedResults/tabulatedVotes.csv").write_text(
-        '"","A","D","F","H","N","S","fileName","numResponses","agreement","emoVote"\n'
-        '"100010",2,6,0,0,1,0,"1001_IEO_ANG_HI",9,0.666666666666667,"D"\n'
+        VOTE_COLUMNS + '"100010",2,6,0,0,1,0,"1001_IEO_ANG_HI",9,0.666666666666667,"D"\n'
         '"200010",9,0,0,0,0,0,"1001_IEO_ANG_HI",9,1,"A"\n'
     )
     voted, bare = read_corpus("crema_d", tmp_path)
@@ -268,6 +270,40 @@ def test_crema_d_has_the_votes_of_raters_who_heard_the_voice(tmp_path: Path) -> 
         }
     )
     assert bare.labels == {"emotion": "neutral", "gender": "male"}
+
+
+@pytest.mark.parametrize(
+    ("table", "warning"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "has no column 'fileName'"),
+        ("", "the file is empty"),
+        (VOTE_COLUMNS + '"100010",x,6,0,0,1,0,"1001_IEO_ANG_HI",9,1,"D"\n', "A is 'x', expected a number"),
+        (VOTE_COLUMNS + '"200010",9,0,0,0,0,0,"1001_IEO_ANG_HI",9,1,"A"\n', "has no votes for utterances"),
+    ],
+)
+def test_crema_d_is_read_without_a_broken_table_of_votes(
+    tmp_path: Path, table: str, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, ["AudioWAV/1001_IEO_ANG_HI"])
+    (tmp_path / "processedResults").mkdir()
+    (tmp_path / "processedResults/tabulatedVotes.csv").write_text(table)
+    (utterance,) = read_corpus("crema_d", tmp_path)
+    assert utterance.labels == {"emotion": "anger", "gender": "male", "intensity": "high"}
+    (record,) = (each for each in caplog.records if "tabulatedVotes.csv" in each.getMessage())
+    assert record.levelname == "WARNING"
+    assert warning in record.getMessage()
+
+
+def test_a_complete_copy_is_complete_where_another_label_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, cafe())
+    manifest = read_corpus("cafe", tmp_path, label="intensity")
+    assert (len(manifest), expected_size("cafe").utterances) == (864, 936)  # neutral speech has no intensity
+    assert "complete copy" not in caplog.text
+    next(tmp_path.rglob("*.wav")).unlink()
+    read_corpus("cafe", tmp_path, label="intensity")
+    assert "cafe has 935 utterances of 12 speakers, a complete copy 936 of 12" in caplog.text
 
 
 def test_scores_are_listed_by_the_gender_of_a_published_corpus(tmp_path: Path) -> None:
