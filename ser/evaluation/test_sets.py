@@ -15,6 +15,8 @@ from ser.files import is_table
 
 _SPLIT = {"_target_": "ser.splits.Default", "label": None}
 """Rule for splits that a reader asks for; test sets are scored whole."""
+_OF_MIX = ("data", "protocol")
+"""Settings of a corpus of a mix that are none of its reader: its option, and the protocol of its split."""
 TAKEN = ("train", "validation", "test")
 """Names of splits, whose predictions stand in files of these names."""
 
@@ -79,7 +81,8 @@ def read_test_sets(
         ConfigError: There is no such corpus, folder or table, one is given twice, or settings belong to none.
     """
     of_mix = data.get("settings") or {}
-    typed = [_read_typed(text, {**of_mix, **settings}) for text in given]
+    both = {name: {**(of_mix.get(name) or {}), **settings.get(name, {})} for name in {*of_mix, *settings}}
+    typed = [_read_typed(text, both) for text in given]
     _refuse_repeated(typed)
     folders = data.get("folders") or {}
     kept = [each.name in folders and Path(str(folders[each.name])).resolve() == each.path for each in typed]
@@ -161,7 +164,8 @@ def _read_typed(text: str, settings: Mapping[str, Mapping[str, Any]]) -> _Typed:
             f"test_sets: {text!r} is neither NAME:DIR nor a table. Write such as test_sets=[emodb:DIR,table.csv]"
         )
     own = dict(settings.get(name) or {})
-    option = str(own.pop("data", name))
+    option = str(own.get("data", name))
+    own = _without_mix(own)
     if option not in corpus_options():
         raise ConfigError(
             f"test_sets: there is no corpus {option!r}. {did_you_mean(option, corpus_options())}"
@@ -170,8 +174,12 @@ def _read_typed(text: str, settings: Mapping[str, Mapping[str, Any]]) -> _Typed:
         raise ConfigError(f"test_sets: {place} is not there, seen from {Path.cwd()}. Check the path.")
     if not own and option == name and not corpus_spec(option).get("corpus"):
         name = own_name(Path(place))
-        own = {key: value for key, value in (settings.get(name) or {}).items() if key != "data"}
+        own = _without_mix(settings.get(name) or {})
     return _Typed(text, name, option, place, own)
+
+
+def _without_mix(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in _OF_MIX}
 
 
 def _refuse_repeated(typed: Sequence[_Typed]) -> None:

@@ -128,6 +128,25 @@ def test_settings_of_a_corpus_of_a_mix_hold_for_the_test_set(recordings: Path) -
     assert (found.data["label"], found.data["label_map"]) == ("mood", {"anger": "bad"})
 
 
+def test_a_test_set_is_read_without_the_protocol_of_its_split_in_a_mix(recordings: Path) -> None:
+    data = {"settings": {"ravdess": {"protocol": "serab", "label_map": {"anger": "ang"}}}}
+    (found,) = read_test_sets([f"ravdess:{recordings}"], data, {"ravdess": {"label": "emotion"}})
+    assert "protocol" not in found.data
+    assert (found.data["label"], found.data["label_map"]) == ("emotion", {"anger": "ang"})
+    assert check_test_sets([found], Classes(["ang", "sadness"], "emotion"), FRONTEND, {}) == [
+        "Test set ravdess: 24 of 48 utterances can be scored."
+    ]
+    with pytest.raises(ConfigError, match=r"test_settings\.ravdess\.protocol: unknown key"):
+        read_test_sets([f"ravdess:{recordings}"], {}, {"ravdess": {"protocol": "serab"}})
+
+
+def test_settings_of_a_test_set_leave_the_option_of_its_corpus_in_a_mix(recordings: Path) -> None:
+    data = {"settings": {"mine": {"data": "folder", "label": "mood"}}}
+    (found,) = read_test_sets([f"mine:{recordings}"], data, {"mine": {"label_map": {"anger": "bad"}}})
+    assert found.data["_target_"] == "ser.corpora.FolderCorpus"
+    assert (found.data["label"], found.data["label_map"]) == ("mood", {"anger": "bad"})
+
+
 def test_labels_and_recordings_of_test_sets_are_counted(recordings: Path, tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("path,emotion\ngone.wav,anger\nhere.wav,happy\nhere2.wav,awe\n")
     (tmp_path / "here.wav").touch()

@@ -10,9 +10,13 @@ from omegaconf import OmegaConf
 from ser.config.command_line import App
 from ser.config.settings import Train
 from ser.errors import ConfigError
+from ser.evaluation.test_set_scores import check_test_sets
+from ser.evaluation.test_sets import read_test_sets
 from ser.scripts.matrix import combinations, planned_trainings, rewrite
+from ser.targets import Quadrant
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
+from tests.fits import composed
 
 APP = App(REPOSITORY / "conf", "train", schema=Train)
 
@@ -64,6 +68,24 @@ def test_tables_named_like_splits_or_like_each_other_get_the_names_of_their_fold
     words = expanded("corpora=[A/test.csv,B/test.csv,own.csv]", "test_sets=[A/own.csv]")
     assert "data.corpora=[A_test],[B_test],[own],[A_test,B_test,own]" in words
     assert {"data.settings.B_test={data:manifest}", "data.folders.B_test=B/test.csv"} <= {*words}
+
+
+@pytest.mark.usefixtures("root")
+def test_a_protocol_of_a_corpus_is_none_of_its_test_set(recordings: Path) -> None:
+    words = expanded(
+        *(f"corpora=[ravdess:{recordings},emodb:emodb]", "split=published", "data.split.fold=0"),
+        "+data.settings.ravdess.protocol=serab",
+    )
+    words = [word for word in words if word != "-m" and not word.startswith("data.corpora=")]
+    settings = Train.of(
+        composed(*(word.replace("data.folders", "+data.folders") for word in words), "data.corpora=[emodb]")
+    )
+    assert settings.data["settings"] == {"ravdess": {"protocol": "serab"}}
+    given = [text for text in settings.test_sets if text.startswith("ravdess")]
+    sets = read_test_sets(given, settings.data, settings.test_settings or {})
+    assert check_test_sets(sets, Quadrant(), {}, {}) == [
+        "Test set ravdess: 48 of 48 utterances can be scored."
+    ]
 
 
 @pytest.mark.usefixtures("root")
@@ -154,5 +176,5 @@ def test_a_matrix_is_trained_and_continued(recordings: Path, tmp_path: Path) -> 
     assert again.stdout.count("Skipped, as it finished before") == 3
     assert "mine: the speakers are unknown" in again.stdout
     assert "ravdess on mine: " in again.stdout
-    assert "utterances are left out, as this training was trained on them" in again.stdout
+    assert "utterances on which this training was trained" in again.stdout
     assert all(int(row["utterances"]) < 24 for row in rows[1:3])
