@@ -26,6 +26,7 @@ from ser.inference.head_statistics import fit_head
 from ser.names import is_missing
 from ser.splits.speaker_normalize import (
     GIVE_SPEAKERS,
+    Group,
     count_lone_labels,
     group_of,
     groups_in,
@@ -194,15 +195,19 @@ def describe_lone_labels(manifest: Manifest, store: Store, models: Sequence[Trai
         store: Their features and labels.
         models: Models of one target.
     """
-    groups = {
-        **{group_of(trained.frontend): "frontend.normalize=global" for trained in models},
-        **{trained.model.head.group: "head.normalize=batch" for trained in models},
-    }
+    remedies: dict[Group, dict[str, None]] = {}  # in order, each once
+    for trained in models:
+        groups = {
+            "frontend.normalize=global": group_of(trained.frontend),
+            "head.normalize=batch": trained.model.head.group,
+        }
+        for remedy, group in groups.items():
+            if group is not None:
+                remedies.setdefault(group, {})[remedy] = None
     return [
         f"{fact} here, so normalisation by {group} removes what is to be recognised, and the scores are too low. Train "
-        f"with {remedy}."
-        for group, remedy in groups.items()
-        if group is not None
+        f"with {' '.join(own)}."
+        for group, own in remedies.items()
         for fact in count_lone_labels([(manifest, store.labels)], group)
     ]
 

@@ -101,6 +101,11 @@ def test_scored_speakers_with_one_label_each_cause_a_warning(store: Store) -> No
     for models, remedy in (
         (models_of(vectors="speaker"), "head.normalize=batch"),
         (models_of(features="speaker"), "frontend.normalize=global"),
+        (models_of(features="speaker", vectors="speaker"), "frontend.normalize=global head.normalize=batch"),
+        (
+            [*models_of(features="speaker"), *models_of(vectors="speaker"), *models_of(features="speaker")],
+            "frontend.normalize=global head.normalize=batch",
+        ),
     ):
         (line,) = describe_lone_labels(manifest, lone, models)
         assert line.startswith("3 of 3 speakers have one label each here, so normalisation by speaker")
