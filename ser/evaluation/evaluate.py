@@ -124,7 +124,11 @@ def evaluate_corpus(
         raise DataError(
             f"{corpus.source}: no utterance can be scored, as none holds speech. Give other recordings."
         )
-    counts = {"trained_on": int(overlap.trained.sum()), "shared_speakers": len(overlap.speakers)}
+    counts = {
+        "trained_on": int(overlap.trained.sum()),
+        "shared_speakers": len(overlap.speakers),
+        "same_speakers": len(overlap.same),
+    }
     decisions = ["The model answers frames; the decision on an utterance is the mean over its speech frames."]
     return Scored(
         replace(found, metrics={**found.metrics, **counts}),

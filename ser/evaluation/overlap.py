@@ -104,6 +104,7 @@ class Overlap:
         trained: Which of N utterances were trained on [N] bool.
         chosen: Which of them chose the checkpoint, as validation [N] bool.
         speakers: Speakers that are also in the training split, or have the names of its speakers.
+        same: Those of them that are certainly in it.
         stamps: Warnings that every report must show.
         remarks: What could not be checked.
     """
@@ -111,6 +112,7 @@ class Overlap:
     trained: np.ndarray
     chosen: np.ndarray
     speakers: Sequence[str]
+    same: Sequence[str]
     stamps: Sequence[str]
     remarks: Sequence[str]
 
@@ -150,6 +152,7 @@ def find_overlap(
         masks["train"],
         masks["validation"],
         sorted(shared.same | shared.alike),
+        sorted(shared.same),
         [*_describe_utterances(corpus, masks), *shared.describe(len(speakers))],
         _describe_unknown(runs),
     )

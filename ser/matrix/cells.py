@@ -76,11 +76,14 @@ def count_seen(run_dir: Path, corpus: str) -> int:
     return sum(row.get(TRAINING, NEW) != NEW for row in rows)
 
 
-def count_shared_speakers(run_dir: Path, corpus: str) -> int:
-    """Return the number of speakers of a test set whose names are those of speakers of a run's training."""
+def count_shared_speakers(run_dir: Path, corpus: str) -> tuple[int, int]:
+    """Return the numbers of speakers of a test set that are in a run's training, and that may be, by their names."""
     path = run_dir / "metrics.json"
     metrics = json.loads(read_text(path)) if path.is_file() else {}
-    return int(metrics.get(f"test_sets/{corpus}/shared_speakers", 0))
+    shared, same = (
+        int(metrics.get(f"test_sets/{corpus}/{name}", 0)) for name in ("shared_speakers", "same_speakers")
+    )
+    return same, shared - same
 
 
 def _read_rows(path: Path) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ser.errors import counted
 from ser.matrix.cells import (
     TEST_SPLIT,
     WHOLE,
@@ -118,15 +119,22 @@ class Matrix:
                     continue
                 if seen := max((count_seen(folder, corpus) for folder in row.completed), default=0):
                     lines.append(
-                        f"{name} on {corpus}: {seen} utterances are left out, as this training was trained on them, or "
-                        "its checkpoint was chosen on them: the corpora share recordings."
+                        f"{name} on {corpus}: left out are {counted(seen, 'utterance')} on which this training was "
+                        "trained, or its checkpoint chosen: the corpora share recordings."
                     )
-                if shared := max(
-                    (count_shared_speakers(folder, corpus) for folder in row.completed), default=0
-                ):
+                shared = [count_shared_speakers(folder, corpus) for folder in row.completed]
+                same, alike = (
+                    max(counts, default=0) for counts in ([*zip(*shared, strict=True)] or [(), ()])
+                )
+                if same:
                     lines.append(
-                        f"{name} on {corpus}: {shared} speakers have the names of speakers of this training: a LEAK if "
-                        "they are the same people."
+                        f"{name} on {corpus}: LEAK: {counted(same, 'speaker')} of the training data: the scores are "
+                        "better than for new speakers."
+                    )
+                if alike:
+                    lines.append(
+                        f"{name} on {corpus}: {counted(alike, 'speaker')} with names of speakers of this training: a "
+                        "LEAK if they are the same people."
                     )
         return lines
 

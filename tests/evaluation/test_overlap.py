@@ -56,7 +56,7 @@ def test_the_runs_of_an_ensemble_are_joined() -> None:
 def test_a_run_of_an_older_version_tells_its_speakers_alone() -> None:
     run = TrainedOn(Path("run"), RAVDESS, {}, {"train": ["a"]})
     found = find_overlap(corpus_of("a1", "b1"), RAVDESS, [run])
-    assert found.speakers == ["a"]
+    assert found.speakers == found.same == ["a"]
     assert "It is not known on which utterances every model was trained" in found.remarks[0]
 
 
@@ -72,7 +72,7 @@ def test_utterances_of_a_mix_belong_to_their_corpora() -> None:
 def test_speakers_of_one_name_in_two_tables_may_be_the_same_people() -> None:
     run = run_of({"path": "train.csv"}, train=KnownUtterances({"x"}, {"a", "b", "z"}))
     found = find_overlap(corpus_of("a1", "a2", "b1", "c1"), {"path": "holdout.csv"}, [run])
-    assert found.speakers == ["a", "b"]
+    assert (found.speakers, found.same) == (["a", "b"], [])
     assert found.stamps == [
         "2 of the 3 speakers have the names of speakers of the training (a, b): a LEAK if they are the same people."
     ]

@@ -181,12 +181,18 @@ def test_utterances_of_a_test_set_that_were_trained_on_are_left_out(sweep: Path)
     left = sum(row["training"] == "new" for row in rows)
     assert 0 < left < 60
     assert table(sweep / "matrix.csv")["a", "b"]["utterances"] == str(left)
-    assert f"a on b: {60 - left} utterances are left out" in (sweep / "matrix.md").read_text()
+    assert f"a on b: left out are {60 - left} utterances on which" in (sweep / "matrix.md").read_text()
 
 
-def test_speakers_that_a_training_and_a_whole_corpus_may_share_are_named(sweep: Path) -> None:
+def test_speakers_that_a_training_and_a_whole_corpus_share_are_named(sweep: Path) -> None:
     scores = {"test_sets/b/shared_speakers": 3, "test_sets/c/shared_speakers": 0}
-    (sweep / "a_00" / "metrics.json").write_text(json.dumps(scores))
+    path = sweep / "a_00" / "metrics.json"
+    path.write_text(json.dumps({**scores, "test_sets/b/same_speakers": 2}))
     assert read_matrix(sweep).describe_seen() == [
-        "a on b: 3 speakers have the names of speakers of this training: a LEAK if they are the same people."
+        "a on b: LEAK: 2 speakers of the training data: the scores are better than for new speakers.",
+        "a on b: 1 speaker with names of speakers of this training: a LEAK if they are the same people.",
+    ]
+    path.write_text(json.dumps(scores))
+    assert read_matrix(sweep).describe_seen() == [
+        "a on b: 3 speakers with names of speakers of this training: a LEAK if they are the same people."
     ]
