@@ -11,7 +11,7 @@ experiment= is given. All other settings are those of `ser train`.
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,7 +82,8 @@ def rewrite(arguments: list[str], app: App) -> list[str]:
     values = {key: _value_of(arguments, key) for key in _OWN}
     rest = [word for word in arguments if _key(word) not in _OWN]
     _refuse_taken(rest)
-    corpora = read_corpora(values["corpora"], values["data.corpora_root"] or values["corpora_root"], rest)
+    root = values["data.corpora_root"] or values["corpora_root"]
+    corpora = read_corpora(values["corpora"], root, read_settings("data.settings", rest))
     trained = combinations(
         [each.name for each in corpora], leave_out=_is_set(values["leave_out"], len(corpora))
     )
@@ -109,18 +110,41 @@ def _check_test_sets(sets: Sequence[str], corpora: Sequence[Named], words: Seque
     Raises:
         ConfigError: See `read_test_sets`.
     """
-    settings: dict[str, dict[str, dict[str, Any]]] = {"data.settings": {}, "test_settings": {}}
-    for word in words:
-        for node, found in settings.items():
-            if _key(word).startswith(f"{node}."):
-                name, _, key = _key(word).removeprefix(f"{node}.").partition(".")
-                value = _value_of([word], _key(word))
-                found.setdefault(name, {}).update({key: value} if key else value or {})
     data = {
-        "settings": settings["data.settings"],
+        "settings": read_settings("data.settings", words),
         "folders": {each.name: each.place for each in corpora},
     }
-    read_test_sets(sets, data, settings["test_settings"])
+    read_test_sets(sets, data, read_settings("test_settings", words))
+
+
+def read_settings(node: str, words: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of single corpora by name that words set in a node, as Hydra joins them.
+
+    Args:
+        node: `data.settings` or `test_settings`.
+        words: Words of the command.
+
+    Raises:
+        ConfigError: A value is no mapping.
+    """
+    tree: Any = OmegaConf.create()
+    found: Any = {}
+    for word in words:
+        key = _key(word)
+        if "=" not in word or not f"{key}.".startswith(f"{node}."):
+            continue
+        OmegaConf.update(tree, key, _value_of([word], key), merge=True, force_add=True)
+        content = OmegaConf.select(tree, node)
+        found = OmegaConf.to_container(content) if OmegaConf.is_config(content) else content
+        found = {} if found is None else found
+        if not isinstance(found, dict):
+            example = shell_word(f"{node}={{NAME:{{label_map:FILE}}}}")
+            raise ConfigError(f"{shell_word(word)}: expected settings by name, such as {example}")
+        for name, own in found.items():
+            if not isinstance(own, dict) and (own is not None or node == "test_settings"):
+                example = shell_word(f"{node}.{name}.label_map=FILE")
+                raise ConfigError(f"{shell_word(word)}: expected settings of {name}, such as {example}")
+    return {str(name): own or {} for name, own in found.items()}
 
 
 def _is_set(leave_out: Any, corpora: int) -> bool:
@@ -194,13 +218,13 @@ def _refuse_taken(words: Sequence[str]) -> None:
             )
 
 
-def read_corpora(given: Any, root: str | None, words: Sequence[str]) -> list[Named]:
+def read_corpora(given: Any, root: str | None, settings: Mapping[str, Mapping[str, Any]]) -> list[Named]:
     """Return the corpora of `corpora=`.
 
     Args:
         given: Value of the setting: a list of NAME:DIR, NAME and tables.
         root: Folder with a subfolder for each corpus that has no folder of its own.
-        words: Other words, which may describe a name by `data.settings.NAME={data:OPTION}`.
+        settings: Settings of single corpora, which may describe a name by `data.settings.NAME={data:OPTION}`.
 
     Raises:
         ConfigError: There are fewer than two; one is unknown, not there or given twice; or a name occurs twice, or is
@@ -211,7 +235,7 @@ def read_corpora(given: Any, root: str | None, words: Sequence[str]) -> list[Nam
         raise ConfigError(
             "corpora: a matrix needs two or more corpora. Write such as 'corpora=[ravdess:DIR,emodb:DIR]'"
         )
-    found = _with_distinct_names([_read_corpus(text, root, words) for text in texts])
+    found = _with_distinct_names([_read_corpus(text, root, settings) for text in texts])
     for each in found:
         other = f"such as OTHER:DIR, with {shell_word(f'data.settings.OTHER={{data:{each.option}}}')}"
         if [own.name for own in found].count(each.name) > 1:
@@ -244,14 +268,13 @@ def _with_distinct_names(corpora: Sequence[Named]) -> list[Named]:
     ]
 
 
-def _read_corpus(text: str, root: str | None, words: Sequence[str]) -> Named:
+def _read_corpus(text: str, root: str | None, settings: Mapping[str, Mapping[str, Any]]) -> Named:
     option, _, place = text.partition(":")
     if is_table(text):
         option, place = "manifest", text
-    described = next((word for word in words if _key(word) == f"data.settings.{option}"), None)
-    is_own = False
-    if described:
-        name, option = option, str((_value_of([described], _key(described)) or {}).get("data", option))
+    own, is_own = settings.get(option) or {}, False
+    if "data" in own or (own and option in corpus_options()):
+        name, option = option, str(own.get("data", option))
     elif option in corpus_options():
         is_own = not corpus_spec(option).get("corpus")
         name = own_name(Path(place or option)) if is_own else option

@@ -12,7 +12,7 @@ from ser.config.settings import Train
 from ser.errors import ConfigError
 from ser.evaluation.test_set_scores import check_test_sets
 from ser.evaluation.test_sets import read_test_sets
-from ser.scripts.matrix import combinations, planned_trainings, rewrite
+from ser.scripts.matrix import combinations, planned_trainings, read_settings, rewrite
 from ser.targets import Quadrant
 from tests.commands import TINY, run
 from tests.conftest import REPOSITORY
@@ -132,6 +132,34 @@ def test_a_job_of_the_sweep_keeps_its_arguments() -> None:
             ["corpora=[ravdess:ravdess,emodb:emodb]", "test_settings.x.label=y"],
             "test_settings.x: test_sets names",
         ),
+        (
+            ["corpora=[ravdess:ravdess,emodb:emodb]", "test_settings.emodb=map.yaml"],
+            "test_settings.emodb=map.yaml: expected settings of emodb, such as test_settings.emodb.label_map=FILE",
+        ),
+        (
+            ["corpora=[ravdess:ravdess,emodb:emodb]", "test_settings.emodb=null"],
+            "expected settings of emodb",
+        ),
+        (
+            ["corpora=[ravdess:ravdess,emodb:emodb]", "data.settings.emodb=3"],
+            "data.settings.emodb=3: expected settings of emodb, such as data.settings.emodb.label_map=FILE",
+        ),
+        (
+            ["corpora=[ravdess:ravdess,emodb:emodb]", "test_settings=3"],
+            "test_settings=3: expected settings by name",
+        ),
+        (
+            ["corpora=[ravdess:ravdess,emodb:emodb]", "test_settings={emodb:{labl:x}}"],
+            "test_settings.emodb.labl: unknown key. Did you mean 'label'",
+        ),
+        (
+            ["corpora=[ravdess:ravdess,emodb:emodb]", "data.settings=0"],
+            "data.settings=0: expected settings by name",
+        ),
+        (
+            ["corpora=[mine:mine,emodb:emodb]", "data.settings.mine.label=x"],
+            "corpora: there is no corpus 'mine'",
+        ),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "leave_out=true"], "a single one is left"),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "leave_out=maybe"], "is neither true nor false"),
         (["corpora=[ravdess:ravdess,emodb:emodb]", "test_sets=[a.csv],[b.csv]"], "which a matrix cannot do"),
@@ -144,6 +172,24 @@ def test_words_that_make_no_matrix_are_refused(words: list[str], message: str) -
     with pytest.raises(ConfigError) as caught:
         expanded(*words)
     assert message in str(caught.value)
+
+
+@pytest.mark.usefixtures("root")
+def test_settings_of_single_corpora_may_be_typed_in_every_way() -> None:
+    words = [
+        "data.settings={mine:{data:folder}}",
+        "test_settings.emodb.label_map.anger=anger",
+        "test_settings={mine:{label:x}}",
+    ]
+    assert {*words, "data.corpora=[mine],[emodb],[mine,emodb]"} <= {
+        *expanded("corpora=[mine:mine,emodb:emodb]", *words)
+    }
+    assert read_settings("test_settings", [*words, "+test_settings.mine.speaker=s", "test_set=x"]) == {
+        "emodb": {"label_map": {"anger": "anger"}},
+        "mine": {"label": "x", "speaker": "s"},
+    }
+    assert read_settings("data.settings", ["data.settings.emodb=null"]) == {"emodb": {}}
+    assert read_settings("test_settings", ["test_settings=null"]) == {}
 
 
 def test_the_trainings_of_a_sweep_are_counted_by_their_corpora(tmp_path: Path) -> None:
