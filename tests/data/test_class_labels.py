@@ -11,6 +11,7 @@ from ser.errors import ConfigError
 from ser.targets.classification import Classes
 from ser.targets.labels import label_columns
 from ser.targets.quadrants import Quadrant
+from ser.targets.soft_labels import SoftClasses
 
 OPEN = {"_target_": "ser.targets.Classes", "class_names": None, "field": None}
 
@@ -94,6 +95,20 @@ def test_utterances_of_no_class_are_left_out() -> None:
     )
     assert classes is not None
     assert (len(whole), classes.tolist()) == (2, [1, 3])
+
+
+def test_utterances_without_a_vote_for_any_class_are_left_out_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = ("p_anger", "p_joy")
+    kept, shares = select_labelled(
+        store(("0.25", "0.75"), ("", ""), ("1", "0"), names=names),
+        SoftClasses(["anger", "joy"]),
+        name="train",
+    )
+    assert shares is not None
+    assert (kept.ids, shares.tolist()) == ([0, 2], [[0.25, 0.75], [1, 0]])
+    assert "train: 1 of 3 utterances have no label in p_anger, p_joy, and are left out" in caplog.text
 
 
 def test_a_target_names_the_labels_it_misses() -> None:
